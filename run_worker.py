@@ -1,0 +1,108 @@
+"""The worker process: polls the task queue and runs the workflows and their activities.
+
+`python run_worker.py`; SIGINT or SIGTERM stops it once its running activities are done.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import os
+import signal
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+import activities
+from interceptors import TryInterceptor
+from logs import configure_logging
+from reservations import ReservationStore, StoreUnavailable
+from settings import Settings, connect, load_settings, temporal_config
+from shared import TASK_QUEUE_NAME
+from workflows import BookingWorkflow, CancelBookingWorkflow
+
+logger = logging.getLogger("worker")
+
+ACTIVITIES = [
+    activities.book_car,
+    activities.book_hotel,
+    activities.book_flight,
+    activities.undo_book_car,
+    activities.undo_book_hotel,
+    activities.undo_book_flight,
+]
+WORKFLOWS = [BookingWorkflow, CancelBookingWorkflow]
+
+
+def create_worker(client: Client, settings: Settings) -> Worker:
+    """Return a worker for the trips' task queue, not yet started."""
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE_NAME,
+        workflows=WORKFLOWS,
+        activities=ACTIVITIES,
+        interceptors=[TryInterceptor()],
+        graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
+        # A dead worker is noticed by what it no longer sends. Both bounds keep that to seconds:
+        # workflows stick to a worker's own queue for at most this long ...
+        sticky_queue_schedule_to_start_timeout=dt.timedelta(seconds=1),
+        # ... and heartbeats are not held back for 80% of their timeout, the SDK's habit.
+        max_heartbeat_throttle_interval=dt.timedelta(seconds=0.5),
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Work until cancelled: wait for Temporal and the database, then poll."""
+    client = await connect(temporal_config())
+    async with ReservationStore.open(settings.database_url) as store:
+        await _migrate(store)
+        activities.suppliers.set(
+            activities.Suppliers(
+                store, settings.hotel_latency_seconds, settings.hotel_outage_attempts
+            )
+        )
+        async with create_worker(client, settings):
+            logger.info("Polling task queue %s", TASK_QUEUE_NAME)
+            await asyncio.Event().wait()
+
+
+async def _migrate(store: ReservationStore) -> None:
+    while True:
+        try:
+            return await store.migrate()
+        except StoreUnavailable as error:
+            logger.warning("Waiting for the database: %s", error.__cause__)
+            await asyncio.sleep(1)
+
+
+async def run_until_signalled(settings: Settings) -> None:
+    """Work until the first SIGINT or SIGTERM; further ones do not disturb the orderly stop."""
+    work = asyncio.create_task(run(settings))
+    loop = asyncio.get_running_loop()
+
+    def stop(received: signal.Signals) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, lambda: None)
+        logger.info("Stopping on %s", received.name)
+        work.cancel()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop, name)
+    try:
+        await work
+    except asyncio.CancelledError:
+        logger.info("Stopped")
+
+
+def main() -> None:
+    """Run the worker process."""
+    settings = load_settings()
+    configure_logging(settings)
+    asyncio.run(run_until_signalled(settings))
+    # Leaving through the interpreter's finalization lets the SDK's threads abort the process now
+    # and then (https://github.com/temporalio/sdk-python/issues/300). All is closed; go at once.
+    logging.shutdown()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The environment as one typed, validated, frozen object, and the way to Temporal.
+
+Nothing else reads the environment. Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_TLS_*`,
+`TEMPORAL_PROFILE`, `temporal.toml`) are read by `temporalio.envconfig`:
+https://docs.temporal.io/develop/environment-configuration
+"""
+
+import asyncio
+import logging
+import sys
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.service import RetryConfig
+
+from shared import SagaPolicy
+
+logger = logging.getLogger(__name__)
+
+DATABASE_DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)
+"""An RPC to Temporal is retried for two seconds: long enough for a blip, short enough for a 503
+while the caller still listens. Waits for results are repeated by their callers."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, each with a default that runs on a laptop. Times in seconds."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(3000, ge=1, le=65_535)
+    book_wait_seconds: Seconds = 60.0
+    temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
+
+    database_url: str = "sqlite+aiosqlite:///reservations.db"
+
+    hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
+    hotel_outage_attempts: int = Field(1, ge=0, le=100)
+
+    step_deadline_seconds: Seconds = 600.0
+    try_timeout_seconds: Seconds = 30.0
+    heartbeat_timeout_seconds: Seconds = 2.0
+    retry_interval_seconds: Seconds = 1.0
+    retry_interval_cap_seconds: Seconds = 10.0
+    undo_attempts: int = Field(10, ge=1, le=1_000)
+    stuck_retry_interval_seconds: Seconds = 3_600.0
+
+    worker_grace_seconds: Seconds = 10.0
+
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        try:
+            driver = make_url(value).drivername
+        except ArgumentError:
+            raise ValueError("is not a database URL") from None
+        if driver not in DATABASE_DRIVERS:
+            raise ValueError(f"must begin with one of {', '.join(DATABASE_DRIVERS)}")
+        return value
+
+    @property
+    def saga_policy(self) -> SagaPolicy:
+        """The policy that new trips start with."""
+        return SagaPolicy(
+            step_deadline=self.step_deadline_seconds,
+            try_timeout=self.try_timeout_seconds,
+            heartbeat_timeout=self.heartbeat_timeout_seconds,
+            retry_interval=self.retry_interval_seconds,
+            retry_interval_cap=max(self.retry_interval_seconds, self.retry_interval_cap_seconds),
+            undo_attempts=self.undo_attempts,
+            stuck_retry_interval=self.stuck_retry_interval_seconds,
+        )
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises `SystemExit` with one line that names the variable when a value is bad.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        variable = str(first["loc"][0]).upper()
+        sys.exit(f"Bad setting {variable}: {first['msg']}")
+
+
+def temporal_config() -> ClientConnectConfig:
+    """Return where Temporal is and how to connect, as Temporal's own variables say.
+
+    Raises `SystemExit` with one line when they cannot be read.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {error}")
+    config.setdefault("target_host", "localhost:7233")
+    return config
+
+
+async def connect(config: ClientConnectConfig) -> Client:
+    """Connect to Temporal, waiting for as long as it is not there."""
+    while True:
+        try:
+            client = await Client.connect(**config, retry_config=RPC_RETRY)
+        except RuntimeError as error:
+            logger.warning("Waiting for Temporal at %s: %s", config["target_host"], error)
+            await asyncio.sleep(1)
+        else:
+            logger.info("Connected to Temporal at %s", config["target_host"])
+            return client
+
+
+async def lazy_client(config: ClientConnectConfig) -> Client:
+    """Return a client that connects on its first call, so the API can serve before Temporal."""
+    return await Client.connect(**config, retry_config=RPC_RETRY, lazy=True)

