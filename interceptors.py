@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from temporalio import activity
 from temporalio.service import RPCError
@@ -18,7 +18,7 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from shared import REPORT_TRY_SIGNAL, Kind, TryReport
+from shared import REPORT_TRY_SIGNAL, TryReport, step_of
 
 REPORT_TIMEOUT = dt.timedelta(seconds=1)
 
@@ -74,8 +74,7 @@ def _will_be_retried(info: activity.Info, error: Exception) -> bool:
 
 async def _report(info: activity.Info, error: str | None) -> None:
     """Tell the workflow; the report only serves who watches, so a lost one is logged and let go."""
-    undo = info.activity_type.startswith("undo_")
-    kind = cast(Kind, info.activity_type.rpartition("_")[2])
+    kind, undo = step_of(info.activity_type)
     workflow = activity.client().get_workflow_handle(
         info.workflow_id or "", run_id=info.workflow_run_id
     )

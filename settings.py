@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(3000, ge=1, le=65_535)
     book_wait_seconds: Seconds = 60.0
+    http_threads: int = Field(128, ge=4, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
 
     database_url: str = "sqlite+aiosqlite:///reservations.db"

@@ -9,7 +9,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 TASK_QUEUE_NAME = "saga-task-queue"
 
@@ -154,6 +154,12 @@ def new_user_id(name: str) -> str:
     Among a million trips of one name two ids collide with a probability below 1e-17.
     """
     return f"{slug(name)}-{secrets.randbits(96):029d}"
+
+
+def step_of(activity_type: str) -> tuple[Kind, bool]:
+    """Return which step an activity belongs to, and whether it undoes it."""
+    kind = cast(Kind, activity_type.rpartition("_")[2])
+    return kind, activity_type.startswith("undo_")
 
 
 def cancellation_id(user_id: str) -> str:

@@ -1,0 +1,92 @@
+"""Errors as values that a client can act on: `application/problem+json`, RFC 9457.
+
+Every error that leaves the API is a `Problem`; nothing internal leaks through one.
+"""
+
+import http
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, Response, json, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field of the input; `field` is empty for the input as a whole."""
+
+    field: str
+    message: str
+
+
+@dataclass
+class Problem(Exception):
+    """An error as the client is to see it."""
+
+    status: int
+    detail: str
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Extension members (RFC 9457, section 3.2)."""
+
+    def response(self) -> Response:
+        """Return the problem as an HTTP response."""
+        title = http.HTTPStatus(self.status).phrase
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+        if self.errors:
+            body["errors"] = [vars(error) for error in self.errors]
+        return Response(
+            json.dumps(body), status=self.status, mimetype=MEDIA_TYPE, headers=dict(self.headers)
+        )
+
+
+def invalid(*errors: FieldError) -> Problem:
+    """Return the problem of a bad request, which names each bad field."""
+    detail = "; ".join(f"{error.field}: {error.message}".removeprefix(": ") for error in errors)
+    return Problem(400, detail, errors)
+
+
+def invalid_fields(error: ValidationError) -> Problem:
+    """Return the problem of input that a pydantic model refused."""
+    return invalid(
+        *(
+            FieldError(
+                ".".join(str(part) for part in found["loc"]),
+                found["msg"].removeprefix("Value error, "),
+            )
+            for found in error.errors(include_url=False, include_context=False)
+        )
+    )
+
+
+def install(app: Flask) -> None:
+    """Make every error of the app a problem."""
+    app.register_error_handler(Problem, Problem.response)
+    app.register_error_handler(HTTPException, _from_http_exception)
+    app.register_error_handler(Exception, _from_bug)
+
+
+def _from_http_exception(error: HTTPException) -> Response:
+    response = error.get_response()
+    # Werkzeug names what is allowed in headers of its own (`Allow` with 405).
+    headers = {name: value for name, value in response.headers if name == "Allow"}
+    return Problem(error.code or 500, error.description or "", headers=headers).response()
+
+
+def _from_bug(error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return Problem(500, "The service failed to handle this request; it has been logged.").response()

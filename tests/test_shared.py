@@ -1,0 +1,126 @@
+"""What every process of the service agrees on."""
+
+import dataclasses
+import inspect
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import (
+    KINDS,
+    TASK_QUEUE_NAME,
+    BookVacationInput,
+    Kind,
+    SagaPolicy,
+    StepProgress,
+    cancellation_id,
+    new_user_id,
+    slug,
+    steps_as_json,
+)
+
+TRIP = BookVacationInput(5, "john-doe-1", "a-car", "a-hotel", "a-flight")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("John Doe", "john-doe"),
+        ("  John   Doe\t", "john-doe"),
+        ("O'Brien & Söhne, Jr.", "o-brien-sohne-jr"),
+        ("Agent 007", "agent-007"),
+        ("José Ñandú", "jose-nandu"),
+        ("Ｆｕｌｌ　Ｗｉｄｔｈ", "full-width"),  # noqa: RUF001 (the full-width letters are the test)
+        ("../../etc/passwd?x=1#y", "etc-passwd-x-1-y"),
+        ("a" * 200, "a" * 40),
+        ("a" * 39 + " bc", "a" * 39),
+    ],
+)
+def test_a_slug_keeps_the_ascii_letters_and_digits_of_a_name(name: str, expected: str) -> None:
+    assert slug(name) == expected
+
+
+@pytest.mark.parametrize("name", ["山田太郎", "Иван", "محمد", "🏖️🚗", "---", "  ", "", "\x00", "\ud800"])
+def test_a_name_without_ascii_letters_is_a_guest(name: str) -> None:
+    assert slug(name) == "guest"
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_a_slug_of_any_name_is_short_lower_case_words_joined_by_hyphens(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug(name))
+    assert len(slug(name)) <= 40
+
+
+@given(st.text(string.ascii_lowercase + string.digits + "-", max_size=60))
+def test_the_slug_of_a_slug_is_itself(name: str) -> None:
+    assert slug(slug(name)) == slug(name)
+
+
+def test_a_user_id_is_the_slug_of_the_name_and_29_digits() -> None:
+    assert re.fullmatch(r"john-doe-\d{29}", new_user_id("John Doe"))
+    assert re.fullmatch(r"guest-\d{29}", new_user_id("山田太郎"))
+
+
+def test_a_hundred_thousand_user_ids_of_one_name_are_all_different() -> None:
+    assert len({new_user_id("John Doe") for _ in range(100_000)}) == 100_000
+
+
+def test_96_random_bits_always_fit_the_digits_of_a_user_id() -> None:
+    assert len(str(2**96 - 1)) == 29
+
+
+def test_a_trip_and_its_cancellation_have_different_workflow_ids() -> None:
+    assert cancellation_id("john-doe-1") == "cancel-john-doe-1"
+
+
+def test_the_task_queue_keeps_its_name() -> None:
+    assert TASK_QUEUE_NAME == "saga-task-queue"
+
+
+def test_the_input_keeps_the_order_of_its_fields() -> None:
+    assert list(inspect.signature(BookVacationInput).parameters)[:5] == [
+        "attempts",
+        "book_user_id",
+        "book_car_id",
+        "book_hotel_id",
+        "book_flight_id",
+    ]
+
+
+def test_new_fields_of_the_input_have_defaults() -> None:
+    assert TRIP.policy == SagaPolicy()
+
+
+@pytest.mark.parametrize("frozen", [TRIP, TRIP.policy])
+def test_a_trip_cannot_be_changed_once_it_is_made(frozen: BookVacationInput | SagaPolicy) -> None:
+    name = dataclasses.fields(frozen)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(frozen, name, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "item"), [("car", "a-car"), ("hotel", "a-hotel"), ("flight", "a-flight")]
+)
+def test_a_trip_wants_one_item_of_each_kind(kind: Kind, item: str) -> None:
+    assert TRIP.item(kind) == item
+
+
+def test_a_trip_books_car_hotel_and_flight_in_this_order() -> None:
+    assert KINDS == ("car", "hotel", "flight")
+
+
+def test_steps_become_plain_json_objects() -> None:
+    assert steps_as_json([StepProgress("car", "a-car", "booked", attempts=2)]) == [
+        {
+            "kind": "car",
+            "item": "a-car",
+            "state": "booked",
+            "attempts": 2,
+            "undo_attempts": 0,
+            "last_error": None,
+            "note": None,
+        }
+    ]
