@@ -1,25 +1,38 @@
-"""How the processes log: one event a line on standard error, as text or as JSON."""
+"""How the processes log: one event a line on standard error, as text or as JSON.
+
+Every line that concerns a trip carries the trip's id.
+"""
 
 import logging
 
 from pythonjsonlogger.json import JsonFormatter
+from temporalio import activity, workflow
 
 from settings import Settings
 
-TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-JSON_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
+FIELDS = "%(asctime)s %(levelname)s %(name)s %(trip)s %(message)s"
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send all logs to standard error in the format that `LOG_FORMAT` names.
-
-    As JSON, the trip and the activity stand in fields of their own, which Temporal's loggers add.
-    """
+    """Send all logs to standard error in the format that `LOG_FORMAT` names."""
     handler = logging.StreamHandler()
-    if settings.log_format == "json":
-        handler.setFormatter(JsonFormatter(JSON_FIELDS))
-    else:
-        handler.setFormatter(logging.Formatter(TEXT_FORMAT))
+    handler.addFilter(_with_trip)
+    as_json = settings.log_format == "json"
+    handler.setFormatter(JsonFormatter(FIELDS) if as_json else logging.Formatter(FIELDS))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    # The trip's id stands for the dozen details that the SDK would add to each message.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
     # Alembic announces each start-up check of the schema; the worker's own line is enough.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _with_trip(record: logging.LogRecord) -> bool:
+    details = getattr(record, "temporal_activity", None) or getattr(record, "temporal_workflow", {})
+    record.trip = details.get("workflow_id", "-")
+    if record.name == "temporalio.activity" and record.exc_info:
+        # A failed try is an event, not a bug; its traceback stands in the workflow's history.
+        error = record.exc_info[1]
+        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", None
+        record.exc_info = None
+    return True

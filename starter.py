@@ -1,7 +1,7 @@
 """The API: `create_app` builds the Flask app around one Temporal client; `main` serves it.
 
-`python starter.py`. Views check the request, ask `Trips`, and shape the answer; what Temporal is
-asked stands in `trips.py`, what requests and answers look like in `schemas.py`.
+`python starter.py`. Views check the request, ask `Bookings`, and shape the answer; what Temporal is
+asked stands in `bookings.py`, what requests and answers look like in `schemas.py`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from temporalio.client import Client
 
 import problems
+from bookings import BookingNotFound, Bookings, Outcome, TemporalUnavailable, Trip
 from http_server import SharedLoopFlask, background_loop, serve
 from logs import configure_logging
 from problems import FieldError, Problem
@@ -31,7 +32,6 @@ from schemas import (
 )
 from settings import Settings, lazy_client, load_settings, temporal_config
 from shared import BookVacationInput, new_user_id
-from trips import Outcome, TemporalUnavailable, Trip, TripNotFound, Trips
 
 logger = logging.getLogger("api")
 
@@ -45,15 +45,15 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     Without `settings` they are read from the environment.
     """
     settings = settings or load_settings()
-    trips = Trips(temporal_client)
+    bookings = Bookings(temporal_client)
 
     app = SharedLoopFlask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # The default provider has it.
-    app.extensions["trips"] = trips
+    app.extensions["bookings"] = bookings
     problems.install(app)
     app.register_error_handler(TemporalUnavailable, _unavailable)
-    app.register_error_handler(TripNotFound, _not_found)
+    app.register_error_handler(BookingNotFound, _not_found)
 
     @app.post("/book")
     async def book() -> Response:
@@ -69,11 +69,11 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
             policy=settings.saga_policy,
         )
         try:
-            await trips.start(book_input, wanted.name)
+            await bookings.start(book_input, wanted.name)
         except TemporalUnavailable as error:
             # The start may have got through before the line broke: tell where to look for it.
             raise _problem_unavailable(error, location=_location(user_id)) from error
-        outcome = await trips.outcome(user_id, settings.book_wait_seconds)
+        outcome = await bookings.outcome(user_id, settings.book_wait_seconds)
         if outcome is None:
             return _accepted(user_id)
         return _json(_outcome(user_id, outcome))
@@ -81,7 +81,7 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     @app.get("/bookings/<user_id>")
     async def booking(user_id: str) -> Response:
         """Return the trip as it stands."""
-        trip = await trips.look_up(user_id)
+        trip = await bookings.look_up(user_id)
         return _json(_booking(trip, temporal_client.namespace, settings.temporal_ui_url))
 
     @app.get("/livez")
@@ -92,7 +92,7 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     @app.get("/readyz")
     async def readyz() -> Response:
         """Return 200 when a worker polls Temporal for trips, 503 with the reason otherwise."""
-        obstacle = await trips.check_ready()
+        obstacle = await bookings.check_ready()
         if obstacle is not None:
             raise Problem(503, obstacle, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         return _json(Health())
@@ -180,14 +180,14 @@ def _unavailable(error: TemporalUnavailable) -> Response:
     return _problem_unavailable(error).response()
 
 
-def _not_found(_error: TripNotFound) -> Response:
+def _not_found(_error: BookingNotFound) -> Response:
     return Problem(404, "There is no such booking.").response()
 
 
-async def _announce(trips: Trips, address: str, settings: Settings) -> None:
+async def _announce(bookings: Bookings, address: str, settings: Settings) -> None:
     """Log what the service waits for, and where it is once it is ready."""
     said = None
-    while obstacle := await trips.check_ready():
+    while obstacle := await bookings.check_ready():
         if obstacle != said:
             logger.warning("Waiting: %s (Temporal at %s)", obstacle, address)
             said = obstacle
@@ -209,14 +209,14 @@ def main() -> None:
         client = asyncio.run_coroutine_threadsafe(lazy_client(config), loop).result()
         app = create_app(client, settings)
         app.loop = loop
-        trips: Trips = app.extensions["trips"]
-        asyncio.run_coroutine_threadsafe(_announce(trips, config["target_host"], settings), loop)
+        bookings: Bookings = app.extensions["bookings"]
+        asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
         serve(
             app,
             settings.host,
             settings.port,
             threads=settings.http_threads,
-            before_stop=functools.partial(loop.call_soon_threadsafe, trips.stop_waiting),
+            before_stop=functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting),
         )
 
 

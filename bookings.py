@@ -49,11 +49,11 @@ class TemporalUnavailable(Exception):
     """Temporal could not be asked. What was to be started may or may not have been."""
 
 
-class TripNotFound(Exception):
+class BookingNotFound(Exception):
     """There is no such trip, or it is older than what Temporal keeps."""
 
 
-class TripDiffers(Exception):
+class BookingDiffers(Exception):
     """A trip of that id was started already, with another request."""
 
 
@@ -91,8 +91,8 @@ def _asking_temporal() -> Iterator[None]:
         raise TemporalUnavailable(str(error)) from error
 
 
-class Trips:
-    """The trips, as one Temporal client sees them."""
+class Bookings:
+    """The bookings, as one Temporal client sees them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -103,7 +103,7 @@ class Trips:
     async def start(self, book_input: BookVacationInput, name: str) -> None:
         """Start the trip, unless the same one was started already.
 
-        Raises `TripDiffers` when its id belongs to another trip and `TemporalUnavailable`.
+        Raises `BookingDiffers` when its id belongs to another trip and `TemporalUnavailable`.
         """
         memo: dict[str, str] = {kind: book_input.item(kind) for kind in KINDS}
         memo |= {"name": name, "attempts": str(book_input.attempts)}
@@ -116,7 +116,7 @@ class Trips:
                 )
                 started = await description.memo()
                 if any(started.get(key) != value for key, value in memo.items()):
-                    raise TripDiffers from None
+                    raise BookingDiffers from None
 
     async def _start_workflow(self, book_input: BookVacationInput, memo: dict[str, str]) -> None:
         attributes = TypedSearchAttributes([SearchAttributePair(STATUS_KEY, "running")])
@@ -175,17 +175,17 @@ class Trips:
     async def look_up(self, user_id: str) -> Trip:
         """Return the trip as it stands.
 
-        Raises `TripNotFound` and `TemporalUnavailable`.
+        Raises `BookingNotFound` and `TemporalUnavailable`.
         """
         with _asking_temporal():
             try:
                 description = await self._handle(user_id).describe(rpc_timeout=RPC_TIMEOUT)
             except RPCError as error:
                 if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                    raise TripNotFound from None
+                    raise BookingNotFound from None
                 raise
             if description.workflow_type != BookingWorkflow.__name__:
-                raise TripNotFound
+                raise BookingNotFound
             return await self._trip(description)
 
     async def check_ready(self) -> str | None:
