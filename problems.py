@@ -16,6 +16,24 @@ from werkzeug.exceptions import HTTPException
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
+
+MEANING = {
+    400: "The body, a header or a parameter is bad; `errors` names each.",
+    401: "No valid API key was sent.",
+    403: "The API key does not allow this.",
+    404: "There is no such booking, or it is not yours.",
+    405: "The resource does not have this method.",
+    409: "The booking's state does not allow this.",
+    413: "The body is over 16 KiB.",
+    415: "The body is not application/json in UTF-8.",
+    422: "The idempotency key was used with another body.",
+    429: "Too many bookings are under way; try again.",
+    500: "The service failed; it has been logged.",
+    503: "Temporal, or a worker, cannot be reached; try again.",
+}
+"""What each problem's status means, as the OpenAPI document says it."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +91,18 @@ def invalid_fields(error: ValidationError) -> Problem:
     )
 
 
+def retry_later(status: int, detail: str, **members: str) -> Problem:
+    """Return the problem of what may well succeed in a moment."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(status, detail, headers=headers, members=members)
+
+
 def install(app: Flask) -> None:
     """Make every error of the app a problem."""
     app.register_error_handler(Problem, Problem.response)
     app.register_error_handler(HTTPException, _from_http_exception)
     app.register_error_handler(Exception, _from_bug)
+    app.after_request(_add_security_headers)
 
 
 def _from_http_exception(error: HTTPException) -> Response:
@@ -90,3 +115,13 @@ def _from_http_exception(error: HTTPException) -> Response:
 def _from_bug(error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return Problem(500, "The service failed to handle this request; it has been logged.").response()
+
+
+def _add_security_headers(response: Response) -> Response:
+    # Nothing here is to be sniffed, framed, cached or sent on as a referrer; the pages load
+    # nothing from elsewhere. https://owasp.org/www-project-secure-headers/
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    return response

@@ -4,11 +4,10 @@ They validate, and the OpenAPI document is made from them. They know nothing of 
 """
 
 import datetime as dt
-import json
 import math
 import re
 import unicodedata
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,48 +23,6 @@ from shared import Kind, StepState, TripStatus
 
 MAX_ATTEMPTS = 100
 WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
-
-
-class BadJson(ValueError):
-    """The body is not JSON that can be relied on; the message says why."""
-
-
-def parse_json(body: bytes) -> Any:
-    """Return the JSON value in `body`.
-
-    Stricter than `json.loads`, which lets the last of two equal keys win and takes NaN: RFC 8259
-    has no NaN, and calls the meaning of repeated names unpredictable. Raises `BadJson`.
-    """
-    try:
-        return json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
-        )
-    except UnicodeDecodeError:
-        raise BadJson("The body is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise BadJson(
-            f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from None
-    except RecursionError:
-        raise BadJson("The body is nested too deeply") from None
-    except ValueError as error:
-        # BadJson of the hooks below, or Python's limit on the digits of an integer.
-        raise BadJson(
-            str(error) if isinstance(error, BadJson) else "A number is too long"
-        ) from None
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise BadJson(f"The key {repeated!r} appears twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise BadJson(f"{name} is not a JSON number")
 
 
 def _visible(text: str) -> str:
@@ -117,6 +74,67 @@ class BookRequest(BaseModel):
     car: Text = Field(description="The id of the car.", examples=["valid-car-id"])
     hotel: Text = Field(description="The id of the hotel.", examples=["valid-hotel-id"])
     flight: Text = Field(description="The id of the flight.", examples=["valid-flight-id"])
+
+
+class BookHeaders(BaseModel):
+    """What a booking request may say in its headers."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias="Idempotency-Key",
+        pattern=r"^[A-Za-z0-9_-]{1,255}$",
+        description="Makes a repeated request the same booking "
+        "(draft-ietf-httpapi-idempotency-key-header).",
+        examples=["3f29a1c4-trip-to-lisbon"],
+    )
+    prefer: str = Field(
+        default="",
+        alias="Prefer",
+        description="`respond-async` answers 202 at once (RFC 7240).",
+        examples=["respond-async"],
+    )
+
+    @property
+    def respond_async(self) -> bool:
+        """Whether the caller would rather not wait."""
+        preferences = (part.partition(";")[0].strip() for part in self.prefer.split(","))
+        return "respond-async" in (preference.lower() for preference in preferences)
+
+
+class ResolveRequest(BaseModel):
+    """An operator's word that a stuck undo is settled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: Text = Field(
+        description="How it was settled.", examples=["Cancelled by phone with the hotel."]
+    )
+
+
+class WaitQuery(BaseModel):
+    """How long a look-up waits for the trip to end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wait: float = Field(
+        default=0,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="Seconds to wait for a running trip to end, at the most.",
+    )
+
+
+class PageQuery(BaseModel):
+    """Which bookings to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: TripStatus | None = Field(default=None, description="Only trips of this status.")
+    limit: int = Field(default=20, ge=1, le=100, description="The most bookings of a page.")
+    cursor: str | None = Field(
+        default=None, max_length=2_000, description="The `next_cursor` of the page before."
+    )
 
 
 class Booked(BaseModel):
@@ -180,6 +198,44 @@ class Booking(BaseModel):
     started_at: dt.datetime
     closed_at: dt.datetime | None
     links: Links
+
+
+class BookingSummary(BaseModel):
+    """A trip in a list."""
+
+    user_id: str
+    status: TripStatus
+    name: str
+    car: str
+    hotel: str
+    flight: str
+    started_at: dt.datetime
+    closed_at: dt.datetime | None
+    links: Links
+
+
+class BookingPage(BaseModel):
+    """A page of bookings: the running ones first, then those that ended last."""
+
+    bookings: list[BookingSummary]
+    next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+
+
+class ProblemField(BaseModel):
+    """What is wrong with one field of the input."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemField] = []
 
 
 class Health(BaseModel):

@@ -6,21 +6,27 @@ https://docs.temporal.io/develop/environment-configuration
 """
 
 import asyncio
+import ipaddress
 import logging
+import re
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RetryConfig
 
+from callers import ApiKey, Caller
 from shared import SagaPolicy
 
 logger = logging.getLogger(__name__)
+
+API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
+"""Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
 
 DATABASE_DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
 
@@ -39,7 +45,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(3000, ge=1, le=65_535)
     book_wait_seconds: Seconds = 60.0
-    http_threads: int = Field(128, ge=4, le=10_000)
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+    allow_anonymous: bool = False
+    max_open_bookings: int = Field(1_000, ge=1, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
 
     database_url: str = "sqlite+aiosqlite:///reservations.db"
@@ -71,6 +79,33 @@ class Settings(BaseSettings):
             raise ValueError(f"must begin with one of {', '.join(DATABASE_DRIVERS)}")
         return value
 
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_api_keys(cls, value: object) -> object:
+        """Read `name:secret` and `name:secret:operator`, separated by commas."""
+        if not isinstance(value, str):
+            return value
+        keys = []
+        for number, entry in enumerate(filter(None, map(str.strip, value.split(","))), start=1):
+            match = API_KEY.fullmatch(entry)
+            if match is None:
+                raise ValueError(
+                    f"key {number} must be name:secret or name:secret:operator, "
+                    "with a secret of 16 characters or more"
+                )
+            name, secret, operator = match.groups()
+            keys.append(ApiKey(Caller(name, operator is not None), secret))
+        return tuple(keys)
+
+    @model_validator(mode="after")
+    def _anonymous_on_loopback_only(self) -> Self:
+        if not (self.api_keys or self.allow_anonymous or _is_loopback(self.host)):
+            raise ValueError(
+                f"HOST: without API_KEYS the service binds to loopback only, not to {self.host}; "
+                "set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone"
+            )
+        return self
+
     @property
     def saga_policy(self) -> SagaPolicy:
         """The policy that new trips start with."""
@@ -94,8 +129,16 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        variable = str(first["loc"][0]).upper()
-        sys.exit(f"Bad setting {variable}: {first['msg']}")
+        # The input is not repeated: it may be a secret.
+        names = [str(name).upper() for name in first["loc"]]
+        sys.exit(f"Bad setting {': '.join([*names, first['msg'].removeprefix('Value error, ')])}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def temporal_config() -> ClientConnectConfig:

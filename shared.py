@@ -4,6 +4,7 @@ It is imported by the API, the worker and the workflow sandbox alike, so it know
 HTTP, Temporal clients or databases, and imports nothing of ours.
 """
 
+import hashlib
 import re
 import secrets
 import unicodedata
@@ -12,6 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypedDict, cast
 
 TASK_QUEUE_NAME = "saga-task-queue"
+
+CANCELLATION_PREFIX = "cancellation:"
+"""No trip's own id has a colon."""
 
 Kind = Literal["car", "hotel", "flight"]
 """What a trip consists of. A trip books one of each, in this order."""
@@ -28,6 +32,9 @@ TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_att
 
 BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
 """Name of the keyword search attribute that holds the `TripStatus`, where it is registered."""
+
+BOOKING_OWNER_ATTRIBUTE = "BookingOwner"
+"""Name of the keyword search attribute that holds whose trip it is, where it is registered."""
 
 REPORT_TRY_SIGNAL = "report_try"
 """Name of the signal by which an activity tells its workflow how its tries go."""
@@ -162,6 +169,22 @@ def step_of(activity_type: str) -> tuple[Kind, bool]:
     return kind, activity_type.startswith("undo_")
 
 
+def keyed_user_id(owner: str, idempotency_key: str) -> str:
+    """Return the trip id that an idempotency key of an owner always leads to.
+
+    It does not depend on the traveller's name: a key that is used again with another body must
+    lead to the same trip, for the conflict to be seen.
+    """
+    digest = hashlib.sha256(f"{owner}\n{idempotency_key}".encode()).hexdigest()
+    return f"booking-{digest[:40]}"
+
+
 def cancellation_id(user_id: str) -> str:
     """Return the workflow id under which the booked trip `user_id` is cancelled."""
-    return f"cancel-{user_id}"
+    return f"{CANCELLATION_PREFIX}{user_id}"
+
+
+def cancelled_trip(workflow_id: str) -> str | None:
+    """Return the trip that a workflow of this id cancels, `None` if it cancels none."""
+    trip_id = workflow_id.removeprefix(CANCELLATION_PREFIX)
+    return None if trip_id == workflow_id else trip_id

