@@ -82,7 +82,8 @@ class BookHeaders(BaseModel):
     idempotency_key: str | None = Field(
         default=None,
         alias="Idempotency-Key",
-        pattern=r"^[A-Za-z0-9_-]{1,255}$",
+        # The draft has the key as a quoted string; most clients send it bare.
+        pattern=r'^([A-Za-z0-9_-]{1,255}|"[A-Za-z0-9_-]{1,255}")$',
         description="Makes a repeated request the same booking "
         "(draft-ietf-httpapi-idempotency-key-header).",
         examples=["3f29a1c4-trip-to-lisbon"],
@@ -93,6 +94,11 @@ class BookHeaders(BaseModel):
         description="`respond-async` answers 202 at once (RFC 7240).",
         examples=["respond-async"],
     )
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key, without the quotes it may have come in."""
+        return self.idempotency_key and self.idempotency_key.strip('"')
 
     @property
     def respond_async(self) -> bool:

@@ -108,7 +108,7 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
         """Book a trip; the answer is its outcome, or 202 while it is still running."""
         wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
         owner = caller().name
-        key = headers.idempotency_key
+        key = headers.key
         user_id = keyed_user_id(owner, key) if key else new_user_id(wanted.name)
         with place_to_wait():
             g.user_id = user_id

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TEMPORAL_CLI
 from pydantic import ValidationError
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 3000,
     "book_wait_seconds": 60.0,
+    "http_threads": 128,
     "temporal_ui_url": "http://localhost:8233",
     "database_url": "sqlite+aiosqlite:///reservations.db",
     "hotel_latency_seconds": 1.0,
@@ -40,6 +40,7 @@ ANOTHER_VALUE = {
     "HOST": "0.0.0.0",
     "PORT": "8080",
     "BOOK_WAIT_SECONDS": "0.5",
+    "HTTP_THREADS": "16",
     "TEMPORAL_UI_URL": "https://temporal.example",
     "DATABASE_URL": "postgresql+psycopg://trips@db/trips",
     "HOTEL_LATENCY_SECONDS": "0",
@@ -64,8 +65,12 @@ BAD_VALUES = [
     *(("HOTEL_OUTAGE_ATTEMPTS", bad) for bad in ("-1", "1.5", "101", "x", "")),
     *(("UNDO_ATTEMPTS", bad) for bad in ("0", "1001", "1.5", "x", "")),
     *(("PORT", bad) for bad in ("0", "65536", "-1", "1.5", "http", "")),
+    *(("HTTP_THREADS", bad) for bad in ("3", "10001", "1.5", "x", "")),
     ("HOST", ""),
-    *(("TEMPORAL_UI_URL", bad) for bad in ("", "localhost:8233", "ftp://x", "javascript:x", "http://x\ny")),
+    *(
+        ("TEMPORAL_UI_URL", bad)
+        for bad in ("", "localhost:8233", "ftp://x", "javascript:x", "http://x\ny")
+    ),
     *(("DATABASE_URL", bad) for bad in ("", "reservations.db", "sqlite:///x.db", "mysql://db/x")),
     *(("DATABASE_URL", f"postgresql+psycopg://{bad}/x") for bad in ("db:port", "u:p@db:port")),
     *(("LOG_FORMAT", bad) for bad in ("", "xml", "JSON")),
@@ -197,19 +202,36 @@ async def test_an_address_that_cannot_be_one_stops_the_process_with_one_line(add
 
 
 async def test_connecting_waits_for_temporal_and_says_where(
-    environment: WorkflowEnvironment, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
-    server = environment.client.service_client.config.target_host
     with caplog.at_level(logging.INFO, "settings"):
         connecting = asyncio.create_task(connect(ClientConnectConfig(target_host=address)))
-        await until(lambda: f"Waiting for Temporal at {address}: " in caplog.text)
-        assert not connecting.done()
-        async with AsyncExitStack() as stack:
-            forwarder = await asyncio.start_server(forward_to(server), *address.split(":"))
-            stack.push_async_callback(forwarder.wait_closed)
-            stack.callback(forwarder.close)
-            client = await asyncio.wait_for(connecting, 10)
-            assert await client.service_client.check_health()
-            del client
+        async with asyncio.timeout(10):
+            while f"Waiting for Temporal at {address}: " not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert not connecting.done()
+            async with await WorkflowEnvironment.start_local(
+                port=unused_tcp_port, dev_server_existing_path=str(TEMPORAL_CLI)
+            ):
+                client = await connecting
+                assert await client.service_client.check_health()
     assert f"Connected to Temporal at {address}" in caplog.text
+
+
+async def test_a_lazy_client_is_there_before_temporal_and_connects_on_its_first_call(
+    environment: WorkflowEnvironment,
+) -> None:
+    nowhere = await lazy_client(ClientConnectConfig(target_host="127.0.0.1:1"))
+    with pytest.raises(RuntimeError, match="Failed client connect"):
+        await nowhere.service_client.check_health()
+    address = environment.client.service_client.config.target_host
+    client = await lazy_client(ClientConnectConfig(target_host=address))
+    assert await client.service_client.check_health()
+
+
+def assert_one_line(stopped: SystemExit, starts: str) -> None:
+    message = stopped.code
+    assert isinstance(message, str)
+    assert message.startswith(starts)
+    assert len(message.splitlines()) == 1
