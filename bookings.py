@@ -8,7 +8,7 @@ import base64
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -53,6 +53,7 @@ from shared import (
     Kind,
     SagaPolicy,
     StepProgress,
+    StepState,
     TripStatus,
     cancellation_id,
     cancelled_trip,
@@ -65,6 +66,8 @@ RESULT_RETRY_INTERVAL = 0.5
 
 POLLER_AGE = dt.timedelta(seconds=75)
 """A live worker asks for work at least once a minute; an older poller is a dead worker's."""
+
+TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
 OWNER_KEY = SearchAttributeKey.for_keyword(BOOKING_OWNER_ATTRIBUTE)
 
@@ -219,14 +222,14 @@ class Bookings:
         `BookingNotFound` and `TemporalUnavailable`.
         """
         trip = await self.look_up(user_id, caller)
-        if trip.status == "rolled_back":
-            raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if trip.closed_at is None:
             if trip.workflow_id == user_id:
                 await self._cancel_running(user_id)
             await self.outcome(trip.workflow_id, seconds)
-            # It may have been booked before the cancellation reached it.
+            # It may have been booked, or rolled back, before the cancellation reached it.
             trip = await self.look_up(user_id, caller)
+        if trip.status == "rolled_back":
+            raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if _may_hold_after_closing(trip):
             await self._start_cancellation(trip)
             await self.outcome(cancellation_id(user_id), seconds)
@@ -238,22 +241,24 @@ class Bookings:
 
         Raises `BookingConflict` when it is not stuck, `BookingNotFound`, `TemporalUnavailable`.
         """
-        handle = await self._undoing(user_id, kind, caller)
-        with _asking_temporal(), _refusing(kind):
-            await handle.execute_update(BookingWorkflow.retry_undo, kind, rpc_timeout=RPC_TIMEOUT)
-        return await self.look_up(user_id, caller)
+
+        async def retry(undoing: TripHandle) -> None:
+            await undoing.execute_update(BookingWorkflow.retry_undo, kind, rpc_timeout=RPC_TIMEOUT)
+
+        return await self._repair(user_id, kind, caller, retry, done=("undone", "resolved"))
 
     async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
         """Take the caller's word that a stuck undo is settled. Doing so again changes nothing.
 
         Raises as `retry_undo` does.
         """
-        handle = await self._undoing(user_id, kind, caller)
-        with _asking_temporal(), _refusing(kind):
-            await handle.execute_update(
+
+        async def resolve(undoing: TripHandle) -> None:
+            await undoing.execute_update(
                 BookingWorkflow.resolve_undo, args=[kind, note], rpc_timeout=RPC_TIMEOUT
             )
-        return await self.look_up(user_id, caller)
+
+        return await self._repair(user_id, kind, caller, resolve, done=("resolved",))
 
     async def page(
         self, status: TripStatus | None, limit: int, cursor: str | None, caller: Caller
@@ -272,7 +277,7 @@ class Bookings:
             try:
                 await pages.fetch_next_page(page_size=limit)
             except RPCError as error:
-                if error.status == RPCStatusCode.INVALID_ARGUMENT and "attribute" in error.message:
+                if _lacks_attribute(error):
                     raise CannotFilter(f"{STATUS_KEY.name} or {OWNER_KEY.name}") from None
                 if token and error.status in (
                     RPCStatusCode.INVALID_ARGUMENT,
@@ -347,7 +352,7 @@ class Bookings:
                     workflow.run, book_input, search_attributes=attributes, **arguments
                 )
             except RPCError as error:
-                if error.status != RPCStatusCode.INVALID_ARGUMENT:
+                if not _lacks_attribute(error):
                     raise
                 # This server lacks the search attributes: trips are booked without them.
                 self._attributes_known = False
@@ -380,20 +385,34 @@ class Bookings:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             )
 
-    async def _undoing(
-        self, user_id: str, kind: Kind, caller: Caller
-    ) -> WorkflowHandle[BookingWorkflow, BookingResult]:
-        """Return the workflow that undoes the trip: its own, or its cancellation."""
+    async def _repair(
+        self,
+        user_id: str,
+        kind: Kind,
+        caller: Caller,
+        ask: Callable[[TripHandle], Awaitable[None]],
+        done: Sequence[StepState],
+    ) -> Trip:
+        """Ask for the repair of an undo, and return the trip.
+
+        A trip that has closed in the meantime is fine when its step is in one of the states `done`:
+        the same repair was asked for before.
+        """
         trip = await self.look_up(user_id, caller)
-        if trip.closed_at is not None:
+        if trip.closed_at is None:
+            with _asking_temporal(), _refusing():
+                await ask(self._handle(trip.workflow_id))
+            trip = await self.look_up(user_id, caller)
+        state = next(step.state for step in trip.steps if step.kind == kind)
+        if trip.closed_at is not None and state not in done:
             raise BookingConflict(
-                f"The undo of the {kind} is not stuck: the trip is {trip.status}."
+                f"The {kind} is {state} and the trip {trip.status}; no undo is under way."
             )
-        return self._handle(trip.workflow_id)
+        return trip
 
     # Looking up
 
-    def _handle(self, workflow_id: str) -> WorkflowHandle[BookingWorkflow, BookingResult]:
+    def _handle(self, workflow_id: str) -> TripHandle:
         # A cancellation's queries, updates and result are those of the booking itself.
         return self._client.get_workflow_handle_for(BookingWorkflow.run, workflow_id)
 
@@ -459,7 +478,7 @@ class Bookings:
         conditions = [f"WorkflowType = '{BookingWorkflow.__name__}'"]
         if status is not None:
             types = f"'{BookingWorkflow.__name__}', '{CancelBookingWorkflow.__name__}'"
-            conditions = [f"WorkflowType IN ({types})", f"{STATUS_KEY.name} = '{status}'"]
+            conditions = [f"WorkflowType IN ({types})", _status_condition(status)]
         if not caller.operator:
             conditions.append(f"{OWNER_KEY.name} = '{caller.name}'")
         return " AND ".join(conditions)
@@ -496,12 +515,17 @@ class Bookings:
         booked = [trip for trip in trips if _may_hold_after_closing(trip)]
         if not booked:
             return trips
-        ids = ", ".join(f"'{cancellation_id(trip.user_id)}'" for trip in booked)
+        ids = ", ".join(_quoted(cancellation_id(trip.user_id)) for trip in booked)
         statuses: dict[str, TripStatus] = {}
         async for execution in self._client.list_workflows(f"WorkflowId IN ({ids})"):
             undoing = await self._row(execution)
-            statuses[undoing.user_id] = undoing.status
+            # The newest run comes first; older ones were stopped from outside.
+            statuses.setdefault(undoing.user_id, undoing.status)
         return [replace(trip, status=statuses.get(trip.user_id, trip.status)) for trip in trips]
+
+
+def _lacks_attribute(error: RPCError) -> bool:
+    return error.status == RPCStatusCode.INVALID_ARGUMENT and "attribute" in error.message
 
 
 def _could_not_connect(error: RuntimeError) -> bool:
@@ -510,8 +534,8 @@ def _could_not_connect(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def _refusing(kind: Kind) -> Iterator[None]:
-    """Translate a workflow's refusal of an update."""
+def _refusing() -> Iterator[None]:
+    """Translate a workflow's refusal of an update. One that has closed refuses nothing."""
     try:
         yield
     except WorkflowUpdateFailedError as error:
@@ -521,7 +545,6 @@ def _refusing(kind: Kind) -> Iterator[None]:
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
-        raise BookingConflict(f"The undo of the {kind} is not stuck any more.") from error
 
 
 def _may_hold_after_closing(trip: Trip) -> bool:
@@ -543,6 +566,24 @@ def _request_in(memo: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(memo.get(name, "")) for name in ("name", "attempts", *KINDS)}
 
 
+def _status_condition(status: TripStatus) -> str:
+    recorded = f"{STATUS_KEY.name} = '{status}'"
+    match status:
+        # A workflow that was stopped from outside could not record it.
+        case "running":
+            return f"{recorded} AND ExecutionStatus = 'Running'"
+        case "needs_attention":
+            return f"({recorded} OR ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut'))"
+        case _:
+            return recorded
+
+
+def _quoted(value: str) -> str:
+    """Return `value` as a string of a visibility query. Other clients choose their ids freely."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _cursor(token: bytes | None, query: str) -> str | None:
     if not token:
         return None
@@ -559,5 +600,5 @@ def _token(cursor: str | None, query: str) -> bytes | None:
         if content["query"] != query:
             raise UnknownCursor
         return base64.b64decode(content["token"], validate=True)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UnknownCursor from None

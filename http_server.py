@@ -29,16 +29,22 @@ BACKLOG = 2048
 
 @contextmanager
 def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own; stop it at the end."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="event-loop", daemon=True)
+    """Run an event loop in a thread of its own; at the end cancel what still runs, and stop it."""
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    stopped = asyncio.Event()
+
+    def run() -> None:
+        with runner:
+            runner.run(stopped.wait())
+
+    thread = threading.Thread(target=run, name="event-loop", daemon=True)
     thread.start()
     try:
         yield loop
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stopped.set)
         thread.join()
-        loop.close()
 
 
 class SharedLoopFlask(Flask):

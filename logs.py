@@ -33,6 +33,9 @@ def _with_trip(record: logging.LogRecord) -> bool:
     if record.name == "temporalio.activity" and record.exc_info:
         # A failed try is an event, not a bug; its traceback stands in the workflow's history.
         error = record.exc_info[1]
-        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", None
-        record.exc_info = None
+        message = record.getMessage()
+        while error is not None:
+            message += f": {type(error).__name__}: {' '.join(str(error).split())}"
+            error = error.__cause__
+        record.msg, record.args, record.exc_info = message, None, None
     return True

@@ -19,17 +19,29 @@ from schemas import ProblemDetails
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
 
+
+@dataclass(frozen=True)
+class Header:
+    """A header of an answer."""
+
+    meaning: str
+    example: str
+    always: bool = True
+
+
+RETRY_AFTER = Header("Seconds after which to try again.", example=str(problems.RETRY_AFTER_SECONDS))
 PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": "How to authenticate (RFC 6750)."},
-    405: {"Allow": "The methods that the resource has."},
-    429: {"Retry-After": "Seconds after which to try again."},
-    503: {"Retry-After": "Seconds after which to try again."},
+    401: {"WWW-Authenticate": Header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
+    405: {"Allow": Header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
+    429: {"Retry-After": RETRY_AFTER},
+    503: {"Retry-After": RETRY_AFTER},
 }
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
     "version": "1.0.0",
-    "description": "Books a car, a hotel and a flight: all three or none.",
+    "description": "Books a car, a hotel and a flight: all three or none. "
+    f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
 }
 
 
@@ -43,7 +55,7 @@ class Operation:
     query: type[BaseModel] | None = None
     headers: type[BaseModel] | None = None
     path: Mapping[str, Schema] = field(default_factory=dict)
-    answer_headers: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
     public: bool = False
 
 
@@ -60,7 +72,7 @@ def describe(operation: Operation) -> Callable[[View], View]:
     return mark
 
 
-def document(app: Flask) -> Schema:
+def document(app: Flask, *, keys_needed: bool) -> Schema:
     """Return the OpenAPI document of the app's marked views."""
     views: list[tuple[Rule, Callable[..., Any], Operation]] = [
         (rule, view, getattr(view, OPERATION))
@@ -82,7 +94,7 @@ def document(app: Flask) -> Schema:
         "info": INFO,
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components, "securitySchemes": SECURITY},
-        "security": [{"apiKey": []}, {}],
+        "security": [{"apiKey": []}] if keys_needed else [],
     }
 
 
@@ -128,7 +140,12 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
     for status in sorted(refusals):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],
-            "content": {problems.MEDIA_TYPE: {"schema": schemas[ProblemDetails, "serialization"]}},
+            "content": {
+                problems.MEDIA_TYPE: {
+                    "schema": schemas[ProblemDetails, "serialization"],
+                    "example": problems.Problem(status, problems.MEANING[status]).body(),
+                }
+            },
             "headers": _headers(PROBLEM_HEADERS.get(status, {})),
         }
     if operation.public:
@@ -136,10 +153,15 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
     return entry
 
 
-def _headers(headers: Mapping[str, str]) -> Schema:
+def _headers(headers: Mapping[str, Header]) -> Schema:
     return {
-        name: {"description": meaning, "required": True, "schema": {"type": "string"}}
-        for name, meaning in headers.items()
+        name: {
+            "description": header.meaning,
+            "required": header.always,
+            "schema": {"type": "string"},
+            "example": header.example,
+        }
+        for name, header in headers.items()
     }
 
 

@@ -17,7 +17,17 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
+CHALLENGE = 'Bearer realm="trip-booking"'
+"""What a 401 carries in `WWW-Authenticate`."""
+
+SECURITY_HEADERS = {
+    # Nothing here is to be sniffed, framed, cached or sent on as a referrer; the pages load
+    # nothing from elsewhere. https://owasp.org/www-project-secure-headers/
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
+}
 
 MEANING = {
     400: "The body, a header or a parameter is bad; `errors` names each.",
@@ -55,20 +65,26 @@ class Problem(Exception):
     members: Mapping[str, Any] = field(default_factory=dict)
     """Extension members (RFC 9457, section 3.2)."""
 
-    def response(self) -> Response:
-        """Return the problem as an HTTP response."""
-        title = http.HTTPStatus(self.status).phrase
+    def body(self) -> dict[str, Any]:
+        """Return the problem as a JSON object."""
         body: dict[str, Any] = {
             "type": "about:blank",
-            "title": title,
+            "title": http.HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             **self.members,
         }
         if self.errors:
             body["errors"] = [vars(error) for error in self.errors]
+        return body
+
+    def response(self) -> Response:
+        """Return the problem as an HTTP response."""
         return Response(
-            json.dumps(body), status=self.status, mimetype=MEDIA_TYPE, headers=dict(self.headers)
+            json.dumps(self.body()),
+            status=self.status,
+            mimetype=MEDIA_TYPE,
+            headers=dict(self.headers),
         )
 
 
@@ -118,10 +134,6 @@ def _from_bug(error: Exception) -> Response:
 
 
 def _add_security_headers(response: Response) -> Response:
-    # Nothing here is to be sniffed, framed, cached or sent on as a referrer; the pages load
-    # nothing from elsewhere. https://owasp.org/www-project-secure-headers/
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     return response

@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared import KINDS, Kind
@@ -161,16 +160,12 @@ class ReservationStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        # PostgreSQL's disconnects and SQLite's "database is locked" are OperationalErrors. Only
-        # what a later try can mend is translated; a programming error stays what it is.
+        # Whatever the driver says has SQL and addresses in it, which are not for travellers. It is
+        # kept as the cause, for the logs and the workflow's history.
         try:
             async with self._engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
-            raise StoreUnavailable("The reservation store is unavailable") from error
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
+        except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable("The reservation store is unavailable") from error
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 
 from temporalio.client import Client
+from temporalio.envconfig import ClientConnectConfig
 from temporalio.worker import Worker
 
 import activities
@@ -50,9 +51,9 @@ def create_worker(client: Client, settings: Settings) -> Worker:
     )
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, config: ClientConnectConfig) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
-    client = await connect(temporal_config())
+    client = await connect(config)
     async with ReservationStore.open(settings.database_url) as store:
         await _migrate(store)
         activities.suppliers.set(
@@ -74,9 +75,9 @@ async def _migrate(store: ReservationStore) -> None:
             await asyncio.sleep(1)
 
 
-async def run_until_signalled(settings: Settings) -> None:
+async def run_until_signalled(settings: Settings, config: ClientConnectConfig) -> None:
     """Work until the first SIGINT or SIGTERM; further ones do not disturb the orderly stop."""
-    work = asyncio.create_task(run(settings))
+    work = asyncio.create_task(run(settings, config))
     loop = asyncio.get_running_loop()
 
     def stop(received: signal.Signals) -> None:
@@ -96,8 +97,9 @@ async def run_until_signalled(settings: Settings) -> None:
 def main() -> None:
     """Run the worker process."""
     settings = load_settings()
+    config = temporal_config()
     configure_logging(settings)
-    asyncio.run(run_until_signalled(settings))
+    asyncio.run(run_until_signalled(settings, config))
     # Leaving through the interpreter's finalization lets the SDK's threads abort the process now
     # and then (https://github.com/temporalio/sdk-python/issues/300). All is closed; go at once.
     logging.shutdown()

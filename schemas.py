@@ -7,7 +7,7 @@ import datetime as dt
 import math
 import re
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from shared import Kind, StepState, TripStatus
 
 MAX_ATTEMPTS = 100
 WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+CONTROL_FREE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 
 
 def _visible(text: str) -> str:
@@ -45,7 +46,11 @@ def _whole_number(value: object) -> object:
 
 
 Text = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=200), AfterValidator(_visible)
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=200),
+    AfterValidator(_visible),
+    # What `_visible` wants, as far as JSON Schema can say it.
+    Field(json_schema_extra={"pattern": CONTROL_FREE, "allOf": [{"pattern": r"\S"}]}),
 ]
 
 Attempts = Annotated[
@@ -59,6 +64,7 @@ Attempts = Annotated[
                 {"type": "string", "pattern": "^([1-9][0-9]?|100)$"},
             ],
             "default": 5,
+            "examples": [5, "5"],
         }
     ),
 ]
@@ -143,8 +149,36 @@ class PageQuery(BaseModel):
     )
 
 
+EXAMPLE_ID = "john-doe-18494203912041849420391204123"
+EXAMPLE_LOCATION = f"/bookings/{EXAMPLE_ID}"
+EXAMPLE_ITEMS = {"car": "valid-car-id", "hotel": "valid-hotel-id", "flight": "valid-flight-id"}
+EXAMPLE_TIMES = {
+    "started_at": "2026-01-31T12:00:00.250000Z",
+    "closed_at": "2026-01-31T12:00:02.500000Z",
+}
+EXAMPLE_LINKS = {
+    "self": EXAMPLE_LOCATION,
+    "web_ui": f"http://localhost:8233/namespaces/default/workflows/{EXAMPLE_ID}/0198e0c2/history",
+}
+
+
+def _example(**values: Any) -> ConfigDict:
+    """Return the configuration of a model whose schema shows `values` as its example."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
 class Booked(BaseModel):
     """The trip is booked."""
+
+    model_config = _example(
+        cancelled=False,
+        user_id=EXAMPLE_ID,
+        car="Car: valid-car-id",
+        hotel="Hotel: valid-hotel-id",
+        flight="Flight: valid-flight-id",
+        result="Booked car: valid-car-id Booked hotel: valid-hotel-id "
+        "Booked flight: valid-flight-id",
+    )
 
     cancelled: Literal[False] = False
     user_id: str
@@ -157,6 +191,13 @@ class Booked(BaseModel):
 class RolledBack(BaseModel):
     """The trip could not be booked, or was cancelled, and nothing of it is held."""
 
+    model_config = _example(
+        cancelled=True,
+        user_id=EXAMPLE_ID,
+        result="Voyage cancelled",
+        reason="Invalid hotel booking, rolling back!",
+    )
+
     cancelled: Literal[True] = True
     user_id: str
     result: Literal["Voyage cancelled"] = "Voyage cancelled"
@@ -165,6 +206,8 @@ class RolledBack(BaseModel):
 
 class Accepted(BaseModel):
     """The trip goes on; `location` tells where to look."""
+
+    model_config = _example(user_id=EXAMPLE_ID, status="running", location=EXAMPLE_LOCATION)
 
     user_id: str
     status: Literal["running"] = "running"
@@ -192,6 +235,28 @@ class Links(BaseModel):
 
 class Booking(BaseModel):
     """A trip as it stands now."""
+
+    model_config = _example(
+        user_id=EXAMPLE_ID,
+        status="booked",
+        stale=False,
+        reason=None,
+        steps=[
+            {
+                "kind": kind,
+                "item": item,
+                "state": "booked",
+                "attempts": 1,
+                "undo_attempts": 0,
+                "last_error": None,
+                "note": None,
+            }
+            for kind, item in EXAMPLE_ITEMS.items()
+        ],
+        reservations=EXAMPLE_ITEMS,
+        links=EXAMPLE_LINKS,
+        **EXAMPLE_TIMES,
+    )
 
     user_id: str
     status: TripStatus
@@ -223,6 +288,20 @@ class BookingSummary(BaseModel):
 class BookingPage(BaseModel):
     """A page of bookings: the running ones first, then those that ended last."""
 
+    model_config = _example(
+        bookings=[
+            {
+                "user_id": EXAMPLE_ID,
+                "status": "booked",
+                "name": "John Doe",
+                "links": EXAMPLE_LINKS,
+                **EXAMPLE_ITEMS,
+                **EXAMPLE_TIMES,
+            }
+        ],
+        next_cursor=None,
+    )
+
     bookings: list[BookingSummary]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
 
@@ -241,10 +320,15 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[ProblemField] = []
+    errors: list[ProblemField] = Field(default=[], description="What is wrong, field by field.")
+    location: str = Field(
+        default="", description="Where to look for a booking that may have started all the same."
+    )
 
 
 class Health(BaseModel):
     """The service is alive, or ready."""
+
+    model_config = _example(status="ok")
 
     status: Literal["ok"] = "ok"

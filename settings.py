@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
 
+ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+MAX_PORT = 65_535
+
 DATABASE_DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", min_length=1)
-    port: int = Field(3000, ge=1, le=65_535)
+    port: int = Field(3000, ge=1, le=MAX_PORT)
     book_wait_seconds: Seconds = 60.0
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     allow_anonymous: bool = False
@@ -149,8 +152,11 @@ def temporal_config() -> ClientConnectConfig:
     try:
         config = ClientConfig.load_client_connect_config()
     except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {error}")
-    config.setdefault("target_host", "localhost:7233")
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {' '.join(str(error).split())}")
+    address = config.setdefault("target_host", "localhost:7233")
+    match = ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match[1]) <= MAX_PORT:
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_ADDRESS): {address!r} is not host:port")
     return config
 
 

@@ -87,8 +87,8 @@ async def _announce(bookings: Bookings, address: str, settings: Settings) -> Non
 def main() -> None:
     """Run the API process."""
     settings = load_settings()
-    configure_logging(settings)
     config = temporal_config()
+    configure_logging(settings)
     with background_loop() as loop:
         client = asyncio.run_coroutine_threadsafe(lazy_client(config), loop).result()
         app = create_app(client, settings)

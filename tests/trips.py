@@ -1,0 +1,165 @@
+"""How the tests start a trip, wait for a state of it and read what became of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar, cast
+
+import pytest
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import CancelledError
+
+from faults import DEADLINE, FaultyStore, Gate, workflow_half
+from reservations import ReservationStore
+from saga import STATUS_KEY
+from shared import (
+    KINDS,
+    TASK_QUEUE_NAME,
+    BookingResult,
+    BookVacationInput,
+    Kind,
+    StepProgress,
+    TripProgress,
+    cancellation_id,
+)
+from workflows import BookingWorkflow, CancelBookingWorkflow
+
+Answer = TypeVar("Answer")
+
+Trip = WorkflowHandle[BookingWorkflow, BookingResult]
+Cancellation = WorkflowHandle[CancelBookingWorkflow, BookingResult]
+
+WITH_STATUS = TypedSearchAttributes([SearchAttributePair(STATUS_KEY, "running")])
+
+
+async def start(client: Client, book_input: BookVacationInput, *, with_status: bool = True) -> Trip:
+    return await client.start_workflow(
+        BookingWorkflow.run,
+        book_input,
+        id=book_input.book_user_id,
+        task_queue=TASK_QUEUE_NAME,
+        search_attributes=WITH_STATUS if with_status else TypedSearchAttributes.empty,
+    )
+
+
+async def start_cancellation(client: Client, book_input: BookVacationInput) -> Cancellation:
+    return await client.start_workflow(
+        CancelBookingWorkflow.run,
+        book_input,
+        id=cancellation_id(book_input.book_user_id),
+        task_queue=TASK_QUEUE_NAME,
+        search_attributes=WITH_STATUS,
+    )
+
+
+async def result_of(workflow: Trip | Cancellation) -> BookingResult:
+    async with asyncio.timeout(DEADLINE):
+        return await workflow.result()
+
+
+async def cancelled_steps(trip: Trip) -> dict[Kind, StepProgress]:
+    """Wait until the trip has closed as Canceled and return its memo's steps."""
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(WorkflowFailureError) as failure:
+            await trip.result()
+    assert isinstance(failure.value.cause, CancelledError)
+    description = await trip.describe()
+    assert description.status == WorkflowExecutionStatus.CANCELED
+    return steps_by_kind(await description.memo())
+
+
+def steps_by_kind(outcome: BookingResult | Mapping[str, Any]) -> dict[Kind, StepProgress]:
+    """Return the steps of a result or of a memo."""
+    return {step["kind"]: StepProgress(**step) for step in outcome["steps"]}
+
+
+async def eventually(ask: Callable[[], Awaitable[Answer | None]]) -> Answer:
+    """Ask again and again until the answer is neither empty nor `None`, and return it."""
+    async with asyncio.timeout(DEADLINE):
+        while not (answer := await ask()):
+            await asyncio.sleep(0.01)
+    return answer
+
+
+async def until(
+    workflow: Trip | Cancellation, condition: Callable[[dict[Kind, StepProgress]], bool]
+) -> TripProgress:
+    """Wait until the steps of an open workflow meet `condition` and return its progress."""
+
+    async def met() -> TripProgress | None:
+        progress = await cast(Trip, workflow).query(BookingWorkflow.progress)
+        return progress if condition({step.kind: step for step in progress.steps}) else None
+
+    return await eventually(met)
+
+
+async def until_stuck(workflow: Trip | Cancellation, *kinds: Kind) -> TripProgress:
+    """Wait until the undo of exactly `kinds` is stuck and every other one is over."""
+    return await until(
+        workflow,
+        lambda steps: (
+            {kind for kind, step in steps.items() if step.state == "stuck"} == set(kinds)
+            and not any(step.state == "undoing" for step in steps.values())
+        ),
+    )
+
+
+async def retry(stuck: Trip | Cancellation, kind: Kind) -> StepProgress:
+    return await cast(Trip, stuck).execute_update(BookingWorkflow.retry_undo, kind)
+
+
+async def resolve(stuck: Trip | Cancellation, kind: Kind, note: str) -> StepProgress:
+    return await cast(Trip, stuck).execute_update(BookingWorkflow.resolve_undo, args=[kind, note])
+
+
+async def status_shown(workflow: Trip | Cancellation) -> str | None:
+    """Return the search attribute `BookingStatus`, `None` when the trip carries none."""
+    return (await workflow.describe()).typed_search_attributes.get(STATUS_KEY)
+
+
+async def held(store: ReservationStore, trip: Trip) -> list[Kind]:
+    """Return what the store holds for the trip."""
+    return [row.kind for row in await store.of_trip(trip.id) if row.state == "reserved"]
+
+
+async def events(workflow: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
+    return list((await workflow.fetch_history()).events)
+
+
+async def activities_of(workflow: WorkflowHandle[Any, Any]) -> list[str]:
+    """Return the names of the activities that the workflow ran, in their order."""
+    return [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for event in await events(workflow)
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+
+
+async def book_and_cancel_unseen(
+    client: Client,
+    faults: FaultyStore,
+    trip: Trip,
+    kind: Kind,
+    first: Literal["answer", "cancel"],
+) -> None:
+    """Bring a trip to where its step of `kind` is booked and a cancel is requested, in the order
+    told, and its workflow has seen neither. Only activities have a worker before and after."""
+    faults.faults["reserve", kind] = gate = Gate()
+    async with workflow_half(client):
+        await gate.reached()
+    if first == "cancel":
+        await trip.cancel()
+    assert await gate.open() == [None]
+
+    async def is_booked() -> bool:
+        completed = [
+            event
+            for event in await events(trip)
+            if event.HasField("activity_task_completed_event_attributes")
+        ]
+        return len(completed) > KINDS.index(kind)
+
+    await eventually(is_booked)
+    if first == "answer":
+        await trip.cancel()
