@@ -42,6 +42,7 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from callers import Caller
+from cancellations import CancelBookingWorkflow
 from histories import steps_in_history
 from saga import STATUS_KEY
 from shared import (
@@ -58,7 +59,7 @@ from shared import (
     cancellation_id,
     cancelled_trip,
 )
-from workflows import BookingWorkflow, CancelBookingWorkflow
+from workflows import BookingWorkflow
 
 RPC_TIMEOUT = dt.timedelta(seconds=5)
 QUERY_TIMEOUT = dt.timedelta(seconds=2)

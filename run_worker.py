@@ -14,12 +14,13 @@ from temporalio.envconfig import ClientConnectConfig
 from temporalio.worker import Worker
 
 import activities
+from cancellations import CancelBookingWorkflow
 from interceptors import TryInterceptor
 from logs import configure_logging
 from reservations import ReservationStore, StoreUnavailable
 from settings import Settings, connect, load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
-from workflows import BookingWorkflow, CancelBookingWorkflow
+from workflows import BookingWorkflow
 
 logger = logging.getLogger("worker")
 

@@ -1,4 +1,4 @@
-"""The sagas: book a trip or undo what was booked, and cancel a booked trip.
+"""The saga: book a car, a hotel and a flight, or undo what was booked.
 
 What is promised, and the crash each promise is against, is in `docs/saga.md`; the mechanism is in
 `saga.py`. This is workflow code: no clock, no randomness, no I/O, no environment.
@@ -50,21 +50,3 @@ class BookingWorkflow(Saga):
             workflow.upsert_memo({"steps": self.close("cancelled")})
             raise asyncio.CancelledError("Cancelled, and all that was booked is undone") from error
         return BookingResult(status="success", message=booked, steps=self.close("booked"))
-
-
-@workflow.defn
-class CancelBookingWorkflow(Saga):
-    """Cancels a trip whose `BookingWorkflow` has closed: undoes flight, hotel and car."""
-
-    @workflow.init
-    def __init__(self, book_input: BookVacationInput) -> None:
-        super().__init__(book_input, STEPS)
-        self._compensations.extend(STEPS)
-
-    @workflow.run
-    async def run(self, book_input: BookVacationInput) -> BookingResult:
-        """Return what was undone. Cancelling this workflow does not stop it."""
-        await self.undo_all()
-        return BookingResult(
-            status="cancelled", message="Voyage cancelled", steps=self.close("cancelled")
-        )

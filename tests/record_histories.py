@@ -12,19 +12,6 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from trips import (
-    Cancellation,
-    Trip,
-    book_and_cancel_unseen,
-    cancelled_steps,
-    resolve,
-    result_of,
-    retry,
-    start,
-    start_cancellation,
-    until,
-    until_stuck,
-)
 
 import activities
 from activities import Suppliers
@@ -41,6 +28,19 @@ from faults import (
 )
 from reservations import ReservationStore
 from shared import KINDS, Kind
+from trips import (
+    Cancellation,
+    Trip,
+    book_and_cancel_unseen,
+    cancelled_steps,
+    resolve,
+    result_of,
+    retry,
+    start,
+    start_cancellation,
+    until,
+    until_stuck,
+)
 
 HISTORIES = Path(__file__).with_name("histories")
 

@@ -7,19 +7,6 @@ from typing import Literal
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from trips import (
-    Trip,
-    activities_of,
-    book_and_cancel_unseen,
-    cancelled_steps,
-    held,
-    result_of,
-    start,
-    start_cancellation,
-    status_shown,
-    steps_by_kind,
-    until,
-)
 
 import activities
 from activities import Suppliers
@@ -36,6 +23,19 @@ from faults import (
 )
 from reservations import ReservationRefused, ReservationStore
 from shared import KINDS, Kind
+from trips import (
+    Trip,
+    activities_of,
+    book_and_cancel_unseen,
+    cancelled_steps,
+    held,
+    result_of,
+    start,
+    start_cancellation,
+    status_shown,
+    steps_by_kind,
+    until,
+)
 
 UNDO_ALL = ["undo_book_flight", "undo_book_hotel", "undo_book_car"]
 

@@ -13,7 +13,6 @@ from temporalio.common import RetryPolicy
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
-from trips import Trip, cancelled_steps, events, result_of, start, steps_by_kind, until
 
 import activities
 import reservations
@@ -23,6 +22,7 @@ from interceptors import TryInterceptor
 from reservations import ReservationStore
 from settings import connect
 from shared import BookVacationInput, StepProgress, TryReport
+from trips import Trip, cancelled_steps, events, result_of, start, steps_by_kind, until
 
 HOTEL_DOWN = "Hotel service is down. Retrying..."
 STORE_DOWN = "The reservation store is unavailable"

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from record_histories import HISTORIES, SCENARIOS, UNATTENDED
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from mistakes import HotelFirst
+from record_histories import HISTORIES, SCENARIOS, UNATTENDED
 from run_worker import WORKFLOWS
 
 RECORDED = sorted(HISTORIES.glob("*.json"))

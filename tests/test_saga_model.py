@@ -23,7 +23,6 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
-from trips import Trip, activities_of, held, resolve, retry, start, status_shown, steps_by_kind
 
 from activities import Suppliers
 from conftest import IMPATIENT, running_worker, trip
@@ -41,6 +40,7 @@ from faults import (
 from reservations import ReservationRefused, ReservationStore
 from run_worker import WORKFLOWS
 from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
+from trips import Trip, activities_of, held, resolve, retry, start, status_shown, steps_by_kind
 from workflows import BookingWorkflow
 
 Try = Literal["down", "lost", "slow"]

@@ -6,6 +6,11 @@ from dataclasses import replace
 import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+
+from conftest import IMPATIENT, trip
+from faults import FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
+from reservations import ReservationStore
+from shared import BookVacationInput, Kind
 from trips import (
     cancelled_steps,
     held,
@@ -19,11 +24,6 @@ from trips import (
     until,
     until_stuck,
 )
-
-from conftest import IMPATIENT, trip
-from faults import FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
-from reservations import ReservationStore
-from shared import BookVacationInput, Kind
 
 ROLLED_BACK = "Invalid flight booking, rolling back!"
 

@@ -10,17 +10,6 @@ import pytest
 import temporalio.converter
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
-from trips import (
-    activities_of,
-    cancelled_steps,
-    events,
-    eventually,
-    held,
-    result_of,
-    start,
-    status_shown,
-    steps_by_kind,
-)
 
 import mistakes
 import run_worker
@@ -38,6 +27,17 @@ from faults import (
 )
 from reservations import ReservationRefused, ReservationStore
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, SagaPolicy
+from trips import (
+    activities_of,
+    cancelled_steps,
+    events,
+    eventually,
+    held,
+    result_of,
+    start,
+    status_shown,
+    steps_by_kind,
+)
 
 BOOK_ALL = ["book_car", "book_hotel", "book_flight"]
 UNDO_ALL = ["undo_book_flight", "undo_book_hotel", "undo_book_car"]

@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
 
+from cancellations import CancelBookingWorkflow
 from faults import DEADLINE, FaultyStore, Gate, workflow_half
 from reservations import ReservationStore
 from saga import STATUS_KEY
@@ -23,7 +24,7 @@ from shared import (
     TripProgress,
     cancellation_id,
 )
-from workflows import BookingWorkflow, CancelBookingWorkflow
+from workflows import BookingWorkflow
 
 Answer = TypeVar("Answer")
 
