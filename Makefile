@@ -21,7 +21,22 @@ run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ct
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage
-	pytest --cov --cov-report=term
+	pytest -m "not slow" --cov --cov-report=term
+
+.PHONY: schema
+schema: $(VENV)/.dev ## Let Schemathesis try what the OpenAPI document allows and forbids
+	pytest -m slow
+
+.PHONY: model
+model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
+	pytest tests/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
+
+# For long: make chaos SECONDS=600 TRIPS=2000; again as before: make chaos SEED=7
+SECONDS ?= 25
+TRIPS ?= 150
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
+	PYTHONPATH=.:tests python tests/chaos.py $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
 
 .PHONY: check
 check: $(VENV)/.dev ## Check format, style and types

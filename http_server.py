@@ -16,7 +16,9 @@ from types import FrameType
 from typing import Any
 
 from flask import Flask
-from waitress.server import create_server
+from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
+
+Server = BaseWSGIServer | MultiSocketServer
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +67,13 @@ class SharedLoopFlask(Flask):
         return on_shared_loop
 
 
-def serve(
-    app: Flask, host: str, port: int, threads: int, before_stop: Callable[[], object]
-) -> None:
-    """Serve until SIGINT or SIGTERM; then call `before_stop` and let running requests finish.
+def listen(app: Flask, host: str, port: int, threads: int) -> Server:
+    """Return a server that listens at the address; `serve` makes it answer.
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
     try:
-        server = create_server(
+        return create_server(
             app,
             host=host,
             port=port,
@@ -89,6 +89,10 @@ def serve(
         )
     except OSError as error:
         sys.exit(f"Cannot listen on {host}:{port}: {error.strerror}")
+
+
+def serve(server: Server, before_stop: Callable[[], object]) -> None:
+    """Serve until SIGINT or SIGTERM; then call `before_stop` and let running requests finish."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):

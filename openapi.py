@@ -36,6 +36,11 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
+TOO_LONG = {
+    # The HTTP server refuses it before the app sees it, and so as plain text.
+    "description": "The request line and the headers are over 16 KiB.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
@@ -148,6 +153,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
             },
             "headers": _headers(PROBLEM_HEADERS.get(status, {})),
         }
+    entry["responses"]["431"] = TOO_LONG
     if operation.public:
         entry["security"] = []
     return entry

@@ -16,7 +16,7 @@ from temporalio.client import Client
 import bookings as asked
 import problems
 from bookings import Bookings
-from http_server import SharedLoopFlask, background_loop, serve
+from http_server import SharedLoopFlask, background_loop, listen, serve
 from logs import configure_logging
 from problems import FieldError, Problem, invalid, retry_later
 from settings import Settings, lazy_client, load_settings, temporal_config
@@ -94,14 +94,10 @@ def main() -> None:
         app = create_app(client, settings)
         app.loop = loop
         bookings: Bookings = app.extensions["bookings"]
+        threads = settings.max_open_bookings + SPARE_THREADS
+        server = listen(app, settings.host, settings.port, threads)
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
-        serve(
-            app,
-            settings.host,
-            settings.port,
-            threads=settings.max_open_bookings + SPARE_THREADS,
-            before_stop=functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting),
-        )
+        serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Literal, TypeVar
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from processes import Answer, Database, Process, Service, service
+from processes import FAST_TIMERS, Answer, Database, Process, Service, service
 from shared import KINDS, cancelled_trip
 
 logger = logging.getLogger("chaos")
@@ -245,6 +245,8 @@ class Chaos:
     async def stop_worker(self, fault: PlannedFault) -> None:
         """An orderly stop, as at a deployment."""
         worker = self.service.workers[fault.worker]
+        # One that was started a moment ago does not listen for signals before it polls.
+        await asyncio.to_thread(worker.wait_for_output, "Polling task queue")
         code = await asyncio.to_thread(worker.stop)
         if code or "Traceback" in worker.output:
             self.violate("other", worker.name, f"stopped with exit code {code}")
@@ -473,7 +475,7 @@ def main() -> None:
         chance = random.Random(options.seed)
         trips = plan_trips(chance, options.trips, options.seconds)
         faults = plan_faults(chance, options.seconds, database)
-        with service(database, **SETTINGS) as running:
+        with service(database, FAST_TIMERS, **SETTINGS) as running:
             running.start(workers=2)
             well &= asyncio.run(run(running, trips, faults))
     sys.exit(not well)

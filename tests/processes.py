@@ -234,12 +234,15 @@ class Service:
         body: object = None,
         headers: Mapping[str, str] | None = None,
         deadline: float = DEADLINE,
+        port: int | None = None,
     ) -> Answer:
-        """Send one request to the API.
+        """Send one request to the API, or to another one that listens on `port`.
 
         Raises `OSError` when the line breaks before the answer is whole.
         """
-        with closing(http.client.HTTPConnection("127.0.0.1", self.api_port, deadline)) as line:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", port or self.api_port, deadline)
+        ) as line:
             content = None if body is None else json.dumps(body)
             sent = {"Content-Type": "application/json"} if content else {}
             try:

@@ -7,51 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
-from werkzeug.test import TestResponse
 
 from activities import Suppliers
+from api_client import JOHN, Api, api_of, assert_problem
 from conftest import running_worker
 from reservations import ReservationStore
 from saga import STATUS_KEY
 from settings import Settings, lazy_client
 from starter import create_app
-
-JOHN = {
-    "name": "John Doe",
-    "attempts": 5,
-    "car": "valid-car-id",
-    "hotel": "valid-hotel-id",
-    "flight": "valid-flight-id",
-}
-JSON = {"Content-Type": "application/json"}
-
-
-class Api:
-    """A caller of the API. Flask's test client blocks, so each call runs in a thread."""
-
-    def __init__(self, http: FlaskClient) -> None:
-        self._http = http
-
-    async def call(self, method: str, path: str, **arguments: Any) -> TestResponse:
-        return await asyncio.to_thread(self._http.open, path, method=method, **arguments)
-
-    async def get(self, path: str, **arguments: Any) -> TestResponse:
-        return await self.call("GET", path, **arguments)
-
-    async def book(self, body: dict[str, Any], **headers: str) -> TestResponse:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.call("POST", "/book", json=body, headers=names)
-
-    async def book_raw(self, body: bytes, headers: dict[str, str] = JSON) -> TestResponse:
-        return await self.call("POST", "/book", data=body, headers=headers)
-
-
-def api_of(client: Client, **settings: Any) -> Api:
-    impatient = {"book_wait_seconds": 30, "retry_interval_seconds": 0.01}
-    return Api(create_app(client, Settings(**impatient | settings)).test_client())
 
 
 @pytest.fixture
@@ -67,15 +32,6 @@ async def away() -> AsyncIterator[Api]:
 
 async def trips_started(client: Client) -> int:
     return (await client.count_workflows()).count
-
-
-def assert_problem(response: TestResponse, status: int, *fields: str) -> None:
-    assert response.status_code == status, response.text
-    assert response.mimetype == "application/problem+json"
-    assert response.json is not None
-    assert response.json["status"] == status
-    assert response.json["type"] and response.json["title"] and response.json["detail"]
-    assert [error["field"] for error in response.json.get("errors", [])] == list(fields)
 
 
 # Booking

@@ -26,7 +26,8 @@ both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM]
 async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
     client: Client,
 ) -> None:
-    config = create_worker(client, Settings()).config()
+    async with create_worker(client, Settings()) as worker:
+        config = worker.config()
     assert config.get("task_queue") == TASK_QUEUE_NAME
     assert [workflow.__name__ for workflow in config.get("workflows", [])] == [
         "BookingWorkflow",

@@ -14,6 +14,7 @@ from typing import Literal
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -51,6 +52,8 @@ End = Literal["good", "invalid", "refused"]
 
 WayOut = Literal["retry", "resolve", "wait"]
 """What the operator does about a stuck undo; `wait` leaves it to the undo's own interval."""
+
+UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 UNDO_ATTEMPTS = 2
 
@@ -330,11 +333,16 @@ def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended)
 
 async def assert_they_are_deterministic(trips: list[Trip]) -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for each in trips:
-            history = await each.fetch_history()
-            assert not any(
-                event.HasField("workflow_task_failed_event_attributes") for event in history.events
-            )
+        for running in trips:
+            history = await running.fetch_history()
+            failed = [
+                event.workflow_task_failed_event_attributes
+                for event in history.events
+                if event.HasField("workflow_task_failed_event_attributes")
+            ]
+            # The server has a workflow task done again when a signal or a cancel came in while the
+            # workflow was closing: no mistake of the workflow.
+            assert {each.cause for each in failed} <= {UNHANDLED_COMMAND}
             yield history
 
     await Replayer(workflows=WORKFLOWS).replay_workflows(histories())
