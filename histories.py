@@ -25,13 +25,14 @@ def steps_in_history(
     """Return the steps of a trip for `items`, as its events and pending activities show them."""
     steps = {kind: StepProgress(kind, items[kind]) for kind in KINDS}
     activity_types: dict[int, str] = {}
+    earlier_undo_attempts = dict.fromkeys(KINDS, 0)
 
     def move(activity_type: str, states: dict[bool, StepState], attempt: int, error: str) -> None:
         kind, undo = step_of(activity_type)
         step = steps[kind]
         step.state = states[undo]
         if undo:
-            step.undo_attempts = max(step.undo_attempts, attempt)
+            step.undo_attempts = max(step.undo_attempts, earlier_undo_attempts[kind] + attempt)
         else:
             step.attempts = max(step.attempts, attempt)
         step.last_error = error or step.last_error
@@ -41,6 +42,8 @@ def steps_in_history(
             case "activity_task_scheduled_event_attributes":
                 name = event.activity_task_scheduled_event_attributes.activity_type.name
                 activity_types[event.event_id] = name
+                kind, _ = step_of(name)
+                earlier_undo_attempts[kind] = steps[kind].undo_attempts
                 move(name, BEGUN, 1, "")
             case "activity_task_started_event_attributes":
                 started = event.activity_task_started_event_attributes
