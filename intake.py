@@ -1,12 +1,16 @@
 """Reads and checks what a request carries. What is bad about it becomes a `Problem`."""
 
 import json
+import re
 from typing import Any, NoReturn, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 
 from problems import FieldError, Problem, invalid, invalid_fields
+
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""What JSON can escape and UTF-8 cannot write. The models refuse it in values."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -61,7 +65,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         return json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant
         )
     except UnicodeDecodeError:
         raise BadJson("The body is not UTF-8") from None
@@ -78,12 +82,16 @@ def parse_json(body: bytes) -> Any:
         ) from None
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of distinct, readable keys that `pairs` are. Raises `BadJson`."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
         raise BadJson(f"The key {repeated!r} appears twice")
+    for key in found:
+        if LONE_SURROGATE.search(key):
+            raise BadJson(f"The key {key!r} is not Unicode text")
     return found
 
 

@@ -35,6 +35,7 @@ def test_json_is_read_as_it_is(body: bytes, value: Any) -> None:
         (b"\xef\xbb\xbf{}", "not JSON"),
         (b'{"a": 1, "b": 2, "a": 1}', "The key 'a' appears twice"),
         (b'[{"b": {"c": 1, "c": 2}}]', "The key 'c' appears twice"),
+        (rb'{"\ud800": 1}', r"The key '\ud800' is not Unicode text"),
         (b"NaN", "NaN is not a JSON number"),
         (b"[-Infinity]", "-Infinity is not a JSON number"),
         (b"9" * 5_000, "A number is too long"),
