@@ -21,7 +21,7 @@ run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ct
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage
-	pytest -m "not slow" --cov --cov-report=term
+	pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
 .PHONY: schema
 schema: $(VENV)/.dev ## Let Schemathesis try what the OpenAPI document allows and forbids

@@ -193,7 +193,7 @@ class Bookings:
     def stop_waiting(self) -> None:
         """End all waits now, and the later ones at once: the process is about to stop."""
         self._stopping = True
-        for wait in self._waits:
+        for wait in list(self._waits):
             wait.cancel()
 
     async def look_up(self, user_id: str, caller: Caller) -> Trip:

@@ -22,7 +22,7 @@ from temporalio.client import (
     WorkflowHistory,
     WorkflowUpdateFailedError,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from activities import Suppliers
@@ -195,9 +195,13 @@ class PlannedTrip:
         return refuse_for_good if step.undo_refused else healthy
 
     async def _cancel(self) -> None:
-        # A try that was given up may come here after its trip has closed.
-        with contextlib.suppress(RPCError):
+        try:
             await self._client.get_workflow_handle(self.book_input.book_user_id).cancel()
+        except RPCError as error:
+            # A try that was given up may come here after its trip has closed.
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+        else:
             self.cancelled = True
 
     async def look_after(self, running: Trip) -> None:
@@ -221,7 +225,7 @@ class PlannedTrip:
 
     async def run(self) -> Ended:
         """Run the trip to its end, and even let in the writes that come after it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             running = await start(self._client, self.book_input)
             await self.look_after(running)
             with contextlib.suppress(WorkflowFailureError):
