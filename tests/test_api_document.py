@@ -7,6 +7,7 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
 
 import schemas
 from openapi import document as document_of
@@ -97,7 +98,7 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
     "model",
     [schemas.Booked, schemas.RolledBack, schemas.Accepted, schemas.Booking, schemas.BookingPage],
 )
-def test_an_answers_example_is_what_the_model_writes(model: type[schemas.BaseModel]) -> None:
+def test_an_answers_example_is_what_the_model_writes(model: type[BaseModel]) -> None:
     (example,) = model.model_json_schema()["examples"]
     assert model.model_validate(example).model_dump(mode="json") == example
 
