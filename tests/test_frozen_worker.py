@@ -1,0 +1,72 @@
+"""A worker that the operating system freezes in the middle of its bookings and thaws too late.
+
+Other tests hold late tries back at a gate before the store; here the whole process sleeps through
+what becomes of its trips, and knows nothing of it when it wakes up.
+"""
+
+import asyncio
+
+import pytest
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client
+
+from processes import FAST_TIMERS, Database, Service, service, wait_until
+
+ITEMS = {"car": "car-1", "hotel": "hotel-1", "flight": "flight-1"}
+
+
+def begin(sleepy: Service, name: str, attempts: int) -> str:
+    """Begin a trip without waiting for its end, and return its id."""
+    body = {"name": name, "attempts": attempts, **ITEMS}
+    headers = {"Prefer": "respond-async"}
+    return str(sleepy.request("POST", "/book", body, headers).body["user_id"])
+
+
+def at_the_hotel(sleepy: Service, trip_id: str) -> bool:
+    """Tell whether a worker has begun to book the trip's hotel."""
+
+    async def pending() -> list[tuple[str, int]]:
+        client = await Client.connect(sleepy.temporal_address)
+        trip = (await client.get_workflow_handle(trip_id).describe()).raw_description
+        return [
+            (activity.activity_type.name, activity.state) for activity in trip.pending_activities
+        ]
+
+    begun = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    return ("book_hotel", begun) in asyncio.run(pending())
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_thawed_worker_neither_books_an_undone_trip_nor_books_twice(database: Database) -> None:
+    settings = {
+        "HOTEL_LATENCY_SECONDS": 1.5,
+        "HEARTBEAT_TIMEOUT_SECONDS": 1,
+        "RETRY_INTERVAL_SECONDS": 0.1,
+    }
+    with service(database, FAST_TIMERS, **settings) as sleepy:
+        frozen, other = sleepy.workers
+        sleepy.start(workers=1)
+        # The frozen worker's open polls swallow tries, too.
+        taken_over = begin(sleepy, "Taken Over", attempts=50)
+        rolled_back = begin(sleepy, "Rolled Back", attempts=1)
+        cancelled = begin(sleepy, "Cancelled", attempts=50)
+        trips = (taken_over, rolled_back, cancelled)
+        wait_until(
+            lambda: all(at_the_hotel(sleepy, trip) for trip in trips), "all trips are at the hotel"
+        )
+
+        frozen.freeze()
+        other.start()
+        sleepy.request("POST", f"/bookings/{cancelled}/cancel")
+        ends = [sleepy.request("GET", f"/bookings/{trip}?wait=60").body["status"] for trip in trips]
+        assert ends == ["booked", "rolled_back", "cancelled"]
+        assert "Booking hotel" not in frozen.output
+
+        frozen.thaw()
+        for trip in trips:
+            frozen.wait_for_output(f"{trip} Booking hotel")
+        assert frozen.stop() == 0
+        for trip in (rolled_back, cancelled):
+            assert f"{trip} Booked hotel" not in frozen.output
+        assert [sleepy.reserved(trip) for trip in trips] == [ITEMS, {}, {}]
+        assert len(sleepy.rows()) == 3 + 2 + 2
