@@ -77,6 +77,8 @@ STATUS_OF_RESULT: dict[str, TripStatus] = {
     "failure": "rolled_back",
     "cancelled": "cancelled",
 }
+STARTED_AT = "started_at"
+"""Name in the memo of a cancellation of when its trip was started."""
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
 CANCELLED = "Cancelled on request"
 
@@ -214,7 +216,7 @@ class Bookings:
             if cancellation is None:
                 return trip
             undoing = await self._trip(cancellation)
-            return replace(undoing, reason=CANCELLED, started_at=trip.started_at)
+            return replace(undoing, reason=CANCELLED)
 
     async def cancel(self, user_id: str, caller: Caller, seconds: float) -> Trip:
         """Undo the trip, running or booked, and return it after `seconds` at the most.
@@ -381,6 +383,7 @@ class Bookings:
                 self._input(trip.user_id, trip.request),
                 trip.request,
                 trip.owner,
+                memo={**trip.request, "owner": trip.owner, STARTED_AT: trip.started_at.isoformat()},
                 # Once is enough, but one that was stopped from outside may be started again.
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -506,23 +509,23 @@ class Bookings:
             owner=str(memo.get("owner", "")),
             status=cast(TripStatus, status),
             request=_request_in(memo),
-            started_at=execution.start_time,
+            started_at=_started_at(memo) or execution.start_time,
             closed_at=execution.close_time,
             steps=[],
         )
 
     async def _with_cancellations(self, trips: list[Trip]) -> list[Trip]:
-        """Give booked trips that were cancelled afterwards the status of their cancellation."""
+        """Show booked trips that were cancelled afterwards as their cancellations."""
         booked = [trip for trip in trips if _may_hold_after_closing(trip)]
         if not booked:
             return trips
         ids = ", ".join(_quoted(cancellation_id(trip.user_id)) for trip in booked)
-        statuses: dict[str, TripStatus] = {}
+        cancellations: dict[str, Trip] = {}
         async for execution in self._client.list_workflows(f"WorkflowId IN ({ids})"):
             undoing = await self._row(execution)
             # The newest run comes first; older ones were stopped from outside.
-            statuses.setdefault(undoing.user_id, undoing.status)
-        return [replace(trip, status=statuses.get(trip.user_id, trip.status)) for trip in trips]
+            cancellations.setdefault(undoing.user_id, undoing)
+        return [cancellations.get(trip.user_id, trip) for trip in trips]
 
 
 def _lacks_attribute(error: RPCError) -> bool:
@@ -565,6 +568,11 @@ def _steps(steps: list[dict[str, Any]]) -> list[StepProgress]:
 
 def _request_in(memo: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(memo.get(name, "")) for name in ("name", "attempts", *KINDS)}
+
+
+def _started_at(memo: Mapping[str, Any]) -> dt.datetime | None:
+    """Return when the trip was started whose cancellation has this memo."""
+    return dt.datetime.fromisoformat(memo[STARTED_AT]) if STARTED_AT in memo else None
 
 
 def _status_condition(status: TripStatus) -> str:

@@ -126,6 +126,20 @@ async def test_a_cancellation_that_was_stopped_from_outside_can_be_asked_for_aga
     await until_listed(api, {id_in(path): "cancelled"})
 
 
+async def test_a_cancelled_trip_is_listed_as_it_is_looked_up(api: Api, faults: FaultyStore) -> None:
+    user_id = body_of(await api.book(JOHN))["user_id"]
+    booked = body_of(await api.get(f"/bookings/{user_id}"))
+    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
+    assert cancelled["started_at"] == booked["started_at"]
+    assert cancelled["closed_at"] > booked["closed_at"]
+    filters: list[dict[str, Any]] = [{}, {"status": "cancelled"}]
+    for parameters in filters:
+        await until_listed(api, {user_id: "cancelled"}, **parameters)
+        rows = await listed(api, **parameters)
+        (row,) = [row for row in rows if row["user_id"] == user_id]
+        assert row == {name: {**JOHN, **cancelled}[name] for name in row}
+
+
 async def test_a_cancelled_trip_still_answers_its_idempotency_key_as_before(
     api: Api, faults: FaultyStore
 ) -> None:
