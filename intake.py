@@ -1,5 +1,6 @@
 """Reads and checks what a request carries. What is bad about it becomes a `Problem`."""
 
+import codecs
 import json
 import re
 from typing import Any, NoReturn, TypeVar
@@ -70,6 +71,8 @@ def parse_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise BadJson("The body is not UTF-8") from None
     except json.JSONDecodeError as error:
+        if body.startswith(codecs.BOM_UTF8):
+            raise BadJson("The body begins with a byte order mark") from None
         raise BadJson(
             f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         ) from None

@@ -46,6 +46,15 @@ MEANING = {
 """What each problem's status means, as the OpenAPI document says it."""
 
 
+WORDING = {
+    "extra_forbidden": "is not known here",
+    "missing": "is required",
+    "model_type": "must be a JSON object",
+    "string_unicode": "must not contain lone surrogates",
+}
+"""What is said instead of pydantic's own words, by the type of its error."""
+
+
 @dataclass(frozen=True)
 class FieldError:
     """What is wrong with one field of the input; `field` is empty for the input as a whole."""
@@ -100,7 +109,7 @@ def invalid_fields(error: ValidationError) -> Problem:
         *(
             FieldError(
                 ".".join(str(part) for part in found["loc"]),
-                found["msg"].removeprefix("Value error, "),
+                WORDING.get(found["type"], found["msg"].removeprefix("Value error, ")),
             )
             for found in error.errors(include_url=False, include_context=False)
         )
@@ -125,7 +134,8 @@ def _from_http_exception(error: HTTPException) -> Response:
     response = error.get_response()
     # Werkzeug names what is allowed in headers of its own (`Allow` with 405).
     headers = {name: value for name, value in response.headers if name == "Allow"}
-    return Problem(error.code or 500, error.description or "", headers=headers).response()
+    detail = MEANING[413] if error.code == 413 else error.description or ""
+    return Problem(error.code or 500, detail, headers=headers).response()
 
 
 def _from_bug(error: Exception) -> Response:
