@@ -24,7 +24,7 @@ from shared import TASK_QUEUE_NAME, Kind
 
 Operation = Literal["reserve", "cancel"]
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds after which a condition that a test waits for counts as never met."""
 
 
