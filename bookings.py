@@ -66,8 +66,8 @@ QUERY_TIMEOUT = dt.timedelta(seconds=2)
 RESULT_RETRY_INTERVAL = 0.5
 
 WORKFLOW_TASK_TIMEOUT = dt.timedelta(seconds=2)
-"""A worker that died with a workflow task in its hands holds its trip up for so long. The tasks take
-milliseconds; Temporal's default is 10 seconds."""
+"""For so long a worker that died with a workflow task in its hands holds its trip up. The tasks
+take milliseconds; Temporal's default is 10 seconds."""
 
 POLLER_AGE = dt.timedelta(seconds=75)
 """A live worker asks for work at least once a minute; an older poller is a dead worker's."""
