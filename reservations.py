@@ -6,13 +6,16 @@ tombstone: it refuses every later `reserve`, so a late try cannot book after its
 knows nothing of Temporal.
 """
 
+import asyncio
 import datetime as dt
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import aiosqlite
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -206,10 +209,26 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN is turned off so that ours below is the only one.
     # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
     connection.isolation_level = None
+    connection.run_async(_write_ahead)
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+async def _write_ahead(connection: aiosqlite.Connection) -> None:
+    # While another process writes to a new file, this fails at once: SQLite's busy timeout is not
+    # for a change of the journal mode. https://www.sqlite.org/pragma.html#pragma_journal_mode
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + BUSY_TIMEOUT
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or loop.time() > deadline:
+                raise
+            await asyncio.sleep(0.01)
+        else:
+            return
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

@@ -221,6 +221,22 @@ async def test_many_migrations_at_once_are_one(database_url: str) -> None:
         await stores[0].reserve("trip", "car", "a-car")
 
 
+async def test_a_new_sqlite_file_is_waited_for_while_another_process_writes_to_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        async with ReservationStore.open(f"sqlite+aiosqlite:///{file}") as store:
+            migrating = asyncio.create_task(store.migrate())
+            # A failure would end it well before; a success cannot come before the rollback.
+            await asyncio.wait({migrating}, timeout=0.3)
+            assert not migrating.done()
+            writer.execute("ROLLBACK")
+            await migrating
+            await store.reserve("trip", "car", "a-car")
+
+
 async def test_many_processes_migrate_at_once(
     database_url: str, processes: ProcessPoolExecutor
 ) -> None:
