@@ -5,7 +5,6 @@ it is deterministic: no clock, no randomness, no I/O, no environment.
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -37,6 +36,9 @@ FINAL_ERRORS = ["ValueError", "ReservationRefused"]
 """Names of the errors after which a booking step is not tried again."""
 
 STATUS_KEY = SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)
+
+LONGEST_STUCK_INTERVAL = 86_400.0
+"""Seconds. The wait between two tries of a stuck undo grows no longer than that."""
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
 
@@ -107,6 +109,7 @@ class Saga:
                 await asyncio.shield(undoing)
             except asyncio.CancelledError:
                 workflow.logger.info("Cancelled while undoing; the undo goes on")
+        undoing.result()
 
     def close(self, status: TripStatus) -> list[dict[str, Any]]:
         """Record how the trip ended and return its steps, for the workflow's result."""
@@ -165,13 +168,16 @@ class Saga:
     # How it is done
 
     async def _undo_in_reverse(self) -> None:
+        attempts = self._input.policy.undo_attempts
         stuck = [
-            step for step in reversed(self._compensations) if not await self._undo_succeeds(step)
+            step
+            for step in reversed(self._compensations)
+            if not await self._undo_succeeds(step, attempts)
         ]
         # One that cannot succeed has not stopped the others; now each waits for its own way out.
         await asyncio.gather(*(self._settle(step) for step in stuck))
 
-    async def _undo_succeeds(self, step: Step) -> bool:
+    async def _undo_succeeds(self, step: Step, attempts: int) -> bool:
         progress = self._progress[step.kind]
         earlier = self._earlier_undo_attempts[step.kind] = progress.undo_attempts
         progress.undo_attempts += 1
@@ -184,11 +190,11 @@ class Saga:
                 summary=f"Undo {step.kind} {progress.item}",
                 start_to_close_timeout=dt.timedelta(seconds=policy.try_timeout),
                 heartbeat_timeout=dt.timedelta(seconds=policy.heartbeat_timeout),
-                retry_policy=self._retry_policy(policy.undo_attempts),
+                retry_policy=self._retry_policy(attempts),
             )
         except ActivityError as error:
             if error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED:
-                progress.undo_attempts = earlier + policy.undo_attempts
+                progress.undo_attempts = earlier + attempts
             progress.last_error = root_cause(error)
             self._move(step.kind, "stuck")
             workflow.logger.error("Undo of %s is stuck: %s", step.kind, progress.last_error)
@@ -197,20 +203,26 @@ class Saga:
         return True
 
     async def _settle(self, step: Step) -> None:
-        """Wait until a stuck undo is resolved, or retried with success."""
+        """Wait until a stuck undo is resolved, or retried with success.
+
+        When nobody asks, it retries by itself, ever more seldom: a workflow's history is limited
+        to 51,200 events, and a retry adds about a dozen.
+        https://docs.temporal.io/workflow-execution/event#event-history
+        """
         progress = self._progress[step.kind]
         interval = self._input.policy.stuck_retry_interval
         while progress.state == "stuck":
-            # When nobody asks, it retries by itself.
-            with contextlib.suppress(TimeoutError):
+            try:
                 await workflow.wait_condition(
                     lambda: step.kind in self._retries_asked or progress.state == "resolved",
                     timeout=interval,
                     timeout_summary=f"Retry the stuck undo of {step.kind}",
                 )
+            except TimeoutError:
+                interval = min(2 * interval, LONGEST_STUCK_INTERVAL)
             self._retries_asked.discard(step.kind)
             if progress.state == "stuck":
-                await self._undo_succeeds(step)
+                await self._undo_succeeds(step, attempts=1)
 
     def _retry_policy(self, attempts: int, final_errors: list[str] | None = None) -> RetryPolicy:
         policy = self._input.policy
@@ -248,7 +260,8 @@ class Saga:
         lines = [f"**{self._status}**", "", "| step | state | tries | last error |", "|-|-|-|-|"]
         for step in self._progress.values():
             tries = f"{step.attempts}" + (f" + {step.undo_attempts}" if step.undo_attempts else "")
-            lines.append(f"| {step.kind} | {step.state} | {tries} | {step.last_error or ''} |")
+            error = " ".join((step.last_error or "").replace("|", "\\|").split())
+            lines.append(f"| {step.kind} | {step.state} | {tries} | {error} |")
         workflow.set_current_details("\n".join(lines))
 
 

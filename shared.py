@@ -61,7 +61,8 @@ class SagaPolicy:
     undo_attempts: int = 10
     """The tries after which an undo counts as stuck and the trip needs attention."""
     stuck_retry_interval: float = 3600.0
-    """How often a stuck undo is tried again without anyone asking."""
+    """The wait before a stuck undo is first tried again without anyone asking; it doubles with
+    each further try, up to a day."""
 
 
 @dataclass(frozen=True)

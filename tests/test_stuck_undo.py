@@ -4,15 +4,17 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from conftest import IMPATIENT, trip
-from faults import FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
+from faults import Call, FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
 from reservations import ReservationStore
 from shared import BookVacationInput, Kind
 from trips import (
     cancelled_steps,
+    events,
     held,
     resolve,
     result_of,
@@ -60,13 +62,13 @@ async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_
 async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
     client: Client, faults: FaultyStore
 ) -> None:
-    faults.faults["cancel", "hotel"] = at_first(2 * IMPATIENT.undo_attempts, down)
+    faults.faults["cancel", "hotel"] = at_first(IMPATIENT.undo_attempts + 1, down)
     stuck = await start(client, doomed())
     await until_stuck(stuck, "hotel")
     assert faults.tries("cancel", "hotel") == IMPATIENT.undo_attempts
     assert (await retry(stuck, "hotel")).kind == "hotel"
     progress = await until(
-        stuck, lambda steps: steps["hotel"].undo_attempts == 6 and steps["hotel"].state == "stuck"
+        stuck, lambda steps: steps["hotel"].undo_attempts == 4 and steps["hotel"].state == "stuck"
     )
     assert progress.status == "needs_attention"
     assert progress.steps[1].last_error == "The store is down"
@@ -74,7 +76,7 @@ async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
     await retry(stuck, "hotel")
     result = await result_of(stuck)
     hotel = steps_by_kind(result)["hotel"]
-    assert (hotel.state, hotel.undo_attempts) == ("undone", 7)
+    assert (hotel.state, hotel.undo_attempts) == ("undone", 5)
     assert result["message"] == ROLLED_BACK
     assert await held(faults, stuck) == []
     assert await status_shown(stuck) == "rolled_back"
@@ -88,6 +90,23 @@ async def test_a_stuck_undo_is_tried_again_by_itself_after_its_interval(
     rolled_back = await start(client, healing)
     assert steps_by_kind(await result_of(rolled_back))["car"].undo_attempts == 4
     assert await held(faults, rolled_back) == []
+
+
+async def test_the_own_retries_of_a_stuck_undo_are_single_tries_at_growing_intervals(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts + 3, down)
+    rolled_back = await start(
+        client, replace(doomed(), policy=replace(IMPATIENT, stuck_retry_interval=0.05))
+    )
+    steps = steps_by_kind(await result_of(rolled_back))
+    assert steps["car"].undo_attempts == IMPATIENT.undo_attempts + 4
+    timers = [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToMilliseconds()
+        for event in await events(rolled_back)
+        if event.HasField("timer_started_event_attributes")
+    ]
+    assert timers == [50, 100, 200, 400]
 
 
 async def test_a_resolved_undo_keeps_its_note_and_closes_the_trip(
@@ -122,6 +141,29 @@ async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_o
     assert (steps["hotel"].state, steps["hotel"].note) == ("resolved", "waived")
     assert (steps["car"].state, steps["car"].undo_attempts) == ("undone", 4)
     assert await held(faults, stuck) == ["hotel"]
+
+
+async def test_the_web_ui_shows_the_steps_as_a_table_whatever_an_error_says(
+    client: Client, faults: FaultyStore
+) -> None:
+    async def refuse_at_length(call: Call) -> None:
+        raise ApplicationError("Hotel | closed\nfor good", non_retryable=True)
+
+    faults.faults["cancel", "hotel"] = refuse_at_length
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel")
+    shown = await stuck.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert shown.current_details.splitlines() == [
+        "**needs_attention**",
+        "",
+        "| step | state | tries | last error |",
+        "|-|-|-|-|",
+        "| car | undone | 1 + 1 |  |",
+        r"| hotel | stuck | 1 + 1 | Hotel \| closed for good |",
+        "| flight | undone | 1 + 1 | Invalid flight booking, rolling back! |",
+    ]
+    await resolve(stuck, "hotel", "settled")
+    await result_of(stuck)
 
 
 async def test_asking_twice_to_retry_retries_once(client: Client, faults: FaultyStore) -> None:
