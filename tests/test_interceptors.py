@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.envconfig import ClientConnectConfig
@@ -18,6 +20,7 @@ import activities
 import reservations
 from activities import Suppliers
 from conftest import IMPATIENT, TEMPORAL_CLI, running_worker, trip
+from faults import Gate, faulty_worker
 from interceptors import TryInterceptor
 from reservations import ReservationStore
 from settings import connect
@@ -132,6 +135,35 @@ async def test_a_server_that_is_away_does_not_fail_the_try(store: ReservationSto
         client = await connect(ClientConnectConfig(target_host=address))
     async with asyncio.timeout(5):
         assert await surrounded(client, trip(), attempt=2) == "valid-hotel-id"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kind"),
+    [(1, "TASK_QUEUE_KIND_STICKY"), (2, "TASK_QUEUE_KIND_NORMAL")],
+)
+async def test_a_repeated_try_frees_its_workflow_from_a_worker_that_may_be_dead(
+    client: Client, store: ReservationStore, attempt: int, kind: str
+) -> None:
+    async with faulty_worker(client, store) as faults:
+        faults.faults["reserve", "hotel"] = gate = Gate()
+        booking = await start(client, trip())
+        await gate.reached()
+        activities.suppliers.set(Suppliers(store, hotel_outage_attempts=attempt))
+        with pytest.raises(RuntimeError, match=HOTEL_DOWN):
+            await surrounded(client, trip(book_user_id=booking.id), attempt)
+        await gate.open()
+        await result_of(booking)
+    # What the workflow was told first is how that try went.
+    after_report = itertools.dropwhile(
+        lambda event: not event.HasField("workflow_execution_signaled_event_attributes"),
+        await events(booking),
+    )
+    queues = (
+        event.workflow_task_scheduled_event_attributes.task_queue.kind
+        for event in after_report
+        if event.HasField("workflow_task_scheduled_event_attributes")
+    )
+    assert TaskQueueKind.Name(next(queues)) == kind
 
 
 class _Innermost(ActivityInboundInterceptor):
