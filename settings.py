@@ -31,7 +31,8 @@ API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?"
 ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
 
-DATABASE_DRIVERS = ("sqlite+aiosqlite", "postgresql+psycopg")
+DATABASE_DRIVERS = ("sqlite", "sqlite+aiosqlite", "postgresql+psycopg")
+"""What a database URL may begin with. Both forms of SQLite mean the same."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
 
-    database_url: str = "sqlite+aiosqlite:///reservations.db"
+    database_url: str = "sqlite:///reservations.db"
 
     hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
     hotel_outage_attempts: int = Field(1, ge=0, le=100)
@@ -75,11 +76,13 @@ class Settings(BaseSettings):
     @classmethod
     def _known_database(cls, value: str) -> str:
         try:
-            driver = make_url(value).drivername
-        except ArgumentError:
+            url = make_url(value)
+        except (ArgumentError, ValueError):
             raise ValueError("is not a database URL") from None
-        if driver not in DATABASE_DRIVERS:
+        if url.drivername not in DATABASE_DRIVERS:
             raise ValueError(f"must begin with one of {', '.join(DATABASE_DRIVERS)}")
+        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+            raise ValueError("must name a file: reservations in memory do not last")
         return value
 
     @field_validator("api_keys", mode="before")

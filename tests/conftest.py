@@ -95,7 +95,7 @@ def postgres() -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind that the service supports."""
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/reservations.db"
+        return f"sqlite:///{tmp_path}/reservations.db"
     maintenance = request.getfixturevalue("postgres")
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(maintenance, autocommit=True) as connection:
@@ -107,7 +107,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[ReservationStore]:
     """An empty, migrated SQLite store."""
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/store.db") as opened:
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/store.db") as opened:
         await opened.migrate()
         yield opened
 

@@ -47,7 +47,7 @@ class FaultyStore(ReservationStore):
     """The real store behind the faults that a test puts in its way."""
 
     def __init__(self, store: ReservationStore) -> None:
-        super().__init__(store._engine)
+        super().__init__(store._engine, store._threads)
         self._calls: Counter[tuple[str, Operation, Kind]] = Counter()
         self.faults: dict[tuple[Operation, Kind], Fault] = {}
 

@@ -197,7 +197,7 @@ class Service:
     def database_url(self) -> str:
         """The service's `DATABASE_URL`."""
         if self.postgres is None:
-            return f"sqlite+aiosqlite:///{self._folder}/reservations.db"
+            return f"sqlite:///{self._folder}/reservations.db"
         return f"postgresql+psycopg://postgres@/postgres?host={self.postgres.log.parent}"
 
     def start(self, workers: int = 1) -> None:

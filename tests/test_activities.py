@@ -162,7 +162,7 @@ async def test_a_store_that_cannot_answer_fails_the_try_and_not_the_trip(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/missing/store.db") as away:
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
         activities.suppliers.set(Suppliers(away))
         for activity in (BOOK[kind], UNDO[kind]):
             with pytest.raises(StoreUnavailable, match=r"\AThe reservation store is unavailable\Z"):

@@ -30,7 +30,7 @@ def book(service: Service, **changes: str) -> str:
 
 def stuck_trip(service: Service) -> str:
     """Return the id of a trip whose car the database will not let go."""
-    path = service.database_url.removeprefix("sqlite+aiosqlite:///")
+    path = service.database_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(
             "CREATE TRIGGER stuck BEFORE UPDATE ON reservations WHEN OLD.item = 'stuck' "

@@ -66,7 +66,7 @@ async def test_the_progress_tells_of_each_failed_try_of_an_undo(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.01)
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/locked.db") as store:
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/locked.db") as store:
         await store.migrate()
         async with running_worker(client, Suppliers(store, hotel_outage_attempts=ENDLESS)):
             booking = await start(client, trip(attempts=ENDLESS, policy=PATIENT))

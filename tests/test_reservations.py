@@ -13,7 +13,6 @@ from typing import LiteralString
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import reservations
 from reservations import Reservation, ReservationRefused, ReservationStore, StoreUnavailable
@@ -75,9 +74,9 @@ async def test_reserving_holds_the_item_and_returns_nothing(store: ReservationSt
 
 async def test_reserving_again_changes_nothing(store: ReservationStore, database_url: str) -> None:
     await store.reserve("trip", "car", "a-car")
-    before = await rows(database_url)
+    before = rows(database_url)
     await store.reserve("trip", "car", "a-car")
-    assert await rows(database_url) == before
+    assert rows(database_url) == before
 
 
 async def test_many_reserves_at_once_are_one_reservation(
@@ -156,9 +155,9 @@ async def test_cancelling_what_was_never_reserved_leaves_a_tombstone(
 async def test_cancelling_again_changes_nothing(store: ReservationStore, database_url: str) -> None:
     await store.reserve("trip", "car", "a-car")
     await store.cancel("trip", "car")
-    before = await rows(database_url)
+    before = rows(database_url)
     await store.cancel("trip", "car")
-    assert await rows(database_url) == before
+    assert rows(database_url) == before
 
 
 @pytest.mark.parametrize("booked_before", [True, False])
@@ -227,7 +226,7 @@ async def test_a_new_sqlite_file_is_waited_for_while_another_process_writes_to_i
     file = tmp_path / "new.db"
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        async with ReservationStore.open(f"sqlite+aiosqlite:///{file}") as store:
+        async with ReservationStore.open(f"sqlite:///{file}") as store:
             migrating = asyncio.create_task(store.migrate())
             # A failure would end it well before; a success cannot come before the rollback.
             await asyncio.wait({migrating}, timeout=0.3)
@@ -262,12 +261,8 @@ async def test_migrating_again_keeps_what_is_held(store: ReservationStore) -> No
 async def test_the_schema_has_the_columns_that_the_queries_know(
     store: ReservationStore, database_url: str
 ) -> None:
-    engine = create_async_engine(database_url)
-    async with engine.connect() as connection:
-        columns = await connection.run_sync(
-            lambda sync: sa.inspect(sync).get_columns("reservations")
-        )
-    await engine.dispose()
+    with engine(database_url).connect() as connection:
+        columns = sa.inspect(connection).get_columns("reservations")
     assert {column["name"]: column["nullable"] for column in columns} == {
         column.name: column.nullable for column in reservations.reservations.columns
     }
@@ -290,11 +285,8 @@ async def test_the_schema_refuses_what_no_reservation_can_be(
     row = {"trip_id": "trip", "kind": "car", "item": "a-car", "state": "reserved"}
     now = dict.fromkeys(("created_at", "updated_at"), sa.func.now())
     statement = sa.insert(reservations.reservations).values({**row, **now, **wrong})
-    engine = create_async_engine(database_url)
-    with pytest.raises(sa.exc.IntegrityError):
-        async with engine.begin() as connection:
-            await connection.execute(statement)
-    await engine.dispose()
+    with pytest.raises(sa.exc.IntegrityError), engine(database_url).begin() as connection:
+        connection.execute(statement)
     assert await store.all() == []
 
 
@@ -302,8 +294,8 @@ async def test_the_schema_refuses_what_no_reservation_can_be(
 async def test_sqlite_writes_ahead_and_keeps_foreign_keys(
     store: ReservationStore, database_url: str
 ) -> None:
-    async with store._transaction() as connection:
-        assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
+    pragma = await store._transact(lambda sql: sql.exec_driver_sql("PRAGMA foreign_keys").one())
+    assert pragma == (1,)
     with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -311,12 +303,20 @@ async def test_sqlite_writes_ahead_and_keeps_foreign_keys(
 # A database that does not answer
 
 
+async def test_both_forms_of_a_sqlite_url_mean_the_same_file(tmp_path: Path) -> None:
+    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/x.db") as store:
+        await store.migrate()
+        await store.reserve("trip", "car", "a-car")
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/x.db") as store:
+        assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+
+
 @each_call
 async def test_a_locked_database_is_unavailable_until_it_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/locked.db") as store:
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/locked.db") as store:
         await store.migrate()
         with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
             writer.execute("BEGIN IMMEDIATE")
@@ -332,9 +332,9 @@ async def test_a_locked_database_is_unavailable_until_it_is_released(
     [
         "postgresql+psycopg://nobody:secret@127.0.0.1:{port}/x",
         "postgresql+psycopg://nobody:secret@no-such-host.invalid/x",
-        "sqlite+aiosqlite:///{folder}/missing/x.db",
-        "sqlite+aiosqlite:///{folder}",
-        "sqlite+aiosqlite:///file:{folder}/read-only.db?mode=ro&uri=true",
+        "sqlite:///{folder}/missing/x.db",
+        "sqlite:///{folder}",
+        "sqlite:///file:{folder}/read-only.db?mode=ro&uri=true",
     ],
 )
 async def test_a_database_out_of_reach_is_unavailable(
@@ -352,7 +352,7 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(
     tmp_path: Path, processes: ProcessPoolExecutor
 ) -> None:
     # In a process of its own, because the limit is one of the whole process.
-    url = f"sqlite+aiosqlite:///{tmp_path}/full.db"
+    url = f"sqlite:///{tmp_path}/full.db"
     await asyncio.get_running_loop().run_in_executor(processes, _fill_the_disk, url)
 
 
@@ -376,7 +376,7 @@ def _fill_the_disk(database_url: str) -> None:
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/corrupt.db") as store:
+    async with ReservationStore.open(f"sqlite:///{tmp_path}/corrupt.db") as store:
         with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
             await store.migrate()
 
@@ -448,11 +448,12 @@ async def in_processes(
     await asyncio.gather(*jobs)
 
 
-async def rows(database_url: str) -> list[tuple[object, ...]]:
+def rows(database_url: str) -> list[tuple[object, ...]]:
     """Return every row with its times, by a connection of its own."""
-    engine = create_async_engine(database_url)
-    async with engine.connect() as connection:
-        found = await connection.execute(sa.select(reservations.reservations))
-        everything = [tuple(row) for row in found]
-    await engine.dispose()
-    return everything
+    with engine(database_url).connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.select(reservations.reservations))]
+
+
+def engine(database_url: str) -> sa.Engine:
+    """Return a way to the database that keeps no connections."""
+    return sa.create_engine(database_url, poolclass=sa.NullPool)

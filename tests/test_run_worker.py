@@ -88,7 +88,7 @@ def address(environment: WorkflowEnvironment) -> str:
 
 
 def database_in(folder: Path) -> str:
-    return f"sqlite+aiosqlite:///{folder}/worker.db"
+    return f"sqlite:///{folder}/worker.db"
 
 
 class WorkerProcess:

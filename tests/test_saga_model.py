@@ -258,7 +258,7 @@ async def planned(
     client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[PlannedStore]:
     path = tmp_path_factory.mktemp("model") / "store.db"
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{path}") as store:
+    async with ReservationStore.open(f"sqlite:///{path}") as store:
         await store.migrate()
         faulty = PlannedStore(store)
         async with running_worker(client, Suppliers(faulty)):

@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_anonymous": False,
     "max_open_bookings": 1000,
     "temporal_ui_url": "http://localhost:8233",
-    "database_url": "sqlite+aiosqlite:///reservations.db",
+    "database_url": "sqlite:///reservations.db",
     "hotel_latency_seconds": 1.0,
     "hotel_outage_attempts": 1,
     "step_deadline_seconds": 600.0,
@@ -88,7 +88,11 @@ BAD_VALUES = [
         ("TEMPORAL_UI_URL", bad)
         for bad in ("", "localhost:8233", "ftp://x", "javascript:x", "http://x\ny")
     ),
-    *(("DATABASE_URL", bad) for bad in ("", "reservations.db", "sqlite:///x.db", "mysql://db/x")),
+    *(
+        ("DATABASE_URL", bad)
+        for bad in ("", "reservations.db", "sqlite+other:///x.db", "mysql://db/x")
+    ),
+    *(("DATABASE_URL", f"sqlite{bad}") for bad in ("://", ":///:memory:", "+aiosqlite://")),
     *(("DATABASE_URL", f"postgresql+psycopg://{bad}/x") for bad in ("db:port", "u:p@db:port")),
     *(("LOG_FORMAT", bad) for bad in ("", "xml", "JSON")),
     *(("LOG_LEVEL", bad) for bad in ("", "LOUD", "info")),
