@@ -38,6 +38,11 @@ TRIPS ?= 150
 chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
 	PYTHONPATH=.:tests python tests/chaos.py $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
 
+# With 50,000 bookings in the stores: make bench BENCH=--full; one section: make bench BENCH=a
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure the speed, beside what it is compared with, on a quiet machine
+	python -m benchmarks $(BENCH)
+
 .PHONY: check
 check: $(VENV)/.dev ## Check format, style and types
 	ruff format --check .

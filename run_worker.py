@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 
+import uvloop
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
-from temporalio.worker import Worker
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 import activities
 from cancellations import CancelBookingWorkflow
@@ -23,6 +24,8 @@ from shared import TASK_QUEUE_NAME
 from workflows import BookingWorkflow
 
 logger = logging.getLogger("worker")
+
+MAX_CONCURRENT_ACTIVITIES = 1_000
 
 ACTIVITIES = [
     activities.book_car,
@@ -43,6 +46,11 @@ def create_worker(client: Client, settings: Settings) -> Worker:
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
         interceptors=[TryInterceptor()],
+        # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
+        # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
+        max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
         # A dead worker is noticed by what it no longer sends. Both bounds keep that to seconds:
         # workflows stick to a worker's own queue for at most this long ...
@@ -100,7 +108,7 @@ def main() -> None:
     settings = load_settings()
     config = temporal_config()
     configure_logging(settings)
-    asyncio.run(run_until_signalled(settings, config))
+    uvloop.run(run_until_signalled(settings, config))
     # Leaving through the interpreter's finalization lets the SDK's threads abort the process now
     # and then (https://github.com/temporalio/sdk-python/issues/300). All is closed; go at once.
     logging.shutdown()

@@ -30,7 +30,7 @@ import psutil
 import psycopg
 
 ROOT = Path(__file__).parent.parent
-TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
+SCRIPTS = sysconfig.get_path("scripts")
 
 DEADLINE = 60.0
 """Seconds after which a condition that a test waits for counts as never met: the machine is slow
@@ -182,7 +182,7 @@ class Service:
 
     def python(self, name: str, script: str, **changes: str) -> Process:
         """Return another process of the service's own code, its settings changed as told."""
-        environment = _bare_environment() | self.settings | changes
+        environment = bare_environment() | self.settings | changes
         log = self._folder / f"{name}.log"
         process = Process(name, [sys.executable, script], log, environment)
         self.processes.append(process)
@@ -304,16 +304,15 @@ def service(
 
 def temporal_server(folder: Path, port: int, options: Sequence[str]) -> Process:
     """The Temporal dev server as the Procfile starts it, on ports and a file of its own."""
-    procfile = (ROOT / "Procfile").read_text()
-    _, _, line = procfile.partition("temporal: exec temporal ")
+    _, _, line = (ROOT / "Procfile").read_text().partition("\ntemporal: exec ")
     command = [
-        *(str(TEMPORAL_CLI), *shlex.split(line.splitlines()[0])),
+        *shlex.split(line.splitlines()[0]),
         # Of a repeated option the last one counts.
         *("--db-filename", str(folder / "temporal.db"), "--ip", "127.0.0.1", "--port", str(port)),
         *("--headless", "--log-level", "error"),
         *options,
     ]
-    return Process("temporal", command, folder / "temporal.log", _bare_environment())
+    return Process("temporal", command, folder / "temporal.log", bare_environment())
 
 
 def postgres(folder: Path) -> Process:
@@ -323,7 +322,7 @@ def postgres(folder: Path) -> Process:
     server.ensure_pgdata_inited()
     command = [str(server.bin_path / "postgres"), "-D", str(data), "-h", "", "-k", str(data)]
     log = data / "postgres.log"
-    return Process("postgres", command, log, _bare_environment(), user=server.system_user)
+    return Process("postgres", command, log, bare_environment(), user=server.system_user)
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
@@ -342,5 +341,9 @@ def free_port() -> int:
         return port
 
 
-def _bare_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not OWN_SETTINGS.fullmatch(name)}
+def bare_environment() -> dict[str, str]:
+    """Return this process's environment less the service's settings, with the venv's commands."""
+    environment = {
+        name: value for name, value in os.environ.items() if not OWN_SETTINGS.fullmatch(name)
+    }
+    return environment | {"PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}

@@ -1,0 +1,38 @@
+"""A worker as the SDK makes it by default, with the project's workflows, activities and store.
+
+The baseline that `run_worker.py` is compared with: the same work and the same log lines, but no
+setting, no interceptor and no event loop other than Python's own.
+"""
+
+import asyncio
+import logging
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+import activities
+from logs import configure_logging
+from reservations import ReservationStore
+from run_worker import ACTIVITIES, WORKFLOWS
+from settings import load_settings, temporal_config
+from shared import TASK_QUEUE_NAME
+
+
+async def run() -> None:
+    """Work until killed."""
+    settings = load_settings()
+    configure_logging(settings)
+    client = await Client.connect(**temporal_config())
+    async with ReservationStore.open(settings.database_url) as store:
+        await store.migrate()
+        activities.suppliers.set(activities.Suppliers(store))
+        worker = Worker(
+            client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=ACTIVITIES
+        )
+        async with worker:
+            logging.getLogger("worker").info("Polling task queue %s", TASK_QUEUE_NAME)
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(run())

@@ -1,0 +1,318 @@
+"""What is measured: one function a section, each with its baseline in the same run.
+
+Set-ups that are compared take turns, so that what the machine does meanwhile meets them alike.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
+from benchmarks.measure import (
+    MIB,
+    Sample,
+    Series,
+    Spread,
+    all_cpu,
+    cpu_of,
+    over_http,
+    p50,
+    p99,
+    peak_of,
+    rate,
+    sample,
+    warm_up,
+)
+from benchmarks.stacks import SIMULATED_WAITS, Stack, defaults, project
+
+BOOKINGS = {1: 40, 10: 150, 50: 250, 100: 400}
+"""How many bookings make a sample, by how many are under way at once."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    repetitions: int
+    share: float
+    """Of the bookings that make a sample."""
+    fills: tuple[int, ...]
+    """After how many bookings the cost of one is measured."""
+    open_requests: int
+
+    def bookings(self, at_once: int) -> int:
+        """Return how many bookings make a sample."""
+        return max(at_once, round(BOOKINGS[at_once] * self.share))
+
+
+QUICK = Effort(2, 0.25, (50, 200), 200)
+NORMAL = Effort(3, 1.0, (100, 1_000, 10_000), 1_000)
+FULL = Effort(3, 1.0, (100, 1_000, 10_000, 50_000), 1_000)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on what was measured."""
+
+    what: str
+    measured: Spread
+    bound: float
+    at_least: bool
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the median keeps the bound."""
+        reached = self.measured.median
+        return reached >= self.bound if self.at_least else reached <= self.bound
+
+
+@dataclass
+class Report:
+    """What a section has found."""
+
+    title: str
+    series: list[Series] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON."""
+        return {
+            "title": self.title,
+            "series": [series.as_json() for series in self.series],
+            "targets": [asdict(target) | {"met": target.met} for target in self.targets],
+            "facts": self.facts,
+        }
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of the set-ups that take turns."""
+
+    series: Series
+    measure: Callable[[int], Sample]
+    """Takes a sample of so many bookings."""
+
+
+def take_turns(effort: Effort, contenders: Sequence[Contender]) -> list[Series]:
+    """Sample each contender in every repetition, in turning order, and return their series."""
+    for repetition in range(effort.repetitions):
+        order = contenders if repetition % 2 == 0 else contenders[::-1]
+        for contender in order:
+            bookings = effort.bookings(contender.series.at_once)
+            contender.series.samples.append(contender.measure(bookings))
+    return [contender.series for contender in contenders]
+
+
+def http_beside_sdk(effort: Effort) -> Report:
+    """(a) What HTTP costs: the API beside the SDK's client on the same server."""
+    report = Report("HTTP beside the raw SDK, on the project's server and worker")
+    ways = {"HTTP": over_http, "SDK, same booking": _sdk, "SDK, bare": _bare_sdk}
+    with project() as stack:
+        warm_up(stack)
+        for at_once in BOOKINGS:
+            contenders = [
+                Contender(
+                    Series(name, at_once),
+                    lambda n, way=way, at_once=at_once: sample(stack, n, at_once, way),  # type: ignore[misc]  # A lambda's defaults are not inferred.
+                )
+                for name, way in ways.items()
+            ]
+            http, sdk, bare = take_turns(effort, contenders)
+            report.series += [http, sdk, bare]
+            if at_once == 1:
+                added = http.added(sdk, p50)
+                report.targets.append(Target("HTTP adds, 1 at once", added, 5.0, False, " ms"))
+            if at_once >= 50:
+                kept = http.ratio(sdk, rate)
+                report.targets.append(
+                    Target(f"rate of HTTP / SDK, {at_once} at once", kept, 0.95, True)
+                )
+    return report
+
+
+def beside_defaults(effort: Effort) -> Report:
+    """(b) and (c) Speed, and CPU time per booking, beside server and worker as they come."""
+    report = Report("The project's settings beside the defaults of dev server and worker")
+    with project() as ours, defaults() as theirs:
+        for stack in (ours, theirs):
+            warm_up(stack)
+        one, one_default = _pair(effort, ours, theirs, ("project", "defaults"), 1)
+        many, many_default = _pair(effort, ours, theirs, ("project", "defaults"), 100)
+    report.series = [one, one_default, many, many_default]
+    report.targets = [
+        Target("p50 of defaults / project, 1 at once", one_default.ratio(one, p50), 3.0, True),
+        Target("rate / defaults, 100 at once", many.ratio(many_default, rate), 1.15, True),
+        Target("p99 / defaults, 100 at once", many.ratio(many_default, p99), 0.5, False),
+        Target(
+            "worker CPU / defaults, 100 at once",
+            many.ratio(many_default, cpu_of("worker")),
+            0.6,
+            False,
+        ),
+    ]
+    return report
+
+
+def open_requests(effort: Effort) -> Report:
+    """(d) Many `POST /book` open at once in one API process, while the hotel is slow."""
+    count = effort.open_requests
+    report = Report(f"{count} open POST /book at once, simulated waits on, one API process")
+    with project(settings=SIMULATED_WAITS) as stack:
+        over_http(stack, Trip(), 5, at_once=5)
+        api = stack.members()["api"][0]
+        with peak_of(api) as peak:
+            load = through_http(stack.api_urls, Trip(), count, count)
+    errors = sum(load.errors.values())
+    report.facts = [
+        f"completed {len(load.latencies)} of {count}, errors {dict(load.errors) or 'none'}",
+        f"all done after {load.seconds:.1f} s: "
+        f"p50 {load.p50:.1f} s, p99 {load.quantile(0.99):.1f} s",
+        f"API process: {peak.resting_mib:.0f} MiB at rest, {peak.mib:.0f} MiB at most, "
+        f"{peak.threads} threads, {peak.descriptors} descriptors",
+    ]
+    report.targets = [
+        Target("errors", Spread.of([float(errors)]), 0, False),
+        Target("memory of the API process", Spread.of([peak.mib]), 300, False, " MiB"),
+    ]
+    return report
+
+
+def rolled_back(effort: Effort) -> Report:
+    """(e) Trips that are rolled back beside booked ones."""
+    report = Report("Rolled-back trips beside booked ones")
+    trips = {
+        "booked": Trip(),
+        "hotel refused": Trip(hotel="invalid-hotel-id"),
+        "flight refused": Trip(flight="invalid-flight-id"),
+    }
+    with project() as stack:
+        warm_up(stack)
+        for at_once in (1, 50):
+            contenders = [
+                Contender(
+                    Series(name, at_once),
+                    lambda n, trip=trip, at_once=at_once: sample(stack, n, at_once, trip=trip),  # type: ignore[misc]  # A lambda's defaults are not inferred.
+                )
+                for name, trip in trips.items()
+            ]
+            report.series += take_turns(effort, contenders)
+    return report
+
+
+def full_stores(effort: Effort) -> Report:
+    """(f) The cost of a booking when the stores are full, beside a stack that is not."""
+    report = Report("Cost per booking after so many bookings in the stores")
+    reference_fill = effort.fills[1]
+    with project() as filled, project() as reference:
+        warm_up(filled)
+        fill(reference, reference_fill)
+        done = 60
+        for size in effort.fills:
+            fill(filled, size - done)
+            names = (f"after {size}", f"after {reference_fill}, beside it")
+            cost, beside = _pair(effort, filled, reference, names, 50)
+            done = size + len(cost.samples) * effort.bookings(50)
+            cost.notes = {"stores": _store_sizes(filled)}
+            report.series += [cost, beside]
+            report.facts.append(f"after {size}: {_store_sizes(filled)}")
+            if size > reference_fill:
+                report.targets.append(
+                    Target(
+                        f"CPU per booking after {size} / after {reference_fill}",
+                        cost.ratio(beside, all_cpu),
+                        1.15,
+                        False,
+                    )
+                )
+    return report
+
+
+def databases(effort: Effort) -> Report:
+    """(g) Reservations in SQLite beside PostgreSQL."""
+    report = Report("Reservations in SQLite beside PostgreSQL")
+    with project("sqlite") as sqlite, project("postgresql") as postgresql:
+        for stack in (sqlite, postgresql):
+            warm_up(stack)
+        for at_once in (1, 100):
+            names = ("SQLite", "PostgreSQL")
+            report.series += _pair(effort, sqlite, postgresql, names, at_once)
+    return report
+
+
+def scales(effort: Effort) -> Report:
+    """(h) One, two and three workers; one and two API processes."""
+    report = Report("Workers and API processes on one server, 100 at once")
+    scales = [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)]
+    series = [Series(f"{workers} worker(s), {apis} API(s)", 100) for workers, apis in scales]
+    with project() as stack:
+        warm_up(stack)
+
+        def scaled(workers: int, apis: int) -> Callable[[int], Sample]:
+            def measure(bookings: int) -> Sample:
+                stack.scale(workers, apis)
+                warm_up(stack)
+                return sample(stack, bookings, 100)
+
+            return measure
+
+        contenders = [
+            Contender(one, scaled(*scale)) for one, scale in zip(series, scales, strict=True)
+        ]
+        report.series = take_turns(effort, contenders)
+    return report
+
+
+SECTIONS: dict[str, Callable[[Effort], Report]] = {
+    "a": http_beside_sdk,
+    "b": beside_defaults,
+    "d": open_requests,
+    "e": rolled_back,
+    "f": full_stores,
+    "g": databases,
+    "h": scales,
+}
+"""By the letters of the issue; `c`, CPU time per booking, is a column of every section."""
+
+
+def fill(stack: Stack, bookings: int) -> None:
+    """Put so many bookings into the stores of a stack.
+
+    Raises `RuntimeError` when one of them fails.
+    """
+    chunk = 1_000
+    for begin in range(0, bookings, chunk):
+        load = _sdk(stack, Trip(), min(chunk, bookings - begin), 50)
+        if load.errors:
+            raise RuntimeError(f"Filling the stores failed: {dict(load.errors)}")
+
+
+def _pair(
+    effort: Effort, one: Stack, other: Stack, names: tuple[str, str], at_once: int
+) -> list[Series]:
+    return take_turns(
+        effort,
+        [
+            Contender(Series(names[0], at_once), lambda n: sample(one, n, at_once)),
+            Contender(Series(names[1], at_once), lambda n: sample(other, n, at_once)),
+        ],
+    )
+
+
+def _sdk(stack: Stack, trip: Trip, bookings: int, at_once: int) -> Load:
+    return through_sdk(stack.temporal_address, trip, bookings, at_once)
+
+
+def _bare_sdk(stack: Stack, trip: Trip, bookings: int, at_once: int) -> Load:
+    return through_bare_sdk(stack.temporal_address, trip, bookings, at_once)
+
+
+def _store_sizes(stack: Stack) -> str:
+    server = stack.members()["server"][0].memory_info().rss / MIB
+    files = {
+        name: sum(file.stat().st_size for file in stack.folder.glob(f"{name}.db*")) / MIB
+        for name in ("temporal", "reservations")
+    }
+    sizes = ", ".join(f"{name}.db {size:.0f} MiB" for name, size in files.items())
+    return f"{sizes}, memory of the server {server:.0f} MiB"
