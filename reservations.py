@@ -76,8 +76,8 @@ class ReservationStore:
     """Reservations in SQLite or PostgreSQL, as the database URL says.
 
     Each call hops to a thread and back once, for the whole of its transaction; a call that is
-    cancelled goes on there. The asyncio drivers hop for each of the half dozen steps of one, which
-    costs four times the CPU.
+    cancelled goes on there. An asyncio driver of SQLite hops for each step of it, which costs four
+    times the CPU.
     """
 
     def __init__(self, engine: sa.Engine, threads: ThreadPoolExecutor) -> None:

@@ -108,10 +108,7 @@ def _table(letter: str, report: Report) -> list[str]:
     lines = ["", f"({letter}) {report.title}"]
     if report.series:
         roles = [
-            role
-            for role in ROLES
-            if role in report.series[0].samples[0].cpu
-            or any(role in series.samples[0].cpu for series in report.series)
+            role for role in ROLES if any(role in series.samples[0].cpu for series in report.series)
         ]
         head = ["set-up", "at once", "bookings/s", "p50 ms", "p99 ms", "errors"]
         head += [f"{role} CPU ms" for role in roles] + ["stack CPU ms"]

@@ -44,7 +44,6 @@ class Series:
     setup: str
     at_once: int
     samples: list[Sample] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
 
     def values(self, measure: Callable[[Sample], float]) -> list[float]:
         """Return one measure of each sample."""

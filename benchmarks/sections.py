@@ -13,6 +13,7 @@ from benchmarks.measure import (
     Sample,
     Series,
     Spread,
+    Way,
     all_cpu,
     cpu_of,
     over_http,
@@ -95,6 +96,13 @@ class Contender:
     """Takes a sample of so many bookings."""
 
 
+def contender(
+    name: str, at_once: int, stack: Stack, way: Way = over_http, trip: Trip | None = None
+) -> Contender:
+    """Return a contender that books on `stack`, so many at once."""
+    return Contender(Series(name, at_once), lambda n: sample(stack, n, at_once, way, trip))
+
+
 def take_turns(effort: Effort, contenders: Sequence[Contender]) -> list[Series]:
     """Sample each contender in every repetition, in turning order, and return their series."""
     for repetition in range(effort.repetitions):
@@ -112,13 +120,7 @@ def http_beside_sdk(effort: Effort) -> Report:
     with project() as stack:
         warm_up(stack)
         for at_once in BOOKINGS:
-            contenders = [
-                Contender(
-                    Series(name, at_once),
-                    lambda n, way=way, at_once=at_once: sample(stack, n, at_once, way),  # type: ignore[misc]  # A lambda's defaults are not inferred.
-                )
-                for name, way in ways.items()
-            ]
+            contenders = [contender(name, at_once, stack, way) for name, way in ways.items()]
             http, sdk, bare = take_turns(effort, contenders)
             report.series += [http, sdk, bare]
             if at_once == 1:
@@ -191,11 +193,7 @@ def rolled_back(effort: Effort) -> Report:
         warm_up(stack)
         for at_once in (1, 50):
             contenders = [
-                Contender(
-                    Series(name, at_once),
-                    lambda n, trip=trip, at_once=at_once: sample(stack, n, at_once, trip=trip),  # type: ignore[misc]  # A lambda's defaults are not inferred.
-                )
-                for name, trip in trips.items()
+                contender(name, at_once, stack, trip=trip) for name, trip in trips.items()
             ]
             report.series += take_turns(effort, contenders)
     return report
@@ -214,7 +212,6 @@ def full_stores(effort: Effort) -> Report:
             names = (f"after {size}", f"after {reference_fill}, beside it")
             cost, beside = _pair(effort, filled, reference, names, 50)
             done = size + len(cost.samples) * effort.bookings(50)
-            cost.notes = {"stores": _store_sizes(filled)}
             report.series += [cost, beside]
             report.facts.append(f"after {size}: {_store_sizes(filled)}")
             if size > reference_fill:
@@ -291,13 +288,8 @@ def fill(stack: Stack, bookings: int) -> None:
 def _pair(
     effort: Effort, one: Stack, other: Stack, names: tuple[str, str], at_once: int
 ) -> list[Series]:
-    return take_turns(
-        effort,
-        [
-            Contender(Series(names[0], at_once), lambda n: sample(one, n, at_once)),
-            Contender(Series(names[1], at_once), lambda n: sample(other, n, at_once)),
-        ],
-    )
+    contenders = [contender(names[0], at_once, one), contender(names[1], at_once, other)]
+    return take_turns(effort, contenders)
 
 
 def _sdk(stack: Stack, trip: Trip, bookings: int, at_once: int) -> Load:

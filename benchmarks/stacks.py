@@ -5,25 +5,23 @@ worker as they come. Nothing of a stack outlives its `with` block.
 """
 
 import contextlib
-import shlex
-import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import psutil
 
 from processes import (
-    ROOT,
     Database,
     Process,
     bare_environment,
+    database_url,
     free_port,
     postgres,
+    temporal_command,
     wait_until,
 )
 
@@ -58,13 +56,9 @@ class Stack:
             _environment(),
         )
         self.postgres = postgres(folder) if database == "postgresql" else None
-        if self.postgres:
-            database_url = f"postgresql+psycopg://postgres@/postgres?host={folder / 'postgres'}"
-        else:
-            database_url = f"sqlite:///{folder}/reservations.db"
         self._settings = {
             "TEMPORAL_ADDRESS": self.temporal_address,
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": database_url(folder, self.postgres),
             **settings,
         }
         self.workers: list[Process] = []
@@ -115,7 +109,7 @@ class Stack:
             "postgres": [self.postgres] if self.postgres else [],
         }
         return {
-            role: [psutil.Process(_pid(process)) for process in processes]
+            role: [psutil.Process(process.pid) for process in processes]
             for role, processes in roles.items()
             if processes
         }
@@ -129,7 +123,7 @@ def project(
     database: Database = "sqlite", settings: Mapping[str, str] = NO_WAITS
 ) -> contextlib.AbstractContextManager[Stack]:
     """Return a started stack as the Procfile has it, on files of its own."""
-    return _started(_procfile_command, PROJECT_WORKER, database, settings)
+    return _started(temporal_command, PROJECT_WORKER, database, settings)
 
 
 def defaults() -> contextlib.AbstractContextManager[Stack]:
@@ -156,13 +150,6 @@ def _started(
             stack.kill()
 
 
-def _procfile_command(folder: Path) -> list[str]:
-    _, _, line = (ROOT / "Procfile").read_text().partition("\ntemporal: exec ")
-    # Of a repeated option the last one counts.
-    own_file = ("--db-filename", str(folder / "temporal.db"))
-    return [*shlex.split(line.splitlines()[0]), *own_file]
-
-
 def _bare_command(_folder: Path) -> list[str]:
     return ["temporal", "server", "start-dev"]
 
@@ -184,7 +171,3 @@ def _answers(url: str) -> Callable[[], bool]:
             return False
 
     return answers
-
-
-def _pid(process: Process) -> int:
-    return cast("subprocess.Popen[bytes]", process._popen).pid

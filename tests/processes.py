@@ -83,6 +83,12 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """The id of the process, which was started."""
+        assert self._popen is not None
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._popen is not None and self._popen.poll() is None
@@ -196,9 +202,7 @@ class Service:
     @property
     def database_url(self) -> str:
         """The service's `DATABASE_URL`."""
-        if self.postgres is None:
-            return f"sqlite:///{self._folder}/reservations.db"
-        return f"postgresql+psycopg://postgres@/postgres?host={self.postgres.log.parent}"
+        return database_url(self._folder, self.postgres)
 
     def start(self, workers: int = 1) -> None:
         """Start the service with so many workers and wait until it is ready."""
@@ -304,15 +308,16 @@ def service(
 
 def temporal_server(folder: Path, port: int, options: Sequence[str]) -> Process:
     """The Temporal dev server as the Procfile starts it, on ports and a file of its own."""
-    _, _, line = (ROOT / "Procfile").read_text().partition("\ntemporal: exec ")
-    command = [
-        *shlex.split(line.splitlines()[0]),
-        # Of a repeated option the last one counts.
-        *("--db-filename", str(folder / "temporal.db"), "--ip", "127.0.0.1", "--port", str(port)),
-        *("--headless", "--log-level", "error"),
-        *options,
-    ]
+    address = ("--ip", "127.0.0.1", "--port", str(port))
+    command = [*temporal_command(folder), *address, "--headless", "--log-level", "error", *options]
     return Process("temporal", command, folder / "temporal.log", bare_environment())
+
+
+def temporal_command(folder: Path) -> list[str]:
+    """The Procfile's command for the Temporal dev server, on a file in `folder`."""
+    _, _, line = (ROOT / "Procfile").read_text().partition("\ntemporal: exec ")
+    # Of a repeated option the last one counts.
+    return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
 
 
 def postgres(folder: Path) -> Process:
@@ -323,6 +328,13 @@ def postgres(folder: Path) -> Process:
     command = [str(server.bin_path / "postgres"), "-D", str(data), "-h", "", "-k", str(data)]
     log = data / "postgres.log"
     return Process("postgres", command, log, bare_environment(), user=server.system_user)
+
+
+def database_url(folder: Path, postgres: Process | None) -> str:
+    """Return the `DATABASE_URL` of that PostgreSQL, or without one of a SQLite file in `folder`."""
+    if postgres is None:
+        return f"sqlite:///{folder}/reservations.db"
+    return f"postgresql+psycopg://postgres@/postgres?host={postgres.log.parent}"
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:

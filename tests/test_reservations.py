@@ -300,15 +300,15 @@ async def test_sqlite_writes_ahead_and_keeps_foreign_keys(
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-# A database that does not answer
-
-
 async def test_both_forms_of_a_sqlite_url_mean_the_same_file(tmp_path: Path) -> None:
     async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/x.db") as store:
         await store.migrate()
         await store.reserve("trip", "car", "a-car")
     async with ReservationStore.open(f"sqlite:///{tmp_path}/x.db") as store:
         assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+
+
+# A database that does not answer
 
 
 @each_call
