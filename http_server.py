@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import uvloop
 from flask import Flask
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 
@@ -32,7 +33,7 @@ BACKLOG = 2048
 @contextmanager
 def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Run an event loop in a thread of its own; at the end cancel what still runs, and stop it."""
-    runner = asyncio.Runner()
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     loop = runner.get_loop()
     stopped = asyncio.Event()
 

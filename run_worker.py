@@ -13,6 +13,7 @@ import uvloop
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import activities
 from cancellations import CancelBookingWorkflow
@@ -46,6 +47,11 @@ def create_worker(client: Client, settings: Settings) -> Worker:
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
         interceptors=[TryInterceptor()],
+        # The sandbox loads the workflows' modules anew for each trip, but not the mechanism beneath
+        # them, which saves 1.5 ms of CPU a trip. The tests' replays run that in the sandbox, too.
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules("saga")
+        ),
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,

@@ -10,6 +10,7 @@ from temporalio.workflow import NondeterminismError
 from mistakes import HotelFirst
 from record_histories import HISTORIES, SCENARIOS, UNATTENDED
 from run_worker import WORKFLOWS
+from saga import Saga
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
 
@@ -25,6 +26,14 @@ def test_each_ending_is_recorded() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_a_recorded_trip_replays(path: Path) -> None:
     await Replayer(workflows=WORKFLOWS).replay_workflow(recorded(path))
+
+
+async def test_a_replay_runs_the_mechanism_in_the_sandbox_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Loaded anew there, it does not see what is broken out here; the worker's own runner would.
+    monkeypatch.delattr(Saga, "close")
+    await Replayer(workflows=WORKFLOWS).replay_workflow(recorded(HISTORIES / "booked.json"))
 
 
 async def test_an_incompatible_edit_is_caught() -> None:
