@@ -117,10 +117,14 @@ class CannotFilter(BookingsError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trip ended: with a `result`, or stopped for a `reason`."""
+    """How a trip's workflow ended: with a `result`, or without one, for a `reason`.
+
+    One that was `stopped` from outside had no chance to undo what was booked.
+    """
 
     result: BookingResult | None
     reason: str = ""
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -440,8 +444,9 @@ class Bookings:
             try:
                 return Outcome(await handle.result())
             except WorkflowFailureError as error:
-                cancelled = isinstance(error.cause, CancelledError)
-                return Outcome(None, CANCELLED if cancelled else STOPPED)
+                if isinstance(error.cause, CancelledError):
+                    return Outcome(None, CANCELLED)
+                return Outcome(None, STOPPED, stopped=True)
             except RPCError:
                 await asyncio.sleep(RESULT_RETRY_INTERVAL)
 

@@ -205,12 +205,12 @@ class RolledBack(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The trip goes on; `location` tells where to look."""
+    """The trip goes on, or was stopped from outside; `location` tells where to look."""
 
     model_config = _example(user_id=EXAMPLE_ID, status="running", location=EXAMPLE_LOCATION)
 
     user_id: str
-    status: Literal["running"] = "running"
+    status: Literal["running", "needs_attention"]
     location: str
 
 

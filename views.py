@@ -112,7 +112,7 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
         )
     )
     async def book() -> Response:
-        """Book a trip; the answer is its outcome, or 202 while it is still running."""
+        """Book a trip; the answer is its outcome, or 202 while it has none."""
         wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
         owner = caller().name
         key = headers.key
@@ -122,9 +122,11 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
             await bookings.start(user_id, _as_strings(wanted), owner)
             wait = 0 if headers.respond_async else settings.book_wait_seconds
             outcome = await bookings.outcome(user_id, wait) if wait else None
-        if outcome is not None:
+        if outcome is not None and not outcome.stopped:
             return _json(_answer(user_id, outcome))
-        response = _json(Accepted(user_id=user_id, location=location_of(user_id)), 202)
+        status = "needs_attention" if outcome else "running"
+        accepted = Accepted(user_id=user_id, status=status, location=location_of(user_id))
+        response = _json(accepted, 202)
         response.headers["Location"] = location_of(user_id)
         if headers.respond_async:
             response.headers["Preference-Applied"] = "respond-async"

@@ -47,8 +47,8 @@ class Effort:
 
 
 QUICK = Effort(2, 0.25, (50, 200), 200)
-NORMAL = Effort(3, 1.0, (100, 1_000, 10_000), 1_000)
-FULL = Effort(3, 1.0, (100, 1_000, 10_000, 50_000), 1_000)
+NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000)
+FULL = Effort(5, 1.0, (100, 1_000, 10_000, 50_000), 1_000)
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,16 @@ async def test_without_a_worker_a_running_trip_is_stale_but_does_not_hang(client
     assert "stopped from outside" in stopped["reason"]
 
 
+async def test_a_trip_that_was_stopped_from_outside_is_not_called_cancelled(
+    api: Api, client: Client
+) -> None:
+    started = (await api.book(JOHN, Idempotency_Key="stopped", Prefer="respond-async")).json
+    assert started is not None and started["status"] == "running"
+    await client.get_workflow_handle(started["user_id"]).terminate()
+    again = await api.book(JOHN, Idempotency_Key="stopped")
+    assert (again.status_code, again.json) == (202, started | {"status": "needs_attention"})
+
+
 @pytest.mark.parametrize("user_id", ["nobody", "x" * 2000, "a%00b", "%F0%9F%A7%B3", "..%2Fx"])
 async def test_an_unknown_trip_is_404(api: Api, user_id: str) -> None:
     assert_problem(await api.get(f"/bookings/{user_id}"), 404)
