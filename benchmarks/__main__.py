@@ -31,8 +31,8 @@ sections:
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
 
-Run it on a quiet machine. It takes a few minutes with --quick, half an hour as it is, an hour with
---full.
+Run it on a quiet machine. It takes a few minutes with --quick, forty minutes as it is, over an hour
+with --full.
 """
 
 
