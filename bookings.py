@@ -117,14 +117,15 @@ class CannotFilter(BookingsError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trip's workflow ended: with a `result`, or without one, for a `reason`.
-
-    One that was `stopped` from outside had no chance to undo what was booked.
-    """
+    """How a trip's workflow ended: with a `result`, or without one, for a `reason`."""
 
     result: BookingResult | None
     reason: str = ""
-    stopped: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped from outside, with no chance to undo what was booked."""
+        return self.reason == STOPPED
 
 
 @dataclass(frozen=True)
@@ -444,9 +445,8 @@ class Bookings:
             try:
                 return Outcome(await handle.result())
             except WorkflowFailureError as error:
-                if isinstance(error.cause, CancelledError):
-                    return Outcome(None, CANCELLED)
-                return Outcome(None, STOPPED, stopped=True)
+                cancelled = isinstance(error.cause, CancelledError)
+                return Outcome(None, CANCELLED if cancelled else STOPPED)
             except RPCError:
                 await asyncio.sleep(RESULT_RETRY_INTERVAL)
 

@@ -127,7 +127,7 @@ def create_blueprint(bookings: Bookings, namespace: str, settings: Settings) -> 
         status = "needs_attention" if outcome else "running"
         accepted = Accepted(user_id=user_id, status=status, location=location_of(user_id))
         response = _json(accepted, 202)
-        response.headers["Location"] = location_of(user_id)
+        response.headers["Location"] = accepted.location
         if headers.respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return response
