@@ -29,14 +29,14 @@ schema: $(VENV)/.dev ## Let Schemathesis try what the OpenAPI document allows an
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
-	pytest tests/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
+	pytest tests/saga/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
 
 # For long: make chaos SECONDS=600 TRIPS=2000; again as before: make chaos SEED=7
 SECONDS ?= 25
 TRIPS ?= 150
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
-	PYTHONPATH=.:tests python tests/chaos.py $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
+	python -m tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
 
 # With 50,000 bookings in the stores: make bench BENCH=--full; one section: make bench BENCH=a
 .PHONY: bench

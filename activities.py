@@ -1,34 +1,52 @@
 """The six activities: book and undo a car, a hotel and a flight.
 
-Each is idempotent over the reservation store, so it may run twice, at the same time or late. They
-know what the suppliers know, and nothing of the saga that calls them.
+Each asks a supplier and is idempotent as that is, so it may run twice, at the same time or late.
+They know nothing of the saga that calls them.
 """
 
 import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
-from reservations import ReservationStore
-from shared import BookVacationInput, Kind
-
-
-@dataclass(frozen=True)
-class Suppliers:
-    """What stands behind the activities: the store, and how the simulated hotel behaves.
-
-    The hotel takes `hotel_latency` seconds to answer and is down for the first
-    `hotel_outage_attempts` tries of each booking.
-    """
-
-    store: ReservationStore
-    hotel_latency: float = 0.0
-    hotel_outage_attempts: int = 0
-
+from record import ReservationStore
+from settings import load_settings
+from shared import REFUSE_LATE_BOOKING, BookVacationInput, Kind, cut
+from suppliers import Refused, Supplier, Suppliers, Unavailable, embedded_suppliers
 
 suppliers: ContextVar[Suppliers] = ContextVar("suppliers")
-"""Set once by the worker at its start, and by each test for itself."""
+"""Who books. The worker sets it at its start, and each test for itself; without that it is made
+from the settings when an activity first needs it."""
+
+MAX_HEARTBEAT_INTERVAL = 5.0
+
+
+class BookingRefused(ApplicationError, ValueError):
+    """The supplier's final word, as the workflow gets it."""
+
+    def __init__(self, reason: str, attempt: int) -> None:
+        super().__init__(reason, attempt, type="BookingRefused", non_retryable=True)
+
+    def __str__(self) -> str:
+        """Return the supplier's words alone."""
+        return self.message
+
+
+class SupplierFailed(ApplicationError, RuntimeError):
+    """A try that has failed and may be repeated, as the workflow gets it."""
+
+    def __init__(self, reason: str, attempt: int) -> None:
+        super().__init__(reason, attempt, type="SupplierFailed")
+
+    def __str__(self) -> str:
+        """Return the supplier's words alone."""
+        return self.message
 
 
 @activity.defn
@@ -38,25 +56,15 @@ async def book_car(book_input: BookVacationInput) -> str:
 
 
 @activity.defn
-async def book_hotel(book_input: BookVacationInput) -> str:
-    """Hold the trip's hotel and return its id. See `_book` for the errors.
-
-    Raises `RuntimeError` while the simulated outage lasts.
-    """
-    await _reach_hotel()
-    return await _book("hotel", book_input)
-
-
-@activity.defn
-async def book_flight(book_input: BookVacationInput) -> str:
-    """Hold the trip's flight and return its id. See `_book` for the errors."""
-    return await _book("flight", book_input)
-
-
-@activity.defn
 async def undo_book_car(book_input: BookVacationInput) -> str:
     """Release the trip's car, for good, and return its id."""
     return await _undo("car", book_input)
+
+
+@activity.defn
+async def book_hotel(book_input: BookVacationInput) -> str:
+    """Hold the trip's hotel and return its id. See `_book` for the errors."""
+    return await _book("hotel", book_input)
 
 
 @activity.defn
@@ -66,41 +74,118 @@ async def undo_book_hotel(book_input: BookVacationInput) -> str:
 
 
 @activity.defn
+async def book_flight(book_input: BookVacationInput) -> str:
+    """Hold the trip's flight and return its id. See `_book` for the errors."""
+    return await _book("flight", book_input)
+
+
+@activity.defn
 async def undo_book_flight(book_input: BookVacationInput) -> str:
     """Release the trip's flight, for good, and return its id."""
     return await _undo("flight", book_input)
 
 
+@activity.defn(name=REFUSE_LATE_BOOKING)
+async def refuse_late_booking(kind: Kind, book_input: BookVacationInput) -> None:
+    """Make sure that the trip's step of `kind`, which is settled, is not booked any more."""
+    async with _trying(kind, book_input) as (supplier, _):
+        await supplier.refuse_late_booking(book_input.book_user_id)
+    activity.logger.info("Refusing late bookings of %s", kind)
+
+
 async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     """Hold the item of `kind`.
 
-    Raises `ValueError` when the supplier does not know the item and `ReservationRefused` when the
-    trip was undone already: both are final. Raises `StoreUnavailable` when the store cannot
-    answer: worth another try.
+    Raises `BookingRefused`, a `ValueError`, when the supplier's word is final, and
+    `SupplierFailed`, a `RuntimeError`, when another try may succeed.
     """
-    item = book_input.item(kind)
-    activity.logger.info("Booking %s %s", kind, item)
-    if "invalid" in item:
-        raise ValueError(f"Invalid {kind} booking, rolling back!")
-    await suppliers.get().store.reserve(book_input.book_user_id, kind, item)
+    item = book_input.item(kind) or ""
+    async with _trying(kind, book_input) as (supplier, attempt):
+        activity.logger.info("Booking %s %s", kind, item)
+        await supplier.book(book_input.book_user_id, item, attempt)
     activity.logger.info("Booked %s %s", kind, item)
     return item
 
 
 async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
-    item = book_input.item(kind)
-    activity.logger.info("Undoing booking of %s %s", kind, item)
-    await suppliers.get().store.cancel(book_input.book_user_id, kind)
+    item = book_input.item(kind) or ""
+    async with _trying(kind, book_input) as (supplier, _):
+        activity.logger.info("Undoing booking of %s %s", kind, item)
+        await supplier.cancel(book_input.book_user_id, item)
     activity.logger.info("Undid booking of %s %s", kind, item)
     return item
 
 
-async def _reach_hotel() -> None:
-    """Wait as long as the simulated hotel takes, and fail while its simulated outage lasts."""
-    latency = suppliers.get().hotel_latency
-    await asyncio.sleep(latency)
-    if activity.info().attempt > suppliers.get().hotel_outage_attempts:
+@asynccontextmanager
+async def _trying(kind: Kind, book_input: BookVacationInput) -> AsyncIterator[tuple[Supplier, int]]:
+    """Surround a try: yield the supplier and the number of the try, and translate what it raises.
+
+    Only a supplier's own words leave as they are; any other exception's text may hold an address or
+    a credential, and goes to the logs. The words are left to the next try as a heartbeat's details.
+    """
+    attempt = book_input.earlier_tries + activity.info().attempt
+    async with _heartbeats():
+        try:
+            async with asyncio.timeout(book_input.policy.try_timeout):
+                yield (await _suppliers())[kind], attempt
+        except Refused as refused:
+            raise BookingRefused(cut(str(refused)), attempt) from None
+        except Unavailable as error:
+            reason = cut(str(error))
+        except TimeoutError:
+            reason = f"The {kind} supplier did not answer in time"
+        except Exception:
+            activity.logger.exception("The %s supplier failed", kind)
+            reason = f"The {kind} supplier failed"
+        else:
+            return
+        activity.heartbeat(reason)
+        raise SupplierFailed(reason, attempt)
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeat from now on, so that only a dead, cut off or frozen worker misses a deadline.
+
+    What takes less than the interval, as most calls do, costs no heartbeat at all.
+    """
+    info = activity.info()
+    if info.heartbeat_timeout is None:
+        yield
         return
-    activity.heartbeat("The hotel does not answer")
-    await asyncio.sleep(latency)
-    raise RuntimeError("Hotel service is down. Retrying...")
+    interval = min(info.heartbeat_timeout.total_seconds() / 3, MAX_HEARTBEAT_INTERVAL)
+    heart = asyncio.create_task(_beat(interval, info.heartbeat_details))
+    try:
+        yield
+    finally:
+        heart.cancel()
+
+
+async def _beat(interval: float, details: Any) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        # A heartbeat replaces the details of the one before, which tell why the last try failed.
+        activity.heartbeat(*details)
+
+
+async def _suppliers() -> Suppliers:
+    try:
+        return suppliers.get()
+    except LookupError:
+        return await asyncio.to_thread(_suppliers_of_settings)
+
+
+_ONCE = threading.Lock()
+
+
+def _suppliers_of_settings() -> Suppliers:
+    with _ONCE:
+        return _made_from_settings()
+
+
+@functools.cache
+def _made_from_settings() -> Suppliers:
+    settings = load_settings()
+    store = ReservationStore.connect(settings.database_url)
+    asyncio.run(store.migrate())
+    return embedded_suppliers(store, settings.hotel_latency_seconds, settings.hotel_outage_attempts)

@@ -1,29 +1,22 @@
-"""The environment as one typed, validated, frozen object, and the way to Temporal.
+"""The environment as one typed, validated, frozen object.
 
 Nothing else reads the environment. Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_TLS_*`,
 `TEMPORAL_PROFILE`, `temporal.toml`) are read by `temporalio.envconfig`:
 https://docs.temporal.io/develop/environment-configuration
 """
 
-import asyncio
 import ipaddress
-import logging
 import re
 import sys
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
-from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.service import RetryConfig
 
-from callers import ApiKey, Caller
 from shared import SagaPolicy
-
-logger = logging.getLogger(__name__)
 
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
@@ -31,14 +24,18 @@ API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?"
 ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
 
-DATABASE_DRIVERS = ("sqlite", "sqlite+aiosqlite", "postgresql+psycopg")
-"""What a database URL may begin with. Both forms of SQLite mean the same."""
+DATABASE_DRIVERS = ("sqlite", "postgresql+psycopg")
+"""What a database URL may begin with."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
-RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)
-"""An RPC to Temporal is retried for two seconds: long enough for a blip, short enough for a 503
-while the caller still listens. Waits for results are repeated by their callers."""
+
+class ApiKey(NamedTuple):
+    """An API key: who holds it, the secret, and whether it is an operator's."""
+
+    name: str
+    secret: SecretStr
+    operator: bool
 
 
 class Settings(BaseSettings):
@@ -61,13 +58,14 @@ class Settings(BaseSettings):
 
     step_deadline_seconds: Seconds = 600.0
     try_timeout_seconds: Seconds = 30.0
-    heartbeat_timeout_seconds: Seconds = 2.0
+    heartbeat_timeout_seconds: Seconds = 10.0
     retry_interval_seconds: Seconds = 1.0
     retry_interval_cap_seconds: Seconds = 10.0
     undo_attempts: int = Field(10, ge=1, le=1_000)
     stuck_retry_interval_seconds: Seconds = 3_600.0
 
     worker_grace_seconds: Seconds = 10.0
+    workflow_sandbox: bool = False
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -100,7 +98,7 @@ class Settings(BaseSettings):
                     "with a secret of 16 characters or more"
                 )
             name, secret, operator = match.groups()
-            keys.append(ApiKey(Caller(name, operator is not None), secret))
+            keys.append(ApiKey(name, SecretStr(secret), operator is not None))
         return tuple(keys)
 
     @model_validator(mode="after")
@@ -161,21 +159,3 @@ def temporal_config() -> ClientConnectConfig:
     if match is None or not 0 < int(match[1]) <= MAX_PORT:
         sys.exit(f"Bad Temporal configuration (TEMPORAL_ADDRESS): {address!r} is not host:port")
     return config
-
-
-async def connect(config: ClientConnectConfig) -> Client:
-    """Connect to Temporal, waiting for as long as it is not there."""
-    while True:
-        try:
-            client = await Client.connect(**config, retry_config=RPC_RETRY)
-        except RuntimeError as error:
-            logger.warning("Waiting for Temporal at %s: %s", config["target_host"], error)
-            await asyncio.sleep(1)
-        else:
-            logger.info("Connected to Temporal at %s", config["target_host"])
-            return client
-
-
-async def lazy_client(config: ClientConnectConfig) -> Client:
-    """Return a client that connects on its first call, so the API can serve before Temporal."""
-    return await Client.connect(**config, retry_config=RPC_RETRY, lazy=True)

@@ -10,9 +10,12 @@ import secrets
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast, get_args
 
 TASK_QUEUE_NAME = "saga-task-queue"
+
+REFUSE_LATE_BOOKING = "refuse_late_booking"
+"""Name of the activity that makes sure that a settled step is not booked any more."""
 
 CANCELLATION_PREFIX = "cancellation:"
 """No trip's own id has a colon."""
@@ -20,7 +23,7 @@ CANCELLATION_PREFIX = "cancellation:"
 Kind = Literal["car", "hotel", "flight"]
 """What a trip consists of. A trip books one of each, in this order."""
 
-KINDS: tuple[Kind, ...] = ("car", "hotel", "flight")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 StepState = Literal[
     "pending", "booking", "booked", "failed", "undoing", "undone", "stuck", "resolved"
@@ -36,8 +39,9 @@ BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
 BOOKING_OWNER_ATTRIBUTE = "BookingOwner"
 """Name of the keyword search attribute that holds whose trip it is, where it is registered."""
 
-REPORT_TRY_SIGNAL = "report_try"
-"""Name of the signal by which an activity tells its workflow how its tries go."""
+MAX_TEXT = 500
+"""Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
+2 MB at the most, and one that is larger blocks its workflow for ever."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class SagaPolicy:
     step_deadline: float = 600.0
     """The most a booking step may take, all tries and waits included."""
     try_timeout: float = 30.0
-    """The most one try of a step or of an undo may take."""
-    heartbeat_timeout: float = 2.0
-    """After this long without a heartbeat a try's worker counts as dead."""
+    """The most that a supplier may take to answer one try of a step or of an undo."""
+    heartbeat_timeout: float = 10.0
+    """After this long without a heartbeat a try counts as lost with its worker."""
     retry_interval: float = 1.0
     """The wait after the first failed try; it doubles with each further one."""
     retry_interval_cap: float = 10.0
@@ -78,14 +82,16 @@ class BookVacationInput:
     book_hotel_id: str
     book_flight_id: str
     policy: SagaPolicy = SagaPolicy()
+    earlier_tries: int = 0
+    """Tries of the step at hand before those that its activity counts. Only set for activities."""
 
-    def item(self, kind: Kind) -> str:
-        """Return the id of the car, hotel or flight that this trip wants."""
-        return {
-            "car": self.book_car_id,
-            "hotel": self.book_hotel_id,
-            "flight": self.book_flight_id,
-        }[kind]
+    def item(self, kind: Kind) -> str | None:
+        """Return the id of what this trip wants of `kind`, `None` if it wants nothing of it.
+
+        A kind that came later is one that trips which started before it do not want.
+        """
+        item: str | None = getattr(self, f"book_{kind}_id")
+        return item
 
 
 @dataclass
@@ -102,6 +108,8 @@ class StepProgress:
     last_error: str | None = None
     note: str | None = None
     """What the operator wrote who resolved a stuck undo."""
+    held: bool = False
+    """Whether the supplier has confirmed the booking, and it was not undone since."""
 
 
 @dataclass(frozen=True)
@@ -113,40 +121,36 @@ class TripProgress:
 
 
 @dataclass(frozen=True)
-class TryReport:
-    """What an activity tells its workflow about one of its tries.
+class Tried:
+    """What an activity that has succeeded tells its workflow."""
 
-    `error` is `None` when the try begins and the supplier's words when it has failed.
-    """
-
-    kind: Kind
-    undo: bool
+    item: str
     attempt: int
-    error: str | None = None
-
-
-class BookedItems(TypedDict):
-    """What a booked trip holds."""
-
-    booked_car: str
-    booked_hotel: str
-    booked_flight: str
+    """The number of the try that succeeded."""
+    last_error: str | None = None
+    """Why the try before it failed."""
 
 
 class BookingResult(TypedDict):
     """The result of `BookingWorkflow` and `CancelBookingWorkflow`.
 
-    `message` is what was booked on success and the root cause, in the supplier's words, on failure.
+    `message` is what was booked on success (`booked_car` and so on) and the root cause, in the
+    supplier's words, on failure.
     """
 
     status: Literal["success", "failure", "cancelled"]
-    message: BookedItems | str
+    message: dict[str, str] | str
     steps: list[dict[str, Any]]
 
 
 def steps_as_json(steps: Iterable[StepProgress]) -> list[dict[str, Any]]:
     """Return steps as plain JSON objects, the form in which results and memos keep them."""
     return [asdict(step) for step in steps]
+
+
+def cut(text: str) -> str:
+    """Return `text`, cut to `MAX_TEXT` characters."""
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def slug(name: str) -> str:

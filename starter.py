@@ -1,7 +1,6 @@
 """The API: `create_app` builds the Flask app around one Temporal client; `main` serves it.
 
-`python starter.py`. The routes stand in `views.py`, what Temporal is asked in `bookings.py`, what
-requests and answers look like in `schemas.py`.
+`python starter.py`. The routes stand in `api/`, what Temporal is asked in `bookings/`.
 """
 
 import asyncio
@@ -13,14 +12,13 @@ from flask import Response, g
 from flask.json.provider import DefaultJSONProvider
 from temporalio.client import Client
 
+import api
 import bookings as asked
-import problems
-from bookings import Bookings
-from http_server import SharedLoopFlask, background_loop, listen, serve
-from logs import configure_logging
-from problems import FieldError, Problem, invalid, retry_later
-from settings import Settings, lazy_client, load_settings, temporal_config
-from views import create_blueprint, location_of
+from api import ApiKey, FieldError, Options, Problem, SharedLoopFlask
+from bookings import Bookings, Caller
+from connection import lazy_client
+from settings import Settings, load_settings, temporal_config
+from telemetry import configure_logging
 
 logger = logging.getLogger("api")
 
@@ -37,14 +35,28 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     settings = settings or load_settings()
     bookings = Bookings(temporal_client, settings.saga_policy)
 
-    app = SharedLoopFlask(__name__)
+    app = SharedLoopFlask("api")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     cast(DefaultJSONProvider, app.json).sort_keys = False
     app.extensions["bookings"] = bookings
-    app.register_blueprint(create_blueprint(bookings, temporal_client.namespace, settings))
-    problems.install(app)
+    app.register_blueprint(api.create_blueprint(bookings, _options(settings, temporal_client)))
+    api.install(app)
     app.register_error_handler(asked.BookingsError, _problem)
     return app
+
+
+def _options(settings: Settings, temporal_client: Client) -> Options:
+    keys = [
+        ApiKey(Caller(key.name, key.operator), key.secret.get_secret_value())
+        for key in settings.api_keys
+    ]
+    return Options(
+        keys=keys,
+        book_wait_seconds=settings.book_wait_seconds,
+        max_open_bookings=settings.max_open_bookings,
+        temporal_ui_url=settings.temporal_ui_url,
+        namespace=temporal_client.namespace,
+    )
 
 
 def _problem(error: asked.BookingsError) -> Response:
@@ -57,14 +69,14 @@ def _problem(error: asked.BookingsError) -> Response:
         case asked.BookingConflict():
             problem = Problem(409, str(error))
         case asked.UnknownCursor():
-            problem = invalid(FieldError("cursor", "is none that this list has given out"))
+            problem = api.invalid(FieldError("cursor", "is none that this list has given out"))
         case asked.CannotFilter():
-            problem = retry_later(503, f"The Temporal server lacks a search attribute: {error}.")
+            problem = api.retry_later(503, f"Temporal lacks a search attribute: {error}.")
         case _:
             logger.error("Temporal cannot be asked: %s", error)
             # A start may have got through before the line broke: tell where to look for it.
-            place = {"location": location_of(g.user_id)} if "user_id" in g else {}
-            problem = retry_later(503, "Temporal cannot be reached; try again.", **place)
+            place = {"location": api.location_of(g.user_id)} if "user_id" in g else {}
+            problem = api.retry_later(503, "Temporal cannot be reached; try again.", **place)
     return problem.response()
 
 
@@ -88,16 +100,16 @@ def main() -> None:
     """Run the API process."""
     settings = load_settings()
     config = temporal_config()
-    configure_logging(settings)
-    with background_loop() as loop:
+    configure_logging(settings.log_level, settings.log_format)
+    with api.background_loop() as loop:
         client = asyncio.run_coroutine_threadsafe(lazy_client(config), loop).result()
         app = create_app(client, settings)
         app.loop = loop
         bookings: Bookings = app.extensions["bookings"]
         threads = settings.max_open_bookings + SPARE_THREADS
-        server = listen(app, settings.host, settings.port, threads)
+        server = api.listen(app, settings.host, settings.port, threads)
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
-        serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
+        api.serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
 
 
 if __name__ == "__main__":

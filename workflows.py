@@ -1,7 +1,7 @@
 """The saga: book a car, a hotel and a flight, or undo what was booked.
 
 What is promised, and the crash each promise is against, is in `docs/saga.md`; the mechanism is in
-`saga.py`. This is workflow code: no clock, no randomness, no I/O, no environment.
+`saga/`. This is workflow code: no clock, no randomness, no I/O, no environment.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from saga import Saga, Step, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
-    from shared import BookedItems, BookingResult, BookVacationInput
+    from shared import BookingResult, BookVacationInput, StepProgress
 
 CAR = Step("car", activities.book_car, activities.undo_book_car)
 HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
@@ -36,11 +36,9 @@ class BookingWorkflow(Saga):
         A workflow that is cancelled closes as Canceled, with its steps in the memo.
         """
         try:
-            booked = BookedItems(
-                booked_car=await self.book(CAR),
-                booked_hotel=await self.book(HOTEL),
-                booked_flight=await self.book(FLIGHT),
-            )
+            await self.book(CAR)
+            await self.book(HOTEL)
+            await self.book(FLIGHT)
         except (ActivityError, asyncio.CancelledError) as error:
             await self.undo_all()
             if workflow.cancellation_reason() is None:
@@ -49,4 +47,31 @@ class BookingWorkflow(Saga):
             # A Canceled workflow has no result, so the memo tells what was undone.
             workflow.upsert_memo({"steps": self.close("cancelled")})
             raise asyncio.CancelledError("Cancelled, and all that was booked is undone") from error
-        return BookingResult(status="success", message=booked, steps=self.close("booked"))
+        return BookingResult(
+            status="success", message=self.booked_items, steps=self.close("booked")
+        )
+
+
+@workflow.defn
+class CancelBookingWorkflow(Saga):
+    """Cancels a trip whose `BookingWorkflow` has closed: undoes flight, hotel and car."""
+
+    @workflow.init
+    def __init__(
+        self, book_input: BookVacationInput, steps: list[StepProgress] | None = None
+    ) -> None:
+        super().__init__(book_input, STEPS, steps)
+        self._compensations.extend(step for step in STEPS if self.has(step))
+
+    @workflow.run
+    async def run(
+        self, book_input: BookVacationInput, steps: list[StepProgress] | None = None
+    ) -> BookingResult:
+        """Return what was undone. Cancelling this workflow does not stop it.
+
+        `steps` is how the trip's steps stand.
+        """
+        await self.undo_all()
+        return BookingResult(
+            status="cancelled", message="Voyage cancelled", steps=self.close("cancelled")
+        )

@@ -3,9 +3,3 @@
 `python -m benchmarks --help`. They start their own servers, workers and APIs on free ports and in
 folders of their own, through the tests' `processes`, and load only those.
 """
-
-import sys
-from pathlib import Path
-
-# The tests' modules are no package: what runs the service's processes is found by its folder.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))

@@ -11,21 +11,22 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from logs import configure_logging
-from reservations import ReservationStore
+from record import ReservationStore
 from run_worker import ACTIVITIES, WORKFLOWS
 from settings import load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
+from suppliers import embedded_suppliers
+from telemetry import configure_logging
 
 
 async def run() -> None:
     """Work until killed."""
     settings = load_settings()
-    configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     client = await Client.connect(**temporal_config())
     async with ReservationStore.open(settings.database_url) as store:
         await store.migrate()
-        activities.suppliers.set(activities.Suppliers(store))
+        activities.suppliers.set(embedded_suppliers(store))
         worker = Worker(
             client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=ACTIVITIES
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from processes import (
+from tests.processes import (
     Database,
     Process,
     bare_environment,

@@ -26,8 +26,8 @@ from typing import Literal, TypeVar
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from processes import FAST_TIMERS, Answer, Database, Process, Service, service
 from shared import KINDS, cancelled_trip
+from tests.processes import FAST_TIMERS, Answer, Database, Process, Service, service
 
 logger = logging.getLogger("chaos")
 

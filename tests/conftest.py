@@ -18,13 +18,13 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 import activities
-from activities import Suppliers
 from bookings import OWNER_KEY
-from reservations import ReservationStore
+from record import ReservationStore
 from run_worker import create_worker
 from saga import STATUS_KEY
 from settings import Settings
 from shared import BookVacationInput, SagaPolicy
+from suppliers import Suppliers, embedded_suppliers
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
 
@@ -115,7 +115,7 @@ async def store(tmp_path: Path) -> AsyncIterator[ReservationStore]:
 @pytest.fixture
 async def worker(client: Client, store: ReservationStore) -> AsyncIterator[None]:
     """A worker over `store` whose hotel answers at once."""
-    async with running_worker(client, Suppliers(store)):
+    async with running_worker(client, embedded_suppliers(store)):
         yield
 
 
@@ -123,7 +123,7 @@ async def worker(client: Client, store: ReservationStore) -> AsyncIterator[None]
 async def running_worker(client: Client, suppliers: Suppliers) -> AsyncIterator[None]:
     """Run the product's own worker in this process."""
     activities.suppliers.set(suppliers)
-    async with create_worker(client, Settings(worker_grace_seconds=1)):
+    async with create_worker(client, Settings(worker_grace_seconds=1, workflow_sandbox=True)):
         yield
 
 

@@ -13,14 +13,13 @@ from functools import partial
 from typing import Literal
 
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 import run_worker
-from activities import Suppliers
-from conftest import running_worker
-from reservations import ReservationStore, StoreUnavailable
+from record import ReservationStore, StoreUnavailable
 from shared import TASK_QUEUE_NAME, Kind
+from suppliers import Refused, embedded_suppliers
+from tests.conftest import running_worker
 
 Operation = Literal["reserve", "cancel"]
 
@@ -82,7 +81,7 @@ async def faulty_worker(
 ) -> AsyncIterator[FaultyStore]:
     """Run the product's worker over `store` with faults, none at first."""
     faulty = FaultyStore(store)
-    suppliers = Suppliers(faulty, hotel_outage_attempts=hotel_outage_attempts)
+    suppliers = embedded_suppliers(faulty, hotel_outage_attempts=hotel_outage_attempts)
     async with running_worker(client, suppliers):
         yield faulty
 
@@ -107,8 +106,8 @@ async def healthy(call: Call) -> None:
     await call.write()
 
 
-async def down(call: Call) -> None:
-    raise StoreUnavailable("The store is down")
+async def down(call: Call, words: str = "The store is down") -> None:
+    raise StoreUnavailable(words)
 
 
 async def answer_lost(call: Call) -> None:
@@ -117,7 +116,7 @@ async def answer_lost(call: Call) -> None:
 
 
 async def refuse_for_good(call: Call) -> None:
-    raise ApplicationError(f"The {call.kind} cannot be cancelled", non_retryable=True)
+    raise Refused(f"The {call.kind} cannot be cancelled")
 
 
 def at_first(tries: int, fault: Fault) -> Fault:

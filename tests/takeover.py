@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from temporalio.client import Client
 
-from processes import DEADLINE, Service, service
+from tests.processes import DEADLINE, Service, service
 
 
 async def takeover(running: Service, client: Client, trips: int, moment: float) -> list[float]:

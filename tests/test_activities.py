@@ -8,11 +8,10 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 import activities
-import reservations
-from activities import Suppliers
-from conftest import trip
-from reservations import Reservation, ReservationRefused, ReservationStore, StoreUnavailable
+from record import Reservation, ReservationRefused, ReservationStore, StoreUnavailable, reservations
 from shared import KINDS, BookVacationInput, Kind
+from suppliers import embedded_suppliers
+from tests.conftest import trip
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
 
@@ -32,7 +31,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(autouse=True)
 def _suppliers(store: ReservationStore) -> None:
-    activities.suppliers.set(Suppliers(store))
+    activities.suppliers.set(embedded_suppliers(store))
 
 
 async def run(activity: Activity, book_input: BookVacationInput, attempt: int = 1) -> str:
@@ -128,7 +127,7 @@ async def test_a_late_try_cannot_book_after_its_undo(store: ReservationStore, ki
 async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
     store: ReservationStore,
 ) -> None:
-    activities.suppliers.set(Suppliers(store, hotel_latency=0.01, hotel_outage_attempts=1))
+    activities.suppliers.set(embedded_suppliers(store, hotel_latency=0.01, hotel_outage_attempts=1))
     wanted = trip()
     heartbeats: list[tuple[object, ...]] = []
     environment = ActivityEnvironment()
@@ -142,7 +141,7 @@ async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
 
 
 async def test_a_hotel_without_outage_books_at_once(store: ReservationStore) -> None:
-    activities.suppliers.set(Suppliers(store, hotel_outage_attempts=0))
+    activities.suppliers.set(embedded_suppliers(store, hotel_outage_attempts=0))
     assert await run(activities.book_hotel, trip()) == "valid-hotel-id"
 
 
@@ -150,7 +149,9 @@ async def test_a_hotel_without_outage_books_at_once(store: ReservationStore) -> 
 async def test_an_outage_of_the_hotel_stops_no_undo_and_no_other_booking(
     store: ReservationStore, kind: Kind
 ) -> None:
-    activities.suppliers.set(Suppliers(store, hotel_latency=3600, hotel_outage_attempts=100))
+    activities.suppliers.set(
+        embedded_suppliers(store, hotel_latency=3600, hotel_outage_attempts=100)
+    )
     async with asyncio.timeout(10):
         await run(UNDO[kind], trip())
         if kind != "hotel":
@@ -163,7 +164,7 @@ async def test_a_store_that_cannot_answer_fails_the_try_and_not_the_trip(
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
     async with ReservationStore.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
-        activities.suppliers.set(Suppliers(away))
+        activities.suppliers.set(embedded_suppliers(away))
         for activity in (BOOK[kind], UNDO[kind]):
             with pytest.raises(StoreUnavailable, match=r"\AThe reservation store is unavailable\Z"):
                 await run(activity, trip())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from processes import DEADLINE, ROOT, Answer, Process, Service, service, wait_until
+from tests.processes import DEADLINE, ROOT, Answer, Process, Service, service, wait_until
 
 TRIP = {
     "name": "John Doe",

@@ -10,7 +10,7 @@ import pytest
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client
 
-from processes import FAST_TIMERS, Database, Service, service, wait_until
+from tests.processes import FAST_TIMERS, Database, Service, service, wait_until
 
 ITEMS = {"car": "car-1", "hotel": "hotel-1", "flight": "flight-1"}
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import WorkflowEnvironment
 
-from callers import ApiKey, Caller
-from conftest import TEMPORAL_CLI
-from settings import Settings, connect, lazy_client, load_settings, temporal_config
+from connection import connect, lazy_client
+from settings import ApiKey, Settings, load_settings, temporal_config
 from shared import SagaPolicy
+from tests.conftest import TEMPORAL_CLI
 
 DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -29,12 +29,13 @@ DEFAULTS: dict[str, Any] = {
     "hotel_outage_attempts": 1,
     "step_deadline_seconds": 600.0,
     "try_timeout_seconds": 30.0,
-    "heartbeat_timeout_seconds": 2.0,
+    "heartbeat_timeout_seconds": 10.0,
     "retry_interval_seconds": 1.0,
     "retry_interval_cap_seconds": 10.0,
     "undo_attempts": 10,
     "stuck_retry_interval_seconds": 3600.0,
     "worker_grace_seconds": 10.0,
+    "workflow_sandbox": False,
     "log_format": "text",
     "log_level": "INFO",
 }
@@ -46,8 +47,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "API_KEYS": (
         "shop:0123456789abcdef, desk:fedcba9876543210:operator",
         (
-            ApiKey(Caller("shop", False), "0123456789abcdef"),
-            ApiKey(Caller("desk", True), "fedcba9876543210"),
+            ApiKey("shop", SecretStr("0123456789abcdef"), operator=False),
+            ApiKey("desk", SecretStr("fedcba9876543210"), operator=True),
         ),
     ),
     "ALLOW_ANONYMOUS": ("1", True),
@@ -64,6 +65,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "UNDO_ATTEMPTS": ("7", 7),
     "STUCK_RETRY_INTERVAL_SECONDS": ("62", 62.0),
     "WORKER_GRACE_SECONDS": ("5", 5.0),
+    "WORKFLOW_SANDBOX": ("1", True),
     "LOG_FORMAT": ("json", "json"),
     "LOG_LEVEL": ("DEBUG", "DEBUG"),
 }
@@ -81,6 +83,7 @@ BAD_VALUES = [
     *(("PORT", bad) for bad in ("0", "65536", "-1", "1.5", "http", "")),
     *(("MAX_OPEN_BOOKINGS", bad) for bad in ("0", "10001", "1.5", "x", "")),
     *(("ALLOW_ANONYMOUS", bad) for bad in ("", "perhaps")),
+    *(("WORKFLOW_SANDBOX", bad) for bad in ("", "perhaps")),
     *(("API_KEYS", bad) for bad in ("x", "shop:too-short", f":{SECRET}", f"a b:{SECRET}")),
     *(("API_KEYS", bad) for bad in (f"shop:{SECRET}:admin", f"shop:{SECRET},x")),
     *(("HOST", bad) for bad in ("", "0.0.0.0", "::", "192.0.2.1", "trips.example")),
@@ -90,9 +93,9 @@ BAD_VALUES = [
     ),
     *(
         ("DATABASE_URL", bad)
-        for bad in ("", "reservations.db", "sqlite+other:///x.db", "mysql://db/x")
+        for bad in ("", "reservations.db", "sqlite+aiosqlite:///x.db", "mysql://db/x")
     ),
-    *(("DATABASE_URL", f"sqlite{bad}") for bad in ("://", ":///:memory:", "+aiosqlite://")),
+    *(("DATABASE_URL", f"sqlite{bad}") for bad in ("://", ":///:memory:")),
     *(("DATABASE_URL", f"postgresql+psycopg://{bad}/x") for bad in ("db:port", "u:p@db:port")),
     *(("LOG_FORMAT", bad) for bad in ("", "xml", "JSON")),
     *(("LOG_LEVEL", bad) for bad in ("", "LOUD", "info")),
@@ -254,7 +257,7 @@ async def test_connecting_waits_for_temporal_and_says_where(
     unused_tcp_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
-    with caplog.at_level(logging.INFO, "settings"):
+    with caplog.at_level(logging.INFO, "connection"):
         connecting = asyncio.create_task(connect(ClientConnectConfig(target_host=address)))
         async with asyncio.timeout(10):
             while f"Waiting for Temporal at {address}: " not in caplog.text:

@@ -10,9 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
 
-from cancellations import CancelBookingWorkflow
-from faults import DEADLINE, FaultyStore, Gate, workflow_half
-from reservations import ReservationStore
+from record import ReservationStore
 from saga import STATUS_KEY
 from shared import (
     KINDS,
@@ -24,7 +22,8 @@ from shared import (
     TripProgress,
     cancellation_id,
 )
-from workflows import BookingWorkflow
+from tests.faults import DEADLINE, FaultyStore, Gate, workflow_half
+from workflows import BookingWorkflow, CancelBookingWorkflow
 
 Answer = TypeVar("Answer")
 

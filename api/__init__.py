@@ -1,0 +1,26 @@
+"""The service over HTTP: routes, what they take and give, errors, serving, pages.
+
+It asks `bookings` and knows nothing of Temporal.
+"""
+
+from api.callers import ApiKey
+from api.options import Options
+from api.problems import FieldError, Problem, install, invalid, retry_later
+from api.routes import create_blueprint, location_of
+from api.server import SharedLoopFlask, background_loop, listen, serve
+
+__all__ = [
+    "ApiKey",
+    "FieldError",
+    "Options",
+    "Problem",
+    "SharedLoopFlask",
+    "background_loop",
+    "create_blueprint",
+    "install",
+    "invalid",
+    "listen",
+    "location_of",
+    "retry_later",
+    "serve",
+]

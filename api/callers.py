@@ -1,0 +1,38 @@
+"""Who may call: API keys.
+
+Bearer tokens as RFC 6750 has them. Without keys everybody is the one anonymous operator, which the
+settings allow on loopback only.
+"""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bookings import Caller
+
+ANONYMOUS = Caller(name="anonymous", operator=True)
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key and who holds it. Two keys of one name are the old and the new during a rotation."""
+
+    caller: Caller
+    secret: str
+
+    def __repr__(self) -> str:
+        """Leave the secret out of logs and tracebacks."""
+        return f"ApiKey({self.caller})"
+
+
+def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+    """Return the caller that an `Authorization` header proves, `None` if it proves none."""
+    if not keys:
+        return ANONYMOUS
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    presented = token.strip().encode()
+    # Every key is compared, in constant time, so that the time taken tells nothing.
+    matches = [hmac.compare_digest(presented, key.secret.encode()) for key in keys]
+    return next((key.caller for key, match in zip(keys, matches, strict=True) if match), None)

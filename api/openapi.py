@@ -1,0 +1,189 @@
+"""The OpenAPI 3.1 document, made from what the views say of themselves and the models they use.
+
+A view is marked with `describe`; the models that validate are the models in the document.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from werkzeug.routing import Rule
+
+from api import problems
+from api.schemas import ProblemDetails
+
+View = TypeVar("View", bound=Callable[..., Any])
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header of an answer."""
+
+    meaning: str
+    example: str
+    always: bool = True
+
+
+RETRY_AFTER = Header("Seconds after which to try again.", example=str(problems.RETRY_AFTER_SECONDS))
+PROBLEM_HEADERS = {
+    401: {"WWW-Authenticate": Header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
+    405: {"Allow": Header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
+    429: {"Retry-After": RETRY_AFTER},
+    503: {"Retry-After": RETRY_AFTER},
+}
+TOO_LONG = {
+    # The HTTP server refuses it before the app sees it, and so as plain text.
+    "description": "The request line and the headers are over 16 KiB.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
+INFO = {
+    "title": "Trip booking",
+    "version": "1.0.0",
+    "description": "Books a car, a hotel and a flight: all three or none. "
+    f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What the document says of a view besides its docstring, which is the summary."""
+
+    answers: Mapping[int, Sequence[type[BaseModel]]]
+    problems: Sequence[int] = ()
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    headers: type[BaseModel] | None = None
+    path: Mapping[str, Schema] = field(default_factory=dict)
+    answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
+    public: bool = False
+
+
+OPERATION = "operation"
+
+
+def describe(operation: Operation) -> Callable[[View], View]:
+    """Mark a view as an operation of the API."""
+
+    def mark(view: View) -> View:
+        setattr(view, OPERATION, operation)
+        return view
+
+    return mark
+
+
+def document(app: Flask, *, keys_needed: bool) -> Schema:
+    """Return the OpenAPI document of the app's marked views."""
+    views: list[tuple[Rule, Callable[..., Any], Operation]] = [
+        (rule, view, getattr(view, OPERATION))
+        for rule in app.url_map.iter_rules()
+        if hasattr(view := app.view_functions[rule.endpoint], OPERATION)
+    ]
+    operations = [operation for _, _, operation in views]
+    schemas, components = _schemas(operations)
+    paths: dict[str, Schema] = {}
+    for rule, view, operation in views:
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            entry = _operation(operation, schemas)
+            entry["operationId"] = view.__name__
+            entry["summary"] = (view.__doc__ or "").strip().partition("\n")[0]
+            paths.setdefault(path, {})[method.lower()] = entry
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": components, "securitySchemes": SECURITY},
+        "security": [{"apiKey": []}] if keys_needed else [],
+    }
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Schema]:
+    models: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemDetails, "serialization")}
+    for operation in operations:
+        if operation.body:
+            models.add((operation.body, "validation"))
+        for answers in operation.answers.values():
+            models.update((answer, "serialization") for answer in answers)
+    ordered = sorted(models, key=lambda pair: pair[0].__name__)
+    references, definitions = models_json_schema(
+        ordered, ref_template="#/components/schemas/{model}"
+    )
+    return references, definitions["$defs"]
+
+
+def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
+    entry: Schema = {"responses": {}}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in operation.path.items()
+    ]
+    parameters += _parameters(operation.query, "query") + _parameters(operation.headers, "header")
+    if parameters:
+        entry["parameters"] = parameters
+    if operation.body:
+        schema = schemas[operation.body, "validation"]
+        entry["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    for status, answers in operation.answers.items():
+        found = [schemas[answer, "serialization"] for answer in answers]
+        entry["responses"][str(status)] = {
+            "description": " ".join((answer.__doc__ or "").strip() for answer in answers),
+            "content": {
+                "application/json": {"schema": found[0] if len(found) == 1 else {"oneOf": found}}
+            },
+            "headers": _headers(operation.answer_headers.get(status, {})),
+        }
+    refusals = {405, 500, *operation.problems} | (set() if operation.public else {401})
+    for status in sorted(refusals):
+        entry["responses"][str(status)] = {
+            "description": problems.MEANING[status],
+            "content": {
+                problems.MEDIA_TYPE: {
+                    "schema": schemas[ProblemDetails, "serialization"],
+                    "example": problems.Problem(status, problems.MEANING[status]).body(),
+                }
+            },
+            "headers": _headers(PROBLEM_HEADERS.get(status, {})),
+        }
+    entry["responses"]["431"] = TOO_LONG
+    if operation.public:
+        entry["security"] = []
+    return entry
+
+
+def _headers(headers: Mapping[str, Header]) -> Schema:
+    return {
+        name: {
+            "description": header.meaning,
+            "required": header.always,
+            "schema": {"type": "string"},
+            "example": header.example,
+        }
+        for name, header in headers.items()
+    }
+
+
+def _parameters(model: type[BaseModel] | None, place: str) -> list[Schema]:
+    """Return the fields of a query or header model as parameters. None of them is required."""
+    if model is None:
+        return []
+    properties = model.model_json_schema()["properties"]
+    parameters = []
+    for name, schema in properties.items():
+        # An absent parameter is what JSON Schema's null stands for.
+        variants = [part for part in schema.pop("anyOf", []) if part != {"type": "null"}]
+        for variant in variants:
+            schema |= variant
+        description = schema.pop("description", "")
+        if schema.get("default", "") is None:
+            del schema["default"]
+        parameters.append({"name": name, "in": place, "description": description, "schema": schema})
+    return parameters

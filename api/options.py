@@ -1,0 +1,20 @@
+"""What the API is told when it is put together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.callers import ApiKey
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the API behaves. `starter.py` makes it from the settings."""
+
+    keys: Sequence[ApiKey]
+    book_wait_seconds: float
+    """How long `POST /book` waits for an outcome before it answers 202."""
+    max_open_bookings: int
+    """How many requests may wait at once."""
+    temporal_ui_url: str
+    namespace: str
+    """Where links to the Web UI lead."""

@@ -1,0 +1,41 @@
+"""What the API asks: start a trip, wait for it, look it up, list, cancel, repair.
+
+It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable`.
+"""
+
+from bookings.callers import Caller
+from bookings.changing import Changing
+from bookings.errors import (
+    BookingConflict,
+    BookingDiffers,
+    BookingNotFound,
+    BookingsError,
+    CannotFilter,
+    TemporalUnavailable,
+    UnknownCursor,
+)
+from bookings.listing import Listing
+from bookings.readiness import Readiness
+from bookings.starting import WORKFLOW_TASK_TIMEOUT
+from bookings.temporal import OWNER_KEY
+from bookings.trips import Outcome, Trip
+
+__all__ = [
+    "OWNER_KEY",
+    "WORKFLOW_TASK_TIMEOUT",
+    "BookingConflict",
+    "BookingDiffers",
+    "BookingNotFound",
+    "Bookings",
+    "BookingsError",
+    "Caller",
+    "CannotFilter",
+    "Outcome",
+    "TemporalUnavailable",
+    "Trip",
+    "UnknownCursor",
+]
+
+
+class Bookings(Changing, Listing, Readiness):
+    """The bookings, as one Temporal client sees them. Each base does one job."""

@@ -1,0 +1,29 @@
+"""What can go wrong when the API asks about bookings, as values that it can act on."""
+
+
+class BookingsError(Exception):
+    """The base of what can go wrong here."""
+
+
+class TemporalUnavailable(BookingsError):
+    """Temporal, or a worker behind it, could not be asked. A start may still have got through."""
+
+
+class BookingNotFound(BookingsError):
+    """There is no such trip, or it is not the caller's, or older than what Temporal keeps."""
+
+
+class BookingDiffers(BookingsError):
+    """A trip of that id was started already, with another request."""
+
+
+class BookingConflict(BookingsError):
+    """The trip's state does not allow what was asked; the message says why."""
+
+
+class UnknownCursor(BookingsError):
+    """The cursor is none that a list has given out."""
+
+
+class CannotFilter(BookingsError):
+    """The Temporal server lacks the search attributes that the filter needs."""

@@ -1,0 +1,119 @@
+"""Starting trips and their cancellations, each once."""
+
+import contextlib
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from bookings.errors import BookingDiffers
+from bookings.temporal import (
+    OWNER_KEY,
+    RPC_TIMEOUT,
+    TripsInTemporal,
+    asking_temporal,
+    lacks_attribute,
+)
+from bookings.trips import STARTED_AT, Trip, request_in
+from saga import STATUS_KEY
+from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, SagaPolicy, cancellation_id
+from workflows import BookingWorkflow, CancelBookingWorkflow
+
+WORKFLOW_TASK_TIMEOUT = timedelta(seconds=2)
+"""For so long a worker that died with a workflow task in its hands holds its trip up. The tasks
+take milliseconds; Temporal's default is 10 seconds."""
+
+
+class Starting(TripsInTemporal):
+    """Starts the workflows of trips."""
+
+    def __init__(self, client: Client, policy: SagaPolicy) -> None:
+        super().__init__(client)
+        self._policy = policy
+        self._attributes_known = True
+
+    async def start(self, user_id: str, request: dict[str, str], owner: str) -> None:
+        """Start the trip, unless the same one was started already.
+
+        `request` has the name, the attempts, and the car, hotel and flight. Raises
+        `BookingDiffers` when the id belongs to another request, and `TemporalUnavailable`.
+        """
+        with asking_temporal():
+            try:
+                await self._start(
+                    BookingWorkflow, user_id, [self._input(user_id, request)], request, owner
+                )
+            except WorkflowAlreadyStartedError:
+                description = await self.handle(user_id).describe(rpc_timeout=RPC_TIMEOUT)
+                if request_in(await description.memo()) != request:
+                    raise BookingDiffers from None
+
+    async def start_cancellation(self, trip: Trip) -> None:
+        """Start to undo a trip whose own workflow has closed. Doing so again changes nothing."""
+        # One that was started already is as good.
+        with asking_temporal(), contextlib.suppress(WorkflowAlreadyStartedError):
+            await self._start(
+                CancelBookingWorkflow,
+                cancellation_id(trip.user_id),
+                [self._input(trip.user_id, trip.request), trip.steps],
+                trip.request,
+                trip.owner,
+                memo={**trip.request, "owner": trip.owner, STARTED_AT: trip.started_at.isoformat()},
+                # Once is enough, but one that was stopped from outside may be started again.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            )
+
+    def _input(self, user_id: str, request: dict[str, str]) -> BookVacationInput:
+        items: dict[str, Any] = {
+            f"book_{kind}_id": request[kind] for kind in KINDS if kind in request
+        }
+        return BookVacationInput(
+            attempts=int(request["attempts"]), book_user_id=user_id, policy=self._policy, **items
+        )
+
+    async def _start(
+        self,
+        workflow: type[BookingWorkflow | CancelBookingWorkflow],
+        workflow_id: str,
+        inputs: list[Any],
+        request: dict[str, str],
+        owner: str,
+        **policies: Any,
+    ) -> None:
+        items = " · ".join([request["name"], *(request[kind] for kind in KINDS if kind in request)])
+        attributes = TypedSearchAttributes(
+            [SearchAttributePair(STATUS_KEY, "running"), SearchAttributePair(OWNER_KEY, owner)]
+        )
+        arguments: dict[str, Any] = {
+            "id": workflow_id,
+            "task_queue": TASK_QUEUE_NAME,
+            # A trip's id is its own for as long as the namespace retains it.
+            "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            "memo": {**request, "owner": owner},
+            "static_summary": items,
+            "task_timeout": WORKFLOW_TASK_TIMEOUT,
+            "rpc_timeout": RPC_TIMEOUT,
+            **policies,
+        }
+        if self._attributes_known:
+            try:
+                await self._client.start_workflow(
+                    workflow.run, args=inputs, search_attributes=attributes, **arguments
+                )
+            except RPCError as error:
+                if not lacks_attribute(error):
+                    raise
+                # This server lacks the search attributes: trips are booked without them.
+                self._attributes_known = False
+            else:
+                return
+        await self._client.start_workflow(workflow.run, args=inputs, **arguments)

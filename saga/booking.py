@@ -1,0 +1,132 @@
+"""The base of a trip's workflow: how a step is booked, and what the world may ask.
+
+`workflows.py` tells the story; this keeps the promises beneath it. Workflow code: no clock, no
+randomness, no I/O, no environment.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, RetryState, is_cancelled_exception
+
+from saga.failures import FINAL, LOST, LOST_TRY, attempts_told, root_cause, was_lost
+from saga.progress import Progress
+from saga.steps import Step, retry_policy, run_try
+from saga.undoing import Undoing
+
+with workflow.unsafe.imports_passed_through():
+    from shared import (
+        BookVacationInput,
+        StepProgress,
+        Tried,
+        TripProgress,
+        TripStatus,
+        cut,
+        steps_as_json,
+    )
+
+
+class Saga(Undoing):
+    """The base of a trip's workflow: its steps, its compensations, what the world may ask."""
+
+    def __init__(
+        self,
+        book_input: BookVacationInput,
+        steps: Sequence[Step],
+        so_far: Sequence[StepProgress] | None = None,
+    ) -> None:
+        # A trip has the steps that it started with: it wants nothing of a kind that came later.
+        wanted = [(step.kind, book_input.item(step.kind)) for step in steps]
+        progress = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
+        progress |= {step.kind: step for step in so_far or () if step.kind in progress}
+        super().__init__(book_input, Progress(progress))
+
+    async def book(self, step: Step) -> None:
+        """Book one step, if the trip wants anything of its kind.
+
+        Raises `ActivityError` when the step cannot be booked or the workflow is cancelled.
+        """
+        progress = self._progress.steps.get(step.kind)
+        if progress is None:
+            return
+        # Before the step runs: even a try that only seems to fail may have booked.
+        self._compensations.append(step)
+        tried = await self._book_until_answered(step, progress)
+        if tried is not None:
+            progress.attempts = tried.attempt
+            progress.last_error = tried.last_error or progress.last_error
+        progress.held = True
+        self._progress.move(step.kind, "booked")
+
+    async def _book_until_answered(self, step: Step, progress: StepProgress) -> Tried | None:
+        """Try a step until its supplier has the last word, and return what the activity tells.
+
+        A try that was lost with its worker ends the activity; then another one tries on, and the
+        lost try costs no attempt.
+        """
+        deadline = workflow.now() + dt.timedelta(seconds=self._input.policy.step_deadline)
+        attempts = self._input.attempts
+        while True:
+            earlier = progress.attempts
+            progress.attempts += 1
+            self._progress.move(step.kind, "booking")
+            try:
+                return await run_try(
+                    step.book,
+                    dataclasses.replace(self._input, earlier_tries=earlier),
+                    summary=f"Book {step.kind} {cut(progress.item)}",
+                    schedule_to_close=deadline - workflow.now(),
+                    retry_policy=retry_policy(self._input, attempts, *FINAL, *LOST_TRY),
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                failed = attempts_told(error)
+                if not was_lost(error) or workflow.now() >= deadline:
+                    progress.last_error = root_cause(error)
+                    exhausted = error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
+                    progress.attempts = failed or earlier + (attempts if exhausted else 1)
+                    self._progress.move(step.kind, "failed")
+                    raise
+                failed = failed or earlier
+                progress.attempts, progress.last_error = failed + 1, LOST
+                attempts -= failed - earlier
+                workflow.logger.warning(
+                    "Try %d to book %s was lost; it is tried again", failed + 1, step.kind
+                )
+
+    def has(self, step: Step) -> bool:
+        """Tell whether the trip wants anything of the step's kind."""
+        return step.kind in self._progress.steps
+
+    @property
+    def booked_items(self) -> dict[str, str]:
+        """What the trip has booked, as its result tells it."""
+        return {
+            f"booked_{kind}": step.item
+            for kind, step in self._progress.steps.items()
+            if step.state == "booked"
+        }
+
+    def close(self, status: TripStatus) -> list[dict[str, Any]]:
+        """Record how the trip ended and return its steps, for the workflow's result."""
+        self._progress.set_status(status)
+        return steps_as_json(self._progress.steps.values())
+
+    @workflow.query
+    def progress(self) -> TripProgress:
+        """Return the trip's status and how far each step has come."""
+        return TripProgress(self._progress.status, list(self._progress.steps.values()))
+
+    @workflow.signal(dynamic=True)
+    def ignore(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Ignore a signal, whatever its name and inputs: a trip takes none.
+
+        Without this a malformed signal of a known name would fail every further workflow task.
+        Trips of the first version have signals in their histories.
+        """
+        workflow.logger.warning("Ignored the signal %s", cut(name))

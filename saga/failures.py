@@ -1,0 +1,72 @@
+"""What an activity's failure tells: why, at which try, and whether the try was only lost."""
+
+from collections.abc import Iterator
+
+from temporalio import exceptions, workflow
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+
+with workflow.unsafe.imports_passed_through():
+    from shared import cut, step_of
+
+WORKER_SHUTDOWN = "WorkerShutdown"
+"""What the SDK's core calls the failure of an activity that outlasts its worker's grace."""
+
+LOST_TRY = ["TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", WORKER_SHUTDOWN]
+"""The failures of a try that was lost with its worker, by the names that retry policies know. For
+timeouts those begin with the server's `TimeoutFailureTypePrefix` (temporal/common/retrypolicy)."""
+
+LOST = "The try was lost with its worker"
+
+FINAL = ["ValueError"]
+"""The tutorial's final error. Our own activities say themselves which of their errors are final."""
+
+FOR_TRAVELLERS = {"BookingRefused", "SupplierFailed", "ValueError"} | {
+    # Of workers of the first version.
+    *("ReservationRefused", "StoreUnavailable"),
+}
+"""The types of errors whose text is meant for travellers. Any other's may hold anything."""
+
+NO_ANSWER = "The supplier did not answer in time"
+
+
+def root_cause(error: BaseException) -> str:
+    """Return why an activity failed, in the supplier's words where there are any."""
+    for cause in _application_errors(error):
+        if cause.type in FOR_TRAVELLERS:
+            return cut(cause.message)
+        if cause.type != WORKER_SHUTDOWN and isinstance(error, ActivityError):
+            kind, _ = step_of(error.activity_type)
+            return f"The {kind} supplier failed"
+    return NO_ANSWER
+
+
+def attempts_told(error: ActivityError) -> int | None:
+    """Return the number of the last try that the supplier has failed, if the error tells it.
+
+    Behind a lost try stands the failure of the try before it.
+    """
+    for cause in _application_errors(error):
+        if cause.details and isinstance(cause.details[0], int):
+            return cause.details[0]
+    return None
+
+
+def was_lost(error: ActivityError) -> bool:
+    """Tell whether the last try was lost with its worker, so that nobody has failed.
+
+    Only an activity that does not retry such failures by itself says so: those of trips that
+    started before `LOST_TRY` was in their retry policies do not.
+    """
+    cause = error.cause
+    return error.retry_state == RetryState.NON_RETRYABLE_FAILURE and (
+        isinstance(cause, exceptions.TimeoutError)
+        or (isinstance(cause, ApplicationError) and cause.type == WORKER_SHUTDOWN)
+    )
+
+
+def _application_errors(error: BaseException) -> Iterator[ApplicationError]:
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            yield cause
+        cause = cause.__cause__

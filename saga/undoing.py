@@ -1,0 +1,156 @@
+"""Compensation: undo what was begun, the last step first, and repair an undo that is stuck.
+
+Workflow code: no clock, no randomness, no I/O, no environment.
+"""
+
+import asyncio
+import dataclasses
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+
+from saga.failures import attempts_told, root_cause
+from saga.progress import Progress
+from saga.steps import Step, retry_policy, run_try, start_to_close
+
+with workflow.unsafe.imports_passed_through():
+    from shared import REFUSE_LATE_BOOKING, BookVacationInput, Kind, StepProgress, cut
+
+LONGEST_STUCK_INTERVAL = 86_400.0
+"""Seconds. The wait between two tries of a stuck undo grows no longer than that."""
+
+RESOLVED_LEAVES_TOMBSTONE = "resolved-leaves-tombstone"
+"""Guards the activity that trips did not run in the first version."""
+
+
+class Undoing:
+    """The compensations of a trip, and what an operator may do about one that is stuck."""
+
+    def __init__(self, book_input: BookVacationInput, progress: Progress) -> None:
+        self._input = book_input
+        self._progress = progress
+        self._compensations: list[Step] = []
+        self._retries_asked: set[Kind] = set()
+
+    async def undo_all(self) -> None:
+        """Undo every step that was begun, the last one first.
+
+        Neither a cancelled workflow nor a further cancel interrupts it, and it returns only when
+        each undo has succeeded or an operator has declared it resolved.
+        """
+        undoing = asyncio.create_task(self._undo_in_reverse())
+        while not undoing.done():
+            try:
+                await asyncio.shield(undoing)
+            except asyncio.CancelledError:
+                workflow.logger.info("Cancelled while undoing; the undo goes on")
+        undoing.result()
+
+    @workflow.update
+    def retry_undo(self, kind: Kind) -> StepProgress:
+        """Try a stuck undo again now, and return the step. Asking again changes nothing."""
+        step = self._progress.steps[kind]
+        if step.state == "stuck":
+            self._retries_asked.add(kind)
+        return step
+
+    @retry_undo.validator
+    def _may_retry(self, kind: Kind) -> None:
+        self._require(kind, "stuck", "undoing", "undone", "resolved")
+
+    @workflow.update
+    def resolve_undo(self, kind: Kind, note: str) -> StepProgress:
+        """Take an operator's word that a stuck undo is settled, and return the step.
+
+        Resolving it again changes nothing: the first note stays.
+        """
+        step = self._progress.steps[kind]
+        if step.state == "stuck":
+            step.note = cut(note)
+            step.held = False
+            self._progress.move(kind, "resolved")
+        return step
+
+    @resolve_undo.validator
+    def _may_resolve(self, kind: Kind, note: str) -> None:
+        self._require(kind, "stuck", "resolved")
+
+    async def _undo_in_reverse(self) -> None:
+        attempts = self._input.policy.undo_attempts
+        stuck = [
+            step
+            for step in reversed(self._compensations)
+            if not await self._undo_succeeds(step, attempts)
+        ]
+        # One that cannot succeed has not stopped the others; now each waits for its own way out.
+        await asyncio.gather(*(self._settle(step) for step in stuck))
+
+    async def _undo_succeeds(self, step: Step, attempts: int) -> bool:
+        progress = self._progress.steps[step.kind]
+        earlier = progress.undo_attempts
+        progress.undo_attempts += 1
+        self._progress.move(step.kind, "undoing")
+        try:
+            tried = await run_try(
+                step.undo,
+                dataclasses.replace(self._input, earlier_tries=earlier),
+                summary=f"Undo {step.kind} {cut(progress.item)}",
+                retry_policy=retry_policy(self._input, attempts),
+            )
+        except ActivityError as error:
+            if error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED:
+                progress.undo_attempts = earlier + attempts
+            else:
+                progress.undo_attempts = attempts_told(error) or progress.undo_attempts
+            progress.last_error = root_cause(error)
+            self._progress.move(step.kind, "stuck")
+            workflow.logger.error("Undo of %s is stuck: %s", step.kind, progress.last_error)
+            return False
+        if tried is not None:
+            progress.undo_attempts = tried.attempt
+            progress.last_error = tried.last_error or progress.last_error
+        progress.held = False
+        self._progress.move(step.kind, "undone")
+        return True
+
+    async def _settle(self, step: Step) -> None:
+        """Wait until a stuck undo is resolved, or retried with success.
+
+        When nobody asks, it retries by itself, ever more seldom: a workflow's history is limited
+        to 51,200 events, and a retry adds about a dozen.
+        https://docs.temporal.io/workflow-execution/event#event-history
+        """
+        progress = self._progress.steps[step.kind]
+        interval = self._input.policy.stuck_retry_interval
+        while progress.state == "stuck":
+            try:
+                await workflow.wait_condition(
+                    lambda: step.kind in self._retries_asked or progress.state == "resolved",
+                    timeout=interval,
+                    timeout_summary=f"Retry the stuck undo of {step.kind}",
+                )
+            except TimeoutError:
+                interval = min(2 * interval, LONGEST_STUCK_INTERVAL)
+            self._retries_asked.discard(step.kind)
+            if progress.state == "stuck":
+                await self._undo_succeeds(step, attempts=1)
+        if progress.state == "resolved" and workflow.patched(RESOLVED_LEAVES_TOMBSTONE):
+            await self._refuse_late_booking(step)
+
+    async def _refuse_late_booking(self, step: Step) -> None:
+        """Make sure that a try which is still under way somewhere cannot book any more."""
+        await workflow.execute_activity(
+            REFUSE_LATE_BOOKING,
+            args=[step.kind, self._input],
+            summary=f"Refuse a late booking of {step.kind}",
+            start_to_close_timeout=start_to_close(self._input),
+            retry_policy=retry_policy(self._input, attempts=0),
+        )
+
+    def _require(self, kind: Kind, *states: str) -> None:
+        progress = self._progress.steps.get(kind)
+        if progress is None or progress.state not in states:
+            state = progress.state if progress else "unknown"
+            raise ApplicationError(
+                f"The {kind} is {state}; its undo is not stuck", type="UndoNotStuck"
+            )

@@ -1,0 +1,69 @@
+"""The embedded supplier: it holds its reservations in our own record.
+
+An item whose id contains "invalid" is one that it does not know, and its hotel is slow and at first
+down: that is the tutorial's simulation, and belongs to no other supplier.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnavailable
+from shared import KINDS, Kind
+from suppliers.port import Refused, Suppliers, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedSupplier:
+    """Books one kind in the record.
+
+    It takes `latency` seconds to answer and is down for the first `outage_attempts` tries of each
+    booking.
+    """
+
+    kind: Kind
+    store: ReservationStore
+    latency: float = 0.0
+    outage_attempts: int = 0
+
+    async def book(self, trip_id: str, item: str, attempt: int) -> None:
+        """Hold `item` for the trip. Doing so again changes nothing."""
+        await asyncio.sleep(self.latency)
+        if attempt <= self.outage_attempts:
+            await asyncio.sleep(self.latency)
+            raise Unavailable("Hotel service is down. Retrying...")
+        if "invalid" in item:
+            raise Refused(f"Invalid {self.kind} booking, rolling back!")
+        await self._ask(self.store.reserve(trip_id, self.kind, item))
+
+    async def cancel(self, trip_id: str, item: str) -> None:
+        """Release what the trip holds, for good. Doing so again changes nothing."""
+        await self._ask(self.store.cancel(trip_id, self.kind))
+
+    async def refuse_late_booking(self, trip_id: str) -> None:
+        """Refuse every later `book` of the trip, and release what it still holds."""
+        await self._ask(self.store.cancel(trip_id, self.kind))
+
+    async def _ask(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except ReservationRefused as refused:
+            raise Refused(str(refused)) from refused
+        except StoreUnavailable as error:
+            raise Unavailable(str(error)) from error
+        except StoreBroken as bug:
+            # No try of the same kind can succeed, so it is not tried again.
+            logger.exception("The record is broken")
+            raise Refused(f"The {self.kind} supplier failed") from bug
+
+
+def embedded_suppliers(
+    store: ReservationStore, hotel_latency: float = 0.0, hotel_outage_attempts: int = 0
+) -> Suppliers:
+    """Return an embedded supplier of each kind, of which only the hotel is slow or down."""
+    suppliers = {kind: EmbeddedSupplier(kind, store) for kind in KINDS}
+    suppliers["hotel"] = EmbeddedSupplier("hotel", store, hotel_latency, hotel_outage_attempts)
+    return suppliers

@@ -1,0 +1,126 @@
+"""Who may call, how much at once, and what every answer carries."""
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from temporalio.client import Client
+
+from settings import ApiKey, Settings
+from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
+from tests.bookings.test_bookings import until_listed
+
+OLD, NEW, OTHER, DESK = (f"secret-of-{name:-<16}" for name in ("old", "new", "other", "desk"))
+KEYS = f"shop:{OLD}, shop:{NEW},other:{OTHER},desk:{DESK}:operator"
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    return api_of(client, api_keys=KEYS)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {OLD}", OLD, f"Bearer {OLD}x", "Bearer \u00e9"],
+)
+@pytest.mark.parametrize("path", ["/bookings", "/docs", "/openapi.json", "/nowhere"])
+async def test_without_a_good_key_nothing_is_answered(
+    api: Api, authorization: str | None, path: str
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    response = await api.get(path, headers=headers)
+    assert_problem(response, 401)
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_health_needs_no_key(api: Api) -> None:
+    assert (await api.get("/livez")).status_code == 200
+    assert (await api.get("/readyz")).status_code in (200, 503)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_caller_sees_lists_and_cancels_only_its_own_trips(api: Api) -> None:
+    booked = body_of(await api.call("POST", "/book", json=JOHN, headers=bearer(OLD)))
+    path = f"/bookings/{booked['user_id']}"
+    mine = {booked["user_id"]: "booked"}
+    for key in (OLD, NEW, DESK):  # The same caller with its new key; an operator.
+        assert (await api.get(path, headers=bearer(key))).status_code == 200
+    assert_problem(await api.get(path, headers=bearer(OTHER)), 404)
+    assert_problem(await api.call("POST", f"{path}/cancel", headers=bearer(OTHER)), 404)
+    assert_problem(await api.call("POST", f"{path}/undo/car/retry", headers=bearer(OLD)), 403)
+    assert_problem(await api.call("POST", f"{path}/undo/car/retry", headers=bearer(DESK)), 409)
+    for key in (NEW, DESK):
+        await until_listed(api, mine, headers=bearer(key))
+    others = body_of(await api.get("/bookings", headers=bearer(OTHER)))
+    assert booked["user_id"] not in {each["user_id"] for each in others["bookings"]}
+    assert (await api.call("POST", f"{path}/cancel", headers=bearer(NEW))).status_code == 200
+
+
+@pytest.mark.usefixtures("worker")
+async def test_two_callers_may_use_the_same_idempotency_key(api: Api) -> None:
+    answers = [
+        body_of(
+            await api.call(
+                "POST", "/book", json=JOHN, headers=bearer(key) | {"Idempotency-Key": "same"}
+            )
+        )["user_id"]
+        for key in (OLD, NEW, OTHER)
+    ]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_keys_are_read_from_the_environment() -> None:
+    keys = Settings.model_validate({"api_keys": KEYS}).api_keys
+    assert keys[0] == ApiKey("shop", SecretStr(OLD), operator=False)
+    assert keys[3] == ApiKey("desk", SecretStr(DESK), operator=True)
+    assert OLD not in repr(keys)
+
+
+@pytest.mark.parametrize(
+    "keys", ["shop", "shop:short", f":{OLD}", f"a b:{OLD}", f"shop:{OLD}:admin", f"shop={OLD}"]
+)
+def test_a_bad_key_is_refused_without_being_shown(keys: str) -> None:
+    with pytest.raises(ValidationError, match="key 1 must be name:secret") as refused:
+        Settings.model_validate({"api_keys": keys})
+    assert OLD not in refused.value.errors(include_input=False)[0]["msg"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "example.org"])
+def test_without_keys_it_listens_on_loopback_only(host: str) -> None:
+    with pytest.raises(ValidationError, match="HOST: without API_KEYS"):
+        Settings(host=host)
+    assert Settings(host=host, allow_anonymous=True).host == host
+    assert Settings.model_validate({"host": host, "api_keys": KEYS}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    assert Settings(host=host).host == host
+
+
+async def test_beyond_its_bound_the_process_asks_to_try_again(client: Client) -> None:
+    api = api_of(client, max_open_bookings=2, book_wait_seconds=3)  # No worker: they wait.
+    answers = await asyncio.gather(*(api.book(JOHN) for _ in range(8)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    accepted = [answer for answer in answers if answer.status_code == 202]
+    assert refused
+    assert len(refused) + len(accepted) == 8
+    for answer in refused:
+        assert_problem(answer, 429)
+        assert int(answer.headers["Retry-After"]) > 0
+    accepted.append(await api.book(JOHN, Prefer="respond-async"))
+    assert accepted[-1].status_code == 202, "The places were given back"
+    for answer in accepted:
+        await client.get_workflow_handle(body_of(answer)["user_id"]).terminate()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/nowhere", "/bookings/x", "/docs", "/static/docs.css"])
+async def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
+    headers = (await api_of(client).get(path)).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]

@@ -1,0 +1,121 @@
+"""The OpenAPI document is valid, whole, and its examples are what it says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
+
+from api import schemas
+from api.openapi import document as document_of
+from connection import lazy_client
+from settings import Settings
+from starter import create_app
+
+UNDESCRIBED = {"api.openapi_document", "api.docs", "static"}
+"""Endpoints that the document leaves out: it, its page and the page's style."""
+
+
+@pytest.fixture
+async def app() -> Flask:
+    return create_app(await lazy_client({"target_host": "localhost:1"}), Settings())
+
+
+@pytest.fixture
+def document(app: Flask) -> dict[str, Any]:
+    return document_of(app, keys_needed=True)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def media_types(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the media types of all answers."""
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            for media_type in response["content"].values():
+                yield f"{name} {status}", media_type
+
+
+def assert_fits(document: dict[str, Any], schema: dict[str, Any], example: object) -> None:
+    whole = {**schema, "components": document["components"]}
+    validator = jsonschema_rs.validator_for(whole, validate_formats=True)
+    errors = [error.message for error in validator.iter_errors(example)]
+    assert not errors, example
+
+
+def test_it_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_it_has_every_route(app: Flask, document: dict[str, Any]) -> None:
+    routes = {
+        (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint not in UNDESCRIBED
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    described = {(path, method) for path, found in document["paths"].items() for method in found}
+    assert described == routes
+
+
+def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
+    components = document["components"]["schemas"]
+    members = [
+        member for schema in components.values() for member in schema.get("properties", {}).values()
+    ]
+    parameters = [
+        parameter["schema"]
+        for _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+    ]
+    for schema in [*components.values(), *members, *parameters]:
+        for example in schema.get("examples", []):
+            assert_fits(document, schema, example)
+    for _, media_type in media_types(document):
+        if "example" in media_type:
+            assert_fits(document, media_type["schema"], media_type["example"])
+
+
+def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
+    components = document["components"]["schemas"]
+    for name, media_type in media_types(document):
+        schema = media_type["schema"]
+        referred = [
+            components[part["$ref"].rpartition("/")[2]]
+            for part in schema.get("oneOf", [schema])
+            if "$ref" in part
+        ]
+        assert "example" in media_type or all("examples" in part for part in referred), name
+
+
+@pytest.mark.parametrize(
+    "model",
+    [schemas.Booked, schemas.RolledBack, schemas.Accepted, schemas.Booking, schemas.BookingPage],
+)
+def test_an_answers_example_is_what_the_model_writes(model: type[BaseModel]) -> None:
+    (example,) = model.model_json_schema()["examples"]
+    assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_it_says_whether_keys_are_needed(app: Flask, document: dict[str, Any]) -> None:
+    assert document["security"] == [{"apiKey": []}]
+    assert document_of(app, keys_needed=False)["security"] == []
+    public = {name for name, found in operations(document) if found.get("security") == []}
+    assert public == {"GET /livez", "GET /readyz"}
+
+
+def test_it_tells_the_headers_to_act_on(document: dict[str, Any]) -> None:
+    book = document["paths"]["/book"]["post"]
+    told = {status: set(found.get("headers", ())) for status, found in book["responses"].items()}
+    assert told["202"] == {"Location", "Preference-Applied"}
+    assert told["401"] == {"WWW-Authenticate"}
+    assert told["405"] == {"Allow"}
+    assert told["429"] == told["503"] == {"Retry-After"}
+    assert {each["name"] for each in book["parameters"]} == {"Idempotency-Key", "Prefer"}

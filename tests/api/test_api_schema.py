@@ -1,0 +1,86 @@
+"""The API does what its OpenAPI document says: Schemathesis against the real processes."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sysconfig
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import FAST_TIMERS, Service, service, wait_until
+
+SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
+KEY = "operator-secret-0001"
+AUTHORIZATION = {"Authorization": f"Bearer {KEY}"}
+DEADLINE = 600.0
+
+
+def book(service: Service, **changes: str) -> str:
+    """Book a trip, changed as told, and return its id."""
+    body = {"name": "Jo", "car": "car", "hotel": "hotel", "flight": "flight", **changes}
+    answer = service.request("POST", "/book", body, AUTHORIZATION)
+    user_id: str = answer.body["user_id"]
+    return user_id
+
+
+def stuck_trip(service: Service) -> str:
+    """Return the id of a trip whose car the database will not let go."""
+    path = service.database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "CREATE TRIGGER stuck BEFORE UPDATE ON reservations WHEN OLD.item = 'stuck' "
+            "BEGIN SELECT raise(ABORT, 'The car cannot be cancelled'); END"
+        )
+    user_id = book(service, car="stuck", flight="invalid")
+
+    def is_stuck() -> bool:
+        answer = service.request("GET", f"/bookings/{user_id}", headers=AUTHORIZATION)
+        return bool(answer.body["status"] == "needs_attention")
+
+    wait_until(is_stuck, "a trip is stuck")
+    return user_id
+
+
+def run_schemathesis(service: Service, trips: list[str], folder: Path) -> tuple[str, Any]:
+    """Return what Schemathesis says and its report."""
+    shutil.copy(Path(__file__).with_name("schemathesis.toml"), folder)
+    (folder / "trips.dict").write_text("".join(f'"{trip}"\n' for trip in trips))
+    report = folder / "report.json"
+    ran = subprocess.run(
+        [
+            *(SCHEMATHESIS, "run", f"http://127.0.0.1:{service.api_port}/openapi.json"),
+            "--no-color",
+            *("--report", "json", "--report-json-path", report),
+        ],
+        cwd=folder,
+        env=os.environ | {"KEY": KEY},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert report.exists(), ran.stdout
+    return ran.stdout, json.loads(report.read_text())
+
+
+@pytest.mark.slow
+def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
+    settings: dict[str, object] = {
+        "API_KEYS": f"operations:{KEY}:operator",
+        "BOOK_WAIT_SECONDS": 0.2,
+        "RETRY_INTERVAL_SECONDS": 0.01,
+        "UNDO_ATTEMPTS": 1,
+    }
+    with service("sqlite", FAST_TIMERS, **settings) as real:
+        real.start()
+        trips = [book(real), book(real, hotel="invalid"), stuck_trip(real)]
+        said, report = run_schemathesis(real, trips, tmp_path)
+        print(said)  # noqa: T201 - the summary, shown with `pytest -rP`
+        assert report["exit_code"] == 0, said
+        assert report["test_cases"]["generated"] >= 1_000
+        assert " ERROR " not in real.api.output

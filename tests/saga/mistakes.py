@@ -1,0 +1,54 @@
+"""Workflows with the mistakes that the tests must see caught."""
+
+import asyncio
+import random
+import time
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from saga import Saga, root_cause
+    from shared import BookingResult, BookVacationInput
+    from workflows import CAR, FLIGHT, HOTEL, STEPS
+
+
+@workflow.defn
+class ReadsTheClock:
+    """Not deterministic: a replay would read another time."""
+
+    @workflow.run
+    async def run(self) -> float:
+        return time.time()
+
+
+@workflow.defn
+class RollsDice:
+    """Not deterministic: a replay would roll other dice."""
+
+    @workflow.run
+    async def run(self) -> float:
+        return random.random()
+
+
+@workflow.defn(name="BookingWorkflow")
+class HotelFirst(Saga):
+    """An incompatible edit of `BookingWorkflow`: it books the hotel before the car."""
+
+    @workflow.init
+    def __init__(self, book_input: BookVacationInput) -> None:
+        super().__init__(book_input, STEPS)
+
+    @workflow.run
+    async def run(self, book_input: BookVacationInput) -> BookingResult:
+        try:
+            await self.book(HOTEL)
+            await self.book(CAR)
+            await self.book(FLIGHT)
+        except (ActivityError, asyncio.CancelledError) as error:
+            await self.undo_all()
+            steps = self.close("rolled_back")
+            return BookingResult(status="failure", message=root_cause(error), steps=steps)
+        return BookingResult(
+            status="success", message=self.booked_items, steps=self.close("booked")
+        )

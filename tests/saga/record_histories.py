@@ -1,0 +1,244 @@
+"""Records how each kind of trip ends, for the replay tests: `pytest tests/record_histories.py`.
+
+Record again only when the way that *new* trips run has changed on purpose, and then keep the old
+file under another name for as long as trips of the old kind may be open. It is a pytest file that
+pytest collects only when told to: so it has the tests' server, worker and faults.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+import activities
+from record import ReservationStore
+from shared import KINDS, Kind
+from suppliers import embedded_suppliers
+from tests.conftest import IMPATIENT, trip
+from tests.faults import (
+    FaultyStore,
+    Gate,
+    activity_half,
+    at_first,
+    down,
+    faulty_worker,
+    refuse_for_good,
+    workflow_half,
+)
+from tests.trips import (
+    Cancellation,
+    Trip,
+    book_and_cancel_unseen,
+    cancelled_steps,
+    resolve,
+    result_of,
+    retry,
+    start,
+    start_cancellation,
+    until,
+    until_stuck,
+)
+
+HISTORIES = Path(__file__).with_name("histories")
+
+Scenario = Callable[[Client, FaultyStore], Awaitable[Trip | Cancellation]]
+
+
+async def booked(client: Client, faults: FaultyStore) -> Trip:
+    booking = await start(client, trip())
+    await result_of(booking)
+    return booking
+
+
+async def booked_without_status(client: Client, faults: FaultyStore) -> Trip:
+    booking = await start(client, trip(), with_status=False)
+    await result_of(booking)
+    return booking
+
+
+async def failed(client: Client, kind: Kind) -> Trip:
+    booking = await start(client, trip(**{f"book_{kind}_id": f"invalid-{kind}-id"}))
+    await result_of(booking)
+    return booking
+
+
+def failed_at(kind: Kind) -> Scenario:
+    return lambda client, faults: failed(client, kind)
+
+
+async def retried(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["reserve", "hotel"] = at_first(2, down)
+    return await booked(client, faults)
+
+
+async def failed_after_all_attempts(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["reserve", "hotel"] = down
+    return await booked(client, faults)
+
+
+async def failed_at_its_deadline(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["reserve", "car"] = gate = Gate()
+    late = await start(client, trip(policy=replace(IMPATIENT, step_deadline=0.2)))
+    await result_of(late)
+    await gate.open()
+    return late
+
+
+async def undo_retried(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["cancel", "hotel"] = at_first(2, down)
+    return await failed(client, "flight")
+
+
+async def cancelled_before(client: Client, faults: FaultyStore) -> Trip:
+    cancelled = await start(client, trip())
+    await cancelled.cancel()
+    async with activity_half(client), workflow_half(client):
+        await cancelled_steps(cancelled)
+    return cancelled
+
+
+def cancelled_during(kind: Kind) -> Scenario:
+    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+        faults.faults["reserve", kind] = gate = Gate()
+        cancelled = await start(client, trip())
+        await gate.reached()
+        await cancelled.cancel()
+        await cancelled_steps(cancelled)
+        await gate.open()
+        return cancelled
+
+    return scenario
+
+
+def cancelled_after(kind: Kind) -> Scenario:
+    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+        async with activity_half(client):
+            cancelled = await start(client, trip())
+            await book_and_cancel_unseen(client, faults, cancelled, kind, "answer")
+            async with workflow_half(client):
+                await cancelled_steps(cancelled)
+        return cancelled
+
+    return scenario
+
+
+async def cancelled_between_tries(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["reserve", "hotel"] = down
+    policy = replace(
+        IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0
+    )
+    cancelled = await start(client, trip(policy=policy))
+    await until(cancelled, lambda steps: steps["hotel"].last_error is not None)
+    await cancelled.cancel()
+    await cancelled_steps(cancelled)
+    return cancelled
+
+
+async def cancelled_in_undo(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["cancel", "hotel"] = gate = Gate()
+    cancelled = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await gate.reached()
+    await cancelled.cancel()
+    await gate.open()
+    await cancelled_steps(cancelled)
+    return cancelled
+
+
+async def stuck(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await until_stuck(booking, "hotel")
+    return booking
+
+
+async def stuck_and_resolved(client: Client, faults: FaultyStore) -> Trip:
+    booking = await stuck(client, faults)
+    await resolve(booking, "hotel", "settled")
+    await result_of(booking)
+    return booking
+
+
+async def stuck_and_retried(client: Client, faults: FaultyStore) -> Trip:
+    booking = await stuck(client, faults)
+    del faults.faults["cancel", "hotel"]
+    await retry(booking, "hotel")
+    await result_of(booking)
+    return booking
+
+
+async def stuck_and_retried_by_itself(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["cancel", "hotel"] = at_first(IMPATIENT.undo_attempts, down)
+    policy = replace(IMPATIENT, stuck_retry_interval=0.05)
+    booking = await start(client, trip(book_flight_id="invalid-flight-id", policy=policy))
+    await result_of(booking)
+    return booking
+
+
+async def stuck_and_cancelled(client: Client, faults: FaultyStore) -> Trip:
+    booking = await stuck(client, faults)
+    await booking.cancel()
+    await resolve(booking, "hotel", "settled")
+    await cancelled_steps(booking)
+    return booking
+
+
+async def cancelled_after_booking(client: Client, faults: FaultyStore) -> Cancellation:
+    booking = await booked(client, faults)
+    cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
+    await result_of(cancellation)
+    return cancellation
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "booked": booked,
+    "booked_without_status": booked_without_status,
+    **{f"failed_at_{kind}": failed_at(kind) for kind in KINDS},
+    "retried": retried,
+    "failed_after_all_attempts": failed_after_all_attempts,
+    "failed_at_its_deadline": failed_at_its_deadline,
+    "undo_retried": undo_retried,
+    **{f"cancelled_during_{kind}": cancelled_during(kind) for kind in KINDS},
+    "cancelled_between_tries": cancelled_between_tries,
+    "cancelled_in_undo": cancelled_in_undo,
+    "stuck_and_resolved": stuck_and_resolved,
+    "stuck_and_retried": stuck_and_retried,
+    "stuck_and_retried_by_itself": stuck_and_retried_by_itself,
+    "stuck_and_cancelled": stuck_and_cancelled,
+    "cancelled_after_booking": cancelled_after_booking,
+}
+"""The endings that happen under a running worker."""
+
+UNATTENDED: dict[str, Scenario] = {
+    "cancelled_before": cancelled_before,
+    **{f"cancelled_after_{kind}": cancelled_after(kind) for kind in KINDS},
+}
+"""The endings that need a worker to be away for a moment."""
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_record(client: Client, store: ReservationStore, name: str) -> None:
+    async with faulty_worker(client, store) as faults:
+        await record(client, name, await SCENARIOS[name](client, faults))
+
+
+@pytest.mark.parametrize("name", UNATTENDED)
+async def test_record_unattended(client: Client, store: ReservationStore, name: str) -> None:
+    faults = FaultyStore(store)
+    activities.suppliers.set(embedded_suppliers(faults))
+    await record(client, name, await UNATTENDED[name](client, faults))
+
+
+async def record(client: Client, name: str, closed: Trip | Cancellation) -> None:
+    """Write the history of a closed workflow, one event a line, without what names this machine."""
+    text = (await closed.fetch_history()).to_json().replace(client.identity, "recorder")
+    history = json.loads(text, object_hook=without_stack_trace)
+    events = ",\n".join(json.dumps(event, separators=(",", ":")) for event in history["events"])
+    HISTORIES.mkdir(exist_ok=True)
+    (HISTORIES / f"{name}.json").write_text(f'{{"events":[\n{events}\n]}}\n')
+
+
+def without_stack_trace(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if name != "stackTrace"}

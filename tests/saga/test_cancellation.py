@@ -1,0 +1,247 @@
+"""Cancelling a trip at any moment, and after it was booked, ends with nothing held."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+import activities
+from record import ReservationRefused, ReservationStore
+from shared import KINDS, Kind
+from suppliers import embedded_suppliers
+from tests.conftest import IMPATIENT, running_worker, trip
+from tests.faults import (
+    Call,
+    FaultyStore,
+    Gate,
+    activity_half,
+    down,
+    faulty_worker,
+    healthy,
+    workflow_half,
+)
+from tests.trips import (
+    Trip,
+    activities_of,
+    book_and_cancel_unseen,
+    cancelled_steps,
+    held,
+    result_of,
+    start,
+    start_cancellation,
+    status_shown,
+    steps_by_kind,
+    until,
+)
+
+UNDO_ALL = ["undo_book_flight", "undo_book_hotel", "undo_book_car"]
+
+PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0)
+"""A policy under which a failed try is not repeated while a test lasts."""
+
+
+@pytest.fixture
+async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
+    async with faulty_worker(client, store) as faulty:
+        yield faulty
+
+
+async def assert_nothing_is_left(store: ReservationStore, cancelled: Trip, last: Kind) -> None:
+    """Check a trip that was cancelled at step `last`: closed as Canceled, all begun undone."""
+    steps = await cancelled_steps(cancelled)
+    assert await held(store, cancelled) == []
+    begun = KINDS.index(last) + 1
+    states = [steps[kind].state for kind in KINDS]
+    assert states == ["undone"] * begun + ["pending"] * (3 - begun)
+    assert await status_shown(cancelled) == "cancelled"
+    assert [name for name in await activities_of(cancelled) if name in UNDO_ALL] == UNDO_ALL[
+        3 - begun :
+    ]
+
+
+async def test_a_trip_cancelled_before_its_first_step_holds_nothing(
+    client: Client, store: ReservationStore
+) -> None:
+    cancelled = await start(client, trip())
+    await cancelled.cancel()
+    async with running_worker(client, embedded_suppliers(store)):
+        steps = await cancelled_steps(cancelled)
+    assert await held(store, cancelled) == []
+    assert {step.state for step in steps.values()} <= {"pending", "undone"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["reserve", kind] = gate = Gate()
+    cancelled = await start(client, trip())
+    await gate.reached()
+    await cancelled.cancel()
+    await assert_nothing_is_left(faults, cancelled, kind)
+    (late,) = await gate.open()
+    assert isinstance(late, ReservationRefused)
+    assert await held(faults, cancelled) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_trip_cancelled_after_the_write_but_before_the_answer_holds_nothing(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    async def cancel_after_writing(call: Call) -> None:
+        await call.write()
+        await cancelled.cancel()
+
+    faults.faults["reserve", kind] = cancel_after_writing
+    cancelled = await start(client, trip())
+    await assert_nothing_is_left(faults, cancelled, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["reserve", kind] = down
+    cancelled = await start(client, trip(policy=PATIENT))
+    await until(cancelled, lambda steps: steps[kind].last_error is not None)
+    await cancelled.cancel()
+    await assert_nothing_is_left(faults, cancelled, kind)
+    assert faults.tries("reserve", kind) == 1
+
+
+@pytest.mark.parametrize("first", ["answer", "cancel"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_nothing(
+    client: Client, store: ReservationStore, kind: Kind, first: Literal["answer", "cancel"]
+) -> None:
+    """The cancel falls between two steps or after the last one, before the workflow goes on."""
+    faults = FaultyStore(store)
+    activities.suppliers.set(embedded_suppliers(faults))
+    async with activity_half(client):
+        cancelled = await start(client, trip())
+        await book_and_cancel_unseen(client, faults, cancelled, kind, first)
+        assert await held(store, cancelled) == list(KINDS[: KINDS.index(kind) + 1])
+        async with workflow_half(client):
+            await assert_nothing_is_left(store, cancelled, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["cancel", kind] = gate = Gate()
+    cancelled = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await gate.reached()
+    await cancelled.cancel()
+    # A query is answered only after the workflow has seen the cancel.
+    await until(cancelled, lambda steps: steps[kind].state == "undoing")
+    await gate.open()
+    await assert_nothing_is_left(faults, cancelled, "flight")
+
+
+@pytest.mark.parametrize("kind", ["car", "hotel"])
+async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["reserve", "flight"] = to_cancel = Gate()
+    faults.faults["cancel", kind] = undoing = Gate()
+    cancelled = await start(client, trip())
+    await to_cancel.reached()
+    await cancelled.cancel()
+    await undoing.reached()
+    await cancelled.cancel()
+    await undoing.open()
+    await assert_nothing_is_left(faults, cancelled, "flight")
+    await to_cancel.open()
+    assert await held(faults, cancelled) == []
+
+
+async def test_an_undo_that_waits_to_try_again_survives_a_cancel(
+    client: Client, faults: FaultyStore
+) -> None:
+    async def cancel_and_fail_at_first(call: Call) -> None:
+        if call.number == 1:
+            await cancelled.cancel()
+            await down(call)
+        await healthy(call)
+
+    faults.faults["cancel", "car"] = cancel_and_fail_at_first
+    cancelled = await start(client, trip(book_hotel_id="invalid-hotel-id"))
+    await assert_nothing_is_left(faults, cancelled, "hotel")
+    assert faults.tries("cancel", "car") == 2
+
+
+async def test_cancelling_a_booked_trip_undoes_it_in_reverse(
+    client: Client, faults: FaultyStore
+) -> None:
+    booked = await book(client)
+    assert await held(faults, booked) == list(KINDS)
+    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    result = await result_of(cancellation)
+    assert result["status"] == "cancelled"
+    assert result["message"] == "Voyage cancelled"
+    assert {step.state for step in steps_by_kind(result).values()} == {"undone"}
+    assert await activities_of(cancellation) == UNDO_ALL
+    assert await status_shown(cancellation) == "cancelled"
+    assert await held(faults, booked) == []
+
+
+async def test_cancelling_a_booked_trip_again_ends_alike(
+    client: Client, faults: FaultyStore
+) -> None:
+    booked = await book(client)
+    first, second = [
+        await result_of(await start_cancellation(client, trip(book_user_id=booked.id)))
+        for _ in range(2)
+    ]
+    assert first == second
+    assert await held(faults, booked) == []
+
+
+async def test_a_booked_trip_cannot_be_cancelled_twice_at_once(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = gate = Gate()
+    booked = await book(client)
+    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    await gate.reached()
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await start_cancellation(client, trip(book_user_id=booked.id))
+    await gate.open()
+    assert (await result_of(cancellation))["status"] == "cancelled"
+    assert faults.tries("cancel", "hotel") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["cancel", kind] = gate = Gate()
+    booked = await book(client)
+    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    await gate.reached()
+    await cancellation.cancel()
+    await gate.open()
+    assert (await result_of(cancellation))["status"] == "cancelled"
+    assert await held(faults, booked) == []
+
+
+async def test_a_cancellation_that_is_cancelled_before_it_begins_undoes_the_trip(
+    client: Client, store: ReservationStore
+) -> None:
+    async with running_worker(client, embedded_suppliers(store)):
+        booked = await book(client)
+    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    await cancellation.cancel()
+    async with running_worker(client, embedded_suppliers(store)):
+        assert (await result_of(cancellation))["status"] == "cancelled"
+    assert await held(store, booked) == []
+
+
+async def book(client: Client) -> Trip:
+    booked = await start(client, trip())
+    assert (await result_of(booked))["status"] == "success"
+    return booked

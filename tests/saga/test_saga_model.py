@@ -1,0 +1,361 @@
+"""Random trips against the real workflow: whatever fails, a trip is whole or nothing.
+
+Hypothesis makes the plans: what becomes of each try of each step and of its undo, and at which call
+of the store a cancel comes. `--hypothesis-profile=thorough` tries many more.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+)
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Replayer
+
+from record import ReservationRefused, ReservationStore
+from run_worker import WORKFLOWS
+from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
+from suppliers import embedded_suppliers
+from tests.conftest import IMPATIENT, running_worker, trip
+from tests.faults import (
+    Call,
+    Fault,
+    FaultyStore,
+    Gate,
+    Operation,
+    answer_lost,
+    down,
+    healthy,
+    refuse_for_good,
+)
+from tests.trips import (
+    Trip,
+    activities_of,
+    held,
+    resolve,
+    retry,
+    start,
+    status_shown,
+    steps_by_kind,
+)
+from workflows import BookingWorkflow
+
+Try = Literal["down", "lost", "slow"]
+"""A try that fails: it writes nothing, it writes but seems to fail, or it writes far too late."""
+
+End = Literal["good", "invalid", "refused"]
+"""What a booking comes to after its failing tries; the last two are final failures."""
+
+WayOut = Literal["retry", "resolve", "wait"]
+"""What the operator does about a stuck undo; `wait` leaves it to the undo's own interval."""
+
+UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+
+UNDO_ATTEMPTS = 2
+
+TRIPS_AT_ONCE = 4
+"""How many trips run side by side in one example. The profile's `max_examples` counts trips."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What becomes of one step."""
+
+    tries: tuple[Try, ...] = ()
+    end: End = "good"
+    undo_tries: tuple[Try, ...] = ()
+    undo_refused: bool = False
+    """The undo fails for good until the operator acts."""
+    way_out: WayOut = "retry"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of one trip."""
+
+    attempts: int
+    steps: tuple[StepPlan, StepPlan, StepPlan]
+    cancels: frozenset[int]
+    """The store's calls, counted from 1, during which the trip is cancelled."""
+
+    def step(self, kind: Kind) -> StepPlan:
+        return self.steps[KINDS.index(kind)]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a try may time out, so that a clock has a say in how the trip ends."""
+        return any("slow" in (*step.tries, *step.undo_tries) for step in self.steps)
+
+    def failure(self) -> str | None:
+        """Return why the trip must fail if nothing is slow and nobody cancels it."""
+        for kind, step in zip(KINDS, self.steps, strict=True):
+            tries = () if step.end == "invalid" else step.tries
+            last = (*tries, step.end)[: self.attempts][-1]
+            if last != "good":
+                return MESSAGES[last].format(kind=kind)
+        return None
+
+    def book_input(self) -> BookVacationInput:
+        items = {
+            f"book_{kind}_id": "invalid" if step.end == "invalid" else "valid"
+            for kind, step in zip(KINDS, self.steps, strict=True)
+        }
+        waits = any(step.way_out == "wait" for step in self.steps)
+        policy = replace(
+            IMPATIENT,
+            undo_attempts=UNDO_ATTEMPTS,
+            try_timeout=0.3 if self.is_slow else IMPATIENT.try_timeout,
+            stuck_retry_interval=0.05 if waits else IMPATIENT.stuck_retry_interval,
+        )
+        return trip(attempts=self.attempts, policy=policy, **items)
+
+
+MESSAGES = {
+    "down": "The store is down",
+    "lost": "The answer was lost",
+    "invalid": "Invalid {kind} booking, rolling back!",
+    "refused": "The {kind} is refused",
+}
+
+
+def step_plans(*ways_to_fail: Try) -> st.SearchStrategy[StepPlan]:
+    tries = st.lists(st.sampled_from(ways_to_fail), max_size=3).map(tuple)
+    return st.builds(
+        StepPlan,
+        tries=st.just(()) | tries,
+        end=st.sampled_from([*["good"] * 8, "invalid", "refused"]),
+        undo_tries=st.just(()) | tries,
+        undo_refused=st.sampled_from([False, False, True]),
+        way_out=st.sampled_from(["retry", "resolve", "wait"]),
+    )
+
+
+def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
+    step = step_plans(*ways_to_fail)
+    return st.builds(
+        Plan,
+        attempts=st.integers(1, 4),
+        steps=st.tuples(step, step, step),
+        cancels=st.frozensets(st.integers(1, 12), max_size=2),
+    )
+
+
+OPEN: set[TripStatus] = {"running", "needs_attention"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A closed trip and what it tells of itself."""
+
+    trip: Trip
+    status: str
+    message: object
+    steps: dict[Kind, StepProgress]
+
+    @property
+    def states(self) -> set[str]:
+        return {step.state for step in self.steps.values()}
+
+    def of_state(self, state: StepState) -> set[Kind]:
+        return {kind for kind, step in self.steps.items() if step.state == state}
+
+
+class PlannedTrip:
+    """One trip, all that goes wrong with it and the operator who looks after it."""
+
+    def __init__(self, plan: Plan, client: Client) -> None:
+        self.plan = plan
+        self.book_input = plan.book_input()
+        self.cancelled = False
+        self.calls: Counter[tuple[Operation, Kind]] = Counter()
+        self._client = client
+        self._late = Gate()
+        self._healed: set[Kind] = set()
+
+    async def fault(self, call: Call) -> None:
+        self.calls[call.operation, call.kind] += 1
+        if self.calls.total() in self.plan.cancels:
+            await self._cancel()
+        await self._fault_for(call)(call)
+
+    def _fault_for(self, call: Call) -> Fault:
+        if call.kind in self._healed:
+            return healthy
+        step = self.plan.step(call.kind)
+        tries = step.tries if call.operation == "reserve" else step.undo_tries
+        if call.number <= len(tries):
+            failing: dict[Try, Fault] = {"down": down, "lost": answer_lost, "slow": self._late}
+            return failing[tries[call.number - 1]]
+        if call.operation == "reserve":
+            return refuse if step.end == "refused" else healthy
+        return refuse_for_good if step.undo_refused else healthy
+
+    async def _cancel(self) -> None:
+        try:
+            await self._client.get_workflow_handle(self.book_input.book_user_id).cancel()
+        except RPCError as error:
+            # A try that was given up may come here after its trip has closed.
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+        else:
+            self.cancelled = True
+
+    async def look_after(self, running: Trip) -> None:
+        """Find a way out for each stuck undo, until the trip has closed."""
+        while (progress := await running.query(BookingWorkflow.progress)).status in OPEN:
+            for step in progress.steps:
+                if step.state == "stuck":
+                    await self._find_a_way_out(running, step.kind)
+            await asyncio.sleep(0.02)
+
+    async def _find_a_way_out(self, running: Trip, kind: Kind) -> None:
+        way_out = self.plan.step(kind).way_out
+        # The undo may retry by itself meanwhile, and even close the trip.
+        with contextlib.suppress(WorkflowUpdateFailedError, RPCError):
+            if way_out == "resolve":
+                await resolve(running, kind, "settled")
+                return
+            self._healed.add(kind)
+            if way_out == "retry":
+                await retry(running, kind)
+
+    async def run(self) -> Ended:
+        """Run the trip to its end, and even let in the writes that come after it."""
+        async with asyncio.timeout(60):
+            running = await start(self._client, self.book_input)
+            await self.look_after(running)
+            with contextlib.suppress(WorkflowFailureError):
+                await running.result()
+        await self._late.open()
+        description = await running.describe()
+        if description.status != WorkflowExecutionStatus.CANCELED:
+            result = await running.result()
+            return Ended(running, result["status"], result["message"], steps_by_kind(result))
+        return Ended(running, "cancelled", None, steps_by_kind(await description.memo()))
+
+
+async def refuse(call: Call) -> None:
+    raise ReservationRefused(f"The {call.kind} is refused")
+
+
+class PlannedStore(FaultyStore):
+    """A store that does to each trip what the trip's plan says."""
+
+    def __init__(self, store: ReservationStore) -> None:
+        super().__init__(store)
+        self.trips: dict[str, PlannedTrip] = {}
+
+    def fault_for(self, call: Call) -> Fault:
+        return self.trips[call.trip_id].fault
+
+
+@pytest.fixture(scope="module")
+async def planned(
+    client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PlannedStore]:
+    path = tmp_path_factory.mktemp("model") / "store.db"
+    async with ReservationStore.open(f"sqlite:///{path}") as store:
+        await store.migrate()
+        faulty = PlannedStore(store)
+        async with running_worker(client, embedded_suppliers(faulty)):
+            yield faulty
+
+
+quick = plans("down", "lost")
+
+
+@settings(max_examples=settings().max_examples // TRIPS_AT_ONCE)
+@given(
+    at_once=st.lists(
+        quick | quick | quick | plans("down", "lost", "slow"),
+        min_size=TRIPS_AT_ONCE,
+        max_size=TRIPS_AT_ONCE,
+    )
+)
+async def test_a_trip_is_whole_or_nothing_whatever_fails(
+    client: Client, planned: PlannedStore, at_once: list[Plan]
+) -> None:
+    trips = [PlannedTrip(plan, client) for plan in at_once]
+    planned.trips.update({each.book_input.book_user_id: each for each in trips})
+    endings = await asyncio.gather(*(each.run() for each in trips))
+    for each, ended in zip(trips, endings, strict=True):
+        resolved = "with" if ended.of_state("resolved") else "without"
+        event(f"{ended.status}, {resolved} a resolved undo")
+        await assert_it_ended_as_planned(each, ended)
+        await assert_it_is_whole_or_nothing(planned, each, ended)
+        await assert_all_that_was_begun_is_undone_in_reverse(ended)
+        assert_its_tries_are_bounded_and_truly_told(each, ended)
+    await assert_they_are_deterministic([ended.trip for ended in endings])
+
+
+async def assert_it_ended_as_planned(trip: PlannedTrip, ended: Ended) -> None:
+    assert (ended.status == "cancelled") == trip.cancelled
+    if ended.status != "cancelled" and not trip.plan.is_slow:
+        failure = trip.plan.failure()
+        assert ended.status == ("failure" if failure else "success")
+        assert failure in (None, ended.message)
+    shown = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
+    assert await status_shown(ended.trip) == shown[ended.status]
+
+
+async def assert_it_is_whole_or_nothing(
+    store: ReservationStore, trip: PlannedTrip, ended: Ended
+) -> None:
+    resolved = ended.of_state("resolved")
+    assert all(trip.plan.step(kind).way_out == "resolve" for kind in resolved)
+    reserved = await held(store, ended.trip)
+    if ended.status == "success":
+        assert reserved == list(KINDS)
+        assert ended.states == {"booked"}
+    else:
+        assert set(reserved) <= resolved
+        assert ended.states <= {"undone", "resolved", "pending"}
+
+
+async def assert_all_that_was_begun_is_undone_in_reverse(ended: Ended) -> None:
+    ran = await activities_of(ended.trip)
+    begun = [name for name in ran if not name.startswith("undo_")]
+    undone = list(dict.fromkeys(name for name in ran if name.startswith("undo_")))
+    assert begun == [f"book_{kind}" for kind in KINDS[: len(begun)]]
+    expected = [] if ended.status == "success" else [f"undo_{name}" for name in reversed(begun)]
+    assert undone == expected
+
+
+def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended) -> None:
+    for kind, step in ended.steps.items():
+        tries = trip.calls["reserve", kind]
+        assert tries <= trip.plan.attempts
+        assert step.attempts <= trip.plan.attempts
+        told_by_clock = trip.plan.is_slow or ended.status == "cancelled"
+        if not told_by_clock and trip.plan.step(kind).end != "invalid":
+            assert step.attempts == tries
+
+
+async def assert_they_are_deterministic(trips: list[Trip]) -> None:
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        for running in trips:
+            history = await running.fetch_history()
+            failed = [
+                event.workflow_task_failed_event_attributes
+                for event in history.events
+                if event.HasField("workflow_task_failed_event_attributes")
+            ]
+            # The server has a workflow task done again when a signal or a cancel came in while the
+            # workflow was closing: no mistake of the workflow.
+            assert {each.cause for each in failed} <= {UNHANDLED_COMMAND}
+            yield history
+
+    await Replayer(workflows=WORKFLOWS).replay_workflows(histories())

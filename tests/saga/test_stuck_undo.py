@@ -1,0 +1,282 @@
+"""An undo that cannot succeed: the others still run, and an operator finds a way out."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from record import ReservationStore
+from shared import BookVacationInput, Kind
+from tests.conftest import IMPATIENT, trip
+from tests.faults import Call, FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
+from tests.trips import (
+    cancelled_steps,
+    events,
+    held,
+    resolve,
+    result_of,
+    retry,
+    start,
+    start_cancellation,
+    status_shown,
+    steps_by_kind,
+    until,
+    until_stuck,
+)
+
+ROLLED_BACK = "Invalid flight booking, rolling back!"
+
+
+@pytest.fixture
+async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
+    async with faulty_worker(client, store) as faulty:
+        yield faulty
+
+
+def doomed() -> BookVacationInput:
+    """Return a trip that fails at its last step and so is undone."""
+    return trip(book_flight_id="invalid-flight-id")
+
+
+@pytest.mark.parametrize("kind", ["flight", "hotel", "car"])
+async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_run(
+    client: Client, faults: FaultyStore, kind: Kind
+) -> None:
+    faults.faults["cancel", kind] = refuse_for_good
+    stuck = await start(client, doomed())
+    progress = await until_stuck(stuck, kind)
+    assert progress.status == "needs_attention"
+    assert await status_shown(stuck) == "needs_attention"
+    for step in progress.steps:
+        assert step.state == ("stuck" if step.kind == kind else "undone")
+    step = next(step for step in progress.steps if step.kind == kind)
+    assert (step.undo_attempts, step.last_error) == (1, f"The {kind} cannot be cancelled")
+    assert await held(faults, stuck) == ([] if kind == "flight" else [kind])
+    await resolve(stuck, kind, "settled by telephone")
+    assert (await result_of(stuck))["message"] == ROLLED_BACK
+
+
+async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = at_first(IMPATIENT.undo_attempts + 1, down)
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel")
+    assert faults.tries("cancel", "hotel") == IMPATIENT.undo_attempts
+    assert (await retry(stuck, "hotel")).kind == "hotel"
+    progress = await until(
+        stuck, lambda steps: steps["hotel"].undo_attempts == 4 and steps["hotel"].state == "stuck"
+    )
+    assert progress.status == "needs_attention"
+    assert progress.steps[1].last_error == "The store is down"
+    assert await held(faults, stuck) == ["hotel"]
+    await retry(stuck, "hotel")
+    result = await result_of(stuck)
+    hotel = steps_by_kind(result)["hotel"]
+    assert (hotel.state, hotel.undo_attempts) == ("undone", 5)
+    assert result["message"] == ROLLED_BACK
+    assert await held(faults, stuck) == []
+    assert await status_shown(stuck) == "rolled_back"
+
+
+async def test_a_stuck_undo_is_tried_again_by_itself_after_its_interval(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts, down)
+    healing = replace(doomed(), policy=replace(IMPATIENT, stuck_retry_interval=0.05))
+    rolled_back = await start(client, healing)
+    assert steps_by_kind(await result_of(rolled_back))["car"].undo_attempts == 4
+    assert await held(faults, rolled_back) == []
+
+
+async def test_the_own_retries_of_a_stuck_undo_are_single_tries_at_growing_intervals(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts + 3, down)
+    rolled_back = await start(
+        client, replace(doomed(), policy=replace(IMPATIENT, stuck_retry_interval=0.05))
+    )
+    steps = steps_by_kind(await result_of(rolled_back))
+    assert steps["car"].undo_attempts == IMPATIENT.undo_attempts + 4
+    timers = [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToMilliseconds()
+        for event in await events(rolled_back)
+        if event.HasField("timer_started_event_attributes")
+    ]
+    assert timers == [50, 100, 200, 400]
+
+
+async def test_a_resolved_undo_keeps_its_note_and_closes_the_trip(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel")
+    step = await resolve(stuck, "hotel", "The hotel waived it, case 42")
+    assert (step.state, step.note) == ("resolved", "The hotel waived it, case 42")
+    result = await result_of(stuck)
+    assert result["message"] == ROLLED_BACK
+    hotel = steps_by_kind(result)["hotel"]
+    assert (hotel.state, hotel.note) == ("resolved", "The hotel waived it, case 42")
+    assert hotel.last_error == "The hotel cannot be cancelled"
+    assert faults.tries("cancel", "hotel") == 1
+
+
+async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_own_way(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts, down)
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel", "car")
+    assert (await resolve(stuck, "hotel", "waived")).note == "waived"
+    assert (await resolve(stuck, "hotel", "another word")).note == "waived"
+    assert (await until_stuck(stuck, "car")).status == "needs_attention"
+    await retry(stuck, "car")
+    result = await result_of(stuck)
+    steps = steps_by_kind(result)
+    assert (steps["hotel"].state, steps["hotel"].note) == ("resolved", "waived")
+    assert (steps["car"].state, steps["car"].undo_attempts) == ("undone", 4)
+    assert await held(faults, stuck) == ["hotel"]
+
+
+async def test_the_web_ui_shows_the_steps_as_a_table_whatever_an_error_says(
+    client: Client, faults: FaultyStore
+) -> None:
+    async def refuse_at_length(call: Call) -> None:
+        raise ApplicationError("Hotel | closed\nfor good", non_retryable=True)
+
+    faults.faults["cancel", "hotel"] = refuse_at_length
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel")
+    shown = await stuck.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert shown.current_details.splitlines() == [
+        "**needs_attention**",
+        "",
+        "| step | state | tries | last error |",
+        "|-|-|-|-|",
+        "| car | undone | 1 + 1 |  |",
+        r"| hotel | stuck | 1 + 1 | Hotel \| closed for good |",
+        "| flight | undone | 1 + 1 | Invalid flight booking, rolling back! |",
+    ]
+    await resolve(stuck, "hotel", "settled")
+    await result_of(stuck)
+
+
+async def test_asking_twice_to_retry_retries_once(client: Client, faults: FaultyStore) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "hotel")
+    faults.faults["cancel", "hotel"] = gate = Gate()
+    await retry(stuck, "hotel")
+    await gate.reached()
+    assert (await retry(stuck, "hotel")).state == "undoing"
+    await gate.open()
+    assert steps_by_kind(await result_of(stuck))["hotel"].undo_attempts == 2
+    assert faults.tries("cancel", "hotel") == 2
+
+
+async def test_a_retry_asked_while_other_undos_still_run_is_not_lost(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    faults.faults["cancel", "car"] = gate = Gate()
+    stuck = await start(client, doomed())
+    await gate.reached()
+    await until(stuck, lambda steps: steps["hotel"].state == "stuck")
+    del faults.faults["cancel", "hotel"]
+    assert (await retry(stuck, "hotel")).state == "stuck"
+    await gate.open()
+    assert steps_by_kind(await result_of(stuck))["hotel"].state == "undone"
+    assert await held(faults, stuck) == []
+
+
+@pytest.mark.parametrize(("kind", "state"), [("car", "booked"), ("hotel", "booking")])
+async def test_an_undo_that_is_not_stuck_can_be_neither_retried_nor_resolved(
+    client: Client, faults: FaultyStore, kind: Kind, state: str
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    for ask in (retry(booking, kind), resolve(booking, kind, "no")):
+        with pytest.raises(WorkflowUpdateFailedError) as rejected:
+            await ask
+        assert isinstance(rejected.value.cause, ApplicationError)
+        assert rejected.value.cause.type == "UndoNotStuck"
+        assert rejected.value.cause.message == f"The {kind} is {state}; its undo is not stuck"
+    await gate.open()
+    assert (await result_of(booking))["status"] == "success"
+
+
+async def test_an_undone_step_cannot_be_resolved_and_its_retry_changes_nothing(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "car"] = refuse_for_good
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "car")
+    with pytest.raises(WorkflowUpdateFailedError):
+        await resolve(stuck, "hotel", "no need")
+    assert (await retry(stuck, "hotel")).state == "undone"
+    assert faults.tries("cancel", "hotel") == 1
+    await resolve(stuck, "car", "settled")
+    await result_of(stuck)
+
+
+@pytest.mark.parametrize("update", ["retry_undo", "resolve_undo"])
+async def test_an_unknown_kind_is_rejected_and_does_no_harm(
+    client: Client, faults: FaultyStore, update: str
+) -> None:
+    faults.faults["cancel", "car"] = refuse_for_good
+    stuck = await start(client, doomed())
+    await until_stuck(stuck, "car")
+    arguments = ["boat"] if update == "retry_undo" else ["boat", "note"]
+    with pytest.raises(WorkflowUpdateFailedError):
+        await stuck.execute_update(update, args=arguments)
+    await resolve(stuck, "car", "settled")
+    await result_of(stuck)
+
+
+@pytest.mark.parametrize("reason", ["rolled back", "cancelled"])
+async def test_a_stuck_trip_is_not_closed_by_a_cancel(
+    client: Client, faults: FaultyStore, reason: str
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    faults.faults["reserve", "flight"] = gate = Gate()
+    stuck = await start(client, trip() if reason == "cancelled" else doomed())
+    if reason == "cancelled":
+        await gate.reached()
+        await stuck.cancel()
+    await until_stuck(stuck, "hotel")
+    await stuck.cancel()
+    assert (await until_stuck(stuck, "hotel")).status == "needs_attention"
+    await resolve(stuck, "hotel", "settled")
+    steps = await cancelled_steps(stuck)
+    assert [steps[kind].state for kind in ("car", "hotel", "flight")] == [
+        "undone",
+        "resolved",
+        "undone",
+    ]
+    assert await status_shown(stuck) == "cancelled"
+    await gate.open()
+    assert await held(faults, stuck) == ["hotel"]
+
+
+async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
+    client: Client, faults: FaultyStore
+) -> None:
+    booked = await start(client, trip())
+    await result_of(booked)
+    faults.faults["cancel", "flight"] = refuse_for_good
+    faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts, down)
+    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    await until_stuck(cancellation, "flight", "car")
+    assert await status_shown(cancellation) == "needs_attention"
+    await resolve(cancellation, "flight", "flown")
+    await retry(cancellation, "car")
+    result = await result_of(cancellation)
+    assert result["status"] == "cancelled"
+    assert steps_by_kind(result)["flight"].note == "flown"
+    assert await held(faults, booked) == ["flight"]
