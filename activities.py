@@ -140,7 +140,7 @@ async def _trying(kind: Kind, book_input: BookVacationInput) -> AsyncIterator[tu
         else:
             return
         activity.heartbeat(reason)
-        raise SupplierFailed(reason, attempt)
+        raise SupplierFailed(reason, attempt) from None
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict, cast, get_args
 
 TASK_QUEUE_NAME = "saga-task-queue"
@@ -110,6 +110,14 @@ class StepProgress:
     """What the operator wrote who resolved a stuck undo."""
     held: bool = False
     """Whether the supplier has confirmed the booking, and it was not undone since."""
+
+
+@dataclass(frozen=True)
+class CancelBookingInput(BookVacationInput):
+    """The input of `CancelBookingWorkflow`: a trip whose own workflow has closed."""
+
+    steps: list[StepProgress] = field(default_factory=list)
+    """How the trip's steps stood at its end."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from saga import Saga, Step, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
-    from shared import BookingResult, BookVacationInput, StepProgress
+    from shared import BookingResult, BookVacationInput, CancelBookingInput
 
 CAR = Step("car", activities.book_car, activities.undo_book_car)
 HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
@@ -57,20 +57,13 @@ class CancelBookingWorkflow(Saga):
     """Cancels a trip whose `BookingWorkflow` has closed: undoes flight, hotel and car."""
 
     @workflow.init
-    def __init__(
-        self, book_input: BookVacationInput, steps: list[StepProgress] | None = None
-    ) -> None:
-        super().__init__(book_input, STEPS, steps)
+    def __init__(self, cancel_input: CancelBookingInput) -> None:
+        super().__init__(cancel_input, STEPS, cancel_input.steps)
         self._compensations.extend(step for step in STEPS if self.has(step))
 
     @workflow.run
-    async def run(
-        self, book_input: BookVacationInput, steps: list[StepProgress] | None = None
-    ) -> BookingResult:
-        """Return what was undone. Cancelling this workflow does not stop it.
-
-        `steps` is how the trip's steps stand.
-        """
+    async def run(self, cancel_input: CancelBookingInput) -> BookingResult:
+        """Return what was undone. Cancelling this workflow does not stop it."""
         await self.undo_all()
         return BookingResult(
             status="cancelled", message="Voyage cancelled", steps=self.close("cancelled")

@@ -24,7 +24,14 @@ from bookings.temporal import (
 )
 from bookings.trips import STARTED_AT, Trip, request_in
 from saga import STATUS_KEY
-from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, SagaPolicy, cancellation_id
+from shared import (
+    KINDS,
+    TASK_QUEUE_NAME,
+    BookVacationInput,
+    CancelBookingInput,
+    SagaPolicy,
+    cancellation_id,
+)
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
 WORKFLOW_TASK_TIMEOUT = timedelta(seconds=2)
@@ -49,7 +56,7 @@ class Starting(TripsInTemporal):
         with asking_temporal():
             try:
                 await self._start(
-                    BookingWorkflow, user_id, [self._input(user_id, request)], request, owner
+                    BookingWorkflow, user_id, self._input(user_id, request), request, owner
                 )
             except WorkflowAlreadyStartedError:
                 description = await self.handle(user_id).describe(rpc_timeout=RPC_TIMEOUT)
@@ -63,7 +70,7 @@ class Starting(TripsInTemporal):
             await self._start(
                 CancelBookingWorkflow,
                 cancellation_id(trip.user_id),
-                [self._input(trip.user_id, trip.request), trip.steps],
+                self._cancel_input(trip),
                 trip.request,
                 trip.owner,
                 memo={**trip.request, "owner": trip.owner, STARTED_AT: trip.started_at.isoformat()},
@@ -80,11 +87,15 @@ class Starting(TripsInTemporal):
             attempts=int(request["attempts"]), book_user_id=user_id, policy=self._policy, **items
         )
 
+    def _cancel_input(self, trip: Trip) -> CancelBookingInput:
+        booked = self._input(trip.user_id, trip.request)
+        return CancelBookingInput(**vars(booked), steps=trip.steps)
+
     async def _start(
         self,
         workflow: type[BookingWorkflow | CancelBookingWorkflow],
         workflow_id: str,
-        inputs: list[Any],
+        book_input: BookVacationInput,
         request: dict[str, str],
         owner: str,
         **policies: Any,
@@ -107,7 +118,7 @@ class Starting(TripsInTemporal):
         if self._attributes_known:
             try:
                 await self._client.start_workflow(
-                    workflow.run, args=inputs, search_attributes=attributes, **arguments
+                    workflow.__name__, book_input, search_attributes=attributes, **arguments
                 )
             except RPCError as error:
                 if not lacks_attribute(error):
@@ -116,4 +127,4 @@ class Starting(TripsInTemporal):
                 self._attributes_known = False
             else:
                 return
-        await self._client.start_workflow(workflow.run, args=inputs, **arguments)
+        await self._client.start_workflow(workflow.__name__, book_input, **arguments)

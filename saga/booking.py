@@ -37,12 +37,12 @@ class Saga(Undoing):
         self,
         book_input: BookVacationInput,
         steps: Sequence[Step],
-        so_far: Sequence[StepProgress] | None = None,
+        so_far: Sequence[StepProgress] = (),
     ) -> None:
         # A trip has the steps that it started with: it wants nothing of a kind that came later.
         wanted = [(step.kind, book_input.item(step.kind)) for step in steps]
         progress = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
-        progress |= {step.kind: step for step in so_far or () if step.kind in progress}
+        progress |= {step.kind: step for step in so_far if step.kind in progress}
         super().__init__(book_input, Progress(progress))
 
     async def book(self, step: Step) -> None:

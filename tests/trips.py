@@ -17,6 +17,7 @@ from shared import (
     TASK_QUEUE_NAME,
     BookingResult,
     BookVacationInput,
+    CancelBookingInput,
     Kind,
     StepProgress,
     TripProgress,
@@ -46,7 +47,7 @@ async def start(client: Client, book_input: BookVacationInput, *, with_status: b
 async def start_cancellation(client: Client, book_input: BookVacationInput) -> Cancellation:
     return await client.start_workflow(
         CancelBookingWorkflow.run,
-        book_input,
+        CancelBookingInput(**vars(book_input)),
         id=cancellation_id(book_input.book_user_id),
         task_queue=TASK_QUEUE_NAME,
         search_attributes=WITH_STATUS,
