@@ -1,12 +1,12 @@
 # The commands of this project; `make help` lists them.
 
-# Found before the PATH below puts the virtual environment first: it has no pip of its own.
-PYTHON := $(or $(PYTHON),$(shell command -v python3))
+# Programs of the virtual environment are named by their path: GNU make 3.81, which macOS has, looks
+# up what it starts without a shell on its caller's PATH. The path is relative: the project's folder
+# may have any name.
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+RUN := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
 
@@ -17,55 +17,68 @@ help: ## List the commands
 
 .PHONY: run
 run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
-	@honcho start --port $(PORT) || [ $$? -eq 130 ]
+	@PATH="$(BIN):$$PATH" $(RUN) honcho start --port $(PORT) || [ $$? -eq 130 ]
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage
-	pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
+	$(RUN) pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
 .PHONY: schema
 schema: $(VENV)/.dev ## Let Schemathesis try what the OpenAPI document allows and forbids
-	pytest -m slow
+	$(RUN) pytest -m slow
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
-	pytest tests/saga/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
+	$(RUN) pytest tests/saga/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
 
 # For long: make chaos SECONDS=600 TRIPS=2000; again as before: make chaos SEED=7
 SECONDS ?= 25
 TRIPS ?= 150
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
-	python -m tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
+	$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
 
 # With 50,000 bookings in the stores: make bench BENCH=--full; one section: make bench BENCH=a
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed, beside what it is compared with, on a quiet machine
-	python -m benchmarks $(BENCH)
+	$(RUN) benchmarks $(BENCH)
 
 .PHONY: check
-check: $(VENV)/.dev ## Check format, style and types
-	ruff format --check .
-	ruff check .
-	mypy .
+check: $(VENV)/.dev ## Check format, style, types and who imports whom
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy .
+	$(RUN) tach check
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin what the requirements need in turn
-	$(PIP) freeze > constraints.txt
+	$(RUN) pip --disable-pip-version-check freeze > constraints.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and the databases of `make run`
 	rm -rf $(VENV) temporal.db* reservations.db*
 
-# pip installs from outside, with --python, so that a Python without ensurepip will do as well.
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv --without-pip $(VENV)
+# The virtual environment is made by the first Python that will do: python3, python, or what lies
+# beneath one of them that is itself a virtual environment, without pip. ensurepip is not needed.
+USABLE := import sys, importlib.util as i; sys.exit(sys.version_info < (3, 11) or not i.find_spec("pip"))
+$(BIN)/pip:
+	@for python in "$${PYTHON:-python3}" "$${PYTHON:-python}"; do \
+		base=$$("$$python" -c 'import sys; print(sys._base_executable)' 2>/dev/null) || continue; \
+		for python in "$$python" "$$base"; do \
+			"$$python" -c '$(USABLE)' 2>/dev/null || continue; \
+			set -ex; \
+			"$$python" -m venv --without-pip $(VENV); \
+			exec "$$python" -m pip --python $(BIN)/python install --quiet pip; \
+		done; \
+	done; \
+	echo "Needed: Python 3.11 or newer with pip, as $${PYTHON:-python3 or python}." \
+		"Name yours: make PYTHON=/path/to/python3" >&2; \
+	exit 1
 
-$(VENV)/.run: requirements.txt constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet -r $<
+$(VENV)/.run: requirements.txt constraints.txt | $(BIN)/pip
+	$(RUN) pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet -r $<
+$(VENV)/.dev: requirements-dev.txt requirements.txt constraints.txt | $(BIN)/pip
+	$(RUN) pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
