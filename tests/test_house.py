@@ -1,0 +1,125 @@
+"""The house: who may import whom, and that it stands in a folder of any name."""
+
+import ast
+import http.client
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, Process, Service, bare_environment, service, wait_until
+
+TACH = Path(sysconfig.get_path("scripts")) / "tach"
+
+NOT_OURS = shutil.ignore_patterns(".*", "__pycache__", "*.db*", "tests", "benchmarks")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of the project, less the tests, in a folder whose name is a trap."""
+    copy = tmp_path / "it's 100% off"
+    shutil.copytree(ROOT, copy, ignore=NOT_OURS)
+    return copy
+
+
+def check_arrows(house: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([TACH, "check"], cwd=house, capture_output=True, text=True, timeout=60)
+
+
+def test_the_arrows_of_the_house_point_one_way(house: Path) -> None:
+    checked = check_arrows(house)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "told"),
+    [
+        ("shared.py", "import saga", "Module 'shared' cannot depend on 'saga'"),
+        ("saga/steps.py", "import record", "Module 'saga' cannot depend on 'record'"),
+        ("record/__init__.py", "import settings", "Module 'record' cannot depend on 'settings'"),
+        ("activities.py", "import workflows", "Module 'activities' cannot depend on 'workflows'"),
+        ("workflows.py", "import suppliers", "Module 'workflows' cannot depend on 'suppliers'"),
+        ("bookings/trips.py", "import api", "Module 'bookings' cannot depend on 'api'"),
+        ("api/routes.py", "import saga", "Module 'api' cannot depend on 'saga'"),
+        ("starter.py", "import suppliers", "Module 'starter' cannot depend on 'suppliers'"),
+        ("starter.py", "from api.routes import x", "not part of the public interface for 'api'"),
+        ("cellar/__init__.py", "import starter", "Module '<root>' cannot depend on 'starter'"),
+    ],
+)
+def test_a_wrong_arrow_fails_and_is_named(house: Path, file: str, line: str, told: str) -> None:
+    module = house / file
+    module.parent.mkdir(exist_ok=True)
+    with module.open("a") as code:
+        code.write(f"\n{line}\n")
+    checked = check_arrows(house)
+    assert checked.returncode == 1
+    assert file in checked.stderr
+    assert told in checked.stderr
+
+
+def test_no_room_hands_out_its_files(house: Path) -> None:
+    """Tach takes `import room.file` and `from room import file` for uses of the room's face."""
+    rooms = {face.parent.name for face in house.glob("*/__init__.py")}
+    for path in house.rglob("*.py"):
+        own_room = path.relative_to(house).parts[0]
+        for imported in imports(path):
+            room, _, rest = imported.partition(".")
+            if room in rooms - {own_room} and rest:
+                assert not (house / room / f"{rest}.py").exists(), f"{path} imports {imported}"
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_from_any_folder_and_in_any_the_service_finds_its_files(
+    house: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with service() as copied:
+        del copied.settings["DATABASE_URL"]
+        copied.temporal.start()
+        worker, api = (
+            started_in(elsewhere, copied, house / script)
+            for script in ("run_worker.py", "starter.py")
+        )
+        worker.wait_for_output("Polling task queue")
+        wait_until(lambda: copied.status_of("/readyz") == 200, "the API is ready")
+
+        trip = {name: f"a-{name}" for name in ("name", "car", "hotel", "flight")}
+        booked = copied.request("POST", "/book", trip)
+        assert (booked.status, booked.body["cancelled"]) == (200, False)
+        for path, text in (("/docs", "<h1"), ("/static/docs.css", "{"), ("/openapi.json", "{")):
+            assert text in page(copied, path)
+        assert (worker.stop(), api.stop()) == (0, 0)
+
+    assert (house / "reservations.db").exists()
+    assert not list(elsewhere.iterdir())
+
+
+def started_in(folder: Path, copied: Service, script: Path) -> Process:
+    """Start `script` with `folder` as its working directory."""
+    command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), sys.executable, str(script)]
+    log = folder.with_name(f"{script.stem}.log")
+    process = Process(script.stem, command, log, bare_environment() | copied.settings)
+    copied.processes.append(process)
+    process.start()
+    return process
+
+
+def page(copied: Service, path: str) -> str:
+    with closing(http.client.HTTPConnection("127.0.0.1", copied.api_port, 60)) as line:
+        line.request("GET", path)
+        answer = line.getresponse()
+        assert answer.status == 200, path
+        return answer.read().decode()
