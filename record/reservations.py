@@ -21,7 +21,14 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from shared import KINDS, Kind
 
@@ -149,8 +156,14 @@ class ReservationStore:
         Cancelling what was never reserved leaves the tombstone alone. Doing so again changes
         nothing. Raises `StoreUnavailable` when the database cannot answer.
         """
-        row = _row(trip_id, kind, "cancelled", None)
-        await self._transact(lambda sql: sql.execute(self._cancel, row))
+        await self._bury(trip_id, kind)
+
+    async def settle(self, trip_id: str, kind: Kind) -> None:
+        """Take it that the trip holds nothing of `kind` any more, and refuse every later `reserve`.
+
+        Raises as `cancel` does.
+        """
+        await self._bury(trip_id, kind)
 
     async def of_trip(self, trip_id: str) -> list[Reservation]:
         """Return the rows of one trip, tombstones included, in the order of booking."""
@@ -159,6 +172,10 @@ class ReservationStore:
     async def all(self) -> list[Reservation]:
         """Return every row; for audits and tests."""
         return await self._rows(sa.true())
+
+    async def _bury(self, trip_id: str, kind: Kind) -> None:
+        row = _row(trip_id, kind, "cancelled", None)
+        await self._transact(lambda sql: sql.execute(self._cancel, row))
 
     async def _rows(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
         columns = [reservations.c[name] for name in ("trip_id", "kind", "item", "state")]
@@ -189,13 +206,10 @@ class ReservationStore:
 
 def _is_bug(error: Exception) -> bool:
     """Tell whether the database has answered, and no later try can have another answer."""
-    if not isinstance(error, DBAPIError):
-        return not isinstance(error, (OSError, sa.exc.TimeoutError))
-    if isinstance(error.orig, sqlite3.OperationalError):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.OperationalError):
         # SQLite's word for a missing table or column. https://www.sqlite.org/rescode.html
         return error.orig.sqlite_errorcode == sqlite3.SQLITE_ERROR
-    # What PEP 249 calls operational or an interface's is out of the program's control.
-    return not isinstance(error, (OperationalError, InterfaceError))
+    return isinstance(error, (IntegrityError, ProgrammingError, DataError, NotSupportedError))
 
 
 def _upgrade(connection: sa.Connection) -> None:

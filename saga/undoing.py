@@ -138,14 +138,24 @@ class Undoing:
             await self._refuse_late_booking(step)
 
     async def _refuse_late_booking(self, step: Step) -> None:
-        """Make sure that a try which is still under way somewhere cannot book any more."""
-        await workflow.execute_activity(
-            REFUSE_LATE_BOOKING,
-            args=[step.kind, self._input],
-            summary=f"Refuse a late booking of {step.kind}",
-            start_to_close_timeout=start_to_close(self._input),
-            retry_policy=retry_policy(self._input, attempts=0),
-        )
+        """Make sure that a try which is still under way somewhere cannot book any more.
+
+        It is as little given up as an undo is.
+        """
+        while True:
+            try:
+                await workflow.execute_activity(
+                    REFUSE_LATE_BOOKING,
+                    args=[step.kind, self._input],
+                    summary=f"Refuse a late booking of {step.kind}",
+                    start_to_close_timeout=start_to_close(self._input),
+                    retry_policy=retry_policy(self._input, attempts=0),
+                )
+            except ActivityError as error:
+                workflow.logger.error("Cannot refuse %s: %s", step.kind, root_cause(error))
+                await workflow.sleep(self._input.policy.stuck_retry_interval)
+            else:
+                return
 
     def _require(self, kind: Kind, *states: str) -> None:
         progress = self._progress.steps.get(kind)

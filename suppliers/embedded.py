@@ -44,8 +44,8 @@ class EmbeddedSupplier:
         await self._ask(self.store.cancel(trip_id, self.kind))
 
     async def refuse_late_booking(self, trip_id: str) -> None:
-        """Refuse every later `book` of the trip, and release what it still holds."""
-        await self._ask(self.store.cancel(trip_id, self.kind))
+        """Refuse every later `book` of the trip, and hold nothing for it any more."""
+        await self._ask(self.store.settle(trip_id, self.kind))
 
     async def _ask(self, call: Awaitable[None]) -> None:
         try:

@@ -8,7 +8,8 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 import activities
-from record import Reservation, ReservationRefused, ReservationStore, StoreUnavailable, reservations
+from activities import BookingRefused, SupplierFailed
+from record import Reservation, ReservationStore, reservations
 from shared import KINDS, BookVacationInput, Kind
 from suppliers import embedded_suppliers
 from tests.conftest import trip
@@ -119,7 +120,7 @@ async def test_undoing_what_was_never_booked_succeeds(store: ReservationStore, k
 async def test_a_late_try_cannot_book_after_its_undo(store: ReservationStore, kind: Kind) -> None:
     wanted = trip()
     await run(UNDO[kind], wanted)
-    with pytest.raises(ReservationRefused, match=f"The {kind} of trip .* was undone already"):
+    with pytest.raises(BookingRefused, match=f"The {kind} of trip .* was undone already"):
         await run(BOOK[kind], wanted, attempt=2)
     assert await store.all() == [tombstone(wanted, kind, None)]
 
@@ -166,5 +167,5 @@ async def test_a_store_that_cannot_answer_fails_the_try_and_not_the_trip(
     async with ReservationStore.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
         activities.suppliers.set(embedded_suppliers(away))
         for activity in (BOOK[kind], UNDO[kind]):
-            with pytest.raises(StoreUnavailable, match=r"\AThe reservation store is unavailable\Z"):
+            with pytest.raises(SupplierFailed, match=r"\AThe reservation store is unavailable\Z"):
                 await run(activity, trip())

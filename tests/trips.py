@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
@@ -93,6 +94,16 @@ async def until(
         return progress if condition({step.kind: step for step in progress.steps}) else None
 
     return await eventually(met)
+
+
+async def until_failed(workflow: Trip | Cancellation, tries: int) -> PendingActivityInfo:
+    """Wait until the activity that runs, or waits to run again, has failed so often."""
+
+    async def failed() -> PendingActivityInfo | None:
+        pending = (await workflow.describe()).raw_description.pending_activities
+        return next((each for each in pending if each.attempt > tries), None)
+
+    return await eventually(failed)
 
 
 async def until_stuck(workflow: Trip | Cancellation, *kinds: Kind) -> TripProgress:

@@ -8,14 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import LiteralString
+from typing import LiteralString, cast
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from record import Reservation, ReservationRefused, ReservationStore, StoreUnavailable, reservations
-from shared import KINDS
+from record import (
+    Reservation,
+    ReservationRefused,
+    ReservationStore,
+    StoreBroken,
+    StoreUnavailable,
+    reservations,
+)
+from shared import KINDS, Kind
 
 UNAVAILABLE = r"\AThe reservation store is unavailable\Z"
 
@@ -136,6 +143,15 @@ async def test_any_text_is_an_item(store: ReservationStore, item: str) -> None:
 
 
 # A tombstone refuses
+
+
+async def test_settling_leaves_a_tombstone_as_cancelling_does(store: ReservationStore) -> None:
+    await store.reserve("trip", "car", "a-car")
+    for kind in ("car", "hotel"):
+        await store.settle("trip", kind)
+        with pytest.raises(ReservationRefused):
+            await store.reserve("trip", kind, "another")
+    assert {row.state for row in await store.of_trip("trip")} == {"cancelled"}
 
 
 async def test_cancelling_leaves_a_tombstone(store: ReservationStore) -> None:
@@ -270,7 +286,6 @@ async def test_the_schema_has_the_columns_that_the_queries_know(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"kind": "boat"},
         {"state": "lost"},
         {"state": "reserved", "item": None},
         {"trip_id": None},
@@ -290,21 +305,39 @@ async def test_the_schema_refuses_what_no_reservation_can_be(
 
 
 @on_sqlite
-async def test_sqlite_writes_ahead_and_keeps_foreign_keys(
-    store: ReservationStore, database_url: str
-) -> None:
-    pragma = await store._transact(lambda sql: sql.exec_driver_sql("PRAGMA foreign_keys").one())
-    assert pragma == (1,)
+async def test_sqlite_writes_ahead(store: ReservationStore, database_url: str) -> None:
     with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-async def test_both_forms_of_a_sqlite_url_mean_the_same_file(tmp_path: Path) -> None:
-    async with ReservationStore.open(f"sqlite+aiosqlite:///{tmp_path}/x.db") as store:
-        await store.migrate()
-        await store.reserve("trip", "car", "a-car")
-    async with ReservationStore.open(f"sqlite:///{tmp_path}/x.db") as store:
-        assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+async def test_the_schema_takes_a_kind_that_came_later(
+    store: ReservationStore, database_url: str
+) -> None:
+    await store.reserve("trip", cast(Kind, "train"), "a-train")
+    assert [row.item for row in await store.of_trip("trip")] == ["a-train"]
+
+
+# A database that refuses for good
+
+
+async def drop_table(database_url: str) -> None:
+    with engine(database_url).begin() as connection:
+        connection.execute(sa.text("DROP TABLE reservations"))
+
+
+@pytest.mark.parametrize("call", ["reserve", "cancel", "settle"])
+async def test_a_missing_table_is_a_bug_and_not_an_outage(
+    store: ReservationStore, database_url: str, call: str
+) -> None:
+    await drop_table(database_url)
+    arguments = ("trip", "car", "a-car") if call == "reserve" else ("trip", "car")
+    with pytest.raises(StoreBroken, match=r"\AThe reservation store refuses the request\Z"):
+        await getattr(store, call)(*arguments)
+
+
+async def test_a_violated_constraint_is_a_bug_and_not_an_outage(store: ReservationStore) -> None:
+    with pytest.raises(StoreBroken):
+        await store.reserve("trip", "car", cast(str, None))
 
 
 # A database that does not answer

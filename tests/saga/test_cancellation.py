@@ -35,6 +35,7 @@ from tests.trips import (
     status_shown,
     steps_by_kind,
     until,
+    until_failed,
 )
 
 UNDO_ALL = ["undo_book_flight", "undo_book_hotel", "undo_book_car"]
@@ -106,7 +107,7 @@ async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(
 ) -> None:
     faults.faults["reserve", kind] = down
     cancelled = await start(client, trip(policy=PATIENT))
-    await until(cancelled, lambda steps: steps[kind].last_error is not None)
+    await until_failed(cancelled, tries=1)
     await cancelled.cancel()
     await assert_nothing_is_left(faults, cancelled, kind)
     assert faults.tries("reserve", kind) == 1

@@ -8,8 +8,9 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from record import ReservationStore
+from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnavailable
 from shared import BookVacationInput, Kind
+from suppliers import Refused
 from tests.conftest import IMPATIENT, trip
 from tests.faults import Call, FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
 from tests.trips import (
@@ -125,6 +126,42 @@ async def test_a_resolved_undo_keeps_its_note_and_closes_the_trip(
     assert faults.tries("cancel", "hotel") == 1
 
 
+async def test_a_late_try_cannot_book_what_an_operator_has_resolved(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["reserve", "hotel"] = late = Gate()
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    policy = replace(IMPATIENT, try_timeout=0.2)
+    stuck = await start(client, trip(attempts=1, policy=policy))
+    await until_stuck(stuck, "hotel")
+    await resolve(stuck, "hotel", "Nothing was booked, says the hotel")
+    await result_of(stuck)
+    (answer,) = await late.open()
+    assert isinstance(answer, ReservationRefused)
+    assert await held(faults, stuck) == []
+
+
+async def test_a_resolved_trip_stays_open_until_late_bookings_are_refused(
+    client: Client, faults: FaultyStore, store: ReservationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    healing = replace(IMPATIENT, stuck_retry_interval=0.05, undo_attempts=1)
+    stuck = await start(client, replace(doomed(), policy=healing))
+    await until_stuck(stuck, "hotel")
+    answers = [StoreBroken("No table"), StoreUnavailable("Away")]
+
+    async def settle(trip_id: str, kind: Kind) -> None:
+        if answers:
+            raise answers.pop(0)
+        await store.settle(trip_id, kind)
+
+    monkeypatch.setattr(faults, "settle", settle)
+    await resolve(stuck, "hotel", "settled")
+    await result_of(stuck)
+    assert not answers
+    assert await held(faults, stuck) == []
+
+
 async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_own_way(
     client: Client, faults: FaultyStore
 ) -> None:
@@ -140,14 +177,14 @@ async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_o
     steps = steps_by_kind(result)
     assert (steps["hotel"].state, steps["hotel"].note) == ("resolved", "waived")
     assert (steps["car"].state, steps["car"].undo_attempts) == ("undone", 4)
-    assert await held(faults, stuck) == ["hotel"]
+    assert await held(faults, stuck) == []
 
 
 async def test_the_web_ui_shows_the_steps_as_a_table_whatever_an_error_says(
     client: Client, faults: FaultyStore
 ) -> None:
     async def refuse_at_length(call: Call) -> None:
-        raise ApplicationError("Hotel | closed\nfor good", non_retryable=True)
+        raise Refused("Hotel | closed\nfor good")
 
     faults.faults["cancel", "hotel"] = refuse_at_length
     stuck = await start(client, doomed())
@@ -261,7 +298,7 @@ async def test_a_stuck_trip_is_not_closed_by_a_cancel(
     ]
     assert await status_shown(stuck) == "cancelled"
     await gate.open()
-    assert await held(faults, stuck) == ["hotel"]
+    assert await held(faults, stuck) == []
 
 
 async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
@@ -279,4 +316,4 @@ async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
     result = await result_of(cancellation)
     assert result["status"] == "cancelled"
     assert steps_by_kind(result)["flight"].note == "flown"
-    assert await held(faults, booked) == ["flight"]
+    assert await held(faults, booked) == []

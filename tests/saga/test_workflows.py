@@ -85,6 +85,7 @@ async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyS
             "undo_attempts": 0,
             "last_error": None,
             "note": None,
+            "held": True,
         }
         for kind in KINDS
     ]

@@ -1,0 +1,60 @@
+"""The embedded supplier: what it says of the record in the port's words."""
+
+import pytest
+import sqlalchemy as sa
+
+from record import ReservationStore
+from shared import KINDS, Kind
+from suppliers import Refused, Unavailable, embedded_suppliers
+from tests.faults import FaultyStore, down
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@each_kind
+async def test_a_record_that_is_broken_is_final_and_its_words_stay_in_the_logs(
+    store: ReservationStore, caplog: pytest.LogCaptureFixture, kind: Kind
+) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE reservations"))
+    supplier = embedded_suppliers(store)[kind]
+    calls = [
+        supplier.book("trip", "item", 1),
+        supplier.cancel("trip", "item"),
+        supplier.refuse_late_booking("trip"),
+    ]
+    for call in calls:
+        with pytest.raises(Refused, match=rf"\AThe {kind} supplier failed\Z"):
+            await call
+    assert "no such table" in caplog.text
+
+
+@each_kind
+async def test_a_record_that_is_away_is_worth_another_try(
+    store: ReservationStore, kind: Kind
+) -> None:
+    faulty = FaultyStore(store)
+    faulty.faults["reserve", kind] = faulty.faults["cancel", kind] = down
+    supplier = embedded_suppliers(faulty)[kind]
+    for call in (supplier.book("trip", "item", 1), supplier.cancel("trip", "item")):
+        with pytest.raises(Unavailable, match="The store is down"):
+            await call
+
+
+@each_kind
+async def test_late_bookings_are_refused_once_a_step_is_settled(
+    store: ReservationStore, kind: Kind
+) -> None:
+    supplier = embedded_suppliers(store)[kind]
+    await supplier.refuse_late_booking("trip")
+    with pytest.raises(Refused, match="was undone already"):
+        await supplier.book("trip", "item", 1)
+
+
+async def test_only_the_hotel_is_slow_and_down(store: ReservationStore) -> None:
+    suppliers = embedded_suppliers(store, hotel_outage_attempts=1)
+    for kind in KINDS:
+        if kind == "hotel":
+            with pytest.raises(Unavailable, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
+                await suppliers[kind].book("trip", "item", 1)
+        await suppliers[kind].book("trip", "item", 2)
