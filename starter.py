@@ -23,8 +23,6 @@ from telemetry import configure_logging
 logger = logging.getLogger("api")
 
 MAX_BODY_BYTES = 16 * 1024
-SPARE_THREADS = 32
-"""Threads beyond those that wait for bookings, so that health checks and look-ups get through."""
 
 
 def create_app(temporal_client: Client, settings: Settings | None = None) -> SharedLoopFlask:
@@ -54,6 +52,8 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
         keys=keys,
         book_wait_seconds=settings.book_wait_seconds,
         max_open_bookings=settings.max_open_bookings,
+        # The settings let a service that serves anyone without keys listen on loopback only.
+        local_only=not (settings.api_keys or settings.allow_anonymous),
         temporal_ui_url=settings.temporal_ui_url,
         namespace=temporal_client.namespace,
     )
@@ -89,9 +89,8 @@ async def _announce(bookings: Bookings, address: str, settings: Settings) -> Non
             said = obstacle
         await asyncio.sleep(0.5)
     logger.info(
-        "Ready: book at http://%s:%d/book, watch at %s",
-        settings.host,
-        settings.port,
+        "Ready: book at http://%s/book, watch at %s",
+        api.authority(settings.host, settings.port),
         settings.temporal_ui_url,
     )
 
@@ -106,7 +105,7 @@ def main() -> None:
         app = create_app(client, settings)
         app.loop = loop
         bookings: Bookings = app.extensions["bookings"]
-        threads = settings.max_open_bookings + SPARE_THREADS
+        threads = api.threads_for(settings.max_open_bookings)
         server = api.listen(app, settings.host, settings.port, threads)
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
         api.serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))

@@ -3,11 +3,13 @@
 It asks `bookings` and knows nothing of Temporal.
 """
 
+from api.answering import location_of
 from api.callers import ApiKey
 from api.options import Options
+from api.places import threads_for
 from api.problems import FieldError, Problem, install, invalid, retry_later
-from api.routes import create_blueprint, location_of
-from api.server import SharedLoopFlask, background_loop, listen, serve
+from api.routes import create_blueprint
+from api.server import SharedLoopFlask, authority, background_loop, listen, serve
 
 __all__ = [
     "ApiKey",
@@ -15,6 +17,7 @@ __all__ = [
     "Options",
     "Problem",
     "SharedLoopFlask",
+    "authority",
     "background_loop",
     "create_blueprint",
     "install",
@@ -23,4 +26,5 @@ __all__ = [
     "location_of",
     "retry_later",
     "serve",
+    "threads_for",
 ]

@@ -3,10 +3,11 @@
 A view is marked with `describe`; the models that validate are the models in the document.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Flask
 from pydantic import BaseModel
@@ -15,6 +16,9 @@ from werkzeug.routing import Rule
 
 from api import problems
 from api.schemas import ProblemDetails
+from shared import KINDS
+
+Tag = Literal["bookings", "repairs", "health"]
 
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
@@ -36,24 +40,32 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
-TOO_LONG = {
-    # The HTTP server refuses it before the app sees it, and so as plain text.
-    "description": "The request line and the headers are over 16 KiB.",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
-}
+COMMON_PROBLEMS = {400, 403, 405, 431, 500}
+"""What any request may be refused with, by the HTTP server or before a view is asked."""
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
     "version": "1.0.0",
-    "description": "Books a car, a hotel and a flight: all three or none. "
+    "description": f"Books a {', a '.join(KINDS)}: all of them or none. "
     f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
+    "contact": {"name": "Whoever runs this service", "url": "/docs"},
+    "license": {"name": "MIT", "identifier": "MIT"},
+}
+TAGS: dict[Tag, str] = {
+    "bookings": "Book trips, look them up, cancel them.",
+    "repairs": "Settle undos that are stuck; for operators.",
+    "health": "For probes and load balancers.",
 }
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What the document says of a view besides its docstring, which is the summary."""
+    """What the document says of a view besides its docstring.
 
+    The docstring's first line is the operation's summary, the whole of it the description.
+    """
+
+    tag: Tag
     answers: Mapping[int, Sequence[type[BaseModel]]]
     problems: Sequence[int] = ()
     body: type[BaseModel] | None = None
@@ -92,11 +104,16 @@ def document(app: Flask, *, keys_needed: bool) -> Schema:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             entry = _operation(operation, schemas)
             entry["operationId"] = view.__name__
-            entry["summary"] = (view.__doc__ or "").strip().partition("\n")[0]
+            told = inspect.cleandoc(view.__doc__ or "")
+            entry["summary"] = told.partition("\n")[0].rstrip(".")
+            entry["description"] = told
             paths.setdefault(path, {})[method.lower()] = entry
     return {
         "openapi": "3.1.0",
         "info": INFO,
+        # Relative to where the document is: it is true behind any proxy and on any port.
+        "servers": [{"url": "/", "description": "This service"}],
+        "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components, "securitySchemes": SECURITY},
         "security": [{"apiKey": []}] if keys_needed else [],
@@ -118,7 +135,7 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Sch
 
 
 def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
-    entry: Schema = {"responses": {}}
+    entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": schema}
         for name, schema in operation.path.items()
@@ -141,7 +158,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
             },
             "headers": _headers(operation.answer_headers.get(status, {})),
         }
-    refusals = {405, 500, *operation.problems} | (set() if operation.public else {401})
+    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if operation.public else {401})
     for status in sorted(refusals):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],
@@ -153,7 +170,6 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
             },
             "headers": _headers(PROBLEM_HEADERS.get(status, {})),
         }
-    entry["responses"]["431"] = TOO_LONG
     if operation.public:
         entry["security"] = []
     return entry

@@ -14,7 +14,9 @@ class Options:
     book_wait_seconds: float
     """How long `POST /book` waits for an outcome before it answers 202."""
     max_open_bookings: int
-    """How many requests may wait at once."""
+    """How many requests may wait for a trip to end at once."""
+    local_only: bool
+    """Whether only this machine is to be served: requests under another host name are refused."""
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""

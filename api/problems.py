@@ -30,9 +30,9 @@ SECURITY_HEADERS = {
 }
 
 MEANING = {
-    400: "The body, a header or a parameter is bad; `errors` names each.",
+    400: "The body, a header or a parameter is bad; `errors` names each. Or it is no HTTP.",
     401: "No valid API key was sent.",
-    403: "The API key does not allow this.",
+    403: "The API key does not allow this, or a page of another site sent it.",
     404: "There is no such booking, or it is not yours.",
     405: "The resource does not have this method.",
     409: "The booking's state does not allow this.",
@@ -40,8 +40,10 @@ MEANING = {
     415: "The body is not application/json in UTF-8.",
     422: "The idempotency key was used with another body.",
     429: "Too many bookings are under way; try again.",
+    431: "The request line and the headers are over 16 KiB.",
     500: "The service failed; it has been logged.",
-    503: "Temporal, or a worker, cannot be reached; try again.",
+    501: "The service does not know this transfer coding.",
+    503: "Temporal or a worker cannot be reached, or the service is busy; try again.",
 }
 """What each problem's status means, as the OpenAPI document says it."""
 

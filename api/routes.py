@@ -1,21 +1,19 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
 import logging
-import threading
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, g, json, render_template, request
-from pydantic import BaseModel
+from flask import Blueprint, Response, g
 
-from api import openapi
-from api.callers import authenticate
+from api.access import caller, install_access, operator
+from api.answering import answer, location_of
+from api.health import add_health
 from api.intake import read_body, read_headers, read_query
 from api.openapi import Header, Operation, describe
 from api.options import Options
-from api.problems import CHALLENGE, Problem, retry_later
+from api.pages import add_pages
+from api.places import Places, install_gate
+from api.problems import Problem
 from api.schemas import (
     EXAMPLE_ID,
     EXAMPLE_LOCATION,
@@ -26,15 +24,15 @@ from api.schemas import (
     BookingPage,
     BookingSummary,
     BookRequest,
-    Health,
     Links,
     PageQuery,
     ResolveRequest,
     RolledBack,
     Step,
     WaitQuery,
+    told,
 )
-from bookings import Bookings, Caller, Outcome, Trip
+from bookings import Bookings, Outcome, Trip
 from shared import KINDS, Kind, keyed_user_id, new_user_id
 
 logger = logging.getLogger("api")
@@ -47,23 +45,14 @@ PREFERENCE_APPLIED = {
 }
 USER_ID = {"user_id": {"type": "string", "minLength": 1, "examples": [EXAMPLE_ID]}}
 USER_ID_AND_KIND = USER_ID | {"kind": {"type": "string", "enum": list(KINDS)}}
-PUBLIC_ENDPOINTS = ("livez", "readyz")
 
 
 def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     """Return the routes, which book through `bookings`."""
     routes = Blueprint("api", __name__)
-    open_bookings = threading.BoundedSemaphore(options.max_open_bookings)
-
-    @contextmanager
-    def place_to_wait() -> Iterator[None]:
-        """Hold one of the places for requests that wait. Raises `Problem`, 429, if none is free."""
-        if not open_bookings.acquire(blocking=False):
-            raise retry_later(429, "Too many bookings are under way here; try again.")
-        try:
-            yield
-        finally:
-            open_bookings.release()
+    install_gate(routes, options.max_open_bookings)
+    install_access(routes, options)
+    places = Places(options.max_open_bookings)
 
     def links(trip: Trip) -> Links:
         run = "/".join(
@@ -88,22 +77,10 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
             links=links(trip),
         )
 
-    @routes.before_app_request
-    def know_caller() -> None:
-        if request.endpoint in {f"api.{name}" for name in PUBLIC_ENDPOINTS}:
-            return
-        caller = authenticate(request.headers.get("Authorization"), options.keys)
-        if caller is None:
-            raise Problem(
-                401,
-                "Send an API key as `Authorization: Bearer <key>`.",
-                headers={"WWW-Authenticate": CHALLENGE},
-            )
-        g.caller = caller
-
     @routes.post("/book")
     @describe(
         Operation(
+            tag="bookings",
             body=BookRequest,
             headers=BookHeaders,
             answers={200: (Booked, RolledBack), 202: (Accepted,)},
@@ -117,23 +94,27 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         owner = caller().name
         key = headers.key
         user_id = keyed_user_id(owner, key) if key else new_user_id(wanted.name)
-        with place_to_wait():
+        wait = 0 if headers.respond_async else options.book_wait_seconds
+        with places.place_to_wait(wait):
             g.user_id = user_id
             await bookings.start(user_id, _as_strings(wanted), owner)
-            wait = 0 if headers.respond_async else options.book_wait_seconds
             outcome = await bookings.outcome(user_id, wait) if wait else None
         if outcome is not None and not outcome.stopped:
-            return _json(_answer(user_id, outcome))
+            return answer(_answer(user_id, outcome))
         status = "needs_attention" if outcome else "running"
         accepted = Accepted(user_id=user_id, status=status, location=location_of(user_id))
-        response = _json(accepted, 202)
+        response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
         if headers.respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return response
 
     @routes.get("/bookings")
-    @describe(Operation(query=PageQuery, answers={200: (BookingPage,)}, problems=(400, 503)))
+    @describe(
+        Operation(
+            tag="bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(400, 503)
+        )
+    )
     async def list_bookings() -> Response:
         """List bookings: the running ones first, then those that ended last."""
         query = read_query(PageQuery)
@@ -143,20 +124,19 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
                 user_id=trip.user_id,
                 status=trip.status,
                 name=trip.request["name"],
-                car=trip.request["car"],
-                hotel=trip.request["hotel"],
-                flight=trip.request["flight"],
+                **{kind: trip.request[kind] for kind in KINDS if kind in trip.request},
                 started_at=trip.started_at,
                 closed_at=trip.closed_at,
                 links=links(trip),
             )
             for trip in trips
         ]
-        return _json(BookingPage(bookings=rows, next_cursor=next_cursor))
+        return answer(BookingPage(bookings=rows, next_cursor=next_cursor))
 
     @routes.get("/bookings/<user_id>")
     @describe(
         Operation(
+            tag="bookings",
             path=USER_ID,
             query=WaitQuery,
             answers={200: (Booking,)},
@@ -168,99 +148,65 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         query = read_query(WaitQuery)
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
-            with place_to_wait():
+            with places.place_to_wait(query.wait):
                 await bookings.outcome(trip.workflow_id, query.wait)
             trip = await bookings.look_up(user_id, caller())
-        return _json(booking_of(trip))
+        return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")
     @describe(
         Operation(
+            tag="bookings",
             path=USER_ID,
             answers={200: (Booking,), 202: (Booking,)},
             answer_headers={202: LOCATION},
-            problems=(404, 409, 429, 503),
+            problems=(404, 409, 503),
         )
     )
     async def cancel_booking(user_id: str) -> Response:
         """Cancel a booking, running or booked: whatever it holds is undone."""
-        with place_to_wait():
-            trip = await bookings.cancel(user_id, caller(), options.book_wait_seconds)
-        response = _json(booking_of(trip), 200 if trip.closed_at else 202)
+        with places.place_if_free() as free:
+            # A cancellation is not refused for want of a place: it is begun, and 202 tells so.
+            wait = options.book_wait_seconds if free else 0
+            trip = await bookings.cancel(user_id, caller(), wait)
+        response = answer(booking_of(trip), 200 if trip.closed_at else 202)
         if trip.closed_at is None:
             response.headers["Location"] = location_of(user_id)
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
     @describe(
-        Operation(path=USER_ID_AND_KIND, answers={200: (Booking,)}, problems=(403, 404, 409, 503))
+        Operation(
+            tag="repairs",
+            path=USER_ID_AND_KIND,
+            answers={200: (Booking,)},
+            problems=(404, 409, 503),
+        )
     )
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
         trip = await bookings.retry_undo(user_id, _kind(kind), operator())
-        return _json(booking_of(trip))
+        return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
     @describe(
         Operation(
+            tag="repairs",
             path=USER_ID_AND_KIND,
             body=ResolveRequest,
             answers={200: (Booking,)},
-            problems=(400, 403, 404, 409, 413, 415, 503),
+            problems=(400, 404, 409, 413, 415, 503),
         )
     )
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
         resolution = read_body(ResolveRequest)
         trip = await bookings.resolve_undo(user_id, _kind(kind), resolution.note, operator())
-        return _json(booking_of(trip))
+        return answer(booking_of(trip))
 
-    @routes.get("/livez")
-    @describe(Operation(answers={200: (Health,)}, public=True))
-    async def livez() -> Response:
-        """Tell that this process answers."""
-        return _json(Health())
-
-    @routes.get("/readyz")
-    @describe(Operation(answers={200: (Health,)}, problems=(503,), public=True))
-    async def readyz() -> Response:
-        """Tell whether a worker polls Temporal for trips."""
-        obstacle = await bookings.check_ready()
-        if obstacle is not None:
-            raise retry_later(503, obstacle)
-        return _json(Health())
-
-    def document() -> openapi.Schema:
-        return openapi.document(current_app, keys_needed=bool(options.keys))
-
-    @routes.get("/openapi.json")
-    def openapi_document() -> Response:
-        """Return the OpenAPI document."""
-        return _json_of(document())
-
-    @routes.get("/docs")
-    def docs() -> str:
-        """Show the OpenAPI document as a page."""
-        return render_template("docs.html", api=document(), dump=json.dumps)
-
+    add_health(routes, bookings)
+    add_pages(routes, keys_needed=bool(options.keys))
     return routes
-
-
-def caller() -> Caller:
-    """Return who the current request comes from."""
-    return cast(Caller, g.caller)
-
-
-def operator() -> Caller:
-    """Return who the current request comes from. Raises `Problem`, 403, if no operator."""
-    if not caller().operator:
-        raise Problem(403, "Only an operator may repair an undo.")
-    return caller()
-
-
-def location_of(user_id: str) -> str:
-    """Return the path of a booking."""
-    return f"/bookings/{urllib.parse.quote(user_id, safe='')}"
 
 
 def _kind(kind: str) -> Kind:
@@ -270,15 +216,7 @@ def _kind(kind: str) -> Kind:
 
 
 def _as_strings(wanted: BookRequest) -> dict[str, str]:
-    return {name: str(value) for name, value in wanted.model_dump().items()}
-
-
-def _json(body: BaseModel, status: int = 200) -> Response:
-    return _json_of(body.model_dump(mode="json"), status)
-
-
-def _json_of(body: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(body), status, mimetype="application/json")
+    return {name: str(value) for name, value in wanted.model_dump(exclude_none=True).items()}
 
 
 def _answer(user_id: str, outcome: Outcome) -> Booked | RolledBack:
@@ -288,8 +226,4 @@ def _answer(user_id: str, outcome: Outcome) -> Booked | RolledBack:
     if isinstance(message, str):
         return RolledBack(user_id=user_id, reason=message)
     items = {kind: message[f"booked_{kind}"] for kind in KINDS if f"booked_{kind}" in message}
-    return Booked(
-        user_id=user_id,
-        **{kind: f"{kind.capitalize()}: {item}" for kind, item in items.items()},
-        result=" ".join(f"Booked {kind}: {item}" for kind, item in items.items()),
-    )
+    return Booked(user_id=user_id, **told(items))

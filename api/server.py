@@ -13,20 +13,29 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
+from waitress.task import ErrorTask
+
+from api.descriptors import connections_that_fit
+from api.problems import MEANING, SECURITY_HEADERS, Problem
 
 Server = BaseWSGIServer | MultiSocketServer
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 16 * 1024
-MAX_UPLOAD_BYTES = 1024 * 1024
-"""waitress refuses a larger body without reading it; the app itself refuses smaller ones nicely."""
+MAX_UPLOAD_BYTES = 256 * 1024
+"""waitress refuses a larger body without reading it, so that its client may not read the refusal;
+the app itself refuses smaller ones. None is so large that waitress would put it into a file."""
 SLOW_CLIENT_SECONDS = 30
+"""After so long without a byte, a connection whose request is not whole is cut."""
+SLOW_CLIENT_CHECK_SECONDS = 5
 BACKLOG = 2048
 
 
@@ -68,20 +77,48 @@ class SharedLoopFlask(Flask):
         return on_shared_loop
 
 
+class _ProblemTask(ErrorTask):
+    """Answers a request that waitress itself refuses as the app would."""
+
+    def execute(self) -> None:
+        """Answer with a problem in the place of waitress's own text."""
+        # Its type in the stubs is that of its error.
+        error = cast(HTTPRequestParser, self.request).error
+        status = error.code if error else 500
+        response = Problem(status, MEANING[status]).response()
+        body = response.get_data()
+        self.status = response.status
+        self.response_headers = [*response.headers.items(), *SECURITY_HEADERS.items()]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):
+    """A connection; what cannot be understood on it is answered with a problem."""
+
+    error_task_class = _ProblemTask
+
+
 def listen(app: Flask, host: str, port: int, threads: int) -> Server:
     """Return a server that listens at the address; `serve` makes it answer.
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
+    # The app's own gate answers before a queue can form; where one does, there is nothing to do.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
-        return create_server(
+        server = create_server(
             app,
             host=host,
             port=port,
             threads=threads,
             backlog=BACKLOG,
-            connection_limit=2 * threads + BACKLOG,
+            connection_limit=connections_that_fit(2 * threads + BACKLOG),
             channel_timeout=SLOW_CLIENT_SECONDS,
+            cleanup_interval=SLOW_CLIENT_CHECK_SECONDS,
+            # Reading on while a request runs is how the server notices that its client has gone.
+            channel_request_lookahead=1,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_UPLOAD_BYTES,
             # select() cannot watch descriptors above 1023.
@@ -89,7 +126,20 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
             ident=None,
         )
     except OSError as error:
-        sys.exit(f"Cannot listen on {host}:{port}: {error.strerror}")
+        sys.exit(f"Cannot listen on {authority(host, port)}: {error.strerror}")
+    # A host name may stand for several addresses, each with a listener among other sockets.
+    found: list[object] = [server]
+    if isinstance(server, MultiSocketServer):
+        found = [*(server.map or {}).values()]
+    for listener in found:
+        if isinstance(listener, BaseWSGIServer):
+            listener.channel_class = _Channel
+    return server
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def serve(server: Server, before_stop: Callable[[], object]) -> None:

@@ -1,0 +1,90 @@
+"""Which requests are let in: from whom, through which name, and from which site.
+
+A browser sends requests to this service for any page that asks it to. What browsers say of such
+requests, and other clients do not send, tells them apart: `Sec-Fetch-Site`, `Origin` and `Host`.
+https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
+"""
+
+import ipaddress
+import urllib.parse
+from typing import cast
+
+from flask import Blueprint, g, request
+
+from api.callers import authenticate
+from api.options import Options
+from api.problems import CHALLENGE, Problem
+from bookings import Caller
+
+PUBLIC = ("api.livez", "api.readyz")
+"""Endpoints that need no API key."""
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def install_access(routes: Blueprint, options: Options) -> None:
+    """Refuse what a foreign page sends, and what nobody proves to be theirs."""
+
+    @routes.before_app_request
+    def refuse_foreign_host() -> None:
+        # A page whose own name is made to lead here (DNS rebinding) is of the same site to its
+        # browser; the name gives it away. Where there are keys, the page has none.
+        if options.local_only and not is_loopback(request.headers.get("Host", "localhost")):
+            raise Problem(
+                403,
+                "Without API keys the service answers to localhost only, not to other host names.",
+            )
+
+    @routes.before_app_request
+    def refuse_foreign_site() -> None:
+        if request.method not in SAFE_METHODS and is_cross_site():
+            raise Problem(403, "The request was sent by a page of another site.")
+
+    @routes.before_app_request
+    def know_caller() -> None:
+        if request.endpoint in PUBLIC:
+            return
+        found = authenticate(request.headers.get("Authorization"), options.keys)
+        if found is None:
+            raise Problem(
+                401,
+                "Send an API key as `Authorization: Bearer <key>`.",
+                headers={"WWW-Authenticate": CHALLENGE},
+            )
+        g.caller = found
+
+
+def caller() -> Caller:
+    """Return who the current request comes from."""
+    return cast(Caller, g.caller)
+
+
+def operator() -> Caller:
+    """Return who the current request comes from. Raises `Problem`, 403, if no operator."""
+    if not caller().operator:
+        raise Problem(403, "Only an operator may repair an undo.")
+    return caller()
+
+
+def is_cross_site() -> bool:
+    """Tell whether a browser sends the current request for a page of another site."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        # `none` is a user's own doing: a bookmark, the address bar.
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return False
+    scheme, _, place = origin.lower().partition("://")
+    default_port = DEFAULT_PORTS.get(scheme, "")
+    own = request.headers.get("Host", "").lower()
+    return place.removesuffix(default_port) != own.removesuffix(default_port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a `Host` header names this machine as only itself can."""
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,89 @@
+"""The kinds of values that requests carry, with what validates them and what the document says."""
+
+import math
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+MAX_ATTEMPTS = 100
+WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+CONTROL_FREE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+
+
+def _visible(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("must not contain control characters or lone surrogates")
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _whole_number(value: object) -> object:
+    """Let through what means a whole number: 5, 5.0 and the tutorial's "5", but not true."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number, not true or false")  # noqa: TRY004 - pydantic's way
+    if isinstance(value, str) and not WHOLE_NUMBER.fullmatch(value):
+        raise ValueError('must be a whole number such as 5 or "5"')
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Text = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=200),
+    AfterValidator(_visible),
+    # What `_visible` wants, as far as JSON Schema can say it.
+    Field(json_schema_extra={"pattern": CONTROL_FREE, "allOf": [{"pattern": r"\S"}]}),
+]
+
+Attempts = Annotated[
+    int,
+    Field(ge=1, le=MAX_ATTEMPTS),
+    BeforeValidator(_whole_number),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
+                {"type": "string", "pattern": "^([1-9][0-9]?|100)$"},
+            ],
+            "default": 5,
+            "examples": [5, "5"],
+        }
+    ),
+]
+
+# The Idempotency-Key is a string as structured fields have it (RFC 9651, section 3.3.3), to which
+# parameters may be added (section 3.1.2) that mean nothing here. Most clients send it bare.
+# https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+_STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
+_WORD = r"[A-Za-z*][!#-'*+.^_`|~0-9A-Za-z:/-]*"
+_BARE_ITEM = rf"(?:@?-?[0-9]{{1,15}}(?:\.[0-9]{{1,3}})?|{_STRING}|{_WORD}|:[A-Za-z0-9+/=]*:|\?[01])"
+_PARAMETERS = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:={_BARE_ITEM})?)*"
+MAX_KEY = 255
+KEY_PATTERN = (
+    rf"^(?:[!#-+.-\[\]-~-]{{1,{MAX_KEY}}}"
+    rf'|"(?:[ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}}"{_PARAMETERS})$'
+)
+_KEY = re.compile(rf"(?P<bare>[!#-+.-\[\]-~-]+)|(?P<quoted>{_STRING}){_PARAMETERS}")
+
+
+def _key(header: str) -> str:
+    """Return the key that the header holds: `"abc"` and `abc` are the same."""
+    match = _KEY.fullmatch(header.strip(" \t"))
+    if match is None:
+        raise ValueError(
+            'must be a string of printable ASCII in quotes, with \\" and \\\\ for " and \\ in it; '
+            "without the quotes it may have no blank, comma, quote or backslash"
+        )
+    key = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"][1:-1])
+    if not 1 <= len(key) <= MAX_KEY:
+        raise ValueError(f"must have 1 to {MAX_KEY} characters")
+    return key
+
+
+IdempotencyKey = Annotated[
+    str, BeforeValidator(_key), Field(json_schema_extra={"pattern": KEY_PATTERN})
+]
