@@ -6,15 +6,26 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client
 
-from tests.processes import DEADLINE, ROOT, Answer, Process, Service, service, wait_until
+from tests.processes import (
+    DEADLINE,
+    ROOT,
+    Answer,
+    Process,
+    Service,
+    bare_environment,
+    service,
+    wait_until,
+)
 
 TRIP = {
     "name": "John Doe",
@@ -32,9 +43,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def readme_blocks(language: str) -> list[str]:
+    """Return the README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
 def readme_bookings() -> list[str]:
     """Return the README's `curl` commands that book a trip, each as a shell would read it."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    blocks = readme_blocks("console")
     command = r"^(?:\$ )?(curl(?:[^\n'\"\\]|\\.|'[^']*'|\"[^\"]*\")*)"
     commands = [found for block in blocks for found in re.findall(command, block, re.M | re.S)]
     return [command for command in commands if re.search(r"localhost:3000/book\b", command)]
@@ -105,6 +121,49 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other(
         for process, number in zip(default.workers, (signal.SIGINT, signal.SIGTERM), strict=True):
             assert_stops_cleanly(process, number)
         assert_stops_cleanly(default.api)
+
+
+def readme_client(service: Service, folder: Path) -> Process:
+    """Return the README's Python client, not yet started, with `folder` for its order."""
+    [code] = readme_blocks("python")
+    script = folder / "client.py"
+    script.write_text(code.replace("localhost:3000", f"localhost:{service.api_port}"))
+    command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), sys.executable, str(script)]
+    client = Process("client", command, folder / "client.log", bare_environment())
+    service.processes.append(client)
+    return client
+
+
+def test_the_readmes_client_books_once_whatever_stops_it_or_the_service(tmp_path: Path) -> None:
+    with service(HOTEL_LATENCY_SECONDS=1, HOTEL_OUTAGE_ATTEMPTS=1, BOOK_WAIT_SECONDS=0.5) as slow:
+        client, order = readme_client(slow, tmp_path), tmp_path / "order.json"
+        client.start()
+        wait_until(order.exists, "the order is stored")
+        slow.api.start()  # Without Temporal it answers 503.
+        wait_until(lambda: slow.status_of("/livez") == 200, "the API is alive")
+        time.sleep(3)  # The outage itself: longer than the client waits before it asks again.
+        assert client.running
+        slow.temporal.start()
+        slow.workers[0].start()
+        wait_until(lambda: slow.status_of("/readyz") == 200, "the service is ready")
+        wait_until(lambda: running_trips(slow), "the trip runs")
+        client.kill()
+        client.start()
+        assert client.exit_code() == 0, client.output
+        booked = json.loads(client.output)
+        assert booked["car"] == "Car: valid-car-id"
+        assert slow.reserved(booked["user_id"]) == HELD
+
+        client.start()
+        assert client.exit_code() == 0, client.output
+        assert json.loads(client.output) == booked
+        assert len(slow.rows()) == 3
+
+        trip = json.loads(order.read_text())["trip"]
+        order.write_text(json.dumps({"key": "another", "trip": trip | {"car": ""}}))
+        client.start()
+        assert client.exit_code() != 0
+        assert "HTTP Error 400" in client.output
 
 
 def test_the_service_outlives_an_absent_and_a_killed_temporal(threads: ThreadPoolExecutor) -> None:
