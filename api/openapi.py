@@ -48,7 +48,7 @@ INFO = {
     "version": "1.0.0",
     "description": f"Books a {', a '.join(KINDS)}: all of them or none. "
     f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
-    "contact": {"name": "Whoever runs this service", "url": "/docs"},
+    "contact": {"name": "Whoever runs this service"},
     "license": {"name": "MIT", "identifier": "MIT"},
 }
 TAGS: dict[Tag, str] = {
@@ -115,7 +115,8 @@ def document(app: Flask, *, keys_needed: bool) -> Schema:
         "servers": [{"url": "/", "description": "This service"}],
         "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": components, "securitySchemes": SECURITY},
+        "components": {"schemas": components}
+        | ({"securitySchemes": SECURITY} if keys_needed else {}),
         "security": [{"apiKey": []}] if keys_needed else [],
     }
 
