@@ -73,9 +73,8 @@ def parse_json(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         if body.startswith(codecs.BOM_UTF8):
             raise BadJson("The body begins with a byte order mark") from None
-        raise BadJson(
-            f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from None
+        # Our own words: what Python says of the same mistake changes with its versions.
+        raise BadJson(f"The body is not JSON (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise BadJson("The body is nested too deeply") from None
     except ValueError as error:

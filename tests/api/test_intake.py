@@ -25,10 +25,11 @@ def test_json_is_read_as_it_is(body: bytes, value: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        (b"", "not JSON: Expecting value (line 1, column 1)"),
-        (b'{"a": 1,\n}', "(line 2, column 1)"),
-        (b'{"a": 1} {}', "not JSON: Extra data"),
-        (b'"a\x00b"', "not JSON: Invalid control character"),
+        (b"", "The body is not JSON (line 1, column 1)"),
+        (b'{"a": 1}\n {}', "The body is not JSON (line 2, column 2)"),
+        # Where exactly, the versions of Python see differently.
+        (b'{"a": 1,\n}', "The body is not JSON (line "),
+        (b'"a\x00b"', "The body is not JSON (line 1, column "),
         (b"\xff", "not UTF-8"),
         (b"\xed\xa0\x80", "not UTF-8"),
         ("{}".encode("utf-16"), "not UTF-8"),
