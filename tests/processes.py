@@ -53,15 +53,25 @@ Row = tuple[str, str, str | None, str]
 
 
 class Process:
-    """One process of the service, started from `command` as often as needed."""
+    """One process of the service, started in `folder` from `command` as often as needed."""
 
     def __init__(
-        self, name: str, command: list[str], log: Path, environment: Mapping[str, str], **popen: Any
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        environment: Mapping[str, str],
+        folder: Path = ROOT,
+        **popen: Any,
     ) -> None:
         self.name = name
         self.log = log
         self._command = command
         self._environment = dict(environment)
+        self._folder = folder
+        if folder != ROOT:
+            # Coverage's patterns are relative to the folder that a process is started in.
+            self._environment.pop("COVERAGE_PROCESS_CONFIG", None)
         self._popen_options = popen
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -73,7 +83,7 @@ class Process:
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._command,
-                cwd=ROOT,
+                cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -128,8 +128,8 @@ def readme_client(service: Service, folder: Path) -> Process:
     [code] = readme_blocks("python")
     script = folder / "client.py"
     script.write_text(code.replace("localhost:3000", f"localhost:{service.api_port}"))
-    command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), sys.executable, str(script)]
-    client = Process("client", command, folder / "client.log", bare_environment())
+    command = [sys.executable, str(script)]
+    client = Process("client", command, folder / "client.log", bare_environment(), folder)
     service.processes.append(client)
     return client
 

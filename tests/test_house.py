@@ -109,9 +109,9 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
 
 def started_in(folder: Path, copied: Service, script: Path) -> Process:
     """Start `script` with `folder` as its working directory."""
-    command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), sys.executable, str(script)]
     log = folder.with_name(f"{script.stem}.log")
-    process = Process(script.stem, command, log, bare_environment() | copied.settings)
+    environment = bare_environment() | copied.settings
+    process = Process(script.stem, [sys.executable, str(script)], log, environment, folder)
     copied.processes.append(process)
     process.start()
     return process
