@@ -1,11 +1,15 @@
 """Who may call, how much at once, and what every answer carries."""
 
 import asyncio
+import hmac
 
 import pytest
 from pydantic import SecretStr, ValidationError
 from temporalio.client import Client
 
+from api import callers
+from api.callers import authenticate
+from bookings import Caller
 from settings import ApiKey, Settings
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
 from tests.bookings.test_bookings import until_listed
@@ -71,6 +75,25 @@ async def test_two_callers_may_use_the_same_idempotency_key(api: Api) -> None:
         for key in (OLD, NEW, OTHER)
     ]
     assert answers[0] == answers[1] != answers[2]
+
+
+@pytest.mark.parametrize("presented", [OLD, DESK, "wrong"])
+def test_every_key_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, presented: str
+) -> None:
+    """How long an answer takes tells neither how much of a key was right nor which it was."""
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    keys = [callers.ApiKey(Caller(f"of-{key}", operator=False), key) for key in (OLD, NEW, DESK)]
+    found = authenticate(f"Bearer {presented}", keys)
+    assert compared == [(presented.encode(), key.encode()) for key in (OLD, NEW, DESK)]
+    assert (found and found.name) == (None if presented == "wrong" else f"of-{presented}")
 
 
 def test_keys_are_read_from_the_environment() -> None:

@@ -1,0 +1,91 @@
+"""Reading the Idempotency-Key header: what the draft allows is taken, all else refused.
+
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/, and for its strings
+RFC 9651, section 3.3.3.
+"""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+from temporalio.client import Client
+
+from api.schemas import BookHeaders
+from tests.api.api_client import JOHN, api_of, assert_problem
+
+PATTERN = re.compile(
+    BookHeaders.model_json_schema()["properties"]["Idempotency-Key"]["anyOf"][0]["pattern"]
+)
+
+GOOD = {
+    "abc": "abc",
+    '"abc"': "abc",
+    '"order:123"': "order:123",
+    "order:123": "order:123",
+    "3q2+7w/Zz==": "3q2+7w/Zz==",
+    '"a b, c"': "a b, c",
+    r'"say \"hi\" \\ "': r'say "hi" \ ',
+    '"abc";version=1;q=0.5; by="a \\"; b";t=text/x;b=:aGk=:;yes=?1;at=@1700000000;*': "abc",
+    "a;b": "a;b",
+    "!#$%&'()*+-./:;<=>?@[]^_`{|}~": "!#$%&'()*+-./:;<=>?@[]^_`{|}~",
+    "x" * 255: "x" * 255,
+    '"' + '\\"' * 255 + '"': '"' * 255,
+}
+BAD = [
+    "",
+    '""',
+    '"abc',
+    'abc"',
+    'a"b',
+    "a b",
+    "a,b",
+    "abc, abc",
+    '"abc", "abc"',
+    r"a\b",
+    r'"a\b"',
+    '"abc" ;v=1',
+    '"abc";V=1',
+    '"abc";v=',
+    '"abc"x',
+    "\xe9",
+    '"\xe9"',
+    "\x7f",
+    '"a\tb"',
+    "x" * 256,
+    '"' + "x" * 256 + '"',
+]
+
+
+@pytest.mark.parametrize("header", GOOD, ids=ascii)
+def test_a_good_key_is_read_without_its_quotes(header: str) -> None:
+    assert BookHeaders.model_validate({"Idempotency-Key": header}).key == GOOD[header]
+    assert PATTERN.search(header), "The document says so"
+
+
+@pytest.mark.parametrize("header", BAD, ids=ascii)
+def test_a_bad_key_is_refused(header: str) -> None:
+    with pytest.raises(ValidationError):
+        BookHeaders.model_validate({"Idempotency-Key": header})
+    assert not PATTERN.search(header), "The document says so"
+
+
+def test_blanks_around_a_key_do_not_count() -> None:
+    assert BookHeaders.model_validate({"Idempotency-Key": '\t"abc" '}).key == "abc"
+
+
+@pytest.mark.parametrize("header", [["abc", "abc"], ["a\\b"], ["\xe9"], [""]], ids=ascii)
+async def test_a_bad_header_is_named(client: Client, header: list[str]) -> None:
+    headers = [("Idempotency-Key", value) for value in header]
+    response = await api_of(client).call("POST", "/book", json=JOHN, headers=headers)
+    assert_problem(response, 400, "Idempotency-Key")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_quoted_or_bare_a_key_is_the_same(client: Client) -> None:
+    api = api_of(client)
+    answers = [
+        await api.book(JOHN, Idempotency_Key=header)
+        for header in ('"order:123"', "order:123", '"order:123";sent=2', '"order 123"')
+    ]
+    ids = [answer.json["user_id"] for answer in answers if answer.json]
+    assert ids[0] == ids[1] == ids[2] != ids[3]

@@ -1,0 +1,27 @@
+"""What a new kind of step needs in the API, named for whoever forgets it; all else is derived."""
+
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from api import routes, schemas
+from shared import KINDS, Kind
+
+
+@pytest.mark.parametrize("model", [schemas.BookRequest, schemas.Items])
+def test_each_kind_has_its_field(model: type[BaseModel]) -> None:
+    fields = set(model.model_fields) - {"name", "attempts"}
+    assert fields == set(KINDS), f"{model.__name__} in api/schemas.py needs a field for each kind"
+
+
+def test_a_booked_kind_is_not_left_out_of_the_answer_in_silence() -> None:
+    items = dict.fromkeys((*KINDS, cast(Kind, "train")), "x")
+    with pytest.raises(ValidationError, match="train"):
+        schemas.Booked(user_id="jo", **schemas.told(items))
+
+
+def test_a_kind_that_a_request_leaves_out_is_not_booked_as_the_text_none() -> None:
+    fields: dict[str, Any] = {"name": "Jo", "attempts": 5, "car": "c", "hotel": None}
+    request = schemas.BookRequest.model_construct(**fields)
+    assert routes._as_strings(request) == {"name": "Jo", "attempts": "5", "car": "c"}

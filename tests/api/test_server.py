@@ -1,0 +1,190 @@
+"""The HTTP server by itself: what it refuses, whom it cuts off, how many it takes."""
+
+import http.client
+import json
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import BaseWSGIServer
+
+from api import descriptors, server
+from api.problems import MEDIA_TYPE, SECURITY_HEADERS
+from tests.processes import free_port
+
+
+@contextmanager
+def serving(host: str = "127.0.0.1") -> Iterator[int]:
+    """Serve a small app from a thread and yield the port."""
+    app = Flask("small")
+    app.add_url_rule("/", view_func=lambda: "served")
+    port = free_port()
+    running = server.listen(app, host, port, threads=2)
+    sockets = vars(running).get("_map") or vars(running)["map"]
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        yield port
+    finally:
+        listener = next(each for each in sockets.values() if isinstance(each, BaseWSGIServer))
+        wake = vars(listener)["trigger"].pull_trigger
+        wake(lambda: wasyncore.close_all(sockets))
+        thread.join(10)
+        listener.task_dispatcher.shutdown()
+        assert not thread.is_alive()
+
+
+def get(port: int) -> http.client.HTTPResponse:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    line.request("GET", "/", headers={"Connection": "close"})
+    return line.getresponse()
+
+
+def sent(port: int, request: bytes) -> http.client.HTTPResponse:
+    """Send bytes as they are and return what is answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(request)
+        response = http.client.HTTPResponse(line)
+        response.begin()
+        return response
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 17_000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+    ids=lambda given: ascii(given)[:40],
+)
+def test_what_the_server_refuses_is_a_problem_too(request_: bytes, status: int) -> None:
+    with serving() as port:
+        response = sent(port, request_)
+        assert response.status == status
+        headers = dict(response.headers)
+        assert headers["Content-Type"] == MEDIA_TYPE
+        assert headers.items() >= SECURITY_HEADERS.items()
+        body = json.loads(response.read())
+        assert body["status"] == status
+        assert body["title"] and body["detail"]
+        assert get(port).read() == b"served"
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
+def test_it_is_a_problem_at_each_address_of_a_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def both(host: str, port: int, *how: int) -> list[object]:
+        addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+        return [found for address in addresses for found in real(address, port, *how)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with serving("localhost") as port:
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, port), timeout=10) as line:
+                line.sendall(b"nonsense\r\n\r\n")
+                assert MEDIA_TYPE.encode() in line.recv(2_000)
+
+
+def test_a_client_that_does_not_finish_its_request_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "SLOW_CLIENT_SECONDS", 1)
+    monkeypatch.setattr(server, "SLOW_CLIENT_CHECK_SECONDS", 1)
+    with serving() as port, socket.create_connection(("127.0.0.1", port), timeout=15) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
+        assert slow.recv(1) == b"", "Cut off"
+
+
+def test_a_slow_client_is_given_half_a_minute() -> None:
+    assert (server.SLOW_CLIENT_SECONDS, server.SLOW_CLIENT_CHECK_SECONDS) == (30, 5)
+
+
+@pytest.mark.skipif(
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2_000, reason="few descriptors are allowed"
+)
+def test_descriptors_that_select_cannot_watch_are_served() -> None:
+    with serving() as port, open_files(1_100):
+        assert get(port).read() == b"served"
+
+
+@contextmanager
+def open_files(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_000), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for number in opened:
+            os.close(number)
+
+
+class Limits:
+    """The limit on open files, as the system keeps it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> None:
+        self.soft, self.hard = soft, hard
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (self.soft, self.hard))
+        monkeypatch.setattr(resource, "setrlimit", self._set)
+
+    def _set(self, _: int, limits: tuple[int, int]) -> None:
+        self.soft, self.hard = limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "fitting"),
+    [
+        (256, 256, 256, 156),
+        (256, 1_000, 1_000, 900),
+        (256, 100_000, 1_100, 1_000),
+        (256, resource.RLIM_INFINITY, 1_100, 1_000),
+        (5_000, 100_000, 5_000, 1_000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1_000),
+        (100, 100, 100, descriptors.FEWEST),
+    ],
+)
+def test_the_soft_limit_is_raised_as_far_as_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    soft: int,
+    hard: int,
+    raised: int,
+    fitting: int,
+) -> None:
+    limits = Limits(monkeypatch, soft, hard)
+    assert descriptors.connections_that_fit(1_000) == fitting
+    assert (limits.soft, limits.hard) == (raised, hard)
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == (fitting < 1_000)
+    assert all(f"{fitting} connections fit" in line for line in warned)
+
+
+def test_a_system_that_will_not_raise_it_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    Limits(monkeypatch, 256, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert descriptors.connections_that_fit(1_000) == 156
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("127.0.0.1", "127.0.0.1:80"), ("localhost", "localhost:80"), ("::1", "[::1]:80")],
+)
+def test_an_address_of_ipv6_has_brackets(host: str, told: str) -> None:
+    assert server.authority(host, 80) == told
