@@ -11,19 +11,22 @@ with workflow.unsafe.imports_passed_through():
 WORKER_SHUTDOWN = "WorkerShutdown"
 """What the SDK's core calls the failure of an activity that outlasts its worker's grace."""
 
-LOST_TRY = ["TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", WORKER_SHUTDOWN]
+LOST_TRY = ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", WORKER_SHUTDOWN)
 """The failures of a try that was lost with its worker, by the names that retry policies know. For
 timeouts those begin with the server's `TimeoutFailureTypePrefix` (temporal/common/retrypolicy)."""
 
 LOST = "The try was lost with its worker"
 
-FINAL = ["ValueError"]
+FINAL = ("ValueError",)
 """The tutorial's final error. Our own activities say themselves which of their errors are final."""
 
-FOR_TRAVELLERS = {"BookingRefused", "SupplierFailed", "ValueError"} | {
-    # Of workers of the first version.
-    *("ReservationRefused", "StoreUnavailable"),
-}
+FOR_TRAVELLERS = frozenset(
+    {
+        *("BookingRefused", "SupplierFailed", "ValueError"),
+        # Of workers of the first version.
+        *("ReservationRefused", "StoreUnavailable"),
+    }
+)
 """The types of errors whose text is meant for travellers. Any other's may hold anything."""
 
 NO_ANSWER = "The supplier did not answer in time"

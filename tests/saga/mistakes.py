@@ -1,8 +1,6 @@
 """Workflows with the mistakes that the tests must see caught."""
 
 import asyncio
-import random
-import time
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -11,24 +9,6 @@ with workflow.unsafe.imports_passed_through():
     from saga import Saga, root_cause
     from shared import BookingResult, BookVacationInput
     from workflows import CAR, FLIGHT, HOTEL, STEPS
-
-
-@workflow.defn
-class ReadsTheClock:
-    """Not deterministic: a replay would read another time."""
-
-    @workflow.run
-    async def run(self) -> float:
-        return time.time()
-
-
-@workflow.defn
-class RollsDice:
-    """Not deterministic: a replay would roll other dice."""
-
-    @workflow.run
-    async def run(self) -> float:
-        return random.random()
 
 
 @workflow.defn(name="BookingWorkflow")

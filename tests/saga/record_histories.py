@@ -1,14 +1,15 @@
 """Records how each kind of trip ends, for the replay tests: `pytest tests/record_histories.py`.
 
 Record again only when the way that *new* trips run has changed on purpose, and then keep the old
-file under another name for as long as trips of the old kind may be open. It is a pytest file that
-pytest collects only when told to: so it has the tests' server, worker and faults.
+files in a folder of their own for as long as trips of the old kind may be open. It is a pytest file
+that pytest collects only when told to: so it has the tests' server, worker and faults.
 """
 
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from temporalio.client import Client
@@ -39,6 +40,7 @@ from tests.trips import (
     start,
     start_cancellation,
     until,
+    until_failed,
     until_stuck,
 )
 
@@ -131,7 +133,7 @@ async def cancelled_between_tries(client: Client, faults: FaultyStore) -> Trip:
         IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0
     )
     cancelled = await start(client, trip(policy=policy))
-    await until(cancelled, lambda steps: steps["hotel"].last_error is not None)
+    await until_failed(cancelled, tries=1)
     await cancelled.cancel()
     await cancelled_steps(cancelled)
     return cancelled
@@ -185,9 +187,90 @@ async def stuck_and_cancelled(client: Client, faults: FaultyStore) -> Trip:
     return booking
 
 
+async def lost_with_its_worker(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    async with workflow_half(client):
+        async with activity_half(client):
+            booking = await start(client, trip(attempts=1))
+            await gate.reached()
+        await gate.open()
+        async with activity_half(client):
+            await result_of(booking)
+    return booking
+
+
 async def cancelled_after_booking(client: Client, faults: FaultyStore) -> Cancellation:
     booking = await booked(client, faults)
     cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
+    await result_of(cancellation)
+    return cancellation
+
+
+async def stuck_twice(client: Client, faults: FaultyStore) -> Trip:
+    for kind in ("hotel", "car"):
+        faults.faults["cancel", kind] = refuse_for_good
+    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await until_stuck(booking, "hotel", "car")
+    return booking
+
+
+def repaired(*repairs: tuple[Kind, Literal["retry", "resolve"]], cancel: bool = False) -> Scenario:
+    """Return a trip with two stuck undos that are repaired in this order."""
+
+    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+        booking = await stuck_twice(client, faults)
+        if cancel:
+            await booking.cancel()
+        for kind, repair in repairs:
+            if repair == "resolve":
+                await resolve(booking, kind, "settled")
+            else:
+                del faults.faults["cancel", kind]
+                await retry(booking, kind)
+                await until_settled(booking, kind, last=kind == repairs[-1][0])
+        await (cancelled_steps if cancel else result_of)(booking)
+        return booking
+
+    return scenario
+
+
+async def until_settled(booking: Trip, kind: Kind, *, last: bool) -> None:
+    """Wait for a retried undo to succeed; the last one closes the trip."""
+    if not last:
+        await until(booking, lambda steps: steps[kind].state == "undone")
+
+
+async def stuck_twice_and_retried_by_itself(client: Client, faults: FaultyStore) -> Trip:
+    for kind in ("hotel", "car"):
+        faults.faults["cancel", kind] = at_first(IMPATIENT.undo_attempts + 1, down)
+    policy = replace(IMPATIENT, stuck_retry_interval=0.05)
+    booking = await start(client, trip(book_flight_id="invalid-flight-id", policy=policy))
+    await result_of(booking)
+    return booking
+
+
+async def cancelled_while_one_is_stuck(client: Client, faults: FaultyStore) -> Trip:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    faults.faults["cancel", "car"] = gate = Gate()
+    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await gate.reached()
+    await booking.cancel()
+    await gate.open()
+    await until_stuck(booking, "hotel")
+    await resolve(booking, "hotel", "settled")
+    await cancelled_steps(booking)
+    return booking
+
+
+async def cancellation_stuck_twice(client: Client, faults: FaultyStore) -> Cancellation:
+    booking = await booked(client, faults)
+    for kind in ("flight", "car"):
+        faults.faults["cancel", kind] = refuse_for_good
+    cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
+    await until_stuck(cancellation, "flight", "car")
+    await resolve(cancellation, "car", "settled")
+    del faults.faults["cancel", "flight"]
+    await retry(cancellation, "flight")
     await result_of(cancellation)
     return cancellation
 
@@ -208,12 +291,23 @@ SCENARIOS: dict[str, Scenario] = {
     "stuck_and_retried_by_itself": stuck_and_retried_by_itself,
     "stuck_and_cancelled": stuck_and_cancelled,
     "cancelled_after_booking": cancelled_after_booking,
+    "stuck_twice_resolved": repaired(("hotel", "resolve"), ("car", "resolve")),
+    "stuck_twice_resolved_in_reverse": repaired(("car", "resolve"), ("hotel", "resolve")),
+    "stuck_twice_retried": repaired(("hotel", "retry"), ("car", "retry")),
+    "stuck_twice_retried_in_reverse": repaired(("car", "retry"), ("hotel", "retry")),
+    "stuck_twice_retried_and_resolved": repaired(("car", "retry"), ("hotel", "resolve")),
+    "stuck_twice_resolved_and_retried": repaired(("car", "resolve"), ("hotel", "retry")),
+    "stuck_twice_and_cancelled": repaired(("car", "resolve"), ("hotel", "retry"), cancel=True),
+    "stuck_twice_and_retried_by_itself": stuck_twice_and_retried_by_itself,
+    "cancelled_while_one_is_stuck": cancelled_while_one_is_stuck,
+    "cancellation_stuck_twice": cancellation_stuck_twice,
 }
 """The endings that happen under a running worker."""
 
 UNATTENDED: dict[str, Scenario] = {
     "cancelled_before": cancelled_before,
     **{f"cancelled_after_{kind}": cancelled_after(kind) for kind in KINDS},
+    "lost_with_its_worker": lost_with_its_worker,
 }
 """The endings that need a worker to be away for a moment."""
 

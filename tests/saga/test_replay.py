@@ -12,7 +12,7 @@ from saga import Saga
 from tests.saga.mistakes import HotelFirst
 from tests.saga.record_histories import HISTORIES, SCENARIOS, UNATTENDED
 
-RECORDED = sorted(HISTORIES.glob("*.json"))
+RECORDED = sorted(HISTORIES.rglob("*.json"))
 
 
 def recorded(path: Path) -> WorkflowHistory:
@@ -20,10 +20,10 @@ def recorded(path: Path) -> WorkflowHistory:
 
 
 def test_each_ending_is_recorded() -> None:
-    assert {*SCENARIOS, *UNATTENDED} <= {path.stem for path in RECORDED}
+    assert {*SCENARIOS, *UNATTENDED} == {path.stem for path in HISTORIES.glob("*.json")}
 
 
-@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: str(path.relative_to(HISTORIES)))
 async def test_a_recorded_trip_replays(path: Path) -> None:
     await Replayer(workflows=WORKFLOWS).replay_workflow(recorded(path))
 

@@ -13,7 +13,7 @@ from temporalio.worker import Worker
 
 import run_worker
 from record import ReservationRefused, ReservationStore
-from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, SagaPolicy
+from shared import KINDS, BookVacationInput, Kind, SagaPolicy
 from suppliers import embedded_suppliers
 from tests.conftest import running_worker, trip
 from tests.faults import (
@@ -26,12 +26,10 @@ from tests.faults import (
     faulty_worker,
     healthy,
 )
-from tests.saga import mistakes
 from tests.trips import (
     activities_of,
     cancelled_steps,
     events,
-    eventually,
     held,
     result_of,
     start,
@@ -279,28 +277,6 @@ async def test_a_trip_without_the_status_attribute_is_booked_all_the_same(
     booked = await start(client, trip(), with_status=False)
     assert (await result_of(booked))["status"] == "success"
     assert await status_shown(booked) is None
-
-
-@pytest.mark.parametrize(
-    ("mistake", "caught"),
-    [(mistakes.ReadsTheClock, "time.time"), (mistakes.RollsDice, "random.random")],
-    ids=["clock", "dice"],
-)
-async def test_the_sandbox_stops_a_workflow_that_is_not_deterministic(
-    client: Client,
-    store: ReservationStore,
-    monkeypatch: pytest.MonkeyPatch,
-    mistake: type,
-    caught: str,
-) -> None:
-    monkeypatch.setattr(run_worker, "WORKFLOWS", [*run_worker.WORKFLOWS, mistake])
-    async with running_worker(client, embedded_suppliers(store)):
-        wrong: WorkflowHandle[Any, Any] = await client.start_workflow(
-            mistake.__name__, id=trip().book_user_id, task_queue=TASK_QUEUE_NAME
-        )
-        failures = await eventually(partial(failed_workflow_tasks, wrong))
-        await wrong.terminate()
-    assert f"Cannot access {caught}" in failures[0]
 
 
 async def failed_workflow_tasks(workflow: WorkflowHandle[Any, Any]) -> list[str]:

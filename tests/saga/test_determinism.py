@@ -1,0 +1,159 @@
+"""Workflow code stays deterministic: a mistake in any of its files is caught by the tests.
+
+The worker runs workflows without the SDK's sandbox, for a quarter of its CPU time. So the tests
+run them in it: it catches what reads a clock, rolls dice or does I/O. It loads a workflow's modules
+anew for each trip, which would hide state that they keep; that is read off the source.
+"""
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.saga.record_histories import HISTORIES
+
+ROOT = Path(__file__).parent.parent.parent
+
+WORKFLOW_FILES = [
+    ROOT / "workflows.py",
+    ROOT / "shared.py",
+    *(path for path in sorted((ROOT / "saga").glob("*.py")) if path.name != "tries.py"),
+]
+"""All but the interceptor of activities, which no workflow runs."""
+
+REPLAY = f"""
+import asyncio, pathlib
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from run_worker import WORKFLOWS
+history = pathlib.Path({str(HISTORIES / "failed_at_hotel.json")!r}).read_text()
+recorded = WorkflowHistory.from_json("failed", history)
+asyncio.run(Replayer(workflows=WORKFLOWS).replay_workflow(recorded))
+"""
+
+MISTAKES = {
+    "clock": ("import time; time.time()", "Cannot access time.time"),
+    "dice": ("import random; random.random()", "Cannot access random.random"),
+    "I/O": ("open('/dev/null')", "Cannot access __builtins__.open"),
+    "environment": ("import os; os.urandom(4)", "Cannot access os.urandom"),
+}
+
+PLACES = {
+    "workflows.py": "        try:\n",
+    "saga/booking.py": "        while True:\n",
+    "saga/undoing.py": "        undoing = asyncio.create_task(",
+    "saga/progress.py": "        if status != self.status:\n",
+    "saga/failures.py": "    for cause in _application_errors(error):\n",
+    "saga/steps.py": "    policy = book_input.policy\n",
+}
+"""A statement of each file that runs workflow code, before which a mistake is put."""
+
+
+def test_every_workflow_file_has_a_place_for_a_mistake() -> None:
+    files = {str(path.relative_to(ROOT)) for path in WORKFLOW_FILES}
+    assert files - {"saga/__init__.py", "shared.py"} == PLACES.keys()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the product's source, to make mistakes in."""
+    folder = tmp_path_factory.mktemp("copy") / "source"
+    left_out = shutil.ignore_patterns(".*", "tests", "benchmarks", "docs", "*.db*", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    return folder
+
+
+def replay(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", REPLAY], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_has_no_mistake_replays(copy: Path) -> None:
+    replayed = replay(copy)
+    assert replayed.returncode == 0, replayed.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "mistake"),
+    [
+        *((file, "clock") for file in PLACES),
+        *(("saga/booking.py", mistake) for mistake in MISTAKES if mistake != "clock"),
+    ],
+)
+def test_a_mistake_in_any_workflow_file_is_caught(copy: Path, file: str, mistake: str) -> None:
+    statement, complaint = MISTAKES[mistake]
+    place = PLACES[file]
+    source = (copy / file).read_text()
+    indent = place[: len(place) - len(place.lstrip())]
+    assert place in source, "The test no longer knows its way in this file"
+    try:
+        (copy / file).write_text(source.replace(place, f"{indent}{statement}\n{place}"))
+        replayed = replay(copy)
+    finally:
+        (copy / file).write_text(source)
+    assert replayed.returncode != 0
+    assert complaint in replayed.stderr
+
+
+CONSTRUCTORS = {"frozenset", "Step", "SearchAttributeKey.for_keyword", "get_args", "SagaPolicy"}
+"""What a constant may be made with: each gives a value that cannot change."""
+
+FIELDS = {"field"}
+"""What a field of a dataclass may be declared with."""
+
+
+def state_kept_by(source: str) -> list[str]:
+    """Return the statements by which a module, or a class in it, may keep state between trips."""
+    tree = ast.parse(source)
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Global))
+    values = (value for value in _values_at_import(tree.body) if not _is_constant(value))
+    return [ast.unparse(node) for node in (*statements, *values)]
+
+
+def _values_at_import(body: list[ast.stmt]) -> Iterator[ast.expr]:
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="__all__")]):
+                pass
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                yield value
+            case ast.ClassDef(body=inner) | ast.With(body=inner):
+                yield from _values_at_import(inner)
+
+
+def _is_constant(value: ast.expr) -> bool:
+    match value:
+        case ast.Constant() | ast.Name() | ast.Attribute() | ast.Subscript():
+            return True
+        case ast.Tuple(elts=parts):
+            return all(_is_constant(part) for part in parts)
+        case ast.BinOp(left=left, right=right):
+            return _is_constant(left) and _is_constant(right)
+        case ast.Call(func=function):
+            return ast.unparse(function) in CONSTRUCTORS | FIELDS
+    return False
+
+
+@pytest.mark.parametrize("path", WORKFLOW_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_workflow_file_keeps_state_between_trips(path: Path) -> None:
+    assert state_kept_by(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "booked = []",
+        "booked: dict[str, int] = {}",
+        "numbers = itertools.count()",
+        "class Saga:\n    trips = Counter()",
+        "trips = 0\ndef run():\n    global trips\n    trips += 1",
+        "A = (1, [2])",
+    ],
+)
+def test_state_that_is_kept_is_noticed(source: str) -> None:
+    assert state_kept_by(source)
