@@ -3,11 +3,18 @@
 `python run_worker.py`; SIGINT or SIGTERM stops it once its running activities are done.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":
+    # The imports below take a second; an order to stop that comes meanwhile has nothing to stop.
+    # The orderly handlers take over once there is something.
+    for early in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(early, lambda *_: os._exit(0))
+
 import asyncio
 import datetime as dt
 import logging
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 

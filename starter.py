@@ -3,6 +3,15 @@
 `python starter.py`. The routes stand in `api/`, what Temporal is asked in `bookings/`.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":
+    # The imports below take a second; an order to stop that comes meanwhile has nothing to stop.
+    # The orderly handlers take over once there is something.
+    for early in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(early, lambda *_: os._exit(0))
+
 import asyncio
 import functools
 import logging

@@ -1,0 +1,53 @@
+"""A process that is told to stop while it is still starting stops, without a word."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes import ROOT, Process, service, wait_until
+
+SLOW_IMPORT = "temporal_sdk_bridge"
+"""A library that both processes load late."""
+
+
+def heeds(process: Process, number: signal.Signals) -> bool:
+    """Tell whether the process has a handler of its own for the signal."""
+    if not Path("/proc").exists():  # macOS: give it a moment instead.
+        time.sleep(0.1)
+        return True
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+def loaded(process: Process, library: str) -> bool:
+    return any(library in mapped.path for mapped in psutil.Process(process.pid).memory_maps())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 0.65])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("script", ["starter.py", "run_worker.py"])
+def test_an_order_to_stop_in_the_first_second_is_obeyed(
+    script: str, number: signal.Signals, seconds: float
+) -> None:
+    with service() as starting:  # Temporal is not even there.
+        process = starting.python("starting", script)
+        process.start()
+        # Before Python itself has started, no code of ours can help.
+        wait_until(lambda: heeds(process, signal.SIGTERM), "it can be told")
+        if not seconds and Path("/proc").exists():
+            assert not loaded(process, SLOW_IMPORT), "The slow imports come afterwards"
+        time.sleep(seconds)  # The moments of the start that are tried.
+        assert process.stop(number) == 0
+        assert "Traceback" not in process.output
+
+
+def test_importing_either_module_changes_no_handler() -> None:
+    asked = "import signal, starter, run_worker; print(signal.getsignal(signal.SIGTERM))"
+    said = subprocess.check_output([sys.executable, "-c", asked], cwd=ROOT, text=True)
+    assert said == f"{signal.SIG_DFL!s}\n"
