@@ -1,0 +1,140 @@
+"""Nothing from outside blocks a trip: no signal, update or query of any name, arity and type."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from temporalio.client import (
+    Client,
+    RPCError,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+
+from record import ReservationStore
+from tests.conftest import trip
+from tests.faults import FaultyStore, Gate, faulty_worker, refuse_for_good
+from tests.trips import (
+    Trip,
+    cancelled_steps,
+    events,
+    held,
+    resolve,
+    result_of,
+    start,
+    until_stuck,
+)
+
+NAMES = [
+    "report_try",
+    "retry_undo",
+    "resolve_undo",
+    "progress",
+    "run",
+    "ignore",
+    "",
+    "__temporal_x",
+    "🧳" * 100,
+]
+
+ARGUMENTS: list[list[Any]] = [
+    [],
+    ["hotel"],
+    ["hotel", "note"],
+    ["boat", "note"],
+    [None, None],
+    [{"kind": ["hotel"]}, 5, []],
+    [b"\xff\xfe", b"\x00"],
+    [["hotel"] * 100],
+    ["x" * 100_000],
+]
+
+
+@pytest.fixture
+async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
+    async with faulty_worker(client, store) as faulty:
+        yield faulty
+
+
+async def shout_at(running: Trip) -> None:
+    """Send a trip every kind of message that makes no sense to it."""
+    for name in NAMES:
+        for arguments in ARGUMENTS:
+            with contextlib.suppress(RPCError):  # The server refuses an empty name itself.
+                await running.signal(name, args=arguments)
+    refusals = await asyncio.gather(
+        *(refused_update(running, name, arguments) for name in NAMES for arguments in ARGUMENTS)
+    )
+    assert all(refusals)
+    for name in NAMES:
+        for arguments in ARGUMENTS:
+            with contextlib.suppress(
+                RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError
+            ):
+                await running.query(name, args=arguments)
+
+
+async def refused_update(running: Trip, name: str, arguments: list[Any]) -> bool:
+    try:
+        await running.execute_update(name, args=arguments)
+    except (WorkflowUpdateFailedError, RPCError):
+        return True
+    return False
+
+
+async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: FaultyStore) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    await shout_at(booking)
+    await gate.open()
+    assert (await result_of(booking))["status"] == "success"
+    assert await failed_workflow_tasks(booking) == 0
+
+
+async def test_a_trip_that_was_shouted_at_can_still_be_cancelled(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    await booking.signal("report_try")
+    await booking.signal("report_try", args=["hotel", 2])
+    await booking.cancel()
+    await cancelled_steps(booking)
+    await gate.open()
+    assert await held(faults, booking) == []
+
+
+async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "car"] = refuse_for_good
+    stuck = await start(client, trip(book_flight_id="invalid"))
+    await until_stuck(stuck, "car")
+    await stuck.signal("resolve_undo", args=["car", "by signal"])
+    for arguments in ([], ["car"], ["car", 5], [None, "note"], ["car", "note", "more"]):
+        assert await refused_update(stuck, "resolve_undo", arguments)
+    assert await refused_update(stuck, "retry_undo", [{"car": 1}])
+    await until_stuck(stuck, "car")
+    await resolve(stuck, "car", "x" * 1_900_000)
+    (note,) = {step["note"] for step in (await result_of(stuck))["steps"]} - {None}
+    assert len(note) == 500
+    assert await failed_workflow_tasks(stuck) == 0
+
+
+async def failed_workflow_tasks(trip: Trip) -> int:
+    return sum(
+        event.HasField("workflow_task_failed_event_attributes") for event in await events(trip)
+    )
+
+
+@pytest.mark.parametrize("size", [10_000, 500_000])
+async def test_an_item_of_any_length_does_not_block_a_trip(
+    client: Client, faults: FaultyStore, size: int
+) -> None:
+    """As the CLI may start it: the API takes 200 characters."""
+    booking = await start(client, trip(book_car_id="x" * size))
+    assert (await result_of(booking))["status"] == "success"
