@@ -27,7 +27,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 import activities
 from connection import connect
 from record import ReservationStore, StoreUnavailable
-from saga import TryInterceptor
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, TryInterceptor
 from settings import Settings, load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
 from suppliers import embedded_suppliers
@@ -64,11 +64,8 @@ def create_worker(client: Client, settings: Settings) -> Worker:
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
-        # A dead worker is noticed by what it no longer sends. Both bounds keep that to seconds:
-        # workflows stick to a worker's own queue for at most this long ...
-        sticky_queue_schedule_to_start_timeout=dt.timedelta(seconds=1),
-        # ... and heartbeats are not held back for 80% of their timeout, the SDK's habit.
-        max_heartbeat_throttle_interval=dt.timedelta(seconds=0.5),
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
 
 

@@ -1,7 +1,6 @@
 """Starting trips and their cancellations, each once."""
 
 import contextlib
-from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
@@ -23,7 +22,7 @@ from bookings.temporal import (
     lacks_attribute,
 )
 from bookings.trips import STARTED_AT, Trip, request_in
-from saga import STATUS_KEY
+from saga import STATUS_KEY, WORKFLOW_TASK_TIMEOUT
 from shared import (
     KINDS,
     TASK_QUEUE_NAME,
@@ -33,10 +32,6 @@ from shared import (
     cancellation_id,
 )
 from workflows import BookingWorkflow, CancelBookingWorkflow
-
-WORKFLOW_TASK_TIMEOUT = timedelta(seconds=2)
-"""For so long a worker that died with a workflow task in its hands holds its trip up. The tasks
-take milliseconds; Temporal's default is 10 seconds."""
 
 
 class Starting(TripsInTemporal):

@@ -70,9 +70,7 @@ async def shout_at(running: Trip) -> None:
     assert all(refusals)
     for name in NAMES:
         for arguments in ARGUMENTS:
-            with contextlib.suppress(
-                RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError
-            ):
+            with contextlib.suppress(RPCError, WorkflowQueryFailedError):
                 await running.query(name, args=arguments)
 
 

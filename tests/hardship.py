@@ -1,0 +1,214 @@
+"""What becomes of trips whose worker is starved, far away, stopped or killed.
+
+    python -m tests.hardship starved crowd far killed takeover
+
+Everything runs with the product's own settings, on the dev server as the Procfile starts it, with
+the simulated hotel as it comes. Nothing is asserted but what the table shows.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from run_worker import WORKFLOWS
+from tests.processes import Process, Service, free_port, service
+
+PATIENCE = 400.0
+"""Seconds within which all trips of a row must have ended."""
+
+TRIP = {"name": "T", "car": "car", "hotel": "hotel", "flight": "flight"}
+
+SIMULATED_HOTEL: dict[str, Any] = {"HOTEL_LATENCY_SECONDS": 1, "HOTEL_OUTAGE_ATTEMPTS": 1}
+
+Row = Callable[[argparse.Namespace], Iterator[str]]
+
+
+def starved(options: argparse.Namespace) -> Iterator[str]:
+    """Trips at once on one worker that is held to a quarter of a CPU."""
+    for period in options.periods:
+        with service(temporal_options=(), **SIMULATED_HOTEL) as running:
+            running.start(workers=1)
+            with held_to(running.workers[0], share=0.25, period=period):
+                told = book_at_once(running, 300, attempts=2)
+        yield f"300 trips, attempts 2, worker at 25% in periods of {period:g} s: {told}"
+
+
+def crowd(options: argparse.Namespace) -> Iterator[str]:
+    """A thousand trips at once on one worker."""
+    with service(temporal_options=(), **SIMULATED_HOTEL) as running:
+        running.start(workers=1)
+        yield f"1,000 trips, attempts 2, a whole CPU: {book_at_once(running, 1_000, attempts=2)}"
+
+
+def far(options: argparse.Namespace) -> Iterator[str]:
+    """README's trip on a worker that is 250 ms away from Temporal, each way."""
+    with service(temporal_options=(), **SIMULATED_HOTEL) as running:
+        port = free_port()
+        running.workers[0] = running.python(
+            "far-worker", "run_worker.py", TEMPORAL_ADDRESS=f"127.0.0.1:{port}"
+        )
+        with slow_link(port, running.temporal_port, delay=0.25):
+            running.start(workers=1)
+            yield f"1 trip, 250 ms each way: {book_at_once(running, 1, attempts=5)}"
+            yield f"20 trips, 250 ms each way: {book_at_once(running, 20, attempts=2)}"
+
+
+def killed(options: argparse.Namespace) -> Iterator[str]:
+    """Trips of one attempt whose worker goes in the middle of the hotel."""
+    for name in ("SIGKILL", "SIGTERM past its grace"):
+        with service(
+            temporal_options=(),
+            HOTEL_LATENCY_SECONDS=3,
+            HOTEL_OUTAGE_ATTEMPTS=0,
+            WORKER_GRACE_SECONDS=0.5,
+        ) as running:
+            running.start(workers=1)
+
+            def go(running: Service = running, name: str = name) -> None:
+                time.sleep(1.5)
+                running.workers[0].kill() if name == "SIGKILL" else running.workers[0].stop()
+                running.workers[1].start()
+
+            yield f"20 trips, attempts 1, {name}: {book_at_once(running, 20, attempts=1, meanwhile=go)}"
+
+
+def book_at_once(
+    running: Service, count: int, attempts: int, meanwhile: Callable[[], None] = lambda: None
+) -> str:
+    """Book so many trips at once and tell what became of them."""
+    return asyncio.run(_book_at_once(running, count, attempts, meanwhile))
+
+
+async def _book_at_once(
+    running: Service, count: int, attempts: int, meanwhile: Callable[[], None]
+) -> str:
+    client = await Client.connect(running.temporal_address)
+    began = time.monotonic()
+    before = (await client.count_workflows()).count
+    places = asyncio.Semaphore(20)
+
+    async def book() -> None:
+        async with places:
+            answer = await asyncio.to_thread(
+                running.request,
+                "POST",
+                "/book",
+                TRIP | {"attempts": attempts},
+                {"Prefer": "respond-async"},
+            )
+            assert answer.status == 202, answer
+
+    await asyncio.gather(*(book() for _ in range(count)))
+    await asyncio.to_thread(meanwhile)
+    async with asyncio.timeout(PATIENCE):
+        while (await client.count_workflows("ExecutionStatus != 'Running'")).count < before + count:
+            await asyncio.sleep(0.2)
+    took = time.monotonic() - began
+    endings: Counter[str] = Counter()
+    task_timeouts = 0
+    newest = [each async for each in client.list_workflows()][:count]
+    assert {each.workflow_type for each in newest} <= {each.__name__ for each in WORKFLOWS}
+    for execution in newest:
+        handle = client.get_workflow_handle(execution.id)
+        if execution.status == WorkflowExecutionStatus.COMPLETED:
+            result = await handle.result()
+            failed = result["status"] != "success"
+            endings[f"rolled back: {result['message']}" if failed else "booked"] += 1
+        else:
+            endings[str(execution.status)] += 1
+        async for event in handle.fetch_history_events():
+            task_timeouts += event.HasField("workflow_task_timed_out_event_attributes")
+            if event.HasField("activity_task_timed_out_event_attributes"):
+                endings["tries lost"] += 1
+    told = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
+    return f"{told}; {task_timeouts} workflow tasks timed out; {took:.1f} s"
+
+
+@contextlib.contextmanager
+def held_to(process: Process, share: float, period: float) -> Iterator[None]:
+    """Let a process run for a share of the time only."""
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.is_set():
+            process.freeze()
+            over.wait(period * (1 - share))
+            process.thaw()
+            over.wait(period * share)
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def slow_link(port: int, to_port: int, delay: float) -> Iterator[None]:
+    """Forward TCP connections from one port of this machine to another, late by `delay` seconds."""
+    loop = asyncio.new_event_loop()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def receive() -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(65_536):
+                    late.put_nowait((loop.time() + delay, data))
+            late.put_nowait((loop.time() + delay, b""))
+
+        receiving = loop.create_task(receive())
+        with contextlib.suppress(ConnectionError):
+            while True:
+                when, data = await late.get()
+                await asyncio.sleep(when - loop.time())
+                if not data:
+                    break
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        receiving.cancel()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            there, back = await asyncio.open_connection("127.0.0.1", to_port)
+            await asyncio.gather(forward(reader, back), forward(there, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", port))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+ROWS: dict[str, Row] = {"starved": starved, "crowd": crowd, "far": far, "killed": killed}
+
+
+def main() -> None:
+    """Print a line for each hardship."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], default=[*ROWS])
+    parser.add_argument("--periods", nargs="*", type=float, default=[0.2, 1.0, 5.0])
+    options = parser.parse_args()
+    for row in options.rows:
+        for line in ROWS[row](options):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
