@@ -37,6 +37,7 @@ SLOW_CLIENT_SECONDS = 30
 """After so long without a byte, a connection whose request is not whole is cut."""
 SLOW_CLIENT_CHECK_SECONDS = 5
 BACKLOG = 2048
+QUIET_SECONDS = 60
 
 
 @contextmanager
@@ -77,6 +78,27 @@ class SharedLoopFlask(Flask):
         return on_shared_loop
 
 
+class _OnceAMinute(logging.Filter):
+    """Lets a message through that has not been logged for a minute; failures always.
+
+    At its connection limit waitress would say so again with each connection that comes or goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be logged."""
+        if record.exc_info or record.created - self._logged.get(record.msg, 0) >= QUIET_SECONDS:
+            self._logged[record.msg] = record.created
+            return True
+        return False
+
+
+ONCE_A_MINUTE = _OnceAMinute()
+
+
 class _ProblemTask(ErrorTask):
     """Answers a request that waitress itself refuses as the app would."""
 
@@ -105,8 +127,8 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
-    # The app's own gate answers before a queue can form; where one does, there is nothing to do.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    for name in ("waitress", "waitress.queue"):
+        logging.getLogger(name).addFilter(ONCE_A_MINUTE)
     try:
         server = create_server(
             app,

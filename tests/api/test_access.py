@@ -1,6 +1,5 @@
 """Who may call, how much at once, and what every answer carries."""
 
-import asyncio
 import hmac
 
 import pytest
@@ -123,22 +122,6 @@ def test_without_keys_it_listens_on_loopback_only(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_needs_no_keys(host: str) -> None:
     assert Settings(host=host).host == host
-
-
-async def test_beyond_its_bound_the_process_asks_to_try_again(client: Client) -> None:
-    api = api_of(client, max_open_bookings=2, book_wait_seconds=3)  # No worker: they wait.
-    answers = await asyncio.gather(*(api.book(JOHN) for _ in range(8)))
-    refused = [answer for answer in answers if answer.status_code == 429]
-    accepted = [answer for answer in answers if answer.status_code == 202]
-    assert refused
-    assert len(refused) + len(accepted) == 8
-    for answer in refused:
-        assert_problem(answer, 429)
-        assert int(answer.headers["Retry-After"]) > 0
-    accepted.append(await api.book(JOHN, Prefer="respond-async"))
-    assert accepted[-1].status_code == 202, "The places were given back"
-    for answer in accepted:
-        await client.get_workflow_handle(body_of(answer)["user_id"]).terminate()
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nowhere", "/bookings/x", "/docs", "/static/docs.css"])

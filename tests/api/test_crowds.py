@@ -1,0 +1,83 @@
+"""Many clients at once, against the real processes: who is served, who waits, who is refused."""
+
+import http.client
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+from api.places import OTHER_REQUESTS
+from tests.processes import DEADLINE, Process, Service, bare_environment, service, wait_until
+
+AT_ONCE = 1.0
+"""Seconds that an answer may take on a busy machine and still count as waiting for nothing."""
+
+TRIP = b'{"name": "Jo", "car": "c", "hotel": "h", "flight": "f"}'
+
+
+def ask(service: Service, method: str, path: str, body: bytes = b"") -> socket.socket:
+    """Send a request and do not wait for its answer."""
+    line = socket.create_connection(("127.0.0.1", service.api_port), DEADLINE)
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    line.sendall(head.encode() + body)
+    return line
+
+
+def answer_of(line: socket.socket) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(line)
+    response.begin()
+    response.read()
+    return response
+
+
+@contextmanager
+def crowd(service: Service, count: int, *request: Any) -> Iterator[list[socket.socket]]:
+    """So many clients that have sent the same request at once."""
+    with ExitStack() as lines:
+        yield [lines.enter_context(closing(ask(service, *request))) for _ in range(count)]
+
+
+def seconds_until(service: Service, path: str, status: int) -> float:
+    begun = time.monotonic()
+    assert service.status_of(path) == status
+    return time.monotonic() - begun
+
+
+def test_whatever_hangs_it_is_alive_at_once() -> None:
+    with service(MAX_OPEN_BOOKINGS=2) as frozen:
+        frozen.temporal.start()
+        frozen.api.start()
+        wait_until(lambda: frozen.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        frozen.temporal.freeze()
+        let_in = 2 + OTHER_REQUESTS
+        with crowd(frozen, let_in + 50, "GET", "/bookings/some-trip") as lines:
+            assert max(seconds_until(frozen, "/livez", 200) for _ in range(5)) < AT_ONCE
+            assert seconds_until(frozen, "/docs", 503) < AT_ONCE, "No more are let in"
+            answers = [answer_of(line) for line in lines]
+        assert {answer.status for answer in answers} == {503}
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+        frozen.temporal.thaw()
+        wait_until(lambda: frozen.status_of("/bookings/some-trip") == 404, "all is as before")
+
+
+def test_more_clients_than_descriptors_are_served_one_after_the_other() -> None:
+    with service(BOOK_WAIT_SECONDS=2) as short:
+        command = ["sh", "-c", 'ulimit -n 256 && exec "$0" "$@"', sys.executable, "starter.py"]
+        log = short.api.log
+        short.api = Process("api", command, log, bare_environment() | short.settings)
+        short.processes.append(short.api)
+        short.temporal.start()
+        short.api.start()
+        short.api.wait_for_output("156 connections fit into the limit of 256 open files")
+        wait_until(lambda: short.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        with crowd(short, 300, "POST", "/book", TRIP) as lines:  # No worker: they wait.
+            assert {answer_of(line).status for line in lines} == {202}
+        assert short.status_of("/livez") == 200
+        assert "Traceback" not in short.api.output
+        assert len(short.api.output.splitlines()) < 20
+        assert short.api.stop() == 0
