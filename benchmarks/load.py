@@ -17,8 +17,8 @@ import aiohttp
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from bookings import OWNER_KEY, WORKFLOW_TASK_TIMEOUT
-from saga import STATUS_KEY
+from bookings import OWNER_KEY
+from saga import STATUS_KEY, WORKFLOW_TASK_TIMEOUT
 from shared import TASK_QUEUE_NAME, BookVacationInput, SagaPolicy, new_user_id
 from workflows import BookingWorkflow
 

@@ -16,13 +16,11 @@ from bookings.errors import (
 )
 from bookings.listing import Listing
 from bookings.readiness import Readiness
-from bookings.starting import WORKFLOW_TASK_TIMEOUT
 from bookings.temporal import OWNER_KEY
 from bookings.trips import Outcome, Trip
 
 __all__ = [
     "OWNER_KEY",
-    "WORKFLOW_TASK_TIMEOUT",
     "BookingConflict",
     "BookingDiffers",
     "BookingNotFound",

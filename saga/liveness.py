@@ -12,14 +12,14 @@ The heartbeat's timeout itself, 10 s, is part of the trip's policy (`shared.Saga
 import datetime as dt
 
 WORKFLOW_TASK_TIMEOUT = dt.timedelta(seconds=10)
-"""For so long a worker that died with a workflow task in its hands holds its trip up. The tasks take
-milliseconds, but on a starved worker they wait for seconds: with 2 s, 300 trips at once cost 721
-timeouts and twice the time. It is Temporal's default."""
+"""For so long a worker that died with a workflow task in its hands holds its trip up. The tasks
+take milliseconds, but on a starved worker they wait for seconds: with 2 s, 300 trips at once cost
+721 timeouts and twice the time. It is Temporal's default."""
 
 STICKY_TIMEOUT = dt.timedelta(seconds=5)
 """For so long a workflow's next task waits for the worker that has the workflow in its memory, which
-may be dead; then any worker may take it, and replays the workflow. Temporal's default is 10 s, on top
-of the heartbeat's timeout too long; with 1 s a starved worker replays all that it has in memory."""
+may be dead; then any worker may take it, and replays the workflow. Temporal's default of 10 s is too
+long on top of the heartbeat's timeout; with 1 s a starved worker replays all that it has."""
 
 HEARTBEAT_THROTTLE = dt.timedelta(seconds=3)
 """The SDK holds heartbeats back for 80% of their timeout by default, so that one lost heartbeat is

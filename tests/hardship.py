@@ -77,7 +77,8 @@ def killed(options: argparse.Namespace) -> Iterator[str]:
                 running.workers[0].kill() if name == "SIGKILL" else running.workers[0].stop()
                 running.workers[1].start()
 
-            yield f"20 trips, attempts 1, {name}: {book_at_once(running, 20, attempts=1, meanwhile=go)}"
+            told = book_at_once(running, 20, attempts=1, meanwhile=go)
+        yield f"20 trips, attempts 1, {name}: {told}"
 
 
 def book_at_once(
