@@ -17,9 +17,9 @@ take milliseconds, but on a starved worker they wait for seconds: with 2 s, 300 
 721 timeouts and twice the time. It is Temporal's default."""
 
 STICKY_TIMEOUT = dt.timedelta(seconds=5)
-"""For so long a workflow's next task waits for the worker that has the workflow in its memory, which
-may be dead; then any worker may take it, and replays the workflow. Temporal's default of 10 s is too
-long on top of the heartbeat's timeout; with 1 s a starved worker replays all that it has."""
+"""For so long a workflow's next task waits for the worker that has the workflow in its memory; then
+any worker may take it, and replays the workflow. Temporal's default of 10 s is too long on top of
+the heartbeat's timeout; with 1 s a starved worker replays all that it has."""
 
 HEARTBEAT_THROTTLE = dt.timedelta(seconds=3)
 """The SDK holds heartbeats back for 80% of their timeout by default, so that one lost heartbeat is
