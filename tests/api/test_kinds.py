@@ -1,12 +1,12 @@
 """What a new kind of step needs in the API, named for whoever forgets it; all else is derived."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from api import routes, schemas
-from shared import KINDS, Kind
+from shared import KINDS
 
 
 @pytest.mark.parametrize("model", [schemas.BookRequest, schemas.Items])
@@ -16,8 +16,8 @@ def test_each_kind_has_its_field(model: type[BaseModel]) -> None:
 
 
 def test_a_booked_kind_is_not_left_out_of_the_answer_in_silence() -> None:
-    items = dict.fromkeys((*KINDS, cast(Kind, "train")), "x")
-    with pytest.raises(ValidationError, match="train"):
+    items: dict[Any, str] = dict.fromkeys([*KINDS, "a boat without a field"], "x")
+    with pytest.raises(ValidationError, match="a boat without a field"):
         schemas.Booked(user_id="jo", **schemas.told(items))
 
 
