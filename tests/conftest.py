@@ -23,7 +23,7 @@ from record import ReservationStore
 from run_worker import create_worker
 from saga import STATUS_KEY
 from settings import Settings
-from shared import BookVacationInput, SagaPolicy
+from shared import KINDS, BookVacationInput, SagaPolicy
 from suppliers import Suppliers, embedded_suppliers
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
@@ -129,12 +129,8 @@ async def running_worker(client: Client, suppliers: Suppliers) -> AsyncIterator[
 
 def trip(**changes: Any) -> BookVacationInput:
     """Return a valid trip of its own id, changed as told."""
+    items: dict[str, Any] = {f"book_{kind}_id": f"valid-{kind}-id" for kind in KINDS}
     valid = BookVacationInput(
-        attempts=3,
-        book_user_id=f"test-{uuid.uuid4().hex}",
-        book_car_id="valid-car-id",
-        book_hotel_id="valid-hotel-id",
-        book_flight_id="valid-flight-id",
-        policy=IMPATIENT,
+        attempts=3, book_user_id=f"test-{uuid.uuid4().hex}", policy=IMPATIENT, **items
     )
     return dataclasses.replace(valid, **changes)

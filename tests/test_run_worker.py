@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from run_worker import create_worker
 from settings import Settings
-from shared import TASK_QUEUE_NAME
+from shared import KINDS, TASK_QUEUE_NAME
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +34,8 @@ async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
         "CancelBookingWorkflow",
     ]
     assert {activity.__name__ for activity in config.get("activities", [])} == {
-        f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in ("car", "hotel", "flight")
+        "refuse_late_booking",
+        *(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS),
     }
 
 

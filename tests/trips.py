@@ -29,6 +29,10 @@ from workflows import BookingWorkflow, CancelBookingWorkflow
 
 Answer = TypeVar("Answer")
 
+BOOK_ALL = [f"book_{kind}" for kind in KINDS]
+UNDO_ALL = [f"undo_book_{kind}" for kind in reversed(KINDS)]
+"""The activities of a trip that is booked, and of one that is undone, in their order."""
+
 Trip = WorkflowHandle[BookingWorkflow, BookingResult]
 Cancellation = WorkflowHandle[CancelBookingWorkflow, BookingResult]
 

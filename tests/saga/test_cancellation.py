@@ -24,6 +24,7 @@ from tests.faults import (
     workflow_half,
 )
 from tests.trips import (
+    UNDO_ALL,
     Trip,
     activities_of,
     book_and_cancel_unseen,
@@ -37,8 +38,6 @@ from tests.trips import (
     until,
     until_failed,
 )
-
-UNDO_ALL = ["undo_book_flight", "undo_book_hotel", "undo_book_car"]
 
 PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0)
 """A policy under which a failed try is not repeated while a test lasts."""
@@ -56,10 +55,10 @@ async def assert_nothing_is_left(store: ReservationStore, cancelled: Trip, last:
     assert await held(store, cancelled) == []
     begun = KINDS.index(last) + 1
     states = [steps[kind].state for kind in KINDS]
-    assert states == ["undone"] * begun + ["pending"] * (3 - begun)
+    assert states == ["undone"] * begun + ["pending"] * (len(KINDS) - begun)
     assert await status_shown(cancelled) == "cancelled"
     assert [name for name in await activities_of(cancelled) if name in UNDO_ALL] == UNDO_ALL[
-        3 - begun :
+        len(KINDS) - begun :
     ]
 
 

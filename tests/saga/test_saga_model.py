@@ -87,7 +87,8 @@ class Plan:
     """What becomes of one trip."""
 
     attempts: int
-    steps: tuple[StepPlan, StepPlan, StepPlan]
+    steps: tuple[StepPlan, ...]
+    """One for each kind."""
     cancels: frozenset[int]
     """The store's calls, counted from 1, during which the trip is cancelled."""
 
@@ -148,7 +149,7 @@ def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan,
         attempts=st.integers(1, 4),
-        steps=st.tuples(step, step, step),
+        steps=st.tuples(*(step for _ in KINDS)),
         cancels=st.frozensets(st.integers(1, 12), max_size=2),
     )
 
