@@ -6,7 +6,7 @@ for a trip to end hold a place each.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flask import Blueprint, g, request
@@ -41,6 +41,12 @@ def install_gate(routes: Blueprint, max_open_bookings: int) -> None:
     def leave(_: BaseException | None) -> None:
         if g.pop("inside", False):
             gate.release()
+
+
+def client_gone() -> Callable[[], bool] | None:
+    """Return what tells whether the client of the current request has gone, if the server can."""
+    gone: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
+    return gone
 
 
 class Places:

@@ -20,9 +20,9 @@ class BookRequest(BaseModel):
 
     name: Text = Field(description="The traveller's name.", examples=["John Doe"])
     attempts: Attempts = Field(default=5, description="The most tries of each booking step.")
-    car: Text = Field(description="The id of the car.", examples=["valid-car-id"])
-    hotel: Text = Field(description="The id of the hotel.", examples=["valid-hotel-id"])
-    flight: Text = Field(description="The id of the flight.", examples=["valid-flight-id"])
+    car: Text = Field(description="The car's id.", examples=["valid-car-id"])
+    hotel: Text = Field(description="The hotel's id.", examples=["valid-hotel-id"])
+    flight: Text = Field(description="The flight's id.", examples=["valid-flight-id"])
 
 
 class BookHeaders(BaseModel):

@@ -1,6 +1,8 @@
 """Many clients at once, against the real processes: who is served, who waits, who is refused."""
 
 import http.client
+import json
+import select
 import socket
 import sys
 import time
@@ -14,6 +16,7 @@ from tests.processes import DEADLINE, Process, Service, bare_environment, servic
 AT_ONCE = 1.0
 """Seconds that an answer may take on a busy machine and still count as waiting for nothing."""
 
+RESPOND_ASYNC = {"Prefer": "respond-async"}
 TRIP = b'{"name": "Jo", "car": "c", "hotel": "h", "flight": "f"}'
 
 
@@ -81,3 +84,32 @@ def test_more_clients_than_descriptors_are_served_one_after_the_other() -> None:
         assert "Traceback" not in short.api.output
         assert len(short.api.output.splitlines()) < 20
         assert short.api.stop() == 0
+
+
+def is_full(service: Service) -> bool:
+    """Tell whether a booking is refused at once. One that is not goes, and gives up its place."""
+    with closing(ask(service, "POST", "/book", TRIP)) as line:
+        answered, _, _ = select.select([line], [], [], AT_ONCE)
+        return bool(answered) and answer_of(line).status == 429
+
+
+def test_the_place_of_a_client_that_has_gone_is_soon_free() -> None:
+    with service(MAX_OPEN_BOOKINGS=2) as idle:
+        idle.temporal.start()
+        idle.api.start()
+        wait_until(lambda: idle.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        # No worker: they wait.
+        path = idle.request("POST", "/book", json.loads(TRIP), RESPOND_ASYNC).body["location"]
+        with crowd(idle, 2, "POST", "/book", TRIP):
+            wait_until(
+                lambda: len(idle.request("GET", "/bookings").body["bookings"]) == 3, "they wait"
+            )
+            assert is_full(idle)
+            begun = time.monotonic()
+            assert idle.request("POST", "/book", json.loads(TRIP), RESPOND_ASYNC).status == 202
+            assert time.monotonic() - begun < AT_ONCE
+            assert idle.request("POST", f"{path}/cancel").status == 202
+        left = time.monotonic()
+        wait_until(lambda: not is_full(idle), "a place is free")
+        assert time.monotonic() - left < 2 + AT_ONCE
+        assert "Traceback" not in idle.api.output
