@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ sections:
   f  cost per booking after 100, 1,000, 10,000 (--full: 50,000) bookings
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
+  v  this checkout's worker and API beside another's (--beside FOLDER)
 
 Run it on a quiet machine. It takes a few minutes with --quick, forty minutes as it is, over an hour
 with --full.
@@ -40,6 +42,7 @@ def main() -> None:
     """Run the benchmarks. Exits with 1 when a booking failed; a missed target is only reported."""
     options = _options()
     effort = QUICK if options.quick else FULL if options.full else NORMAL
+    effort = replace(effort, beside=options.beside)
     _allow_many_descriptors()
     # What is started is stopped also when this process is told to end.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -71,10 +74,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work?")
     parser.add_argument("--full", action="store_true", help="with 50,000 bookings in the stores")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where to write the results")
+    parser.add_argument("--beside", type=Path, help="another checkout, for section v")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    options.sections = options.sections or list(SECTIONS)
+    if "v" in options.sections and options.beside is None:
+        parser.error("section v needs --beside FOLDER")
+    options.sections = options.sections or [letter for letter in SECTIONS if letter != "v"]
     return options
 
 

@@ -5,6 +5,7 @@ Set-ups that are compared take turns, so that what the machine does meanwhile me
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
@@ -40,6 +41,8 @@ class Effort:
     fills: tuple[int, ...]
     """After how many bookings the cost of one is measured."""
     open_requests: int
+    beside: Path | None = None
+    """Another checkout of the project, to be measured beside this one."""
 
     def bookings(self, at_once: int) -> int:
         """Return how many bookings make a sample."""
@@ -157,6 +160,24 @@ def beside_defaults(effort: Effort) -> Report:
     return report
 
 
+def beside_checkout(effort: Effort) -> Report:
+    """(v) This checkout's worker and API beside those of another one."""
+    report = Report(f"This checkout beside {effort.beside}")
+    assert effort.beside
+    with project() as ours, project(source=effort.beside) as theirs:
+        for stack in (ours, theirs):
+            warm_up(stack)
+        for at_once, least in ((1, 0.97), (100, 1.05)):
+            one, other = _pair(effort, ours, theirs, ("this", "other"), at_once)
+            report.series += [one, other]
+            rates, cpu = one.ratio(other, rate), one.ratio(other, cpu_of("worker"))
+            report.targets += [
+                Target(f"rate / other, {at_once} at once", rates, least, True),
+                Target(f"worker CPU / other, {at_once} at once", cpu, 0.8, False),
+            ]
+    return report
+
+
 def open_requests(effort: Effort) -> Report:
     """(d) Many `POST /book` open at once in one API process, while the hotel is slow."""
     count = effort.open_requests
@@ -269,6 +290,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "f": full_stores,
     "g": databases,
     "h": scales,
+    "v": beside_checkout,
 }
 """By the letters of the issue; `c`, CPU time per booking, is a column of every section."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.processes import (
+    ROOT,
     Database,
     Process,
     bare_environment,
@@ -44,8 +45,10 @@ class Stack:
         worker_command: list[str],
         database: Database,
         settings: Mapping[str, str],
+        source: Path,
     ) -> None:
         self.folder = folder
+        self._source = source
         self._worker_command = worker_command
         temporal_port = free_port()
         self.temporal_address = f"127.0.0.1:{temporal_port}"
@@ -116,14 +119,18 @@ class Stack:
 
     def _python(self, name: str, command: list[str], **changes: str) -> Process:
         environment = _environment() | self._settings | changes
-        return Process(name, [sys.executable, *command], self.folder / f"{name}.log", environment)
+        log = self.folder / f"{name}.log"
+        return Process(name, [sys.executable, *command], log, environment, self._source)
 
 
 def project(
-    database: Database = "sqlite", settings: Mapping[str, str] = NO_WAITS
+    database: Database = "sqlite", settings: Mapping[str, str] = NO_WAITS, source: Path = ROOT
 ) -> contextlib.AbstractContextManager[Stack]:
-    """Return a started stack as the Procfile has it, on files of its own."""
-    return _started(temporal_command, PROJECT_WORKER, database, settings)
+    """Return a started stack as the Procfile has it, on files of its own.
+
+    `source` is the checkout whose worker and API run.
+    """
+    return _started(temporal_command, PROJECT_WORKER, database, settings, source)
 
 
 def defaults() -> contextlib.AbstractContextManager[Stack]:
@@ -137,12 +144,13 @@ def _started(
     worker_command: list[str],
     database: Database,
     settings: Mapping[str, str],
+    source: Path = ROOT,
 ) -> Iterator[Stack]:
     # Not under the user's own folder: PostgreSQL needs one that other users may enter.
     with tempfile.TemporaryDirectory(prefix="trip-benchmark-") as name:
         folder = Path(name)
         command = temporal_command(folder)
-        stack = Stack(folder, command, worker_command, database, settings)
+        stack = Stack(folder, command, worker_command, database, settings, source)
         try:
             stack.start()
             yield stack
