@@ -26,6 +26,7 @@ from benchmarks.measure import (
     warm_up,
 )
 from benchmarks.stacks import SIMULATED_WAITS, Stack, defaults, project
+from tests.processes import ROOT
 
 BOOKINGS = {1: 40, 10: 150, 50: 250, 100: 400}
 """How many bookings make a sample, by how many are under way at once."""
@@ -41,7 +42,7 @@ class Effort:
     fills: tuple[int, ...]
     """After how many bookings the cost of one is measured."""
     open_requests: int
-    beside: Path | None = None
+    beside: Path = ROOT
     """Another checkout of the project, to be measured beside this one."""
 
     def bookings(self, at_once: int) -> int:
@@ -163,7 +164,6 @@ def beside_defaults(effort: Effort) -> Report:
 def beside_checkout(effort: Effort) -> Report:
     """(v) This checkout's worker and API beside those of another one."""
     report = Report(f"This checkout beside {effort.beside}")
-    assert effort.beside
     with project() as ours, project(source=effort.beside) as theirs:
         for stack in (ours, theirs):
             warm_up(stack)
