@@ -1,4 +1,4 @@
-"""The kinds of values that requests carry, with what validates them and what the document says."""
+"""The types of what requests carry: what validates each, and what the document says of it."""
 
 import math
 import re
