@@ -5,10 +5,17 @@ It knows nothing of trips. Where Temporal is stands in `settings.py`.
 
 import asyncio
 import logging
+import re
+from datetime import timedelta
 
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
-from temporalio.service import RetryConfig
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+
+from shared import TASK_QUEUE_NAME
 
 __all__ = ["connect", "lazy_client"]
 
@@ -18,20 +25,69 @@ RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)
 """An RPC to Temporal is retried for two seconds: long enough for a blip, short enough for a 503
 while the caller still listens. Waits for results are repeated by their callers."""
 
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to connect."""
+RPC_TIMEOUT = timedelta(seconds=5)
+
+BAD_CREDENTIALS = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
+"""The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
+
 
 async def connect(config: ClientConnectConfig) -> Client:
-    """Connect to Temporal, waiting for as long as it is not there."""
+    """Connect to Temporal, waiting for as long as it, or the namespace, is not there.
+
+    What it waits for is logged once, however long it lasts.
+    """
+    address = config["target_host"]
+    said: set[str] = set()
     while True:
         try:
             client = await Client.connect(**config, retry_config=RPC_RETRY)
+            obstacle = await _obstacle(client, address)
         except RuntimeError as error:
-            logger.warning("Waiting for Temporal at %s: %s", config["target_host"], error)
-            await asyncio.sleep(1)
-        else:
-            logger.info("Connected to Temporal at %s", config["target_host"])
+            obstacle = f"Waiting for Temporal at {address}: {error}"
+            if BAD_CREDENTIALS.search(str(error)):
+                obstacle = _refuses(address)
+        if obstacle is None:
+            logger.info("Connected to Temporal at %s", address)
             return client
+        if obstacle not in said:
+            logger.warning("%s", obstacle)
+            said.add(obstacle)
+        await asyncio.sleep(RETRY_INTERVAL)
 
 
 async def lazy_client(config: ClientConnectConfig) -> Client:
     """Return a client that connects on its first call, so the API can serve before Temporal."""
     return await Client.connect(**config, retry_config=RPC_RETRY, lazy=True)
+
+
+async def _obstacle(client: Client, address: str) -> str | None:
+    """Return why a worker of this client could not work, `None` if it could.
+
+    The SDK ends a worker whose namespace is not there. A new one is described seconds before the
+    server lets anybody work in it, so the question is one of those that a worker asks.
+    """
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=TASK_QUEUE_NAME),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    try:
+        await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        match error.status:
+            case RPCStatusCode.NOT_FOUND:
+                return (
+                    f"Waiting: the Temporal namespace '{client.namespace}' does not exist "
+                    f"at {address}"
+                )
+            case RPCStatusCode.PERMISSION_DENIED | RPCStatusCode.UNAUTHENTICATED:
+                return _refuses(address)
+            case _:
+                return f"Waiting for Temporal at {address}: {error.message}"
+    return None
+
+
+def _refuses(address: str) -> str:
+    return f"Waiting: Temporal at {address} refuses the credentials"
