@@ -80,7 +80,10 @@ def _problem(error: asked.BookingsError) -> Response:
         case asked.UnknownCursor():
             problem = api.invalid(FieldError("cursor", "is none that this list has given out"))
         case asked.CannotFilter():
-            problem = api.retry_later(503, f"Temporal lacks a search attribute: {error}.")
+            problem = Problem(500, f"Temporal lacks a search attribute: {error}.")
+        case asked.TemporalRefuses():
+            logger.error("%s %r", error, error.__cause__)
+            problem = Problem(500, str(error))
         case _:
             logger.error("Temporal cannot be asked: %s", error)
             # A start may have got through before the line broke: tell where to look for it.

@@ -12,7 +12,7 @@ from api.intake import read_body, read_headers, read_query
 from api.openapi import Header, Operation, describe
 from api.options import Options
 from api.pages import add_pages
-from api.places import Places, install_gate
+from api.places import Places, client_gone, install_gate
 from api.problems import Problem
 from api.schemas import (
     EXAMPLE_ID,
@@ -97,12 +97,10 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(wait):
             g.user_id = user_id
-            await bookings.start(user_id, _as_strings(wanted), owner)
-            outcome = await bookings.outcome(user_id, wait) if wait else None
-        if outcome is not None and not outcome.stopped:
-            return answer(_answer(user_id, outcome))
-        status = "needs_attention" if outcome else "running"
-        accepted = Accepted(user_id=user_id, status=status, location=location_of(user_id))
+            told = await bookings.book(user_id, _as_strings(wanted), owner, wait, client_gone())
+        if isinstance(told, Outcome):
+            return answer(_answer(user_id, told))
+        accepted = Accepted(user_id=user_id, status=told, location=location_of(user_id))
         response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
         if headers.respond_async:
@@ -149,7 +147,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(query.wait):
-                await bookings.outcome(trip.workflow_id, query.wait)
+                await bookings.outcome(trip.workflow_id, query.wait, client_gone())
             trip = await bookings.look_up(user_id, caller())
         return answer(booking_of(trip))
 
@@ -168,7 +166,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         with places.place_if_free() as free:
             # A cancellation is not refused for want of a place: it is begun, and 202 tells so.
             wait = options.book_wait_seconds if free else 0
-            trip = await bookings.cancel(user_id, caller(), wait)
+            trip = await bookings.cancel(user_id, caller(), wait, client_gone())
         response = answer(booking_of(trip), 200 if trip.closed_at else 202)
         if trip.closed_at is None:
             response.headers["Location"] = location_of(user_id)

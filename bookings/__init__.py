@@ -1,8 +1,10 @@
 """What the API asks: start a trip, wait for it, look it up, list, cancel, repair.
 
-It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable`.
+It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable` if that
+mends itself, and `TemporalRefuses` if somebody has to change something.
 """
 
+from bookings.booking import Booking
 from bookings.callers import Caller
 from bookings.changing import Changing
 from bookings.errors import (
@@ -11,6 +13,7 @@ from bookings.errors import (
     BookingNotFound,
     BookingsError,
     CannotFilter,
+    TemporalRefuses,
     TemporalUnavailable,
     UnknownCursor,
 )
@@ -29,11 +32,12 @@ __all__ = [
     "Caller",
     "CannotFilter",
     "Outcome",
+    "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
     "UnknownCursor",
 ]
 
 
-class Bookings(Changing, Listing, Readiness):
+class Bookings(Booking, Changing, Listing, Readiness):
     """The bookings, as one Temporal client sees them. Each base does one job."""

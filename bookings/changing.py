@@ -5,15 +5,16 @@ from contextlib import contextmanager
 
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
+from bookings.asking import asking_temporal, is_missing_workflow
 from bookings.callers import Caller
 from bookings.errors import BookingConflict
 from bookings.looking_up import LookingUp
 from bookings.starting import Starting
-from bookings.temporal import RPC_TIMEOUT, TripHandle, asking_temporal
+from bookings.temporal import RPC_TIMEOUT, TripHandle
 from bookings.trips import Trip
-from bookings.waiting import Waiting
+from bookings.waiting import Gone, Waiting
 from shared import Kind, StepState, cancellation_id
 from workflows import BookingWorkflow
 
@@ -21,26 +22,35 @@ from workflows import BookingWorkflow
 class Changing(LookingUp, Starting, Waiting):
     """Cancels and repairs trips."""
 
-    async def cancel(self, user_id: str, caller: Caller, seconds: float) -> Trip:
+    async def cancel(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
+    ) -> Trip:
         """Undo the trip, running or booked, and return it after `seconds` at the most.
 
-        Cancelling again changes nothing. Raises `BookingConflict` when it was rolled back anyway,
-        `BookingNotFound` and `TemporalUnavailable`.
+        Even with no `seconds` Temporal has taken the order. Only who waits learns whether a running
+        trip was booked before the order reached it, and has it undone for that; who asks again
+        does, too. Cancelling again changes nothing. Raises `BookingConflict` when the trip was
+        rolled back anyway, `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
         """
         trip = await self.look_up(user_id, caller)
         if trip.closed_at is None:
             if trip.workflow_id == user_id:
                 await self._cancel_running(user_id)
-            await self.outcome(trip.workflow_id, seconds)
-            # It may have been booked, or rolled back, before the cancellation reached it.
-            trip = await self.look_up(user_id, caller)
+            trip = await self._awaited(trip.workflow_id, user_id, caller, seconds, gone)
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if trip.may_hold_after_closing:
             await self.start_cancellation(trip)
-            await self.outcome(cancellation_id(user_id), seconds)
-            trip = await self.look_up(user_id, caller)
+            trip = await self._awaited(cancellation_id(user_id), user_id, caller, seconds, gone)
         return trip
+
+    async def _awaited(
+        self, workflow_id: str, user_id: str, caller: Caller, seconds: float, gone: Gone | None
+    ) -> Trip:
+        """Return the trip once the workflow that acts on it has ended, or after `seconds`."""
+        if seconds:
+            await self.outcome(workflow_id, seconds, gone)
+        return await self.look_up(user_id, caller)
 
     async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
         """Have a stuck undo tried again now. Doing so again changes nothing.
@@ -71,7 +81,7 @@ class Changing(LookingUp, Starting, Waiting):
             try:
                 await self.handle(user_id).cancel(rpc_timeout=RPC_TIMEOUT)
             except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
+                if not is_missing_workflow(error):
                     raise
                 # It has closed in the meantime.
 
@@ -111,5 +121,5 @@ def _refusing() -> Iterator[None]:
             raise
         raise BookingConflict(f"{error.cause.message}.") from error
     except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
+        if not is_missing_workflow(error):
             raise

@@ -9,6 +9,13 @@ class TemporalUnavailable(BookingsError):
     """Temporal, or a worker behind it, could not be asked. A start may still have got through."""
 
 
+class TemporalRefuses(BookingsError):
+    """Temporal refuses what it is asked, and will do so until somebody changes something.
+
+    The message is the reason in our words; its cause has Temporal's, which are for the logs.
+    """
+
+
 class BookingNotFound(BookingsError):
     """There is no such trip, or it is not the caller's, or older than what Temporal keeps."""
 

@@ -4,62 +4,77 @@ The history knows what was begun and how it ended; what a worker alone knows, su
 note on a stuck undo, is missing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.converter import DataConverter
 
-from shared import KINDS, Kind, StepProgress, StepState, step_of
+from bookings.pending import BEGUN, add_tries, words_for_travellers
+from shared import KINDS, CancelBookingInput, StepProgress, StepState, step_of
 
-BEGUN: dict[bool, StepState] = {False: "booking", True: "undoing"}
 DONE: dict[bool, StepState] = {False: "booked", True: "undone"}
 GIVEN_UP: dict[bool, StepState] = {False: "failed", True: "stuck"}
-"""The state of a step by whether its undo, or its booking, is what happened to it last."""
+SCHEDULED = "activity_task_scheduled_event_attributes"
+STARTED = "activity_task_started_event_attributes"
+STATES = {
+    SCHEDULED: BEGUN,
+    STARTED: BEGUN,
+    "activity_task_completed_event_attributes": DONE,
+    "activity_task_failed_event_attributes": GIVEN_UP,
+    "activity_task_timed_out_event_attributes": GIVEN_UP,
+}
+"""Where a step is after an event of its booking, or of its undo."""
 
 
-def steps_in_history(
-    items: Mapping[Kind, str],
-    events: Iterable[HistoryEvent],
-    pending: Iterable[PendingActivityInfo],
-) -> list[StepProgress]:
-    """Return the steps of a trip for `items`, as its events and pending activities show them."""
-    steps = {kind: StepProgress(kind, items[kind]) for kind in KINDS}
+async def input_in(
+    events: Sequence[HistoryEvent], converter: DataConverter
+) -> CancelBookingInput | None:
+    """Return the input of a trip's workflow, or of its cancellation, which has all of the trip's.
+
+    `None`: somebody has started the workflow with an input that is none.
+    """
+    payloads = events[0].workflow_execution_started_event_attributes.input.payloads
+    try:
+        (book_input,) = await converter.decode(payloads, [CancelBookingInput])
+    except Exception:  # Each converter raises its own; a look-up goes on without the steps.
+        return None
+    return book_input if isinstance(book_input, CancelBookingInput) else None
+
+
+def steps_in(events: Iterable[HistoryEvent], book_input: CancelBookingInput) -> list[StepProgress]:
+    """Return the steps of a trip of this input, as its workflow's events show them."""
+    wanted = [(kind, book_input.item(kind)) for kind in KINDS]
+    steps = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
+    # A cancellation goes on from where the booking ended.
+    steps |= {step.kind: replace(step) for step in book_input.steps if step.kind in steps}
     activity_types: dict[int, str] = {}
-    earlier_undo_attempts = dict.fromkeys(KINDS, 0)
-
-    def move(activity_type: str, states: dict[bool, StepState], attempt: int, error: str) -> None:
-        kind, undo = step_of(activity_type)
-        step = steps[kind]
-        step.state = states[undo]
-        if undo:
-            step.undo_attempts = max(step.undo_attempts, earlier_undo_attempts[kind] + attempt)
-        else:
-            step.attempts = max(step.attempts, attempt)
-        step.last_error = error or step.last_error
-
     for event in events:
-        match event.WhichOneof("attributes"):
-            case "activity_task_scheduled_event_attributes":
-                name = event.activity_task_scheduled_event_attributes.activity_type.name
-                activity_types[event.event_id] = name
-                kind, _ = step_of(name)
-                earlier_undo_attempts[kind] = steps[kind].undo_attempts
-                move(name, BEGUN, 1, "")
-            case "activity_task_started_event_attributes":
-                started = event.activity_task_started_event_attributes
-                name = activity_types[started.scheduled_event_id]
-                move(name, BEGUN, started.attempt, started.last_failure.message)
-            case "activity_task_completed_event_attributes":
-                completed = event.activity_task_completed_event_attributes
-                move(activity_types[completed.scheduled_event_id], DONE, 1, "")
-            case "activity_task_failed_event_attributes":
-                failed = event.activity_task_failed_event_attributes
-                name = activity_types[failed.scheduled_event_id]
-                move(name, GIVEN_UP, 1, failed.failure.message)
-            case "activity_task_timed_out_event_attributes":
-                timed_out = event.activity_task_timed_out_event_attributes
-                name = activity_types[timed_out.scheduled_event_id]
-                move(name, GIVEN_UP, 1, timed_out.failure.message)
-    for activity in pending:
-        move(activity.activity_type.name, BEGUN, activity.attempt, activity.last_failure.message)
+        form = event.WhichOneof("attributes") or ""
+        if form not in STATES:
+            continue
+        told = getattr(event, form)
+        if form == SCHEDULED:
+            activity_types[event.event_id] = told.activity_type.name
+        first = event.event_id if form == SCHEDULED else told.scheduled_event_id
+        kind, undo = step_of(activity_types[first])
+        if kind in steps:
+            _move(steps[kind], form, told, undo=undo)
     return list(steps.values())
+
+
+def _move(step: StepProgress, form: str, told: Any, *, undo: bool) -> None:
+    """Take the step to where it is after an event of its booking, or of its undo."""
+    step.state = STATES[form][undo]
+    if STATES[form] is DONE:
+        step.held = not undo
+    if STATES[form] is GIVEN_UP:
+        step.last_error = words_for_travellers(step.kind, told.failure)
+    tries = 0
+    if form == SCHEDULED:
+        tries = 1
+    if form == STARTED:
+        # It is written when the activity is over, and tells the number of its last try.
+        tries = told.attempt - 1
+    add_tries(step, tries, undo=undo)

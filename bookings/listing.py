@@ -5,15 +5,10 @@ import json
 
 from temporalio.service import RPCError, RPCStatusCode
 
+from bookings.asking import asking_temporal, lacks_attribute
 from bookings.callers import Caller
 from bookings.errors import CannotFilter, UnknownCursor
-from bookings.temporal import (
-    OWNER_KEY,
-    RPC_TIMEOUT,
-    TripsInTemporal,
-    asking_temporal,
-    lacks_attribute,
-)
+from bookings.temporal import OWNER_KEY, RPC_TIMEOUT, TripsInTemporal
 from bookings.trips import Trip
 from saga import STATUS_KEY
 from shared import TripStatus, cancellation_id
@@ -61,7 +56,9 @@ class Listing(TripsInTemporal):
             return trips
         ids = ", ".join(_quoted(cancellation_id(trip.user_id)) for trip in booked)
         cancellations: dict[str, Trip] = {}
-        async for execution in self._client.list_workflows(f"WorkflowId IN ({ids})"):
+        async for execution in self._client.list_workflows(
+            f"WorkflowId IN ({ids})", rpc_timeout=RPC_TIMEOUT
+        ):
             undoing = await self.row(execution)
             # The newest run comes first; older ones were stopped from outside.
             cancellations.setdefault(undoing.user_id, undoing)

@@ -6,8 +6,9 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
-from bookings.errors import TemporalUnavailable
-from bookings.temporal import RPC_TIMEOUT, TripsInTemporal, asking_temporal
+from bookings.asking import asking_temporal
+from bookings.errors import TemporalRefuses, TemporalUnavailable
+from bookings.temporal import RPC_TIMEOUT, TripsInTemporal
 from shared import TASK_QUEUE_NAME
 
 POLLER_AGE = dt.timedelta(seconds=75)
@@ -31,6 +32,8 @@ class Readiness(TripsInTemporal):
                 )
         except TemporalUnavailable:
             return "Temporal cannot be reached"
+        except TemporalRefuses as error:
+            return str(error)
         oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
         polls = (poller.last_access_time.ToDatetime(dt.UTC) for poller in answer.pollers)
         if not any(poll > oldest for poll in polls):

@@ -13,14 +13,9 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from bookings.asking import asking_temporal, lacks_attribute
 from bookings.errors import BookingDiffers
-from bookings.temporal import (
-    OWNER_KEY,
-    RPC_TIMEOUT,
-    TripsInTemporal,
-    asking_temporal,
-    lacks_attribute,
-)
+from bookings.temporal import OWNER_KEY, RPC_TIMEOUT, TripsInTemporal
 from bookings.trips import STARTED_AT, Trip, request_in
 from saga import STATUS_KEY, WORKFLOW_TASK_TIMEOUT
 from shared import (
@@ -42,11 +37,12 @@ class Starting(TripsInTemporal):
         self._policy = policy
         self._attributes_known = True
 
-    async def start(self, user_id: str, request: dict[str, str], owner: str) -> None:
-        """Start the trip, unless the same one was started already.
+    async def start(self, user_id: str, request: dict[str, str], owner: str) -> bool:
+        """Start the trip, unless the same one was started already, and tell whether it is new.
 
         `request` has the name, the attempts, and the car, hotel and flight. Raises
-        `BookingDiffers` when the id belongs to another request, and `TemporalUnavailable`.
+        `BookingDiffers` when the id belongs to another request, `TemporalUnavailable` and
+        `TemporalRefuses`.
         """
         with asking_temporal():
             try:
@@ -57,6 +53,8 @@ class Starting(TripsInTemporal):
                 description = await self.handle(user_id).describe(rpc_timeout=RPC_TIMEOUT)
                 if request_in(await description.memo()) != request:
                     raise BookingDiffers from None
+                return False
+        return True
 
     async def start_cancellation(self, trip: Trip) -> None:
         """Start to undo a trip whose own workflow has closed. Doing so again changes nothing."""
@@ -76,14 +74,19 @@ class Starting(TripsInTemporal):
 
     def _input(self, user_id: str, request: dict[str, str]) -> BookVacationInput:
         items: dict[str, Any] = {
-            f"book_{kind}_id": request[kind] for kind in KINDS if kind in request
+            f"book_{kind}_id": request[kind] for kind in KINDS if request.get(kind)
         }
         return BookVacationInput(
-            attempts=int(request["attempts"]), book_user_id=user_id, policy=self._policy, **items
+            attempts=int(request["attempts"] or 1),
+            book_user_id=user_id,
+            policy=self._policy,
+            **items,
         )
 
     def _cancel_input(self, trip: Trip) -> CancelBookingInput:
-        booked = self._input(trip.user_id, trip.request)
+        # The steps are known of any trip, the request only of those that the API has started.
+        items: dict[str, str] = {step.kind: step.item for step in trip.steps}
+        booked = self._input(trip.user_id, {**trip.request, **items})
         return CancelBookingInput(**vars(booked), steps=trip.steps)
 
     async def _start(

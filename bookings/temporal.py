@@ -1,7 +1,6 @@
-"""Trips in Temporal: their handles, what their executions tell, and how a call can fail."""
+"""Trips in Temporal: their handles, and what their executions tell."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
 from datetime import timedelta
 from typing import cast
 
@@ -11,18 +10,26 @@ from temporalio.client import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowQueryFailedError,
 )
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings.errors import TemporalUnavailable
+from bookings.asking import is_missing_workflow
 from bookings.trips import STATUS_OF_RESULT, Trip, request_in, started_at
 from saga import STATUS_KEY
-from shared import BOOKING_OWNER_ATTRIBUTE, BookingResult, TripStatus, cancelled_trip
+from shared import (
+    BOOKING_OWNER_ATTRIBUTE,
+    BookingResult,
+    TripProgress,
+    TripStatus,
+    cancelled_trip,
+)
 from workflows import BookingWorkflow
 
 RPC_TIMEOUT = timedelta(seconds=5)
+QUERY_TIMEOUT = timedelta(seconds=2)
+"""Only a worker can answer a query, and there may be none."""
 
 TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
@@ -48,9 +55,29 @@ class TripsInTemporal:
             return await self.handle(workflow_id).describe(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             # An id that Temporal calls invalid (too long, say) is no trip's id.
-            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            if is_missing_workflow(error) or error.status == RPCStatusCode.INVALID_ARGUMENT:
                 return None
             raise
+
+    async def progress(self, workflow_id: str) -> TripProgress | None:
+        """Return what a workflow, open or closed, says of itself; `None`: no worker answers."""
+        try:
+            # A client may repeat what has timed out; here that would only be waiting.
+            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
+                return await self.handle(workflow_id).query(
+                    BookingWorkflow.progress, rpc_timeout=QUERY_TIMEOUT
+                )
+        except (TimeoutError, RPCError, WorkflowQueryFailedError):
+            return None
+
+    async def status(self, description: WorkflowExecutionDescription) -> TripStatus:
+        """Return the status of the trip of a workflow."""
+        trip = await self.row(description)
+        shown = description.typed_search_attributes.get(STATUS_KEY)
+        if trip.closed_at is not None or shown is not None:
+            return trip.status
+        progress = await self.progress(description.id)
+        return progress.status if progress else trip.status
 
     async def row(self, execution: WorkflowExecution) -> Trip:
         """Return what the workflow's execution alone tells of its trip."""
@@ -78,28 +105,3 @@ class TripsInTemporal:
             closed_at=execution.close_time,
             steps=[],
         )
-
-
-@contextmanager
-def asking_temporal() -> Iterator[None]:
-    """Translate the failure of a call to Temporal, whatever its form."""
-    try:
-        yield
-    except RPCError as error:
-        raise TemporalUnavailable(error.message) from error
-    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise TemporalUnavailable("No worker took the request") from error
-    except RuntimeError as error:
-        if not _could_not_connect(error):
-            raise
-        raise TemporalUnavailable(str(error)) from error
-
-
-def lacks_attribute(error: RPCError) -> bool:
-    """Tell whether a call failed because the server lacks a search attribute."""
-    return error.status == RPCStatusCode.INVALID_ARGUMENT and "attribute" in error.message
-
-
-def _could_not_connect(error: RuntimeError) -> bool:
-    # This is how a lazy client fails on its first call; the SDK has no type of its own for it.
-    return str(error).startswith("Failed client connect")

@@ -12,6 +12,9 @@ STATUS_OF_RESULT: dict[str, TripStatus] = {
     "failure": "rolled_back",
     "cancelled": "cancelled",
 }
+OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
+"""What the status of an open workflow may be; one that was stopped from outside needs attention,
+too."""
 STARTED_AT = "started_at"
 """Name in the memo of a cancellation of when its trip was started."""
 
@@ -77,8 +80,14 @@ def steps_of(steps: list[dict[str, Any]]) -> list[StepProgress]:
 
 
 def request_in(memo: Mapping[str, Any]) -> dict[str, str]:
-    """Return the request that a trip's memo keeps: what the traveller asked for."""
-    return {name: str(memo[name]) for name in ("name", "attempts", *KINDS) if name in memo}
+    """Return the request that a trip's memo keeps: what the traveller asked for.
+
+    Nothing is known of what was asked for a trip that the API has not started.
+    """
+    names = ("name", "attempts", *KINDS)
+    if "name" not in memo:
+        return dict.fromkeys(names, "")
+    return {name: str(memo[name]) for name in names if name in memo}
 
 
 def started_at(memo: Mapping[str, Any]) -> dt.datetime | None:

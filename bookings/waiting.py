@@ -1,16 +1,27 @@
 """Waiting for trips to end."""
 
 import asyncio
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
+from bookings.asking import MENDS_ITSELF, asking_temporal, is_missing_workflow, meaning_of
+from bookings.attention import AttentionWatch
+from bookings.errors import BookingsError
 from bookings.temporal import TripsInTemporal
 from bookings.trips import CANCELLED, STOPPED, Outcome
 
 RESULT_RETRY_INTERVAL = 0.5
 """Seconds between two questions for a result while Temporal is away."""
+GONE_INTERVAL = 0.5
+"""Seconds between two questions whether the one who waits has gone."""
+
+Gone = Callable[[], bool]
+"""Tells whether the one who waits has gone."""
 
 
 class Waiting(TripsInTemporal):
@@ -18,22 +29,33 @@ class Waiting(TripsInTemporal):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
-        self._waits: set[asyncio.Task[Outcome]] = set()
+        self._waits: set[asyncio.Task[Outcome | None]] = set()
         self._stopping = False
+        # A future belongs to one event loop. The server has one for all requests, but Flask's own
+        # way, and so its test client, is a loop for each.
+        self._watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AttentionWatch] = (
+            weakref.WeakKeyDictionary()
+        )
 
-    async def outcome(self, workflow_id: str, seconds: float) -> Outcome | None:
+    async def outcome(
+        self, workflow_id: str, seconds: float, gone: Gone | None = None
+    ) -> Outcome | None:
         """Wait for a trip's workflow to end, `seconds` at the most; `None`: it goes on.
 
-        An outage of Temporal does not end the wait, as it does not end the trip.
+        An outage of Temporal does not end the wait, as it does not end the trip; that `gone` says
+        so does. Raises `TemporalRefuses`.
         """
-        wait = asyncio.create_task(self._outcome(workflow_id))
-        self._waits.add(wait)
-        wait.add_done_callback(self._waits.discard)
-        await asyncio.wait({wait}, timeout=0 if self._stopping else seconds)
-        if wait.done() and not wait.cancelled():
-            return wait.result()
-        wait.cancel()
-        return None
+        return await self._wait(workflow_id, seconds, gone)
+
+    async def outcome_unless_stuck(
+        self, workflow_id: str, seconds: float, gone: Gone | None = None
+    ) -> Outcome | None:
+        """Wait as `outcome` does, but no longer than until the trip needs attention."""
+        watch = self._watches.setdefault(
+            asyncio.get_running_loop(), AttentionWatch(self._needs_attention)
+        )
+        with watch.watching(workflow_id) as seen:
+            return await self._wait(workflow_id, seconds, gone, [seen])
 
     def stop_waiting(self) -> None:
         """End all waits now, and the later ones at once: the process is about to stop."""
@@ -41,7 +63,34 @@ class Waiting(TripsInTemporal):
         for wait in list(self._waits):
             wait.cancel()
 
-    async def _outcome(self, workflow_id: str) -> Outcome:
+    async def _wait(
+        self,
+        workflow_id: str,
+        seconds: float,
+        gone: Gone | None,
+        ends: Iterable[asyncio.Future[None]] = (),
+    ) -> Outcome | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (0 if self._stopping else seconds)
+        wait = asyncio.create_task(self._outcome(workflow_id))
+        self._waits.add(wait)
+        wait.add_done_callback(self._waits.discard)
+        awaited: set[asyncio.Future[Any]] = {wait, *ends}
+        try:
+            over = False
+            while not over:
+                left = max(0, deadline - loop.time())
+                done, _ = await asyncio.wait(
+                    awaited,
+                    timeout=min(left, GONE_INTERVAL) if gone else left,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                over = bool(done) or loop.time() >= deadline or (gone is not None and gone())
+            return wait.result() if wait.done() and not wait.cancelled() else None
+        finally:
+            wait.cancel()
+
+    async def _outcome(self, workflow_id: str) -> Outcome | None:
         handle = self.handle(workflow_id)
         while True:
             try:
@@ -49,5 +98,20 @@ class Waiting(TripsInTemporal):
             except WorkflowFailureError as error:
                 cancelled = isinstance(error.cause, CancelledError)
                 return Outcome(None, CANCELLED if cancelled else STOPPED)
-            except RPCError:
+            except RPCError as error:
+                if is_missing_workflow(error):
+                    return None
+                if error.status not in MENDS_ITSELF:
+                    raise meaning_of(error) from error
                 await asyncio.sleep(RESULT_RETRY_INTERVAL)
+
+    async def _needs_attention(self, workflow_id: str) -> bool:
+        try:
+            with asking_temporal():
+                description = await self.describe(workflow_id)
+                return description is not None and (
+                    await self.status(description) == "needs_attention"
+                )
+        except BookingsError:
+            # The wait goes on; so it is with an outage.
+            return False

@@ -48,7 +48,7 @@ async def test_a_key_with_another_body_is_422_and_starts_nothing(
     assert len(await store.all()) == 3
 
 
-@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256, '"a', "a/b", '""'])
+@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256, '"a', '""'])
 async def test_a_malformed_key_is_a_400_that_names_it(api: Api, key: str) -> None:
     assert_problem(await api.book(JOHN, Idempotency_Key=key), 400, "Idempotency-Key")
 

@@ -1,0 +1,84 @@
+"""How a question to Temporal can fail, and what each failure means to who has asked."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.service import RPCError, RPCStatusCode
+
+from bookings.errors import BookingNotFound, BookingsError, TemporalRefuses, TemporalUnavailable
+
+MENDS_ITSELF = {
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.DATA_LOSS,
+}
+"""What may well succeed in a moment. Any other failure is the same however often one asks."""
+
+BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
+_BAD_CREDENTIALS_ON_CONNECTING = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
+"""The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
+
+CREDENTIALS_REFUSED = "Temporal refuses the service's credentials."
+
+
+@contextmanager
+def asking_temporal() -> Iterator[None]:
+    """Translate the failure of a call to Temporal, whatever its form.
+
+    Raises `TemporalUnavailable` for what mends itself, `BookingNotFound` for a workflow that is
+    not there, and `TemporalRefuses` for all else.
+    """
+    try:
+        yield
+    except RPCError as error:
+        raise meaning_of(error) from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise TemporalUnavailable("No worker took the request") from error
+    except RuntimeError as error:
+        # This is how a lazy client fails on its first call; the SDK has no type of its own for it.
+        if not str(error).startswith("Failed client connect"):
+            raise
+        if _BAD_CREDENTIALS_ON_CONNECTING.search(str(error)):
+            raise TemporalRefuses(CREDENTIALS_REFUSED) from error
+        raise TemporalUnavailable(str(error)) from error
+
+
+def meaning_of(error: RPCError) -> BookingsError:
+    """Return what the failure of a call means here."""
+    if error.status in MENDS_ITSELF:
+        return TemporalUnavailable(error.message)
+    if is_missing_workflow(error):
+        return BookingNotFound()
+    namespace = _missing_namespace(error)
+    if namespace is not None:
+        return TemporalRefuses(f"The Temporal namespace '{namespace}' does not exist.")
+    if error.status in BAD_CREDENTIALS:
+        return TemporalRefuses(CREDENTIALS_REFUSED)
+    return TemporalRefuses("Temporal refuses the request; it has been logged.")
+
+
+def is_missing_workflow(error: RPCError) -> bool:
+    """Tell whether a call failed because there is no such workflow, or no open one."""
+    return error.status == RPCStatusCode.NOT_FOUND and _missing_namespace(error) is None
+
+
+def lacks_attribute(error: RPCError) -> bool:
+    """Tell whether a call failed because the server lacks a search attribute."""
+    return error.status == RPCStatusCode.INVALID_ARGUMENT and "attribute" in error.message
+
+
+def _missing_namespace(error: RPCError) -> str | None:
+    """Return the name of the namespace that a call failed for the want of."""
+    for detail in error.grpc_status.details:
+        failure = NamespaceNotFoundFailure()
+        if detail.Unpack(failure):
+            return failure.namespace
+    return None
