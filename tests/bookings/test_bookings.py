@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 
 from record import ReservationStore
-from shared import cancellation_id
+from shared import KINDS, cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, until
 from tests.faults import FaultyStore, Gate, faulty_worker, refuse_for_good
 
@@ -251,8 +251,8 @@ async def test_a_row_says_what_the_trip_is_and_where(api: Api) -> None:
     user_id = body_of(await api.book(JOHN))["user_id"]
     await until_listed(api, {user_id: "booked"})
     row = next(each for each in await listed(api) if each["user_id"] == user_id)
-    assert {key: row[key] for key in ("name", "car", "hotel", "flight")} == {
-        key: JOHN[key] for key in ("name", "car", "hotel", "flight")
+    assert {key: row[key] for key in ("name", *KINDS)} == {
+        key: JOHN[key] for key in ("name", *KINDS)
     }
     assert row["links"]["self"] == f"/bookings/{user_id}"
 
