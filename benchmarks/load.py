@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from bookings import OWNER_KEY
-from saga import STATUS_KEY, WORKFLOW_TASK_TIMEOUT
+from saga import STATUS_KEY
 from shared import TASK_QUEUE_NAME, BookVacationInput, SagaPolicy, new_user_id
 from workflows import BookingWorkflow
 
@@ -126,7 +126,6 @@ def through_sdk(address: str, trip: Trip, bookings: int, at_once: int) -> Load:
         at_once,
         search_attributes=attributes,
         memo=memo,
-        task_timeout=WORKFLOW_TASK_TIMEOUT,
         static_summary=summary,
     )
 

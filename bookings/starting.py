@@ -17,7 +17,7 @@ from bookings.asking import asking_temporal, lacks_attribute
 from bookings.errors import BookingDiffers
 from bookings.temporal import OWNER_KEY, RPC_TIMEOUT, TripsInTemporal
 from bookings.trips import STARTED_AT, Trip, request_in
-from saga import STATUS_KEY, WORKFLOW_TASK_TIMEOUT
+from saga import STATUS_KEY
 from shared import (
     KINDS,
     TASK_QUEUE_NAME,
@@ -109,7 +109,6 @@ class Starting(TripsInTemporal):
             "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
             "memo": {**request, "owner": owner},
             "static_summary": items,
-            "task_timeout": WORKFLOW_TASK_TIMEOUT,
             "rpc_timeout": RPC_TIMEOUT,
             **policies,
         }

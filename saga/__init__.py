@@ -5,7 +5,7 @@ Its workflow half is deterministic: no clock, no randomness, no I/O, no environm
 
 from saga.booking import Saga
 from saga.failures import root_cause
-from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, WORKFLOW_TASK_TIMEOUT
+from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.progress import STATUS_KEY
 from saga.steps import Step
 from saga.tries import TryInterceptor
@@ -14,7 +14,6 @@ __all__ = [
     "HEARTBEAT_THROTTLE",
     "STATUS_KEY",
     "STICKY_TIMEOUT",
-    "WORKFLOW_TASK_TIMEOUT",
     "Saga",
     "Step",
     "TryInterceptor",

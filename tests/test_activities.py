@@ -13,19 +13,12 @@ from record import Reservation, ReservationStore, reservations
 from shared import KINDS, BookVacationInput, Kind
 from suppliers import embedded_suppliers
 from tests.conftest import trip
+from workflows import STEPS
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
 
-BOOK: dict[Kind, Activity] = {
-    "car": activities.book_car,
-    "hotel": activities.book_hotel,
-    "flight": activities.book_flight,
-}
-UNDO: dict[Kind, Activity] = {
-    "car": activities.undo_book_car,
-    "hotel": activities.undo_book_hotel,
-    "flight": activities.undo_book_flight,
-}
+BOOK: dict[Kind, Activity] = {step.kind: step.book for step in STEPS}
+UNDO: dict[Kind, Activity] = {step.kind: step.undo for step in STEPS}
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -1,6 +1,7 @@
 """The worker, as an object and as a process of its own."""
 
 import asyncio
+import datetime as dt
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from run_worker import create_worker
 from settings import Settings
@@ -37,6 +39,24 @@ async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
         "refuse_late_booking",
         *(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS),
     }
+
+
+async def test_the_times_of_liveness_fit_each_other(client: Client) -> None:
+    async with create_worker(client, Settings()) as worker:
+        config = worker.config()
+    heartbeat = dt.timedelta(seconds=Settings().saga_policy.heartbeat_timeout)
+    throttle = config.get("max_heartbeat_throttle_interval")
+    sticky = config.get("sticky_queue_schedule_to_start_timeout")
+    assert throttle and sticky
+    assert 3 * throttle <= heartbeat, "One late heartbeat must not lose a try"
+    assert heartbeat + sticky <= dt.timedelta(seconds=12), "A dead worker's trips wait so long"
+
+
+@pytest.mark.parametrize("sandbox", [True, False])
+async def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, sandbox: bool) -> None:
+    async with create_worker(client, Settings(workflow_sandbox=sandbox)) as worker:
+        runner = worker.config().get("workflow_runner")
+    assert isinstance(runner, SandboxedWorkflowRunner) is sandbox
 
 
 @both_signals

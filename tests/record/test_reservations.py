@@ -116,11 +116,8 @@ async def test_trips_and_kinds_do_not_touch_each_other(store: ReservationStore) 
             await store.reserve(trip_id, kind, "the-same")
     await store.cancel("one", "hotel")
     assert [(row.trip_id, row.kind) for row in await store.all() if row.state == "reserved"] == [
-        ("one", "car"),
-        ("one", "flight"),
-        ("two", "car"),
-        ("two", "hotel"),
-        ("two", "flight"),
+        *(("one", kind) for kind in KINDS if kind != "hotel"),
+        *(("two", kind) for kind in KINDS),
     ]
 
 
@@ -313,8 +310,8 @@ async def test_sqlite_writes_ahead(store: ReservationStore, database_url: str) -
 async def test_the_schema_takes_a_kind_that_came_later(
     store: ReservationStore, database_url: str
 ) -> None:
-    await store.reserve("trip", cast(Kind, "train"), "a-train")
-    assert [row.item for row in await store.of_trip("trip")] == ["a-train"]
+    await store.reserve("trip", cast(Kind, "boat"), "a-boat")
+    assert [row.item for row in await store.of_trip("trip")] == ["a-boat"]
 
 
 # A database that refuses for good

@@ -39,6 +39,8 @@ from tests.trips import (
     until_failed,
 )
 
+LAST = KINDS[-1]
+
 PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0)
 """A policy under which a failed try is not repeated while a test lasts."""
 
@@ -133,20 +135,20 @@ async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
     client: Client, faults: FaultyStore, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = gate = Gate()
-    cancelled = await start(client, trip(book_flight_id="invalid-flight-id"))
+    cancelled = await start(client, trip(**{f"book_{LAST}_id": f"invalid-{LAST}-id"}))
     await gate.reached()
     await cancelled.cancel()
     # A query is answered only after the workflow has seen the cancel.
     await until(cancelled, lambda steps: steps[kind].state == "undoing")
     await gate.open()
-    await assert_nothing_is_left(faults, cancelled, "flight")
+    await assert_nothing_is_left(faults, cancelled, LAST)
 
 
 @pytest.mark.parametrize("kind", ["car", "hotel"])
 async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
     client: Client, faults: FaultyStore, kind: Kind
 ) -> None:
-    faults.faults["reserve", "flight"] = to_cancel = Gate()
+    faults.faults["reserve", LAST] = to_cancel = Gate()
     faults.faults["cancel", kind] = undoing = Gate()
     cancelled = await start(client, trip())
     await to_cancel.reached()
@@ -154,7 +156,7 @@ async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
     await undoing.reached()
     await cancelled.cancel()
     await undoing.open()
-    await assert_nothing_is_left(faults, cancelled, "flight")
+    await assert_nothing_is_left(faults, cancelled, LAST)
     await to_cancel.open()
     assert await held(faults, cancelled) == []
 

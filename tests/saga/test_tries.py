@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 import activities
 from record import ReservationStore
 from run_worker import ACTIVITIES, WORKFLOWS
-from shared import TASK_QUEUE_NAME, BookVacationInput, StepProgress
+from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
 from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, running_worker, trip
 from tests.faults import Gate, down, faulty_worker
@@ -133,7 +133,9 @@ async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
 
 
 @pytest.mark.parametrize(
-    ("hotel", "most"), [("valid-hotel-id", 24), ("invalid-hotel-id", 30)], ids=["booked", "failed"]
+    ("hotel", "most"),
+    [("valid-hotel-id", 6 + 6 * len(KINDS)), ("invalid-hotel-id", 30)],
+    ids=["booked", "failed"],
 )
 async def test_the_tutorials_trips_have_short_histories(
     client: Client, store: ReservationStore, hotel: str, most: int

@@ -39,6 +39,8 @@ from tests.trips import (
     steps_by_kind,
 )
 
+LAST = KINDS[-1]
+
 QUICK_TIMEOUT = SagaPolicy(step_deadline=20.0, try_timeout=0.3, retry_interval=0.01)
 """Gives up a try that hangs within 0.3 seconds; only for steps that hang, or may be tried again."""
 
@@ -170,9 +172,9 @@ async def test_an_undo_is_tried_until_it_succeeds(
     client: Client, faults: FaultyStore, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = at_first(2, down)
-    failed = await start(client, invalid("flight"))
+    failed = await start(client, invalid(LAST))
     result = await result_of(failed)
-    assert result["message"] == "Invalid flight booking, rolling back!"
+    assert result["message"] == f"Invalid {LAST} booking, rolling back!"
     assert steps_by_kind(result)[kind].undo_attempts == 3 == faults.tries("cancel", kind)
     assert await held(faults, failed) == []
 
@@ -296,11 +298,11 @@ async def test_trips_that_are_replayed_at_each_workflow_task_end_alike(
     monkeypatch.setattr(run_worker, "Worker", partial(Worker, max_cached_workflows=0))
     with caplog.at_level(logging.ERROR):
         async with faulty_worker(client, store, hotel_outage_attempts=1) as faults:
-            faults.faults["reserve", "flight"] = cancel_once
+            faults.faults["reserve", LAST] = cancel_once
             cancelled = await start(client, trip())
-            booked, failed = await start(client, trip()), await start(client, invalid("flight"))
+            booked, failed = await start(client, trip()), await start(client, invalid(LAST))
             assert (await result_of(booked))["status"] == "success"
-            assert (await result_of(failed))["message"] == "Invalid flight booking, rolling back!"
+            assert (await result_of(failed))["message"] == f"Invalid {LAST} booking, rolling back!"
             steps = await cancelled_steps(cancelled)
     assert {step.state for step in steps.values()} == {"undone"}
     assert await held(store, booked) == list(KINDS)
