@@ -1,0 +1,81 @@
+"""A cancel that does not wait is taken all the same."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+
+from bookings import Bookings, Caller
+from record import ReservationStore
+from shared import KINDS
+from tests.api.api_client import JOHN
+from tests.conftest import IMPATIENT, trip
+from tests.faults import FaultyStore, Gate, faulty_worker
+from tests.trips import eventually, result_of, start
+
+OPERATOR = Caller("desk", operator=True)
+REQUEST = {name: str(value) for name, value in JOHN.items()}
+
+
+@pytest.fixture
+def asked(client: Client) -> Bookings:
+    return Bookings(client, IMPATIENT)
+
+
+@pytest.fixture
+async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
+    async with faulty_worker(client, store) as faulty:
+        yield faulty
+
+
+async def until_cancelled(asked: Bookings, user_id: str) -> None:
+    async def cancelled() -> bool:
+        found = await asked.look_up(user_id, OPERATOR)
+        return found.status == "cancelled" and found.closed_at is not None
+
+    await eventually(cancelled)
+
+
+async def test_a_running_trip_is_undone(
+    asked: Bookings, faults: FaultyStore, store: ReservationStore
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    await asked.start("cancelled-running", REQUEST, "shop")
+    await gate.reached()
+    found = await asked.cancel("cancelled-running", OPERATOR, 0)
+    assert (found.status, found.closed_at) == ("running", None)
+    await gate.open()
+    await until_cancelled(asked, "cancelled-running")
+    assert {row.state for row in await store.of_trip("cancelled-running")} == {"cancelled"}
+
+
+async def test_a_booked_trip_is_undone(
+    asked: Bookings, faults: FaultyStore, store: ReservationStore
+) -> None:
+    await asked.book("cancelled-booked", REQUEST, "shop", 30)
+    faults.faults["cancel", KINDS[-1]] = gate = Gate()
+    found = await asked.cancel("cancelled-booked", OPERATOR, 0)
+    assert (found.status, found.closed_at) == ("running", None)
+    assert [step.kind for step in found.steps if step.held] == list(KINDS)
+    await gate.reached()
+    await gate.open()
+    await until_cancelled(asked, "cancelled-booked")
+    assert {row.state for row in await store.of_trip("cancelled-booked")} == {"cancelled"}
+
+
+async def test_a_trip_that_is_booked_before_the_cancel_reaches_it_is_undone_when_asked_again(
+    asked: Bookings, faults: FaultyStore
+) -> None:
+    await asked.book("cancelled-late", REQUEST, "shop", 30)
+    first, second = [await asked.cancel("cancelled-late", OPERATOR, 0) for _ in range(2)]
+    assert first.workflow_id == second.workflow_id != "cancelled-late"
+    await until_cancelled(asked, "cancelled-late")
+
+
+async def test_a_trip_that_the_api_has_not_started_is_undone(
+    asked: Bookings, faults: FaultyStore, client: Client, store: ReservationStore
+) -> None:
+    started = await start(client, trip())
+    await result_of(started)
+    assert (await asked.cancel(started.id, OPERATOR, 30)).status == "cancelled"
+    assert {row.state for row in await store.of_trip(started.id)} == {"cancelled"}
