@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 
 import bookings.attention
 from record import ReservationStore
@@ -52,18 +53,24 @@ async def test_what_goes_on_answers_with_its_status_to_who_does_not_wait(
     assert body_of(await api.get(f"{path}?wait=20"))["status"] == "rolled_back"
 
 
-async def test_a_stuck_undo_ends_the_wait(client: Client, faults: FaultyStore) -> None:
+@pytest.mark.parametrize("shown", [True, False], ids=["search attribute", "none"])
+async def test_a_stuck_undo_ends_the_wait(
+    client: Client, faults: FaultyStore, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shown:
+        unknown = SearchAttributeKey.for_keyword("NotRegisteredHere")
+        monkeypatch.setattr("bookings.starting.STATUS_KEY", unknown)
     api = api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600, book_wait_seconds=60)
     faults.faults["cancel", "hotel"] = refuse_for_good
     began = time.monotonic()
-    response = await api.book(DOOMED, Idempotency_Key="stuck")
+    response = await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}")
     assert time.monotonic() - began < 20
     assert (response.status_code, body_of(response)["status"]) == (202, "needs_attention")
     path = response.headers["Location"]
-    again = await api.book(DOOMED, Idempotency_Key="stuck", Prefer="respond-async")
+    again = await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}", Prefer="respond-async")
     assert (again.status_code, body_of(again)["status"]) == (202, "needs_attention")
     await api.call("POST", f"{path}/undo/hotel/resolve", json=NOTE)
-    rolled_back = body_of(await api.book(DOOMED, Idempotency_Key="stuck"))
+    rolled_back = body_of(await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}"))
     assert rolled_back["reason"] == "Invalid flight booking, rolling back!"
 
 
