@@ -11,7 +11,7 @@ from contextlib import contextmanager
 INTERVAL = 1.0
 """Seconds between two rounds, and after which a wait is first looked after: most are over by then.
 """
-TRIPS_A_ROUND = 20
+TRIPS_A_ROUND = 5
 """The most trips that are looked at in a round. All that are waited for have their turn."""
 
 Seen = asyncio.Future[None]
@@ -31,15 +31,17 @@ class AttentionWatch:
         loop = asyncio.get_running_loop()
         seen: Seen = loop.create_future()
         self._waits[seen] = (workflow_id, loop.time() + INTERVAL)
-        if self._rounds is None or self._rounds.done():
+        if self._rounds is None:
             self._rounds = loop.create_task(self._look_in_rounds())
         try:
             yield seen
         finally:
             del self._waits[seen]
             seen.cancel()
-            if not self._waits:
+            if not self._waits and self._rounds is not None:
                 self._rounds.cancel()
+                # It is done only when the loop gets to it; who comes before that needs a new one.
+                self._rounds = None
 
     async def _look_in_rounds(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from bookings.trips import CANCELLED, STOPPED, Outcome
 
 RESULT_RETRY_INTERVAL = 0.5
 """Seconds between two questions for a result while Temporal is away."""
-GONE_INTERVAL = 0.5
+GONE_INTERVAL = 1.0
 """Seconds between two questions whether the one who waits has gone."""
 
 Gone = Callable[[], bool]
