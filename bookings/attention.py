@@ -31,7 +31,7 @@ class AttentionWatch:
         loop = asyncio.get_running_loop()
         seen: Seen = loop.create_future()
         self._waits[seen] = (workflow_id, loop.time() + INTERVAL)
-        if self._rounds is None:
+        if self._rounds is None or self._rounds.done():
             self._rounds = loop.create_task(self._look_in_rounds())
         try:
             yield seen

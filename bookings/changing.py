@@ -40,6 +40,8 @@ class Changing(LookingUp, Starting, Waiting):
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if trip.may_hold_after_closing:
+            if not trip.steps:
+                raise BookingConflict("The booking has no readable input: it cannot be cancelled.")
             await self.start_cancellation(trip)
             trip = await self._awaited(cancellation_id(user_id), user_id, caller, seconds, gone)
         return trip
@@ -103,7 +105,8 @@ class Changing(LookingUp, Starting, Waiting):
             with asking_temporal(), _refusing():
                 await ask(self.handle(trip.workflow_id))
             trip = await self.look_up(user_id, caller)
-        state = next(step.state for step in trip.steps if step.kind == kind)
+        # A trip has no step of a kind that came after it.
+        state = next((step.state for step in trip.steps if step.kind == kind), "not part of it")
         if trip.closed_at is not None and state not in done:
             raise BookingConflict(
                 f"The {kind} is {state} and the trip {trip.status}; no undo is under way."

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from bookings import Bookings, Caller
+from bookings import BookingConflict, Bookings, Caller
 from record import ReservationStore
 from shared import KINDS
 from tests.api.api_client import JOHN
 from tests.conftest import IMPATIENT, trip
 from tests.faults import FaultyStore, Gate, faulty_worker
 from tests.trips import eventually, result_of, start
+from workflows import BookingWorkflow
 
 OPERATOR = Caller("desk", operator=True)
 REQUEST = {name: str(value) for name, value in JOHN.items()}
@@ -79,3 +80,17 @@ async def test_a_trip_that_the_api_has_not_started_is_undone(
     await result_of(started)
     assert (await asked.cancel(started.id, OPERATOR, 30)).status == "cancelled"
     assert {row.state for row in await store.of_trip(started.id)} == {"cancelled"}
+
+
+async def test_a_trip_of_which_nothing_can_be_read_is_a_conflict(
+    asked: Bookings, client: Client
+) -> None:
+    started = await client.start_workflow(
+        BookingWorkflow.__name__, "nonsense", id="unreadable", task_queue="nobody-polls-this"
+    )
+    assert (await asked.look_up(started.id, OPERATOR)).steps == []
+    await started.terminate()
+    with pytest.raises(BookingConflict, match="no readable input"):
+        await asked.cancel(started.id, OPERATOR, 0)
+    with pytest.raises(BookingConflict, match="not part of it"):
+        await asked.retry_undo(started.id, "car", OPERATOR)
