@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
-from bookings.pending import BEGUN, add_tries, words_for_travellers
+from bookings.pending import BEGUN, add_tries, why
 from shared import KINDS, CancelBookingInput, StepProgress, StepState, step_of
 
 DONE: dict[bool, StepState] = {False: "booked", True: "undone"}
@@ -70,7 +70,7 @@ def _move(step: StepProgress, form: str, told: Any, *, undo: bool) -> None:
     if STATES[form] is DONE:
         step.held = not undo
     if STATES[form] is GIVEN_UP:
-        step.last_error = words_for_travellers(step.kind, told.failure)
+        step.last_error = why(step.kind, told.failure)
     tries = 0
     if form == SCHEDULED:
         tries = 1

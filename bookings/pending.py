@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
-from saga import failures
-from shared import Kind, StepProgress, StepState, cut, step_of
+from saga import LOST, WORKER_SHUTDOWN, words_for_travellers
+from shared import Kind, StepProgress, StepState, step_of
 
 BEGUN: dict[bool, StepState] = {False: "booking", True: "undoing"}
 """The state of a step whose booking, or undo, is under way."""
@@ -26,7 +26,7 @@ def show_pending(pending: Iterable[PendingActivityInfo], steps: Iterable[StepPro
             continue
         add_tries(step, activity.attempt - 1, undo=undo)
         if activity.HasField("last_failure"):
-            step.last_error = words_for_travellers(kind, activity.last_failure)
+            step.last_error = why(kind, activity.last_failure)
 
 
 def add_tries(step: StepProgress, tries: int, *, undo: bool) -> None:
@@ -37,14 +37,9 @@ def add_tries(step: StepProgress, tries: int, *, undo: bool) -> None:
         step.attempts += tries
 
 
-def words_for_travellers(kind: Kind, failure: Failure) -> str:
-    """Return why a try failed, in the supplier's words where there are any.
-
-    The text of an error that is not meant for travellers may hold an address or a credential.
-    """
+def why(kind: Kind, failure: Failure) -> str:
+    """Return why a try failed, in the supplier's words where there are any."""
     error_type = failure.application_failure_info.type
-    if failure.HasField("timeout_failure_info") or error_type == failures.WORKER_SHUTDOWN:
-        return failures.LOST
-    if error_type in failures.FOR_TRAVELLERS:
-        return cut(failure.message)
-    return f"The {kind} supplier failed"
+    if failure.HasField("timeout_failure_info") or error_type == WORKER_SHUTDOWN:
+        return LOST
+    return words_for_travellers(kind, error_type, failure.message)

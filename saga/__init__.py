@@ -4,7 +4,7 @@ Its workflow half is deterministic: no clock, no randomness, no I/O, no environm
 """
 
 from saga.booking import Saga
-from saga.failures import root_cause
+from saga.failures import LOST, WORKER_SHUTDOWN, root_cause, words_for_travellers
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.progress import STATUS_KEY
 from saga.steps import Step
@@ -12,10 +12,13 @@ from saga.tries import TryInterceptor
 
 __all__ = [
     "HEARTBEAT_THROTTLE",
+    "LOST",
     "STATUS_KEY",
     "STICKY_TIMEOUT",
+    "WORKER_SHUTDOWN",
     "Saga",
     "Step",
     "TryInterceptor",
     "root_cause",
+    "words_for_travellers",
 ]

@@ -6,7 +6,7 @@ from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 with workflow.unsafe.imports_passed_through():
-    from shared import cut, step_of
+    from shared import Kind, cut, step_of
 
 WORKER_SHUTDOWN = "WorkerShutdown"
 """What the SDK's core calls the failure of an activity that outlasts its worker's grace."""
@@ -35,12 +35,15 @@ NO_ANSWER = "The supplier did not answer in time"
 def root_cause(error: BaseException) -> str:
     """Return why an activity failed, in the supplier's words where there are any."""
     for cause in _application_errors(error):
-        if cause.type in FOR_TRAVELLERS:
-            return cut(cause.message)
         if cause.type != WORKER_SHUTDOWN and isinstance(error, ActivityError):
             kind, _ = step_of(error.activity_type)
-            return f"The {kind} supplier failed"
+            return words_for_travellers(kind, cause.type, cause.message)
     return NO_ANSWER
+
+
+def words_for_travellers(kind: Kind, error_type: str | None, message: str) -> str:
+    """Return what a traveller may read of an error: a supplier's own words, or ours."""
+    return cut(message) if error_type in FOR_TRAVELLERS else f"The {kind} supplier failed"
 
 
 def attempts_told(error: ActivityError) -> int | None:

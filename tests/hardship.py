@@ -19,12 +19,13 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from run_worker import WORKFLOWS
+from shared import KINDS
 from tests.processes import Process, Service, free_port, service
 
 PATIENCE = 400.0
 """Seconds within which all trips of a row must have ended."""
 
-TRIP = {"name": "T", "car": "car", "hotel": "hotel", "flight": "flight"}
+TRIP: dict[str, Any] = {"name": "T", **{str(kind): kind for kind in KINDS}}
 
 SIMULATED_HOTEL: dict[str, Any] = {"HOTEL_LATENCY_SECONDS": 1, "HOTEL_OUTAGE_ATTEMPTS": 1}
 

@@ -17,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from temporalio.client import Client
 
+from shared import KINDS
 from tests.processes import DEADLINE, Service, service
 
 
 async def takeover(running: Service, client: Client, trips: int, moment: float) -> list[float]:
     """Kill a worker `moment` seconds after its trips were asked for; return their times."""
-    body = {"name": "T", "attempts": 5, "car": "car", "hotel": "hotel", "flight": "flight"}
+    body = {"name": "T", "attempts": 5, **{str(kind): kind for kind in KINDS}}
     begun = dt.datetime.now(dt.UTC)
     answers = [
         asyncio.to_thread(running.request, "POST", "/book", body, None, DEADLINE)

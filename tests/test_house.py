@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import KINDS
 from tests.processes import ROOT, Process, Service, bare_environment, service, wait_until
 
 TACH = Path(sysconfig.get_path("scripts")) / "tach"
@@ -96,7 +97,7 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
         worker.wait_for_output("Polling task queue")
         wait_until(lambda: copied.status_of("/readyz") == 200, "the API is ready")
 
-        trip = {name: f"a-{name}" for name in ("name", "car", "hotel", "flight")}
+        trip = {name: f"a-{name}" for name in ("name", *KINDS)}
         booked = copied.request("POST", "/book", trip)
         assert (booked.status, booked.body["cancelled"]) == (200, False)
         for path, text in (("/docs", "<h1"), ("/static/docs.css", "{"), ("/openapi.json", "{")):

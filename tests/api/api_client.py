@@ -9,14 +9,13 @@ from temporalio.client import Client
 from werkzeug.test import TestResponse
 
 from settings import Settings
+from shared import KINDS
 from starter import create_app
 
-JOHN = {
+JOHN: dict[str, Any] = {
     "name": "John Doe",
     "attempts": 5,
-    "car": "valid-car-id",
-    "hotel": "valid-hotel-id",
-    "flight": "valid-flight-id",
+    **{str(kind): f"valid-{kind}-id" for kind in KINDS},
 }
 JSON = {"Content-Type": "application/json"}
 

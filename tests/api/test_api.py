@@ -14,6 +14,7 @@ from connection import lazy_client
 from record import ReservationStore
 from saga import STATUS_KEY
 from settings import Settings
+from shared import KINDS
 from starter import create_app
 from suppliers import embedded_suppliers
 from tests.api.api_client import JOHN, Api, api_of, assert_problem
@@ -139,7 +140,7 @@ async def test_a_bad_field_is_named_and_starts_nothing(
 
 
 async def test_every_missing_field_is_named(api: Api) -> None:
-    assert_problem(await api.book({}), 400, "name", "car", "hotel", "flight")
+    assert_problem(await api.book({}), 400, "name", *KINDS)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +254,9 @@ async def test_a_booked_trip_can_be_looked_up(
     assert found["status"] == "booked"
     assert found["stale"] is False
     assert found["reason"] is None
-    assert found["reservations"] == {key: JOHN[key] for key in ("car", "hotel", "flight")}
+    assert found["reservations"] == {kind: JOHN[kind] for kind in KINDS}
     assert [(step["kind"], step["state"], step["attempts"]) for step in found["steps"]] == [
-        ("car", "booked", 1),
-        ("hotel", "booked", 2),
-        ("flight", "booked", 1),
+        (kind, "booked", 2 if kind == "hotel" else 1) for kind in KINDS
     ]
     assert found["steps"][1]["last_error"] == "Hotel service is down. Retrying..."
     assert found["started_at"] < found["closed_at"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from shared import KINDS
 from tests.processes import FAST_TIMERS, Service, service, wait_until
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
@@ -22,7 +23,7 @@ DEADLINE = 600.0
 
 def book(service: Service, **changes: str) -> str:
     """Book a trip, changed as told, and return its id."""
-    body = {"name": "Jo", "car": "car", "hotel": "hotel", "flight": "flight", **changes}
+    body = {"name": "Jo", **{str(kind): kind for kind in KINDS}, **changes}
     answer = service.request("POST", "/book", body, AUTHORIZATION)
     user_id: str = answer.body["user_id"]
     return user_id

@@ -11,13 +11,14 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from api.places import OTHER_REQUESTS
+from shared import KINDS
 from tests.processes import DEADLINE, Process, Service, bare_environment, service, wait_until
 
 AT_ONCE = 1.0
 """Seconds that an answer may take on a busy machine and still count as waiting for nothing."""
 
 RESPOND_ASYNC = {"Prefer": "respond-async"}
-TRIP = b'{"name": "Jo", "car": "c", "hotel": "h", "flight": "f"}'
+TRIP = json.dumps({"name": "Jo", **dict.fromkeys(KINDS, "x")}).encode()
 
 
 def ask(service: Service, method: str, path: str, body: bytes = b"") -> socket.socket:
