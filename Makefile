@@ -23,8 +23,8 @@ run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ct
 test: $(VENV)/.dev ## Run the tests, with coverage
 	$(RUN) pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
-.PHONY: schema
-schema: $(VENV)/.dev ## Let Schemathesis try what the OpenAPI document allows and forbids
+.PHONY: slow
+slow: $(VENV)/.dev ## Run the slow tests: Schemathesis against the API, a frozen worker
 	$(RUN) pytest -m slow
 
 .PHONY: model
@@ -37,6 +37,11 @@ TRIPS ?= 150
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
 	$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS)
+
+# One row: make hardship ROWS=far
+.PHONY: hardship
+hardship: $(VENV)/.dev ## Starve, delay, stop and kill the worker under load: no trip may be rolled back
+	$(RUN) tests.hardship $(ROWS)
 
 # With 50,000 bookings in the stores: make bench BENCH=--full; one section: make bench BENCH=a
 .PHONY: bench

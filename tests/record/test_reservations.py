@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import resource
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -312,6 +313,17 @@ async def test_the_schema_takes_a_kind_that_came_later(
 ) -> None:
     await store.reserve("trip", cast(Kind, "boat"), "a-boat")
     assert [row.item for row in await store.of_trip("trip")] == ["a-boat"]
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
+        async with asyncio.timeout(30), ReservationStore.open(url) as store:
+            with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+                await store.reserve("trip", "car", "a-car")
 
 
 # A database that refuses for good
