@@ -6,6 +6,7 @@ anew for each trip, which would hide state that they keep; that is read off the 
 """
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def replay(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", REPLAY], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", REPLAY],
+        cwd=folder,
+        # Coverage's patterns are relative to the project's folder.
+        env={name: os.environ[name] for name in os.environ if "COVERAGE" not in name},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
