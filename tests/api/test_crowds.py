@@ -18,6 +18,8 @@ AT_ONCE = 1.0
 """Seconds that an answer may take on a busy machine and still count as waiting for nothing."""
 
 RESPOND_ASYNC = {"Prefer": "respond-async"}
+pytestmark = pytest.mark.slow
+
 TRIP = json.dumps({"name": "Jo", **dict.fromkeys(KINDS, "x")}).encode()
 
 

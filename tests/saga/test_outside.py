@@ -60,18 +60,20 @@ async def faults(client: Client, store: ReservationStore) -> AsyncIterator[Fault
 
 async def shout_at(running: Trip) -> None:
     """Send a trip every kind of message that makes no sense to it."""
-    for name in NAMES:
-        for arguments in ARGUMENTS:
-            with contextlib.suppress(RPCError):  # The server refuses an empty name itself.
-                await running.signal(name, args=arguments)
-    refusals = await asyncio.gather(
-        *(refused_update(running, name, arguments) for name in NAMES for arguments in ARGUMENTS)
-    )
-    assert all(refusals)
-    for name in NAMES:
-        for arguments in ARGUMENTS:
-            with contextlib.suppress(RPCError, WorkflowQueryFailedError):
-                await running.query(name, args=arguments)
+    messages = [(name, arguments) for name in NAMES for arguments in ARGUMENTS]
+    await asyncio.gather(*(signal(running, *message) for message in messages))
+    assert all(await asyncio.gather(*(refused_update(running, *message) for message in messages)))
+    await asyncio.gather(*(query(running, *message) for message in messages))
+
+
+async def signal(running: Trip, name: str, arguments: list[Any]) -> None:
+    with contextlib.suppress(RPCError):  # The server refuses an empty name itself.
+        await running.signal(name, args=arguments)
+
+
+async def query(running: Trip, name: str, arguments: list[Any]) -> None:
+    with contextlib.suppress(RPCError, WorkflowQueryFailedError):
+        await running.query(name, args=arguments)
 
 
 async def refused_update(running: Trip, name: str, arguments: list[Any]) -> bool:
