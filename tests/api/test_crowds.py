@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+import pytest
+
 from api.places import OTHER_REQUESTS
 from shared import KINDS
 from tests.processes import DEADLINE, Process, Service, bare_environment, service, wait_until
