@@ -6,7 +6,6 @@ import sysconfig
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-import activities
 from bookings import OWNER_KEY
 from record import ReservationStore
-from run_worker import create_worker
 from saga import STATUS_KEY
-from settings import Settings
 from shared import KINDS, BookVacationInput, SagaPolicy
-from suppliers import Suppliers, embedded_suppliers
+from suppliers import embedded_suppliers
+from tests.faults import FaultyStore, faulty_worker
+from tests.workers import running_worker
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
 
@@ -113,17 +111,16 @@ async def store(tmp_path: Path) -> AsyncIterator[ReservationStore]:
 
 
 @pytest.fixture
+async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
+    """A worker over `store` with faults, none at first."""
+    async with faulty_worker(client, store) as faulty:
+        yield faulty
+
+
+@pytest.fixture
 async def worker(client: Client, store: ReservationStore) -> AsyncIterator[None]:
     """A worker over `store` whose hotel answers at once."""
     async with running_worker(client, embedded_suppliers(store)):
-        yield
-
-
-@asynccontextmanager
-async def running_worker(client: Client, suppliers: Suppliers) -> AsyncIterator[None]:
-    """Run the product's own worker in this process."""
-    activities.suppliers.set(suppliers)
-    async with create_worker(client, Settings(worker_grace_seconds=1, workflow_sandbox=True)):
         yield
 
 

@@ -19,7 +19,7 @@ import run_worker
 from record import ReservationStore, StoreUnavailable
 from shared import TASK_QUEUE_NAME, Kind
 from suppliers import Refused, embedded_suppliers
-from tests.conftest import running_worker
+from tests.workers import running_worker
 
 Operation = Literal["reserve", "cancel"]
 

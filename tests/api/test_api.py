@@ -18,7 +18,7 @@ from shared import KINDS
 from starter import create_app
 from suppliers import embedded_suppliers
 from tests.api.api_client import JOHN, Api, api_of, assert_problem
-from tests.conftest import running_worker
+from tests.workers import running_worker
 
 
 @pytest.fixture

@@ -24,19 +24,13 @@ from tests.bookings.test_bookings import (
     until_listed,
 )
 from tests.conftest import trip
-from tests.faults import FaultyStore, Gate, at_first, faulty_worker, refuse_for_good
+from tests.faults import FaultyStore, Gate, at_first, refuse_for_good
 from workflows import BookingWorkflow
 
 
 @pytest.fixture
 def api(client: Client) -> Api:
     return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 @pytest.fixture

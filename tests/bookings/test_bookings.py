@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ NOTE = {"note": "Cancelled by phone."}
 @pytest.fixture
 def api(client: Client) -> Api:
     return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 async def start(api: Api, body: dict[str, Any] = JOHN) -> str:

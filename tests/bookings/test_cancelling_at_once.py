@@ -1,7 +1,5 @@
 """A cancel that does not wait is taken all the same."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from temporalio.client import Client
 
@@ -10,7 +8,7 @@ from record import ReservationStore
 from shared import KINDS
 from tests.api.api_client import JOHN
 from tests.conftest import IMPATIENT, trip
-from tests.faults import FaultyStore, Gate, faulty_worker
+from tests.faults import FaultyStore, Gate
 from tests.trips import eventually, result_of, start
 from workflows import BookingWorkflow
 
@@ -21,12 +19,6 @@ REQUEST = {name: str(value) for name, value in JOHN.items()}
 @pytest.fixture
 def asked(client: Client) -> Bookings:
     return Bookings(client, IMPATIENT)
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 async def until_cancelled(asked: Bookings, user_id: str) -> None:

@@ -3,29 +3,21 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 
 import bookings.attention
-from record import ReservationStore
 from shared import cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, body_of, until
 from tests.bookings.test_bookings import DOOMED, NOTE
-from tests.faults import FaultyStore, Gate, faulty_worker, refuse_for_good
+from tests.faults import FaultyStore, Gate, refuse_for_good
 
 
 @pytest.fixture
 def api(client: Client) -> Api:
     return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 @pytest.mark.parametrize("body", [JOHN, DOOMED], ids=["booked", "rolled back"])

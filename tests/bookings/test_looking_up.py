@@ -1,7 +1,6 @@
 """A look-up tells what is held, what was done and what was tried, and never contradicts itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -39,12 +38,6 @@ def api(client: Client) -> Api:
 def patient(client: Client) -> Api:
     """An API whose trips wait so long before each further try that a test sees them wait."""
     return api_of(client, retry_interval_seconds=60, retry_interval_cap_seconds=60)
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 async def end(client: Client, path: str) -> None:

@@ -17,9 +17,10 @@ import connection
 from connection import connect
 from record import ReservationStore
 from suppliers import embedded_suppliers
-from tests.conftest import running_worker, trip
+from tests.conftest import trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import result_of, start
+from tests.workers import running_worker
 
 
 @pytest.fixture(autouse=True)

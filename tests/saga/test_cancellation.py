@@ -1,6 +1,5 @@
 """Cancelling a trip at any moment, and after it was booked, ends with nothing held."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Literal
 
@@ -12,14 +11,13 @@ import activities
 from record import ReservationRefused, ReservationStore
 from shared import KINDS, Kind
 from suppliers import embedded_suppliers
-from tests.conftest import IMPATIENT, running_worker, trip
+from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
     FaultyStore,
     Gate,
     activity_half,
     down,
-    faulty_worker,
     healthy,
     workflow_half,
 )
@@ -38,17 +36,12 @@ from tests.trips import (
     until,
     until_failed,
 )
+from tests.workers import running_worker
 
 LAST = KINDS[-1]
 
 PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0)
 """A policy under which a failed try is not repeated while a test lasts."""
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 async def assert_nothing_is_left(store: ReservationStore, cancelled: Trip, last: Kind) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,9 +12,8 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 
-from record import ReservationStore
 from tests.conftest import trip
-from tests.faults import FaultyStore, Gate, faulty_worker, refuse_for_good
+from tests.faults import FaultyStore, Gate, refuse_for_good
 from tests.trips import (
     Trip,
     cancelled_steps,
@@ -50,12 +48,6 @@ ARGUMENTS: list[list[Any]] = [
     [["hotel"] * 100],
     ["x" * 100_000],
 ]
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 async def shout_at(running: Trip) -> None:

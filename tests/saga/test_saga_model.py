@@ -29,7 +29,7 @@ from record import ReservationRefused, ReservationStore
 from run_worker import WORKFLOWS
 from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
 from suppliers import embedded_suppliers
-from tests.conftest import IMPATIENT, running_worker, trip
+from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
     Fault,
@@ -51,6 +51,7 @@ from tests.trips import (
     status_shown,
     steps_by_kind,
 )
+from tests.workers import running_worker
 from workflows import BookingWorkflow
 
 Try = Literal["down", "lost", "slow"]

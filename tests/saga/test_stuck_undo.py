@@ -1,6 +1,5 @@
 """An undo that cannot succeed: the others still run, and an operator finds a way out."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnava
 from shared import KINDS, BookVacationInput, Kind
 from suppliers import Refused
 from tests.conftest import IMPATIENT, trip
-from tests.faults import Call, FaultyStore, Gate, at_first, down, faulty_worker, refuse_for_good
+from tests.faults import Call, FaultyStore, Gate, at_first, down, refuse_for_good
 from tests.trips import (
     cancelled_steps,
     events,
@@ -31,12 +30,6 @@ from tests.trips import (
 LAST = KINDS[-1]
 
 ROLLED_BACK = f"Invalid {LAST} booking, rolling back!"
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 def doomed() -> BookVacationInput:

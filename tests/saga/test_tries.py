@@ -16,9 +16,10 @@ from record import ReservationStore
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
 from suppliers import embedded_suppliers
-from tests.conftest import IMPATIENT, running_worker, trip
+from tests.conftest import IMPATIENT, trip
 from tests.faults import Gate, down, faulty_worker
 from tests.trips import activities_of, events, result_of, start, steps_by_kind
+from tests.workers import running_worker
 
 
 async def test_heartbeats_keep_a_slow_try_alive(client: Client, store: ReservationStore) -> None:

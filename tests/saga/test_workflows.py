@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ import run_worker
 from record import ReservationRefused, ReservationStore
 from shared import KINDS, BookVacationInput, Kind, SagaPolicy
 from suppliers import embedded_suppliers
-from tests.conftest import running_worker, trip
+from tests.conftest import trip
 from tests.faults import (
     Call,
     FaultyStore,
@@ -38,17 +37,12 @@ from tests.trips import (
     status_shown,
     steps_by_kind,
 )
+from tests.workers import running_worker
 
 LAST = KINDS[-1]
 
 QUICK_TIMEOUT = SagaPolicy(step_deadline=20.0, try_timeout=0.3, retry_interval=0.01)
 """Gives up a try that hangs within 0.3 seconds; only for steps that hang, or may be tried again."""
-
-
-@pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    async with faulty_worker(client, store) as faulty:
-        yield faulty
 
 
 def invalid(kind: Kind, **changes: Any) -> BookVacationInput:
