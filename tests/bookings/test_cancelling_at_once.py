@@ -5,7 +5,7 @@ from temporalio.client import Client
 
 from bookings import BookingConflict, Bookings, Caller
 from record import ReservationStore
-from shared import KINDS
+from shared import KINDS, TASK_QUEUE_NAME
 from tests.api.api_client import JOHN
 from tests.conftest import IMPATIENT, trip
 from tests.faults import FaultyStore, Gate
@@ -72,6 +72,16 @@ async def test_a_trip_that_the_api_has_not_started_is_undone(
     await result_of(started)
     assert (await asked.cancel(started.id, OPERATOR, 30)).status == "cancelled"
     assert {row.state for row in await store.of_trip(started.id)} == {"cancelled"}
+
+
+async def test_a_trip_whose_starter_named_no_owner_that_is_a_text_is_undone_all_the_same(
+    asked: Bookings, faults: FaultyStore, client: Client
+) -> None:
+    started = await client.start_workflow(
+        BookingWorkflow.run, trip(), id="odd-owner", task_queue=TASK_QUEUE_NAME, memo={"owner": 5}
+    )
+    await started.result()
+    assert (await asked.cancel(started.id, OPERATOR, 30)).status == "cancelled"
 
 
 async def test_a_trip_of_which_nothing_can_be_read_is_a_conflict(

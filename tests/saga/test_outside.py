@@ -130,3 +130,7 @@ async def test_an_item_of_any_length_does_not_block_a_trip(
     """As the CLI may start it: the API takes 200 characters."""
     booking = await start(client, trip(book_car_id="x" * size))
     assert (await result_of(booking))["status"] == "success"
+    undone = await start(client, trip(book_car_id="x" * size, book_flight_id="invalid"))
+    assert (await result_of(undone))["status"] == "failure"
+    told = [event.user_metadata.summary.ByteSize() for event in await events(undone)]
+    assert 500 < max(told) < 1_000

@@ -8,11 +8,13 @@ from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnavailable
-from shared import KINDS, BookVacationInput, Kind
+from shared import KINDS, REFUSE_LATE_BOOKING, BookVacationInput, Kind
 from suppliers import Refused
 from tests.conftest import IMPATIENT, trip
 from tests.faults import Call, FaultyStore, Gate, at_first, down, refuse_for_good
 from tests.trips import (
+    BOOK_ALL,
+    UNDO_ALL,
     cancelled_steps,
     events,
     held,
@@ -155,6 +157,33 @@ async def test_a_resolved_trip_stays_open_until_late_bookings_are_refused(
     await result_of(stuck)
     assert not answers
     assert await held(faults, stuck) == []
+
+
+async def test_each_activity_of_a_trip_is_as_patient_as_the_trips_policy_says(
+    client: Client, faults: FaultyStore
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    policy = replace(IMPATIENT, retry_interval=0.25, retry_interval_cap=0.75, undo_attempts=2)
+    stuck = await start(client, replace(doomed(), policy=policy))
+    await until_stuck(stuck, "hotel")
+    await resolve(stuck, "hotel", "settled")
+    await result_of(stuck)
+    told: dict[str, tuple[float, ...]] = {}
+    for event in await events(stuck):
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            asked = event.activity_task_scheduled_event_attributes
+            told[asked.activity_type.name] = (
+                asked.retry_policy.initial_interval.ToTimedelta().total_seconds(),
+                asked.retry_policy.maximum_interval.ToTimedelta().total_seconds(),
+                asked.retry_policy.maximum_attempts,
+                asked.start_to_close_timeout.ToTimedelta().total_seconds(),
+                asked.heartbeat_timeout.ToTimedelta().total_seconds(),
+            )
+    assert told == {
+        **dict.fromkeys(BOOK_ALL, (0.25, 0.75, 3, 15, 5)),
+        **dict.fromkeys(UNDO_ALL, (0.25, 0.75, 2, 15, 5)),
+        REFUSE_LATE_BOOKING: (0.25, 0.75, 0, 15, 0),
+    }
 
 
 async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_own_way(

@@ -209,6 +209,20 @@ async def test_even_the_words_of_another_activity_do_not_block_a_trip(
     assert message == "x" * 499 + "…"
 
 
+@pytest.mark.parametrize(("raised", "tries"), [(RuntimeError, 3), (ValueError, 1)])
+async def test_the_tries_of_an_activity_that_does_not_tell_them_are_counted(
+    client: Client, store: ReservationStore, raised: type[Exception], tries: int
+) -> None:
+    activities.suppliers.set(embedded_suppliers(store))
+
+    async def fail(book_input: BookVacationInput) -> str:
+        raise raised
+
+    async with worker_with(client, fail):
+        result = await result_of(await start(client, trip(attempts=3)))
+    assert steps_by_kind(result)["hotel"].attempts == tries
+
+
 async def test_a_supplier_that_never_answers_has_failed(
     client: Client, store: ReservationStore
 ) -> None:

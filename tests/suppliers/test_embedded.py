@@ -1,5 +1,7 @@
 """The embedded supplier: what it says of the record in the port's words."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 
@@ -58,3 +60,16 @@ async def test_only_the_hotel_is_slow_and_down(store: ReservationStore) -> None:
             with pytest.raises(Unavailable, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
                 await suppliers[kind].book("trip", "item", 1)
         await suppliers[kind].book("trip", "item", 2)
+
+
+async def test_the_hotel_takes_its_latency_to_book_and_twice_that_to_say_that_it_is_down(
+    store: ReservationStore,
+) -> None:
+    hotel = embedded_suppliers(store, hotel_latency=0.1, hotel_outage_attempts=1)["hotel"]
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    with pytest.raises(Unavailable):
+        await hotel.book("trip", "item", 1)
+    down_after, began = clock() - began, clock()
+    await hotel.book("trip", "item", 2)
+    assert (down_after > 0.19, clock() - began > 0.09) == (True, True)
