@@ -1,12 +1,13 @@
 """Ready is who can book now: a worker asks for work, and has done so lately."""
 
+import asyncio
 import datetime as dt
 
 import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 
-from bookings import Bookings
+from bookings import Bookings, readiness
 from connection import lazy_client
 from tests.conftest import IMPATIENT
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
@@ -33,3 +34,13 @@ async def test_only_a_worker_that_has_polled_lately_counts(pollers: list[int], r
             await lazy_client({"target_host": address}), IMPATIENT
         ).check_ready()
     assert obstacle == (None if ready else "No worker is polling the task queue saga-task-queue")
+
+
+async def test_a_server_that_says_nothing_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
+    async with stub_server([CONNECTED, Answer(never=True)]) as address:
+        asked = Bookings(await lazy_client({"target_host": address}), IMPATIENT)
+        async with asyncio.timeout(10):
+            assert await asked.check_ready() == "Temporal cannot be reached"

@@ -25,6 +25,8 @@ class Answer:
     message: bytes = b""
     error: RPCStatusCode | None = None
     text: str = "as the test wants it"
+    never: bool = False
+    """The caller waits in vain."""
 
 
 CONNECTED = Answer()
@@ -66,7 +68,8 @@ async def _serve(
             if kind in (SETTINGS, PING) and not flags & ACK:
                 writer.write(_frame(kind, ACK, 0, payload if kind == PING else b""))
             if kind in (HEADERS, DATA) and flags & END_STREAM:
-                writer.write(_answer(stream, next(script)))
+                answer = next(script)
+                writer.write(b"" if answer.never else _answer(stream, answer))
 
 
 def _answer(stream: int, answer: Answer) -> bytes:
