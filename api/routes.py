@@ -1,6 +1,5 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
-import logging
 import urllib.parse
 
 from flask import Blueprint, Response, g
@@ -34,8 +33,6 @@ from api.schemas import (
 )
 from bookings import Bookings, Outcome, Trip
 from shared import KINDS, Kind, keyed_user_id, new_user_id
-
-logger = logging.getLogger("api")
 
 LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
 PREFERENCE_APPLIED = {
