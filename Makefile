@@ -21,7 +21,7 @@ run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ct
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage
-	$(RUN) pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
+	$(RUN) pytest -n 4 --dist worksteal -m "not slow" --cov --cov-report=term
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: Schemathesis against the API, a frozen worker
