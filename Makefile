@@ -16,8 +16,12 @@ help: ## List the commands
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 .PHONY: run
-run: $(VENV)/.run ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
+run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
 	@PATH="$(BIN):$$PATH" $(RUN) honcho start --port $(PORT) || [ $$? -eq 130 ]
+
+.PHONY: migrate
+migrate: $(VENV)/.run ## Bring the database's schema up to date
+	@$(RUN) record
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage

@@ -1,28 +1,44 @@
-"""The six activities: book and undo a car, a hotel and a flight.
+"""The six activities, book and undo a car, a hotel and a flight, and what the record is told.
 
 Each asks a supplier and is idempotent as that is, so it may run twice, at the same time or late.
 They know nothing of the saga that calls them.
 """
 
 import asyncio
+import dataclasses
 import functools
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from record import ReservationStore
-from settings import load_settings
-from shared import REFUSE_LATE_BOOKING, BookVacationInput, Kind, cut
+from record import Record
+from settings import Settings, load_settings
+from shared import (
+    RECORD_TRIP,
+    REFUSE_LATE_BOOKING,
+    BookVacationInput,
+    Execution,
+    Kind,
+    TripNews,
+    cut,
+)
 from suppliers import Refused, Supplier, Suppliers, Unavailable, embedded_suppliers
 
-suppliers: ContextVar[Suppliers] = ContextVar("suppliers")
-"""Who books. The worker sets it at its start, and each test for itself; without that it is made
-from the settings when an activity first needs it."""
+
+class Composition(NamedTuple):
+    """What the activities work with."""
+
+    record: Record
+    suppliers: Suppliers
+
+
+composition: ContextVar[Composition] = ContextVar("composition")
+"""The worker sets it at its start, and each test for itself; without that it is made from the
+settings when an activity first needs it."""
 
 MAX_HEARTBEAT_INTERVAL = 5.0
 
@@ -88,9 +104,15 @@ async def undo_book_flight(book_input: BookVacationInput) -> str:
 @activity.defn(name=REFUSE_LATE_BOOKING)
 async def refuse_late_booking(kind: Kind, book_input: BookVacationInput) -> None:
     """Make sure that the trip's step of `kind`, which is settled, is not booked any more."""
-    async with _trying(kind, book_input) as (supplier, _):
-        await supplier.refuse_late_booking(book_input.book_user_id)
+    async with _trying(kind, book_input) as (supplier, trip, _):
+        await supplier.refuse_late_booking(trip)
     activity.logger.info("Refusing late bookings of %s", kind)
+
+
+@activity.defn(name=RECORD_TRIP)
+async def record_trip(book_input: BookVacationInput, news: TripNews) -> None:
+    """Write in the record how the trip stands. Raises `RecordError`, until it is written."""
+    await _composed().record.tell(_of_execution(book_input), news)
 
 
 async def _book(kind: Kind, book_input: BookVacationInput) -> str:
@@ -100,25 +122,27 @@ async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     `SupplierFailed`, a `RuntimeError`, when another try may succeed.
     """
     item = book_input.item(kind) or ""
-    async with _trying(kind, book_input) as (supplier, attempt):
+    async with _trying(kind, book_input) as (supplier, trip, attempt):
         activity.logger.info("Booking %s %s", kind, item)
-        await supplier.book(book_input.book_user_id, item, attempt)
+        await supplier.book(trip, attempt)
     activity.logger.info("Booked %s %s", kind, item)
     return item
 
 
 async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
     item = book_input.item(kind) or ""
-    async with _trying(kind, book_input) as (supplier, _):
+    async with _trying(kind, book_input) as (supplier, trip, _):
         activity.logger.info("Undoing booking of %s %s", kind, item)
-        await supplier.cancel(book_input.book_user_id, item)
+        await supplier.cancel(trip)
     activity.logger.info("Undid booking of %s %s", kind, item)
     return item
 
 
 @asynccontextmanager
-async def _trying(kind: Kind, book_input: BookVacationInput) -> AsyncIterator[tuple[Supplier, int]]:
-    """Surround a try: yield the supplier and the number of the try, and translate what it raises.
+async def _trying(
+    kind: Kind, book_input: BookVacationInput
+) -> AsyncIterator[tuple[Supplier, BookVacationInput, int]]:
+    """Surround a try: yield supplier, trip and number of the try, and translate what it raises.
 
     Only a supplier's own words leave as they are; any other exception's text may hold an address or
     a credential, and goes to the logs. The words are left to the next try as a heartbeat's details.
@@ -127,7 +151,8 @@ async def _trying(kind: Kind, book_input: BookVacationInput) -> AsyncIterator[tu
     async with _heartbeats():
         try:
             async with asyncio.timeout(book_input.policy.try_timeout):
-                yield (await _suppliers())[kind], attempt
+                supplier = _composed().suppliers[kind]
+                yield supplier, _of_execution(book_input), attempt
         except Refused as refused:
             raise BookingRefused(cut(str(refused)), attempt) from None
         except Unavailable as error:
@@ -168,24 +193,34 @@ async def _beat(interval: float, details: Any) -> None:
         activity.heartbeat(*details)
 
 
-async def _suppliers() -> Suppliers:
+def _of_execution(book_input: BookVacationInput) -> BookVacationInput:
+    """Return the trip with the workflow execution that it belongs to.
+
+    Who schedules the activity without saying so, a workflow of an earlier version or a test, is it.
+    """
+    if book_input.execution is not None:
+        return book_input
+    info = activity.info()
+    own = Execution(info.workflow_id or "", info.workflow_run_id or "")
+    return dataclasses.replace(book_input, execution=own)
+
+
+def _composed() -> Composition:
     try:
-        return suppliers.get()
+        return composition.get()
     except LookupError:
-        return await asyncio.to_thread(_suppliers_of_settings)
-
-
-_ONCE = threading.Lock()
-
-
-def _suppliers_of_settings() -> Suppliers:
-    with _ONCE:
-        return _made_from_settings()
+        return _composed_from_settings()
 
 
 @functools.cache
-def _made_from_settings() -> Suppliers:
+def _composed_from_settings() -> Composition:
     settings = load_settings()
-    store = ReservationStore.connect(settings.database_url)
-    asyncio.run(store.migrate())
-    return embedded_suppliers(store, settings.hotel_latency_seconds, settings.hotel_outage_attempts)
+    return compose(Record.connect(settings.database_url), settings)
+
+
+def compose(record: Record, settings: Settings) -> Composition:
+    """Return what the activities work with, as the settings say."""
+    return Composition(
+        record,
+        embedded_suppliers(record, settings.hotel_latency_seconds, settings.hotel_outage_attempts),
+    )

@@ -26,11 +26,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import activities
 from connection import connect
-from record import ReservationStore, StoreUnavailable
+from record import Record, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, TryInterceptor
 from settings import Settings, load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
-from suppliers import embedded_suppliers
 from telemetry import configure_logging
 from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 
@@ -41,6 +40,7 @@ MAX_CONCURRENT_ACTIVITIES = 1_000
 ACTIVITIES: list[Callable[..., Any]] = [
     *(activity for step in STEPS for activity in (step.book, step.undo)),
     activities.refuse_late_booking,
+    activities.record_trip,
 ]
 WORKFLOWS = [BookingWorkflow, CancelBookingWorkflow]
 
@@ -72,23 +72,19 @@ def create_worker(client: Client, settings: Settings) -> Worker:
 async def run(settings: Settings, config: ClientConnectConfig) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
     client = await connect(config)
-    async with ReservationStore.open(settings.database_url) as store:
-        await _migrate(store)
-        activities.suppliers.set(
-            embedded_suppliers(
-                store, settings.hotel_latency_seconds, settings.hotel_outage_attempts
-            )
-        )
+    async with Record.open(settings.database_url) as record:
+        await _prepare(record)
+        activities.composition.set(activities.compose(record, settings))
         async with create_worker(client, settings):
             logger.info("Polling task queue %s", TASK_QUEUE_NAME)
             await asyncio.Event().wait()
 
 
-async def _migrate(store: ReservationStore) -> None:
+async def _prepare(record: Record) -> None:
     while True:
         try:
-            return await store.migrate()
-        except StoreUnavailable as error:
+            return await record.prepare()
+        except RecordUnavailable as error:
             logger.warning("Waiting for the database: %s", error.__cause__)
             await asyncio.sleep(1)
 

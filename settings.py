@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     retry_interval_cap_seconds: Seconds = 10.0
     undo_attempts: int = Field(10, ge=1, le=1_000)
     stuck_retry_interval_seconds: Seconds = 3_600.0
+    trip_deadline_seconds: Seconds = 3_600.0
 
     worker_grace_seconds: Seconds = 10.0
     workflow_sandbox: bool = False
@@ -121,6 +122,7 @@ class Settings(BaseSettings):
             retry_interval_cap=max(self.retry_interval_seconds, self.retry_interval_cap_seconds),
             undo_attempts=self.undo_attempts,
             stuck_retry_interval=self.stuck_retry_interval_seconds,
+            trip_deadline=self.trip_deadline_seconds,
         )
 
 

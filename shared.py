@@ -4,18 +4,22 @@ It is imported by the API, the worker and the workflow sandbox alike, so it know
 HTTP, Temporal clients or databases, and imports nothing of ours.
 """
 
+import datetime as dt
 import hashlib
 import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, cast, get_args
 
 TASK_QUEUE_NAME = "saga-task-queue"
 
 REFUSE_LATE_BOOKING = "refuse_late_booking"
 """Name of the activity that makes sure that a settled step is not booked any more."""
+
+RECORD_TRIP = "record_trip"
+"""Name of the local activity by which a workflow tells the record of its trip."""
 
 CANCELLATION_PREFIX = "cancellation:"
 """No trip's own id has a colon."""
@@ -31,13 +35,14 @@ StepState = Literal[
 """Where one step of a trip is. `failed` could not be booked and is not yet undone; `stuck` is an
 undo that needs attention; `resolved` is one that an operator declared settled."""
 
+CANCELLED = "Cancelled on request"
+"""The reason of a trip that was cancelled."""
+
 TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
 
 BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
-"""Name of the keyword search attribute that holds the `TripStatus`, where it is registered."""
-
-BOOKING_OWNER_ATTRIBUTE = "BookingOwner"
-"""Name of the keyword search attribute that holds whose trip it is, where it is registered."""
+"""Name of the keyword search attribute that a workflow keeps up if it was started with it. The API
+starts none so: nothing here needs it, and each change of it is an event and a write more."""
 
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
@@ -67,6 +72,21 @@ class SagaPolicy:
     stuck_retry_interval: float = 3600.0
     """The wait before a stuck undo is first tried again without anyone asking; it doubles with
     each further try, up to a day."""
+    trip_deadline: float = 3600.0
+    """What is not booked so long after the workflow was started is undone: nobody expects any more
+    that the trip is booked when, say, a worker comes back after a day."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A workflow execution. A reset goes on with the same one; a new start is another.
+
+    https://docs.temporal.io/workflow-execution#first-run-id
+    """
+
+    workflow_id: str
+    first_run_id: str
+    started_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,14 @@ class BookVacationInput:
     policy: SagaPolicy = SagaPolicy()
     earlier_tries: int = 0
     """Tries of the step at hand before those that its activity counts. Only set for activities."""
+    name: str = ""
+    """The traveller's name."""
+    owner: str = ""
+    """Whose trip it is: the name of the API's caller."""
+    accepted: bool = False
+    """Whether the record had the trip before its workflow was started, as the API sees to."""
+    execution: Execution | None = None
+    """The workflow execution that the trip belongs to; set for activities and cancellations."""
 
     def item(self, kind: Kind) -> str | None:
         """Return the id of what this trip wants of `kind`, `None` if it wants nothing of it.
@@ -92,6 +120,12 @@ class BookVacationInput:
         """
         item: str | None = getattr(self, f"book_{kind}_id")
         return item
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the traveller asked for, by the names of the API's request."""
+        items: dict[str, str | None] = {kind: self.item(kind) for kind in KINDS}
+        return {"name": self.name, "attempts": self.attempts, **items}
 
 
 @dataclass
@@ -129,6 +163,18 @@ class TripProgress:
 
 
 @dataclass(frozen=True)
+class TripNews:
+    """What a workflow tells the record of its trip."""
+
+    status: TripStatus
+    reason: str | None
+    """Why it was rolled back or cancelled."""
+    steps: list[StepProgress]
+    at: dt.datetime
+    """The time in the workflow: what came first may reach the record last."""
+
+
+@dataclass(frozen=True)
 class Tried:
     """What an activity that has succeeded tells its workflow."""
 
@@ -154,6 +200,22 @@ class BookingResult(TypedDict):
 def steps_as_json(steps: Iterable[StepProgress]) -> list[dict[str, Any]]:
     """Return steps as plain JSON objects, the form in which results and memos keep them."""
     return [asdict(step) for step in steps]
+
+
+def steps_from_json(steps: Iterable[dict[str, Any]]) -> list[StepProgress]:
+    """Return the steps that a result, a memo or the record keeps as plain JSON objects.
+
+    What an older version has not written is derived, what a newer one has added is passed over.
+    """
+    known = {field.name for field in fields(StepProgress)}
+    return [
+        StepProgress(
+            **{"held": step["state"] == "booked"}
+            | {name: value for name, value in step.items() if name in known}
+        )
+        for step in steps
+        if step["kind"] in KINDS
+    ]
 
 
 def cut(text: str) -> str:
@@ -182,14 +244,18 @@ def step_of(activity_type: str) -> tuple[Kind, bool]:
     return kind, activity_type.startswith("undo_")
 
 
+def key_fingerprint(owner: str, idempotency_key: str) -> str:
+    """Return what stands for an idempotency key of an owner; the key cannot be read from it."""
+    return hashlib.sha256(f"{owner}\n{idempotency_key}".encode()).hexdigest()
+
+
 def keyed_user_id(owner: str, idempotency_key: str) -> str:
     """Return the trip id that an idempotency key of an owner always leads to.
 
     It does not depend on the traveller's name: a key that is used again with another body must
     lead to the same trip, for the conflict to be seen.
     """
-    digest = hashlib.sha256(f"{owner}\n{idempotency_key}".encode()).hexdigest()
-    return f"booking-{digest[:40]}"
+    return f"booking-{key_fingerprint(owner, idempotency_key)[:40]}"
 
 
 def cancellation_id(user_id: str) -> str:

@@ -26,6 +26,7 @@ import bookings as asked
 from api import ApiKey, FieldError, Options, Problem, SharedLoopFlask
 from bookings import Bookings, Caller
 from connection import lazy_client
+from record import Record, RecordError, RecordUnavailable
 from settings import Settings, load_settings, temporal_config
 from telemetry import configure_logging
 
@@ -40,7 +41,8 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     Without `settings` they are read from the environment.
     """
     settings = settings or load_settings()
-    bookings = Bookings(temporal_client, settings.saga_policy)
+    record = Record.connect(settings.database_url)
+    bookings = Bookings(temporal_client, record, settings.saga_policy)
 
     app = SharedLoopFlask("api")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -49,6 +51,7 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
     app.register_blueprint(api.create_blueprint(bookings, _options(settings, temporal_client)))
     api.install(app)
     app.register_error_handler(asked.BookingsError, _problem)
+    app.register_error_handler(RecordError, _record_problem)
     return app
 
 
@@ -79,8 +82,6 @@ def _problem(error: asked.BookingsError) -> Response:
             problem = Problem(409, str(error))
         case asked.UnknownCursor():
             problem = api.invalid(FieldError("cursor", "is none that this list has given out"))
-        case asked.CannotFilter():
-            problem = Problem(500, f"Temporal lacks a search attribute: {error}.")
         case asked.TemporalRefuses():
             logger.error("%s %r", error, error.__cause__)
             problem = Problem(500, str(error))
@@ -90,6 +91,14 @@ def _problem(error: asked.BookingsError) -> Response:
             place = {"location": api.location_of(g.user_id)} if "user_id" in g else {}
             problem = api.retry_later(503, "Temporal cannot be reached; try again.", **place)
     return problem.response()
+
+
+def _record_problem(error: RecordError) -> Response:
+    """Say what went wrong between the API and the record in terms of HTTP."""
+    logger.error("%s: %r", error, error.__cause__)
+    if isinstance(error, RecordUnavailable):
+        return api.retry_later(503, f"{error}; try again.").response()
+    return Problem(500, f"{error}; it has been logged.").response()
 
 
 async def _announce(bookings: Bookings, address: str, settings: Settings) -> None:
@@ -120,7 +129,11 @@ def main() -> None:
         threads = api.threads_for(settings.max_open_bookings)
         server = api.listen(app, settings.host, settings.port, threads)
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
+        asyncio.run_coroutine_threadsafe(bookings.audit_for_ever(), loop)
         api.serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
+    # A call of the record that hangs keeps no process from stopping.
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

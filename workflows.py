@@ -9,11 +9,11 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from saga import Saga, Step, root_cause
+from saga import Saga, Step, TripOverdue, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
-    from shared import BookingResult, BookVacationInput, CancelBookingInput
+    from shared import CANCELLED, BookingResult, BookVacationInput, CancelBookingInput
 
 CAR = Step("car", activities.book_car, activities.undo_book_car)
 HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
@@ -39,17 +39,17 @@ class BookingWorkflow(Saga):
             await self.book(CAR)
             await self.book(HOTEL)
             await self.book(FLIGHT)
-        except (ActivityError, asyncio.CancelledError) as error:
+            steps = await self.close("booked")
+        except (ActivityError, TripOverdue, asyncio.CancelledError) as error:
             await self.undo_all()
             if workflow.cancellation_reason() is None:
-                steps = self.close("rolled_back")
-                return BookingResult(status="failure", message=root_cause(error), steps=steps)
+                reason = root_cause(error)
+                steps = await self.close("rolled_back", reason)
+                return BookingResult(status="failure", message=reason, steps=steps)
             # A Canceled workflow has no result, so the memo tells what was undone.
-            workflow.upsert_memo({"steps": self.close("cancelled")})
+            workflow.upsert_memo({"steps": await self.close("cancelled", CANCELLED)})
             raise asyncio.CancelledError("Cancelled, and all that was booked is undone") from error
-        return BookingResult(
-            status="success", message=self.booked_items, steps=self.close("booked")
-        )
+        return BookingResult(status="success", message=self.booked_items, steps=steps)
 
 
 @workflow.defn
@@ -66,5 +66,7 @@ class CancelBookingWorkflow(Saga):
         """Return what was undone. Cancelling this workflow does not stop it."""
         await self.undo_all()
         return BookingResult(
-            status="cancelled", message="Voyage cancelled", steps=self.close("cancelled")
+            status="cancelled",
+            message="Voyage cancelled",
+            steps=await self.close("cancelled", CANCELLED),
         )

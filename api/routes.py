@@ -31,8 +31,8 @@ from api.schemas import (
     WaitQuery,
     told,
 )
-from bookings import Bookings, Outcome, Trip
-from shared import KINDS, Kind, keyed_user_id, new_user_id
+from bookings import Bookings, Trip
+from shared import KINDS, Kind, key_fingerprint, keyed_user_id, new_user_id
 
 LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
 PREFERENCE_APPLIED = {
@@ -52,13 +52,12 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     places = Places(options.max_open_bookings)
 
     def links(trip: Trip) -> Links:
-        run = "/".join(
-            urllib.parse.quote(part, safe="") for part in (trip.workflow_id, trip.run_id)
-        )
         ui = options.temporal_ui_url.rstrip("/")
+        run = [trip.workflow_id, *([trip.run_id, "history"] if trip.run_id else [])]
+        path = "/".join(urllib.parse.quote(part, safe="") for part in run)
         return Links(
             self=location_of(trip.user_id),
-            web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{run}/history",
+            web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{path}",
         )
 
     def booking_of(trip: Trip) -> Booking:
@@ -94,10 +93,17 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(wait):
             g.user_id = user_id
-            told = await bookings.book(user_id, _as_strings(wanted), owner, wait, client_gone())
-        if isinstance(told, Outcome):
-            return answer(_answer(user_id, told))
-        accepted = Accepted(user_id=user_id, status=told, location=location_of(user_id))
+            trip = await bookings.book(
+                user_id,
+                wanted.model_dump(),
+                owner,
+                wait,
+                client_gone(),
+                key_fingerprint(owner, key) if key else None,
+            )
+        if trip.over:
+            return answer(_outcome(trip))
+        accepted = Accepted(user_id=user_id, status=trip.status, location=location_of(user_id))
         response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
         if headers.respond_async:
@@ -111,15 +117,15 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         )
     )
     async def list_bookings() -> Response:
-        """List bookings: the running ones first, then those that ended last."""
+        """List bookings, the newest first."""
         query = read_query(PageQuery)
         trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
         rows = [
             BookingSummary(
                 user_id=trip.user_id,
                 status=trip.status,
-                name=trip.request["name"],
-                **{kind: trip.request[kind] for kind in KINDS if kind in trip.request},
+                name=trip.request.get("name") or "",
+                **{step.kind: step.item for step in trip.steps},
                 started_at=trip.started_at,
                 closed_at=trip.closed_at,
                 links=links(trip),
@@ -144,7 +150,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(query.wait):
-                await bookings.outcome(trip.workflow_id, query.wait, client_gone())
+                await bookings.wait_for_end(trip.workflow_id, query.wait, client_gone())
             trip = await bookings.look_up(user_id, caller())
         return answer(booking_of(trip))
 
@@ -210,15 +216,7 @@ def _kind(kind: str) -> Kind:
     return kind
 
 
-def _as_strings(wanted: BookRequest) -> dict[str, str]:
-    return {name: str(value) for name, value in wanted.model_dump(exclude_none=True).items()}
-
-
-def _answer(user_id: str, outcome: Outcome) -> Booked | RolledBack:
-    if outcome.result is None:
-        return RolledBack(user_id=user_id, reason=outcome.reason)
-    message = outcome.result["message"]
-    if isinstance(message, str):
-        return RolledBack(user_id=user_id, reason=message)
-    items = {kind: message[f"booked_{kind}"] for kind in KINDS if f"booked_{kind}" in message}
-    return Booked(user_id=user_id, **told(items))
+def _outcome(trip: Trip) -> Booked | RolledBack:
+    if trip.status != "booked":
+        return RolledBack(user_id=trip.user_id, reason=trip.reason or "")
+    return Booked(user_id=trip.user_id, **told({step.kind: step.item for step in trip.steps}))

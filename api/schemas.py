@@ -244,7 +244,7 @@ class BookingSummary(Items, Traveller):
 
 
 class BookingPage(BaseModel):
-    """A page of bookings: the running ones first, then those that ended last."""
+    """A page of bookings, the newest first."""
 
     model_config = _example(
         bookings=[

@@ -1,4 +1,4 @@
-"""A worker as the SDK makes it by default, with the project's workflows, activities and store.
+"""A worker as the SDK makes it by default, with the project's workflows, activities and record.
 
 The baseline that `run_worker.py` is compared with: the same work and the same log lines, but no
 setting, no interceptor and no event loop other than Python's own.
@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from record import ReservationStore
+from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
 from settings import load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
@@ -24,9 +24,9 @@ async def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     client = await Client.connect(**temporal_config())
-    async with ReservationStore.open(settings.database_url) as store:
-        await store.migrate()
-        activities.suppliers.set(embedded_suppliers(store))
+    async with Record.open(settings.database_url) as record:
+        await record.migrate()
+        activities.suppliers.set(embedded_suppliers(record))
         worker = Worker(
             client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=ACTIVITIES
         )

@@ -1,9 +1,11 @@
-"""What the API asks: start a trip, wait for it, look it up, list, cancel, repair.
+"""What the API asks: start a trip, wait for it, look it up, list, cancel, repair, audit.
 
 It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable` if that
-mends itself, and `TemporalRefuses` if somebody has to change something.
+mends itself, and `TemporalRefuses` if somebody has to change something; the record's errors pass
+through as they are.
 """
 
+from bookings.auditing import Auditing
 from bookings.booking import Booking
 from bookings.callers import Caller
 from bookings.changing import Changing
@@ -12,26 +14,21 @@ from bookings.errors import (
     BookingDiffers,
     BookingNotFound,
     BookingsError,
-    CannotFilter,
     TemporalRefuses,
     TemporalUnavailable,
     UnknownCursor,
 )
 from bookings.listing import Listing
 from bookings.readiness import Readiness
-from bookings.temporal import OWNER_KEY
-from bookings.trips import Outcome, Trip
+from bookings.trips import Trip
 
 __all__ = [
-    "OWNER_KEY",
     "BookingConflict",
     "BookingDiffers",
     "BookingNotFound",
     "Bookings",
     "BookingsError",
     "Caller",
-    "CannotFilter",
-    "Outcome",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
@@ -39,5 +36,5 @@ __all__ = [
 ]
 
 
-class Bookings(Booking, Changing, Listing, Readiness):
-    """The bookings, as one Temporal client sees them. Each base does one job."""
+class Bookings(Booking, Changing, Auditing, Listing, Readiness):
+    """The bookings, as one Temporal client and the record see them. Each base does one job."""

@@ -70,11 +70,6 @@ def is_missing_workflow(error: RPCError) -> bool:
     return error.status == RPCStatusCode.NOT_FOUND and _missing_namespace(error) is None
 
 
-def lacks_attribute(error: RPCError) -> bool:
-    """Tell whether a call failed because the server lacks a search attribute."""
-    return error.status == RPCStatusCode.INVALID_ARGUMENT and "attribute" in error.message
-
-
 def _missing_namespace(error: RPCError) -> str | None:
     """Return the name of the namespace that a call failed for the want of."""
     for detail in error.grpc_status.details:

@@ -1,67 +1,68 @@
-"""Booking a trip: starting it, and telling what has become of it."""
+"""Booking a trip: accepting it, starting it, and telling what has become of it."""
 
-import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
-from bookings.asking import asking_temporal
-from bookings.errors import TemporalUnavailable
+from bookings.errors import BookingDiffers, TemporalUnavailable
 from bookings.starting import Starting
-from bookings.temporal import RPC_TIMEOUT
-from bookings.trips import CANCELLED, OPEN, Outcome
-from bookings.waiting import Gone, Waiting
-from shared import TripStatus, cancellation_id
+from bookings.trips import Trip, acting_workflow, is_same, shown
+from bookings.waiting import Gone
+from record import RecordedTrip
 
 
-class Booking(Starting, Waiting):
+class Booking(Starting):
     """Books trips, each once however often it is asked for."""
 
     async def book(
         self,
         user_id: str,
-        request: dict[str, str],
+        request: Mapping[str, Any],
         owner: str,
         seconds: float,
         gone: Gone | None = None,
-    ) -> Outcome | TripStatus:
-        """Start the trip, unless the same one was started already, and return its outcome.
+        key_fingerprint: str | None = None,
+    ) -> Trip:
+        """Book the trip, unless the same one was accepted before, and return it as it stands.
 
-        While it has none, return its status instead: after `seconds`, or once it needs attention
-        or the caller has `gone`. Raises as `start` does.
+        While it goes on, that is after `seconds`, or once it needs attention or the caller has
+        `gone`. `request` has the name, the attempts, and the car, hotel and flight. Raises
+        `BookingDiffers` when the id belongs to another request, `TemporalUnavailable`,
+        `TemporalRefuses` and `RecordError`.
         """
-        new = await self.start(user_id, request, owner)
+        row, new = await self._record.accept(
+            RecordedTrip(
+                trip_id=user_id,
+                owner=owner,
+                request=dict(request),
+                status="running",
+                workflow_id=user_id,
+                accepted_at=dt.datetime.now(dt.UTC),
+                key_fingerprint=key_fingerprint,
+            )
+        )
+        if row.owner is None:
+            row = await self.adopted(user_id) or row
+        if not new and not is_same(request, row.request):
+            raise BookingDiffers
+        startable = row.first_run_id is None and row.cancelled_at is None and row.closed_at is None
+        if startable and not await self.start(row) and new:
+            # The CLI, say, has started a workflow of that id, or a version without a record.
+            row = await self.adopted(user_id) or row
+            if not is_same(request, row.request):
+                raise BookingDiffers
         if new and not seconds:
-            return "running"
-        deadline = asyncio.get_running_loop().time() + seconds
-        told = await self._told(user_id, deadline, gone) or "running"
-        if not isinstance(told, Outcome) or not told.stopped:
-            return told
-        # Nothing but a cancellation can end what was stopped from outside.
-        undone = await self._told(cancellation_id(user_id), deadline, gone) or "needs_attention"
-        if not isinstance(undone, Outcome):
-            return undone
-        return "needs_attention" if undone.stopped else Outcome(None, CANCELLED)
+            return shown(row)
+        return await self._awaited(row, seconds, gone)
 
-    async def _told(
-        self, workflow_id: str, deadline: float, gone: Gone | None
-    ) -> Outcome | TripStatus | None:
-        """Return the outcome of a workflow, or after the wait its status; `None`: there is none."""
-        left = deadline - asyncio.get_running_loop().time()
-        if left > 0:
-            outcome = await self.outcome_unless_stuck(workflow_id, left, gone)
-            # One that was stopped may have been reset, and go on in another run.
-            if outcome is not None and not outcome.stopped:
-                return outcome
+    async def _awaited(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> Trip:
+        if row.closed_at is None and seconds:
+            await self.wait_unless_stuck(row.trip_id, acting_workflow(row), seconds, gone)
+            row = await self._record.trip(row.trip_id) or row
         if self._stopping:
-            return "running"
+            return shown(row)
         try:
-            with asking_temporal():
-                description = await self.describe(workflow_id)
-                if description is None:
-                    return None
-                status = await self.status(description)
+            return await self.as_it_stands(row)
         except TemporalUnavailable:
             # It was there a moment ago, and an outage does not end it.
-            return "running"
-        if description.close_time is None and status in OPEN:
-            return status
-        # It is over, so there is nothing to wait for but the answer.
-        return await self.outcome(workflow_id, RPC_TIMEOUT.total_seconds()) or "running"
+            return shown(row)

@@ -10,16 +10,16 @@ from temporalio.service import RPCError
 from bookings.asking import asking_temporal, is_missing_workflow
 from bookings.callers import Caller
 from bookings.errors import BookingConflict
-from bookings.looking_up import LookingUp
 from bookings.starting import Starting
 from bookings.temporal import RPC_TIMEOUT, TripHandle
-from bookings.trips import Trip
-from bookings.waiting import Gone, Waiting
-from shared import Kind, StepState, cancellation_id
+from bookings.trips import Trip, acting_workflow
+from bookings.waiting import Gone
+from record import UNHELD, RecordedTrip
+from shared import CANCELLED, Kind, StepState
 from workflows import BookingWorkflow
 
 
-class Changing(LookingUp, Starting, Waiting):
+class Changing(Starting):
     """Cancels and repairs trips."""
 
     async def cancel(
@@ -30,28 +30,22 @@ class Changing(LookingUp, Starting, Waiting):
         Even with no `seconds` Temporal has taken the order. Only who waits learns whether a running
         trip was booked before the order reached it, and has it undone for that; who asks again
         does, too. Cancelling again changes nothing. Raises `BookingConflict` when the trip was
-        rolled back anyway, `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
+        rolled back anyway, `BookingNotFound`, `TemporalUnavailable`, `TemporalRefuses` and
+        `RecordError`.
         """
-        trip = await self.look_up(user_id, caller)
-        if trip.closed_at is None:
-            if trip.workflow_id == user_id:
-                await self._cancel_running(user_id)
-            trip = await self._awaited(trip.workflow_id, user_id, caller, seconds, gone)
-        if trip.status == "rolled_back":
+        row = await self.recorded(user_id, caller)
+        if row.closed_at is None and row.cancelled_at is None:
+            await self._cancel_running(row)
+            await self.wait_for_end(row.workflow_id, seconds, gone)
+            await self.as_it_stands(row)
+            row = await self._record.trip(user_id) or row
+        if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
-        if trip.may_hold_after_closing:
-            if not trip.steps:
-                raise BookingConflict("The booking has no readable input: it cannot be cancelled.")
-            await self.start_cancellation(trip)
-            trip = await self._awaited(cancellation_id(user_id), user_id, caller, seconds, gone)
-        return trip
-
-    async def _awaited(
-        self, workflow_id: str, user_id: str, caller: Caller, seconds: float, gone: Gone | None
-    ) -> Trip:
-        """Return the trip once the workflow that acts on it has ended, or after `seconds`."""
-        if seconds:
-            await self.outcome(workflow_id, seconds, gone)
+        if row.closed_at is not None and row.status not in UNHELD:
+            row = await self._record.begin_cancellation(user_id)
+        if row.closed_at is None and row.cancelled_at is not None:
+            await self.start_cancellation(row)
+            await self.wait_for_end(acting_workflow(row), seconds, gone)
         return await self.look_up(user_id, caller)
 
     async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
@@ -78,14 +72,18 @@ class Changing(LookingUp, Starting, Waiting):
 
         return await self._repair(user_id, kind, caller, resolve, done=("resolved",))
 
-    async def _cancel_running(self, user_id: str) -> None:
+    async def _cancel_running(self, row: RecordedTrip) -> None:
         with asking_temporal():
             try:
-                await self.handle(user_id).cancel(rpc_timeout=RPC_TIMEOUT)
+                running = self.handle(row.workflow_id, row.first_run_id)
+                await running.cancel(rpc_timeout=RPC_TIMEOUT)
             except RPCError as error:
                 if not is_missing_workflow(error):
                     raise
-                # It has closed in the meantime.
+                if row.first_run_id is None and await self.describe(row.workflow_id) is None:
+                    # It was never started, and now it never will be.
+                    await self._record.withdraw(row.trip_id, "cancelled", CANCELLED)
+                # Else it has closed in the meantime.
 
     async def _repair(
         self,

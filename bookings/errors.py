@@ -17,7 +17,7 @@ class TemporalRefuses(BookingsError):
 
 
 class BookingNotFound(BookingsError):
-    """There is no such trip, or it is not the caller's, or older than what Temporal keeps."""
+    """There is no such trip, or it is not the caller's."""
 
 
 class BookingDiffers(BookingsError):
@@ -30,7 +30,3 @@ class BookingConflict(BookingsError):
 
 class UnknownCursor(BookingsError):
     """The cursor is none that a list has given out."""
-
-
-class CannotFilter(BookingsError):
-    """The Temporal server lacks the search attributes that the filter needs."""

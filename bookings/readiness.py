@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from bookings.asking import asking_temporal
 from bookings.errors import TemporalRefuses, TemporalUnavailable
 from bookings.temporal import RPC_TIMEOUT, TripsInTemporal
+from record import RecordError
 from shared import TASK_QUEUE_NAME
 
 POLLER_AGE = dt.timedelta(seconds=75)
@@ -38,4 +39,8 @@ class Readiness(TripsInTemporal):
         polls = (poller.last_access_time.ToDatetime(dt.UTC) for poller in answer.pollers)
         if not any(poll > oldest for poll in polls):
             return f"No worker is polling the task queue {TASK_QUEUE_NAME}"
+        try:
+            await self._record.prepare()
+        except RecordError as error:
+            return str(error)
         return None

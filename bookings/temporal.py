@@ -2,29 +2,18 @@
 
 import asyncio
 from datetime import timedelta
-from typing import cast
 
 from temporalio.client import (
     Client,
-    WorkflowExecution,
     WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from bookings.asking import is_missing_workflow
-from bookings.trips import STATUS_OF_RESULT, Trip, request_in, started_at
-from saga import STATUS_KEY
-from shared import (
-    BOOKING_OWNER_ATTRIBUTE,
-    BookingResult,
-    TripProgress,
-    TripStatus,
-    cancelled_trip,
-)
+from record import Record
+from shared import BookingResult, TripProgress
 from workflows import BookingWorkflow
 
 RPC_TIMEOUT = timedelta(seconds=5)
@@ -33,21 +22,23 @@ QUERY_TIMEOUT = timedelta(seconds=2)
 
 TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
-OWNER_KEY = SearchAttributeKey.for_keyword(BOOKING_OWNER_ATTRIBUTE)
-
 
 class TripsInTemporal:
-    """The trips' workflows, as one Temporal client sees them."""
+    """The trips' workflows, as one Temporal client sees them, beside their record."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, record: Record) -> None:
         self._client = client
+        self._record = record
 
-    def handle(self, workflow_id: str) -> TripHandle:
+    def handle(self, workflow_id: str, first_run_id: str | None = None) -> TripHandle:
         """Return the handle of a trip's workflow, or of its cancellation's.
 
-        A cancellation's queries, updates and result are those of the booking itself.
+        A cancellation's queries, updates and result are those of the booking itself. A cancel
+        reaches only the execution of that first run, if one is named.
         """
-        return self._client.get_workflow_handle_for(BookingWorkflow.run, workflow_id)
+        return self._client.get_workflow_handle_for(
+            BookingWorkflow.run, workflow_id, first_execution_run_id=first_run_id
+        )
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
         """Return what Temporal tells of a workflow, `None` when it knows none of this id."""
@@ -69,39 +60,3 @@ class TripsInTemporal:
                 )
         except (TimeoutError, RPCError, WorkflowQueryFailedError):
             return None
-
-    async def status(self, description: WorkflowExecutionDescription) -> TripStatus:
-        """Return the status of the trip of a workflow."""
-        trip = await self.row(description)
-        shown = description.typed_search_attributes.get(STATUS_KEY)
-        if trip.closed_at is not None or shown is not None:
-            return trip.status
-        progress = await self.progress(description.id)
-        return progress.status if progress else trip.status
-
-    async def row(self, execution: WorkflowExecution) -> Trip:
-        """Return what the workflow's execution alone tells of its trip."""
-        status = execution.typed_search_attributes.get(STATUS_KEY)
-        match execution.status:
-            case WorkflowExecutionStatus.RUNNING:
-                status = status or "running"
-            case WorkflowExecutionStatus.CANCELED:
-                status = "cancelled"
-            case WorkflowExecutionStatus.COMPLETED:
-                if status is None:
-                    result = await self.handle(execution.id).result(rpc_timeout=RPC_TIMEOUT)
-                    status = STATUS_OF_RESULT[result["status"]]
-            case _:
-                status = "needs_attention"
-        memo = await execution.memo()
-        return Trip(
-            user_id=cancelled_trip(execution.id) or execution.id,
-            workflow_id=execution.id,
-            run_id=execution.run_id,
-            owner=str(memo.get("owner", "")),
-            status=cast(TripStatus, status),
-            request=request_in(memo),
-            started_at=started_at(memo) or execution.start_time,
-            closed_at=execution.close_time,
-            steps=[],
-        )

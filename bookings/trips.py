@@ -1,38 +1,15 @@
-"""A trip as the API tells of it, and how it ended."""
+"""A trip as the API tells of it."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shared import KINDS, BookingResult, StepProgress, TripStatus
-
-STATUS_OF_RESULT: dict[str, TripStatus] = {
-    "success": "booked",
-    "failure": "rolled_back",
-    "cancelled": "cancelled",
-}
-OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
-"""What the status of an open workflow may be; one that was stopped from outside needs attention,
-too."""
-STARTED_AT = "started_at"
-"""Name in the memo of a cancellation of when its trip was started."""
+from record import OPEN, RecordedTrip, Reservation
+from shared import KINDS, StepProgress, TripStatus, cancellation_id
 
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
-CANCELLED = "Cancelled on request"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trip's workflow ended: with a `result`, or without one, for a `reason`."""
-
-    result: BookingResult | None
-    reason: str = ""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was stopped from outside, with no chance to undo what was booked."""
-        return self.reason == STOPPED
+NEVER_STARTED = "The booking was accepted, but could not be started"
 
 
 @dataclass(frozen=True)
@@ -45,7 +22,7 @@ class Trip:
     run_id: str
     owner: str
     status: TripStatus
-    request: dict[str, str]
+    request: Mapping[str, Any]
     started_at: dt.datetime
     closed_at: dt.datetime | None
     steps: list[StepProgress]
@@ -53,43 +30,64 @@ class Trip:
     stale: bool = False
 
     @property
-    def may_hold_after_closing(self) -> bool:
-        """Whether the trip's own workflow is over and has left reservations behind."""
-        return self.closed_at is not None and self.status in ("booked", "needs_attention")
-
-    def ended(self, result: BookingResult) -> "Trip":
-        """Return the trip as its workflow's result tells of it."""
-        status = STATUS_OF_RESULT[result["status"]]
-        reason = str(result["message"]) if status == "rolled_back" else None
-        return replace(self, status=status, reason=reason, steps=steps_of(result["steps"]))
+    def over(self) -> bool:
+        """Whether the trip is booked, or undone."""
+        return self.status not in OPEN
 
 
-def steps_of(steps: list[dict[str, Any]]) -> list[StepProgress]:
-    """Return the steps that a result or a memo keeps as plain JSON objects.
+def shown(row: RecordedTrip) -> Trip:
+    """Return a trip as the record tells of it."""
+    return Trip(
+        user_id=row.trip_id,
+        workflow_id=acting_workflow(row),
+        run_id="" if row.cancelled_at else row.first_run_id or "",
+        owner=row.owner or "",
+        status=row.status,
+        request=row.request,
+        started_at=row.accepted_at,
+        closed_at=row.closed_at,
+        steps=steps_of(row),
+        reason=row.reason,
+    )
 
-    What an older workflow has not written is derived, what a newer one has added is passed over.
+
+def acting_workflow(row: RecordedTrip) -> str:
+    """Return the id of the workflow that acts on the trip: its own, or its cancellation."""
+    return cancellation_id(row.trip_id) if row.cancelled_at else row.workflow_id
+
+
+def steps_of(row: RecordedTrip) -> list[StepProgress]:
+    """Return the trip's steps as a workflow has told of them, or as they are to be."""
+    if row.steps is not None:
+        return row.steps
+    items = [(kind, row.request.get(kind)) for kind in KINDS]
+    return [StepProgress(kind, item) for kind, item in items if item is not None]
+
+
+def with_reservations(
+    steps: Iterable[StepProgress], reservations: Iterable[Reservation]
+) -> list[StepProgress]:
+    """Return the steps as the reservations show them, which know better than a stopped workflow."""
+    states = {reservation.kind: reservation.state for reservation in reservations}
+    return [_with_reservation(step, states.get(step.kind)) for step in steps]
+
+
+def _with_reservation(step: StepProgress, state: str | None) -> StepProgress:
+    match state:
+        case "reserved":
+            told = step if step.state in ("undoing", "stuck") else replace(step, state="booked")
+            return replace(told, held=True)
+        case "cancelled":
+            told = step if step.state == "resolved" else replace(step, state="undone")
+            return replace(told, held=False)
+    return replace(step, held=False)
+
+
+def is_same(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Tell whether the request is the recorded one.
+
+    A field that only one of them knows tells nothing: it came to the API, or went, in between.
     """
-    known = {field.name for field in fields(StepProgress)}
-    return [
-        StepProgress(
-            **{"held": step["state"] == "booked"}
-            | {name: value for name, value in step.items() if name in known}
-        )
-        for step in steps
-    ]
-
-
-def request_in(memo: Mapping[str, Any]) -> dict[str, str]:
-    """Return the request that a trip's memo keeps: what the traveller asked for.
-
-    Nothing is known of what was asked for a trip that the API has not started.
-    """
-    names = ("name", "attempts", *KINDS)
-    if "name" not in memo:
-        return dict.fromkeys(names, "")
-    return {name: str(memo[name]) for name in names if name in memo}
-
-
-def started_at(memo: Mapping[str, Any]) -> dt.datetime | None:
-    """Return when the trip was started whose cancellation has this memo."""
-    return dt.datetime.fromisoformat(memo[STARTED_AT]) if STARTED_AT in memo else None
+    return all(
+        str(value) == str(recorded[name]) for name, value in request.items() if name in recorded
+    )

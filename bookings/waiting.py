@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
-from bookings.asking import MENDS_ITSELF, asking_temporal, is_missing_workflow, meaning_of
+from bookings.asking import MENDS_ITSELF, is_missing_workflow, meaning_of
 from bookings.attention import AttentionWatch
-from bookings.errors import BookingsError
-from bookings.temporal import TripsInTemporal
-from bookings.trips import CANCELLED, STOPPED, Outcome
+from bookings.looking_up import LookingUp
+from record import Record
+from shared import SagaPolicy
 
 RESULT_RETRY_INTERVAL = 0.5
 """Seconds between two questions for a result while Temporal is away."""
@@ -24,12 +23,12 @@ Gone = Callable[[], bool]
 """Tells whether the one who waits has gone."""
 
 
-class Waiting(TripsInTemporal):
+class Waiting(LookingUp):
     """Waits for the workflows of trips, until the process stops."""
 
-    def __init__(self, client: Client) -> None:
-        super().__init__(client)
-        self._waits: set[asyncio.Task[Outcome | None]] = set()
+    def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
+        super().__init__(client, record, policy)
+        self._waits: set[asyncio.Task[None]] = set()
         self._stopping = False
         # A future belongs to one event loop. The server has one for all requests, but Flask's own
         # way, and so its test client, is a loop for each.
@@ -37,25 +36,25 @@ class Waiting(TripsInTemporal):
             weakref.WeakKeyDictionary()
         )
 
-    async def outcome(
+    async def wait_for_end(
         self, workflow_id: str, seconds: float, gone: Gone | None = None
-    ) -> Outcome | None:
-        """Wait for a trip's workflow to end, `seconds` at the most; `None`: it goes on.
+    ) -> None:
+        """Wait for a trip's workflow to end, `seconds` at the most.
 
         An outage of Temporal does not end the wait, as it does not end the trip; that `gone` says
         so does. Raises `TemporalRefuses`.
         """
-        return await self._wait(workflow_id, seconds, gone)
+        await self._wait(workflow_id, seconds, gone)
 
-    async def outcome_unless_stuck(
-        self, workflow_id: str, seconds: float, gone: Gone | None = None
-    ) -> Outcome | None:
-        """Wait as `outcome` does, but no longer than until the trip needs attention."""
+    async def wait_unless_stuck(
+        self, user_id: str, workflow_id: str, seconds: float, gone: Gone | None = None
+    ) -> None:
+        """Wait as `wait_for_end` does, but no longer than until the trip needs attention."""
         watch = self._watches.setdefault(
-            asyncio.get_running_loop(), AttentionWatch(self._needs_attention)
+            asyncio.get_running_loop(), AttentionWatch(self._record.which_need_attention)
         )
-        with watch.watching(workflow_id) as seen:
-            return await self._wait(workflow_id, seconds, gone, [seen])
+        with watch.watching(user_id) as seen:
+            await self._wait(workflow_id, seconds, gone, [seen])
 
     def stop_waiting(self) -> None:
         """End all waits now, and the later ones at once: the process is about to stop."""
@@ -69,10 +68,10 @@ class Waiting(TripsInTemporal):
         seconds: float,
         gone: Gone | None,
         ends: Iterable[asyncio.Future[None]] = (),
-    ) -> Outcome | None:
+    ) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (0 if self._stopping else seconds)
-        wait = asyncio.create_task(self._outcome(workflow_id))
+        wait = asyncio.create_task(self._until_closed(workflow_id))
         self._waits.add(wait)
         wait.add_done_callback(self._waits.discard)
         awaited: set[asyncio.Future[Any]] = {wait, *ends}
@@ -86,32 +85,23 @@ class Waiting(TripsInTemporal):
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 over = bool(done) or loop.time() >= deadline or (gone is not None and gone())
-            return wait.result() if wait.done() and not wait.cancelled() else None
+            if wait.done() and not wait.cancelled():
+                wait.result()
         finally:
             wait.cancel()
 
-    async def _outcome(self, workflow_id: str) -> Outcome | None:
+    async def _until_closed(self, workflow_id: str) -> None:
         handle = self.handle(workflow_id)
         while True:
             try:
-                return Outcome(await handle.result())
-            except WorkflowFailureError as error:
-                cancelled = isinstance(error.cause, CancelledError)
-                return Outcome(None, CANCELLED if cancelled else STOPPED)
+                await handle.result()
+            except WorkflowFailureError:
+                return
             except RPCError as error:
                 if is_missing_workflow(error):
-                    return None
+                    return
                 if error.status not in MENDS_ITSELF:
                     raise meaning_of(error) from error
                 await asyncio.sleep(RESULT_RETRY_INTERVAL)
-
-    async def _needs_attention(self, workflow_id: str) -> bool:
-        try:
-            with asking_temporal():
-                description = await self.describe(workflow_id)
-                return description is not None and (
-                    await self.status(description) == "needs_attention"
-                )
-        except BookingsError:
-            # The wait goes on; so it is with an outage.
-            return False
+            else:
+                return

@@ -1,20 +1,31 @@
-"""The record: what is held for each trip, in a database of our own.
+"""The record: every trip that was ever asked for, how it ended, and the embedded reservations.
 
-It begins as the reservations; the queries of worker and API are asked here and nowhere else.
+A database of our own, SQLite or PostgreSQL, which remembers for good what Temporal forgets. The
+queries of worker and API are asked here and nowhere else.
 """
 
-from record.reservations import (
-    Reservation,
+from record.errors import (
+    RecordBroken,
+    RecordError,
+    RecordUnavailable,
     ReservationRefused,
-    ReservationStore,
-    StoreBroken,
-    StoreUnavailable,
 )
+from record.reservations import Reservation, Reservations
+from record.trips import OPEN, UNHELD, Place, RecordedTrip
 
 __all__ = [
+    "OPEN",
+    "UNHELD",
+    "Place",
+    "Record",
+    "RecordBroken",
+    "RecordError",
+    "RecordUnavailable",
+    "RecordedTrip",
     "Reservation",
     "ReservationRefused",
-    "ReservationStore",
-    "StoreBroken",
-    "StoreUnavailable",
 ]
+
+
+class Record(Reservations):
+    """The record, as its database's URL says. Each base does one job."""

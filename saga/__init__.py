@@ -4,6 +4,7 @@ Its workflow half is deterministic: no clock, no randomness, no I/O, no environm
 """
 
 from saga.booking import Saga
+from saga.deadline import TripOverdue
 from saga.failures import LOST, WORKER_SHUTDOWN, root_cause, words_for_travellers
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.progress import STATUS_KEY
@@ -18,6 +19,7 @@ __all__ = [
     "WORKER_SHUTDOWN",
     "Saga",
     "Step",
+    "TripOverdue",
     "TryInterceptor",
     "root_cause",
     "words_for_travellers",

@@ -5,7 +5,6 @@ randomness, no I/O, no environment.
 """
 
 import dataclasses
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, RetryState, is_cancelled_exception
 
-from saga.failures import FINAL, LOST, LOST_TRY, attempts_told, root_cause, was_lost
+from saga.deadline import Deadline
+from saga.failures import FINAL, LOST, LOST_TRY, NO_ANSWER, attempts_told, root_cause, was_lost
 from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try
-from saga.undoing import Undoing
+from saga.undoing import Undoing, to_its_end
 
 with workflow.unsafe.imports_passed_through():
     from shared import (
@@ -44,15 +44,18 @@ class Saga(Undoing):
         progress = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
         progress |= {step.kind: step for step in so_far if step.kind in progress}
         super().__init__(book_input, Progress(progress))
+        self._deadline = Deadline(self._input)
 
     async def book(self, step: Step) -> None:
         """Book one step, if the trip wants anything of its kind.
 
-        Raises `ActivityError` when the step cannot be booked or the workflow is cancelled.
+        Raises `ActivityError` when the step cannot be booked or the workflow is cancelled, and
+        `TripOverdue` when the trip's deadline has passed.
         """
         progress = self._progress.steps.get(step.kind)
         if progress is None:
             return
+        self._deadline.check()
         # Before the step runs: even a try that only seems to fail may have booked.
         self._compensations.append(step)
         tried = await self._book_until_answered(step, progress)
@@ -68,7 +71,7 @@ class Saga(Undoing):
         A try that was lost with its worker ends the activity; then another one tries on, and the
         lost try costs no attempt.
         """
-        deadline = workflow.now() + dt.timedelta(seconds=self._input.policy.step_deadline)
+        deadline = self._deadline.of_step()
         attempts = self._input.attempts
         while True:
             earlier = progress.attempts
@@ -91,6 +94,8 @@ class Saga(Undoing):
                     exhausted = error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
                     progress.attempts = failed or earlier + (attempts if exhausted else 1)
                     self._progress.move(step.kind, "failed")
+                    if root_cause(error) == NO_ANSWER:
+                        self._deadline.check()
                     raise
                 failed = failed or earlier
                 progress.attempts, progress.last_error = failed + 1, LOST
@@ -112,9 +117,15 @@ class Saga(Undoing):
             if step.state == "booked"
         }
 
-    def close(self, status: TripStatus) -> list[dict[str, Any]]:
-        """Record how the trip ended and return its steps, for the workflow's result."""
+    async def close(self, status: TripStatus, reason: str | None = None) -> list[dict[str, Any]]:
+        """Tell the record how the trip ended and return its steps, for the workflow's result.
+
+        So nobody learns of an ending that is not recorded. A cancel that comes meanwhile interrupts
+        only the ending of a booked trip, which then raises `ActivityError`.
+        """
         self._progress.set_status(status)
+        telling = self._tell_record(status, reason)
+        await (telling if status == "booked" else to_its_end(telling))
         return steps_as_json(self._progress.steps.values())
 
     @workflow.query

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
+from saga.deadline import TripOverdue
+
 with workflow.unsafe.imports_passed_through():
     from shared import Kind, cut, step_of
 
@@ -33,7 +35,9 @@ NO_ANSWER = "The supplier did not answer in time"
 
 
 def root_cause(error: BaseException) -> str:
-    """Return why an activity failed, in the supplier's words where there are any."""
+    """Return why an activity failed, in the supplier's words where there are any, or the trip."""
+    if isinstance(error, TripOverdue):
+        return str(error)
     for cause in _application_errors(error):
         if cause.type != WORKER_SHUTDOWN and isinstance(error, ActivityError):
             kind, _ = step_of(error.activity_type)

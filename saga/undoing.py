@@ -5,8 +5,12 @@ Workflow code: no clock, no randomness, no I/O, no environment.
 
 import asyncio
 import dataclasses
+import datetime as dt
+from collections.abc import Coroutine
+from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from saga.failures import attempts_told, root_cause
@@ -14,10 +18,27 @@ from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try, start_to_close
 
 with workflow.unsafe.imports_passed_through():
-    from shared import REFUSE_LATE_BOOKING, BookVacationInput, Kind, StepProgress, cut
+    from shared import (
+        RECORD_TRIP,
+        REFUSE_LATE_BOOKING,
+        BookVacationInput,
+        CancelBookingInput,
+        Execution,
+        Kind,
+        StepProgress,
+        TripNews,
+        TripStatus,
+        cut,
+    )
 
 LONGEST_STUCK_INTERVAL = 86_400.0
 """Seconds. The wait between two tries of a stuck undo grows no longer than that."""
+
+RECORDING_LIMIT = dt.timedelta(seconds=15)
+"""The most that one try to tell the record may take; the record itself gives up earlier."""
+
+TRIPS_ARE_RECORDED = "trips-are-recorded"
+"""Guards the local activity that trips of earlier versions do not run."""
 
 RESOLVED_LEAVES_TOMBSTONE = "resolved-leaves-tombstone"
 """Guards the activity that trips did not run in the first version."""
@@ -27,7 +48,7 @@ class Undoing:
     """The compensations of a trip, and what an operator may do about one that is stuck."""
 
     def __init__(self, book_input: BookVacationInput, progress: Progress) -> None:
-        self._input = book_input
+        self._input = dataclasses.replace(book_input, execution=_execution(book_input))
         self._progress = progress
         self._compensations: list[Step] = []
         self._retries_asked: set[Kind] = set()
@@ -38,13 +59,7 @@ class Undoing:
         Neither a cancelled workflow nor a further cancel interrupts it, and it returns only when
         each undo has succeeded or an operator has declared it resolved.
         """
-        undoing = asyncio.create_task(self._undo_in_reverse())
-        while not undoing.done():
-            try:
-                await asyncio.shield(undoing)
-            except asyncio.CancelledError:
-                workflow.logger.info("Cancelled while undoing; the undo goes on")
-        undoing.result()
+        await to_its_end(self._undo_in_reverse())
 
     @workflow.update
     def retry_undo(self, kind: Kind) -> StepProgress:
@@ -82,6 +97,8 @@ class Undoing:
             for step in reversed(self._compensations)
             if not await self._undo_succeeds(step, attempts)
         ]
+        if stuck:
+            await self._tell_record("needs_attention", None)
         # One that cannot succeed has not stopped the others; now each waits for its own way out.
         await asyncio.gather(*(self._settle(step) for step in stuck))
 
@@ -157,6 +174,27 @@ class Undoing:
             else:
                 return
 
+    async def _tell_record(self, status: TripStatus, reason: str | None) -> None:
+        """Tell the record how the trip stands, for as long as it takes to be heard.
+
+        Raises `ActivityError` when the workflow is cancelled meanwhile.
+        """
+        if not (self._input.accepted or workflow.patched(TRIPS_ARE_RECORDED)):
+            return
+        news = TripNews(status, reason, list(self._progress.steps.values()), workflow.now())
+        # A local activity, because it ends in the workflow task that closes the workflow.
+        # https://docs.temporal.io/local-activity
+        await workflow.execute_local_activity(
+            RECORD_TRIP,
+            args=[self._input, news],
+            summary=f"Record that the trip is {status}",
+            start_to_close_timeout=RECORDING_LIMIT,
+            retry_policy=RetryPolicy(
+                initial_interval=dt.timedelta(seconds=0.2),
+                maximum_interval=dt.timedelta(seconds=10),
+            ),
+        )
+
     def _require(self, kind: Kind, *states: str) -> None:
         progress = self._progress.steps.get(kind)
         if progress is None or progress.state not in states:
@@ -164,3 +202,25 @@ class Undoing:
             raise ApplicationError(
                 f"The {kind} is {state}; its undo is not stuck", type="UndoNotStuck"
             )
+
+
+def _execution(book_input: BookVacationInput) -> Execution:
+    """Return the execution that the trip belongs to: this one, or the one that is cancelled.
+
+    Only a cancellation is told; a booking that names another one is somebody's copy of an input.
+    """
+    if isinstance(book_input, CancelBookingInput) and book_input.execution is not None:
+        return book_input.execution
+    info = workflow.info()
+    return Execution(info.workflow_id, info.first_execution_run_id, info.start_time)
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end, however often the workflow is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            workflow.logger.info("Cancelled while undoing; the undo goes on")
+    task.result()

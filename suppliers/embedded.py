@@ -9,8 +9,8 @@ import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnavailable
-from shared import KINDS, Kind
+from record import Record, RecordBroken, RecordUnavailable, ReservationRefused
+from shared import KINDS, BookVacationInput, Kind
 from suppliers.port import Refused, Suppliers, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -25,45 +25,45 @@ class EmbeddedSupplier:
     """
 
     kind: Kind
-    store: ReservationStore
+    record: Record
     latency: float = 0.0
     outage_attempts: int = 0
 
-    async def book(self, trip_id: str, item: str, attempt: int) -> None:
-        """Hold `item` for the trip. Doing so again changes nothing."""
+    async def book(self, trip: BookVacationInput, attempt: int) -> None:
+        """Hold the trip's item. Doing so again changes nothing."""
         await asyncio.sleep(self.latency)
         if attempt <= self.outage_attempts:
             await asyncio.sleep(self.latency)
             raise Unavailable("Hotel service is down. Retrying...")
-        if "invalid" in item:
+        if "invalid" in (trip.item(self.kind) or ""):
             raise Refused(f"Invalid {self.kind} booking, rolling back!")
-        await self._ask(self.store.reserve(trip_id, self.kind, item))
+        await self._ask(self.record.reserve(trip, self.kind))
 
-    async def cancel(self, trip_id: str, item: str) -> None:
+    async def cancel(self, trip: BookVacationInput) -> None:
         """Release what the trip holds, for good. Doing so again changes nothing."""
-        await self._ask(self.store.cancel(trip_id, self.kind))
+        await self._ask(self.record.cancel(trip, self.kind))
 
-    async def refuse_late_booking(self, trip_id: str) -> None:
+    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book` of the trip, and hold nothing for it any more."""
-        await self._ask(self.store.settle(trip_id, self.kind))
+        await self._ask(self.record.settle(trip, self.kind))
 
     async def _ask(self, call: Awaitable[None]) -> None:
         try:
             await call
         except ReservationRefused as refused:
             raise Refused(str(refused)) from refused
-        except StoreUnavailable as error:
+        except RecordUnavailable as error:
             raise Unavailable(str(error)) from error
-        except StoreBroken as bug:
+        except RecordBroken as bug:
             # No try of the same kind can succeed, so it is not tried again.
             logger.exception("The record is broken")
             raise Refused(f"The {self.kind} supplier failed") from bug
 
 
 def embedded_suppliers(
-    store: ReservationStore, hotel_latency: float = 0.0, hotel_outage_attempts: int = 0
+    record: Record, hotel_latency: float = 0.0, hotel_outage_attempts: int = 0
 ) -> Suppliers:
     """Return an embedded supplier of each kind, of which only the hotel is slow or down."""
-    suppliers = {kind: EmbeddedSupplier(kind, store) for kind in KINDS}
-    suppliers["hotel"] = EmbeddedSupplier("hotel", store, hotel_latency, hotel_outage_attempts)
+    suppliers = {kind: EmbeddedSupplier(kind, record) for kind in KINDS}
+    suppliers["hotel"] = EmbeddedSupplier("hotel", record, hotel_latency, hotel_outage_attempts)
     return suppliers

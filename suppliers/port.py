@@ -6,7 +6,7 @@ It knows nothing of Temporal, of HTTP or of the saga.
 from collections.abc import Mapping
 from typing import Protocol
 
-from shared import Kind
+from shared import BookVacationInput, Kind
 
 
 class SupplierError(Exception):
@@ -31,20 +31,20 @@ class Supplier(Protocol):
     exception other than a `SupplierError` counts as a failure whose text is for the logs only.
     """
 
-    async def book(self, trip_id: str, item: str, attempt: int) -> None:
-        """Hold `item` for the trip, once, however often it is asked for.
+    async def book(self, trip: BookVacationInput, attempt: int) -> None:
+        """Hold the trip's item, once, however often it is asked for.
 
-        `attempt` is the number of the try, from 1. Raises `Refused`, also when the trip's
-        reservation was cancelled before, and `Unavailable`.
+        The trip is known by its `book_user_id`. `attempt` is the number of the try, from 1. Raises
+        `Refused`, also when the trip's reservation was cancelled before, and `Unavailable`.
         """
 
-    async def cancel(self, trip_id: str, item: str) -> None:
+    async def cancel(self, trip: BookVacationInput) -> None:
         """Release what the trip holds, nothing included, and refuse every later `book` of it.
 
         Raises `Refused` when it cannot be released, and `Unavailable`.
         """
 
-    async def refuse_late_booking(self, trip_id: str) -> None:
+    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book` of the trip, whatever is held: an operator has settled it.
 
         Raises `Unavailable`.

@@ -16,12 +16,11 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from bookings import OWNER_KEY
-from record import ReservationStore
+from record import Record
+from record.database import Database
 from saga import STATUS_KEY
 from shared import KINDS, BookVacationInput, SagaPolicy
-from suppliers import embedded_suppliers
-from tests.faults import FaultyStore, faulty_worker
+from tests.faults import FaultyRecord, faulty_worker
 from tests.workers import running_worker
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
@@ -66,7 +65,7 @@ async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowE
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL_CLI),
         dev_server_extra_args=FAST_SERVER,
-        search_attributes=[STATUS_KEY, OWNER_KEY],
+        search_attributes=[STATUS_KEY],
     ) as started:
         yield started
 
@@ -102,25 +101,44 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"postgresql+psycopg://{parts['user']}@/{name}?host={parts['host']}"
 
 
+@pytest.fixture(autouse=True)
+def own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The database of the settings: one for each test, which no test leaves open."""
+    url = f"sqlite:///{tmp_path}/record.db"
+    monkeypatch.setenv("DATABASE_URL", url)
+    opened: list[Database] = []
+    connect = Database.__init__
+
+    def noted(self: Database, *arguments: Any) -> None:
+        opened.append(self)
+        connect(self, *arguments)
+
+    monkeypatch.setattr(Database, "__init__", noted)
+    yield url
+    for database in opened:
+        database._writers.shutdown(wait=False)
+        database._readers.shutdown(wait=False)
+        database._engine.dispose()
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ReservationStore]:
-    """An empty, migrated SQLite store."""
-    async with ReservationStore.open(f"sqlite:///{tmp_path}/store.db") as opened:
-        await opened.migrate()
+async def record(own_database: str) -> AsyncIterator[Record]:
+    """The record of the settings, on SQLite and empty."""
+    async with Record.open(own_database) as opened:
         yield opened
 
 
 @pytest.fixture
-async def faults(client: Client, store: ReservationStore) -> AsyncIterator[FaultyStore]:
-    """A worker over `store` with faults, none at first."""
-    async with faulty_worker(client, store) as faulty:
+async def faults(client: Client, record: Record) -> AsyncIterator[FaultyRecord]:
+    """A worker over `record` with faults, none at first."""
+    async with faulty_worker(client, record) as faulty:
         yield faulty
 
 
 @pytest.fixture
-async def worker(client: Client, store: ReservationStore) -> AsyncIterator[None]:
-    """A worker over `store` whose hotel answers at once."""
-    async with running_worker(client, embedded_suppliers(store)):
+async def worker(client: Client, record: Record) -> AsyncIterator[None]:
+    """A worker over `record` whose hotel answers at once."""
+    async with running_worker(client, record):
         yield
 
 

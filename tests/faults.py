@@ -1,7 +1,7 @@
-"""Faults from outside the product: a reservation store whose calls a test scripts.
+"""Faults from outside the product: a reservation record whose calls a test scripts.
 
 The activities and workflows know nothing of it. A fault stands between an activity and the real
-store: it may refuse, wait, write late or lose the answer of a write.
+record: it may refuse, wait, write late or lose the answer of a write.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import run_worker
-from record import ReservationStore, StoreUnavailable
-from shared import TASK_QUEUE_NAME, Kind
-from suppliers import Refused, embedded_suppliers
+from record import Record, RecordUnavailable
+from shared import TASK_QUEUE_NAME, BookVacationInput, Kind
+from suppliers import Refused
 from tests.workers import running_worker
 
 Operation = Literal["reserve", "cancel"]
@@ -29,7 +29,7 @@ DEADLINE = 30.0
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the store, not yet carried out; `write` carries it out."""
+    """One call of the record, not yet carried out; `write` carries it out."""
 
     trip_id: str
     operation: Operation
@@ -42,26 +42,27 @@ class Call:
 Fault = Callable[[Call], Awaitable[None]]
 
 
-class FaultyStore(ReservationStore):
-    """The real store behind the faults that a test puts in its way."""
+class FaultyRecord(Record):
+    """The real record behind the faults that a test puts in its way."""
 
-    def __init__(self, store: ReservationStore) -> None:
-        super().__init__(store._engine, store._threads)
+    def __init__(self, record: Record) -> None:
+        super().__init__(record._engine, record._writers, record._readers)
         self._calls: Counter[tuple[str, Operation, Kind]] = Counter()
         self.faults: dict[tuple[Operation, Kind], Fault] = {}
 
     def tries(self, operation: Operation, kind: Kind) -> int:
-        """Return how often the store was called so, for all trips together."""
+        """Return how often the record was called so, for all trips together."""
         return sum(
             calls for (_, *called), calls in self._calls.items() if called == [operation, kind]
         )
 
-    async def reserve(self, trip_id: str, kind: Kind, item: str) -> None:
-        write = partial(super().reserve, trip_id, kind, item)
-        await self._call(trip_id, "reserve", kind, write)
+    async def reserve(self, trip: BookVacationInput, kind: Kind) -> None:
+        write = partial(super().reserve, trip, kind)
+        await self._call(trip.book_user_id, "reserve", kind, write)
 
-    async def cancel(self, trip_id: str, kind: Kind) -> None:
-        await self._call(trip_id, "cancel", kind, partial(super().cancel, trip_id, kind))
+    async def cancel(self, trip: BookVacationInput, kind: Kind) -> None:
+        write = partial(super().cancel, trip, kind)
+        await self._call(trip.book_user_id, "cancel", kind, write)
 
     async def _call(
         self, trip_id: str, operation: Operation, kind: Kind, write: Callable[[], Awaitable[None]]
@@ -77,12 +78,11 @@ class FaultyStore(ReservationStore):
 
 @asynccontextmanager
 async def faulty_worker(
-    client: Client, store: ReservationStore, hotel_outage_attempts: int = 0
-) -> AsyncIterator[FaultyStore]:
-    """Run the product's worker over `store` with faults, none at first."""
-    faulty = FaultyStore(store)
-    suppliers = embedded_suppliers(faulty, hotel_outage_attempts=hotel_outage_attempts)
-    async with running_worker(client, suppliers):
+    client: Client, record: Record, hotel_outage_attempts: int = 0
+) -> AsyncIterator[FaultyRecord]:
+    """Run the product's worker over `record` with faults, none at first."""
+    faulty = FaultyRecord(record)
+    async with running_worker(client, faulty, hotel_outage_attempts=hotel_outage_attempts):
         yield faulty
 
 
@@ -106,13 +106,13 @@ async def healthy(call: Call) -> None:
     await call.write()
 
 
-async def down(call: Call, words: str = "The store is down") -> None:
-    raise StoreUnavailable(words)
+async def down(call: Call, words: str = "The record is down") -> None:
+    raise RecordUnavailable(words)
 
 
 async def answer_lost(call: Call) -> None:
     await call.write()
-    raise StoreUnavailable("The answer was lost")
+    raise RecordUnavailable("The answer was lost")
 
 
 async def refuse_for_good(call: Call) -> None:

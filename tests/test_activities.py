@@ -1,4 +1,4 @@
-"""The six activities over a real store, without a workflow."""
+"""The six activities over a real record, without a workflow."""
 
 import asyncio
 import dataclasses
@@ -9,7 +9,7 @@ from temporalio.testing import ActivityEnvironment
 
 import activities
 from activities import BookingRefused, SupplierFailed
-from record import Reservation, ReservationStore, reservations
+from record import Record, Reservation, reservations
 from shared import KINDS, BookVacationInput, Kind
 from suppliers import embedded_suppliers
 from tests.conftest import trip
@@ -24,8 +24,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(autouse=True)
-def _suppliers(store: ReservationStore) -> None:
-    activities.suppliers.set(embedded_suppliers(store))
+def _suppliers(record: Record) -> None:
+    activities.suppliers.set(embedded_suppliers(record))
 
 
 async def run(activity: Activity, book_input: BookVacationInput, attempt: int = 1) -> str:
@@ -43,32 +43,28 @@ def tombstone(book_input: BookVacationInput, kind: Kind, item: str | None) -> Re
 
 
 @each_kind
-async def test_booking_holds_the_item_and_returns_its_id(
-    store: ReservationStore, kind: Kind
-) -> None:
+async def test_booking_holds_the_item_and_returns_its_id(record: Record, kind: Kind) -> None:
     wanted = trip()
     assert await run(BOOK[kind], wanted) == f"valid-{kind}-id"
-    assert await store.all() == [held(wanted, kind)]
+    assert await record.all_reservations() == [held(wanted, kind)]
 
 
 @each_kind
-async def test_undoing_releases_the_item_and_returns_its_id(
-    store: ReservationStore, kind: Kind
-) -> None:
+async def test_undoing_releases_the_item_and_returns_its_id(record: Record, kind: Kind) -> None:
     wanted = trip()
     await run(BOOK[kind], wanted)
     assert await run(UNDO[kind], wanted) == f"valid-{kind}-id"
-    assert await store.all() == [tombstone(wanted, kind, f"valid-{kind}-id")]
+    assert await record.all_reservations() == [tombstone(wanted, kind, f"valid-{kind}-id")]
 
 
 @each_kind
 @pytest.mark.parametrize("item", ["invalid-id", "an-invalid-one", "invalid"])
 async def test_an_invalid_item_is_refused_in_the_suppliers_words_and_nothing_is_written(
-    store: ReservationStore, kind: Kind, item: str
+    record: Record, kind: Kind, item: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"\AInvalid {kind} booking, rolling back!\Z"):
         await run(BOOK[kind], trip(**{f"book_{kind}_id": item}))
-    assert await store.all() == []
+    assert await record.all_reservations() == []
 
 
 @each_kind
@@ -78,50 +74,50 @@ async def test_an_invalid_item_of_another_kind_does_not_matter(kind: Kind) -> No
 
 
 @each_kind
-async def test_booking_again_is_one_booking(store: ReservationStore, kind: Kind) -> None:
+async def test_booking_again_is_one_booking(record: Record, kind: Kind) -> None:
     wanted = trip()
     assert await run(BOOK[kind], wanted) == await run(BOOK[kind], wanted, attempt=2)
-    assert await store.all() == [held(wanted, kind)]
+    assert await record.all_reservations() == [held(wanted, kind)]
 
 
 @each_kind
-async def test_two_tries_at_the_same_time_are_one_booking(
-    store: ReservationStore, kind: Kind
-) -> None:
+async def test_two_tries_at_the_same_time_are_one_booking(record: Record, kind: Kind) -> None:
     wanted = trip()
     tries = [run(BOOK[kind], wanted, attempt) for attempt in (1, 2)]
     assert await asyncio.gather(*tries) == [f"valid-{kind}-id"] * 2
-    assert await store.all() == [held(wanted, kind)]
+    assert await record.all_reservations() == [held(wanted, kind)]
 
 
 @each_kind
-async def test_undoing_again_changes_nothing(store: ReservationStore, kind: Kind) -> None:
+async def test_undoing_again_changes_nothing(record: Record, kind: Kind) -> None:
     wanted = trip()
     await run(BOOK[kind], wanted)
     assert await run(UNDO[kind], wanted) == await run(UNDO[kind], wanted, attempt=2)
-    assert await store.all() == [tombstone(wanted, kind, f"valid-{kind}-id")]
+    assert await record.all_reservations() == [tombstone(wanted, kind, f"valid-{kind}-id")]
 
 
 @each_kind
-async def test_undoing_what_was_never_booked_succeeds(store: ReservationStore, kind: Kind) -> None:
+async def test_undoing_what_was_never_booked_succeeds(record: Record, kind: Kind) -> None:
     wanted = trip(**{f"book_{kind}_id": "invalid-id"})
     assert await run(UNDO[kind], wanted) == "invalid-id"
-    assert await store.all() == [tombstone(wanted, kind, None)]
+    assert await record.all_reservations() == [tombstone(wanted, kind, None)]
 
 
 @each_kind
-async def test_a_late_try_cannot_book_after_its_undo(store: ReservationStore, kind: Kind) -> None:
+async def test_a_late_try_cannot_book_after_its_undo(record: Record, kind: Kind) -> None:
     wanted = trip()
     await run(UNDO[kind], wanted)
     with pytest.raises(BookingRefused, match=f"The {kind} of trip .* was undone already"):
         await run(BOOK[kind], wanted, attempt=2)
-    assert await store.all() == [tombstone(wanted, kind, None)]
+    assert await record.all_reservations() == [tombstone(wanted, kind, None)]
 
 
 async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
-    store: ReservationStore,
+    record: Record,
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(store, hotel_latency=0.01, hotel_outage_attempts=1))
+    activities.suppliers.set(
+        embedded_suppliers(record, hotel_latency=0.01, hotel_outage_attempts=1)
+    )
     wanted = trip()
     heartbeats: list[tuple[object, ...]] = []
     environment = ActivityEnvironment()
@@ -129,22 +125,22 @@ async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
     with pytest.raises(RuntimeError, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
         await environment.run(activities.book_hotel, wanted)
     assert len(heartbeats) == 1
-    assert await store.all() == []
+    assert await record.all_reservations() == []
     assert await run(activities.book_hotel, wanted, attempt=2) == "valid-hotel-id"
-    assert await store.all() == [held(wanted, "hotel")]
+    assert await record.all_reservations() == [held(wanted, "hotel")]
 
 
-async def test_a_hotel_without_outage_books_at_once(store: ReservationStore) -> None:
-    activities.suppliers.set(embedded_suppliers(store, hotel_outage_attempts=0))
+async def test_a_hotel_without_outage_books_at_once(record: Record) -> None:
+    activities.suppliers.set(embedded_suppliers(record, hotel_outage_attempts=0))
     assert await run(activities.book_hotel, trip()) == "valid-hotel-id"
 
 
 @each_kind
 async def test_an_outage_of_the_hotel_stops_no_undo_and_no_other_booking(
-    store: ReservationStore, kind: Kind
+    record: Record, kind: Kind
 ) -> None:
     activities.suppliers.set(
-        embedded_suppliers(store, hotel_latency=3600, hotel_outage_attempts=100)
+        embedded_suppliers(record, hotel_latency=3600, hotel_outage_attempts=100)
     )
     async with asyncio.timeout(10):
         await run(UNDO[kind], trip())
@@ -157,8 +153,8 @@ async def test_a_store_that_cannot_answer_fails_the_try_and_not_the_trip(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
-    async with ReservationStore.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
+    async with Record.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
         activities.suppliers.set(embedded_suppliers(away))
         for activity in (BOOK[kind], UNDO[kind]):
-            with pytest.raises(SupplierFailed, match=r"\AThe reservation store is unavailable\Z"):
+            with pytest.raises(SupplierFailed, match=r"\AThe reservation record is unavailable\Z"):
                 await run(activity, trip())

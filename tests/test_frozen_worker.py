@@ -1,6 +1,6 @@
 """A worker that the operating system freezes in the middle of its bookings and thaws too late.
 
-Other tests hold late tries back at a gate before the store; here the whole process sleeps through
+Other tests hold late tries back at a gate before the record; here the whole process sleeps through
 what becomes of its trips, and knows nothing of it when it wakes up.
 """
 

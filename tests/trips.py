@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
 
-from record import ReservationStore
+from record import Record
 from saga import STATUS_KEY
 from shared import (
     KINDS,
@@ -24,7 +24,7 @@ from shared import (
     TripProgress,
     cancellation_id,
 )
-from tests.faults import DEADLINE, FaultyStore, Gate, workflow_half
+from tests.faults import DEADLINE, FaultyRecord, Gate, workflow_half
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
 Answer = TypeVar("Answer")
@@ -134,9 +134,9 @@ async def status_shown(workflow: Trip | Cancellation) -> str | None:
     return (await workflow.describe()).typed_search_attributes.get(STATUS_KEY)
 
 
-async def held(store: ReservationStore, trip: Trip) -> list[Kind]:
-    """Return what the store holds for the trip."""
-    return [row.kind for row in await store.of_trip(trip.id) if row.state == "reserved"]
+async def held(record: Record, trip: Trip) -> list[Kind]:
+    """Return what the record holds for the trip."""
+    return [row.kind for row in await record.reservations_of(trip.id) if row.state == "reserved"]
 
 
 async def events(workflow: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
@@ -154,7 +154,7 @@ async def activities_of(workflow: WorkflowHandle[Any, Any]) -> list[str]:
 
 async def book_and_cancel_unseen(
     client: Client,
-    faults: FaultyStore,
+    faults: FaultyRecord,
     trip: Trip,
     kind: Kind,
     first: Literal["answer", "cancel"],

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 
 from connection import lazy_client
-from record import ReservationStore
+from record import Record
 from saga import STATUS_KEY
 from settings import Settings
 from shared import KINDS
@@ -60,7 +60,7 @@ async def test_a_booked_trip_answers_as_the_contract_says(api: Api) -> None:
 
 @pytest.mark.parametrize("kind", ["car", "hotel", "flight"])
 async def test_a_rolled_back_trip_answers_200_with_the_root_cause(
-    api: Api, worker: None, store: ReservationStore, kind: str
+    api: Api, worker: None, record: Record, kind: str
 ) -> None:
     response = await api.book(JOHN | {kind: f"invalid-{kind}-id"})
     assert response.status_code == 200
@@ -71,7 +71,7 @@ async def test_a_rolled_back_trip_answers_200_with_the_root_cause(
         "result": "Voyage cancelled",
         "reason": f"Invalid {kind} booking, rolling back!",
     }
-    held = await store.of_trip(response.json["user_id"])
+    held = await record.reservations_of(response.json["user_id"])
     assert {reservation.state for reservation in held} == {"cancelled"}
 
 
@@ -243,10 +243,8 @@ async def test_an_orderly_stop_answers_the_requests_that_wait(client: Client) ->
 # Looking up
 
 
-async def test_a_booked_trip_can_be_looked_up(
-    api: Api, client: Client, store: ReservationStore
-) -> None:
-    async with running_worker(client, embedded_suppliers(store, hotel_outage_attempts=1)):
+async def test_a_booked_trip_can_be_looked_up(api: Api, client: Client, record: Record) -> None:
+    async with running_worker(client, embedded_suppliers(record, hotel_outage_attempts=1)):
         booked = (await api.book(JOHN)).json
         assert booked is not None
         found = (await api.get(f"/bookings/{booked['user_id']}")).json

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from api.problems import SECURITY_HEADERS
 from connection import lazy_client
-from record import ReservationStore
+from record import Record
 from shared import TASK_QUEUE_NAME, cancellation_id
 from tests.api.api_client import JOHN, JSON, Api, api_of, assert_problem, body_of, until
 from tests.bookings.test_bookings import (
@@ -24,7 +24,7 @@ from tests.bookings.test_bookings import (
     until_listed,
 )
 from tests.conftest import trip
-from tests.faults import FaultyStore, Gate, at_first, refuse_for_good
+from tests.faults import FaultyRecord, Gate, at_first, refuse_for_good
 from workflows import BookingWorkflow
 
 
@@ -45,15 +45,15 @@ def id_in(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-async def held(store: ReservationStore, path: str) -> set[str]:
-    return {row.state for row in await store.of_trip(id_in(path))}
+async def held(record: Record, path: str) -> set[str]:
+    return {row.state for row in await record.reservations_of(id_in(path))}
 
 
 # Looking up
 
 
 async def test_a_look_up_that_waits_returns_as_soon_as_the_trip_ends(
-    api: Api, faults: FaultyStore
+    api: Api, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
     path = await start(api)
@@ -78,7 +78,7 @@ async def test_a_look_up_waits_no_longer_than_it_was_asked_to(api: Api, unattend
 
 
 async def test_eight_cancels_at_once_of_a_running_trip_get_one_answer(
-    api: Api, faults: FaultyStore
+    api: Api, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     path = await start(api)
@@ -91,7 +91,7 @@ async def test_eight_cancels_at_once_of_a_running_trip_get_one_answer(
     assert await held(faults, path) == {"cancelled"}
 
 
-async def test_a_cancel_during_the_undo_does_not_disturb_it(api: Api, faults: FaultyStore) -> None:
+async def test_a_cancel_during_the_undo_does_not_disturb_it(api: Api, faults: FaultyRecord) -> None:
     faults.faults["cancel", "hotel"] = gate = Gate()
     path = await start(api, DOOMED)
     await gate.reached()
@@ -103,7 +103,7 @@ async def test_a_cancel_during_the_undo_does_not_disturb_it(api: Api, faults: Fa
 
 
 async def test_a_cancel_of_a_stuck_trip_leaves_it_to_the_operator(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     impatient = api_of(client, undo_attempts=1, book_wait_seconds=0.2)
     path = await start_stuck(impatient, faults)
@@ -114,7 +114,7 @@ async def test_a_cancel_of_a_stuck_trip_leaves_it_to_the_operator(
 
 
 async def test_a_cancellation_that_was_stopped_from_outside_can_be_asked_for_again(
-    api: Api, faults: FaultyStore, client: Client
+    api: Api, faults: FaultyRecord, client: Client
 ) -> None:
     path = f"/bookings/{body_of(await api.book(JOHN))['user_id']}"
     faults.faults["cancel", "car"] = refuse_for_good
@@ -128,7 +128,9 @@ async def test_a_cancellation_that_was_stopped_from_outside_can_be_asked_for_aga
     await until_listed(api, {id_in(path): "cancelled"})
 
 
-async def test_a_cancelled_trip_is_listed_as_it_is_looked_up(api: Api, faults: FaultyStore) -> None:
+async def test_a_cancelled_trip_is_listed_as_it_is_looked_up(
+    api: Api, faults: FaultyRecord
+) -> None:
     user_id = body_of(await api.book(JOHN))["user_id"]
     booked = body_of(await api.get(f"/bookings/{user_id}"))
     cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
@@ -143,7 +145,7 @@ async def test_a_cancelled_trip_is_listed_as_it_is_looked_up(api: Api, faults: F
 
 
 async def test_a_cancelled_trip_still_answers_its_idempotency_key_as_before(
-    api: Api, faults: FaultyStore
+    api: Api, faults: FaultyRecord
 ) -> None:
     booked = body_of(await api.book(JOHN, Idempotency_Key="booked-then-cancelled"))
     await api.call("POST", f"/bookings/{booked['user_id']}/cancel")
@@ -154,7 +156,7 @@ async def test_a_cancelled_trip_still_answers_its_idempotency_key_as_before(
 # Repairing
 
 
-async def test_a_cancellation_that_is_stuck_can_be_retried(api: Api, faults: FaultyStore) -> None:
+async def test_a_cancellation_that_is_stuck_can_be_retried(api: Api, faults: FaultyRecord) -> None:
     path = f"/bookings/{body_of(await api.book(JOHN))['user_id']}"
     faults.faults["cancel", "flight"] = at_first(1, refuse_for_good)
     cancelling = asyncio.create_task(api.call("POST", f"{path}/cancel"))
@@ -166,7 +168,7 @@ async def test_a_cancellation_that_is_stuck_can_be_retried(api: Api, faults: Fau
     assert await held(faults, path) == {"cancelled"}
 
 
-async def test_resolving_again_keeps_the_first_note(api: Api, faults: FaultyStore) -> None:
+async def test_resolving_again_keeps_the_first_note(api: Api, faults: FaultyRecord) -> None:
     faults.faults["cancel", "car"] = refuse_for_good
     path = await start_stuck(api, faults)
     await until(lambda: api.get(path), status="needs_attention")

@@ -8,10 +8,10 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 
-from record import ReservationStore
+from record import Record
 from shared import KINDS, cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, until
-from tests.faults import FaultyStore, Gate, faulty_worker, refuse_for_good
+from tests.faults import FaultyRecord, Gate, faulty_worker, refuse_for_good
 
 DOOMED = JOHN | {"flight": "invalid-flight-id"}
 NOTE = {"note": "Cancelled by phone."}
@@ -28,7 +28,7 @@ async def start(api: Api, body: dict[str, Any] = JOHN) -> str:
     return location
 
 
-async def start_stuck(api: Api, faults: FaultyStore) -> str:
+async def start_stuck(api: Api, faults: FaultyRecord) -> str:
     """Return the path of a trip whose hotel cannot be undone."""
     faults.faults["cancel", "hotel"] = refuse_for_good
     path = await start(api, DOOMED)
@@ -63,7 +63,7 @@ async def test_an_unknown_parameter_is_named(api: Api) -> None:
 
 
 async def test_cancelling_a_running_trip_undoes_it(
-    api: Api, faults: FaultyStore, store: ReservationStore
+    api: Api, faults: FaultyRecord, record: Record
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     path = await start(api)
@@ -73,11 +73,11 @@ async def test_cancelling_a_running_trip_undoes_it(
     assert first["status"] == "cancelled"
     assert first["reservations"] == {}
     assert body_of(await api.call("POST", f"{path}/cancel")) == first
-    assert {row.state for row in await store.of_trip(first["user_id"])} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of(first["user_id"])} == {"cancelled"}
 
 
 async def test_cancelling_a_booked_trip_undoes_it_once_however_often_it_is_asked(
-    api: Api, faults: FaultyStore, store: ReservationStore, client: Client
+    api: Api, faults: FaultyRecord, record: Record, client: Client
 ) -> None:
     booked = body_of(await api.book(JOHN))
     path = f"/bookings/{booked['user_id']}"
@@ -87,7 +87,7 @@ async def test_cancelling_a_booked_trip_undoes_it_once_however_often_it_is_asked
     assert bodies[0]["status"] == "cancelled"
     assert cancellation_id(booked["user_id"]).replace(":", "%3A") in bodies[0]["links"]["web_ui"]
     assert body_of(await api.get(path)) == bodies[0]
-    assert {row.state for row in await store.of_trip(booked["user_id"])} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of(booked["user_id"])} == {"cancelled"}
 
 
 @pytest.mark.usefixtures("worker")
@@ -106,7 +106,7 @@ async def test_without_a_worker_a_cancel_is_accepted(client: Client) -> None:
 
 
 async def test_a_trip_that_was_terminated_needs_attention_until_it_is_cancelled(
-    api: Api, faults: FaultyStore, client: Client, store: ReservationStore
+    api: Api, faults: FaultyRecord, client: Client, record: Record
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
     path = await start(api)
@@ -118,7 +118,7 @@ async def test_a_trip_that_was_terminated_needs_attention_until_it_is_cancelled(
     assert state_of(stopped, "flight") == "booking"
     await gate.open()
     assert body_of(await api.call("POST", f"{path}/cancel"))["status"] == "cancelled"
-    assert {row.state for row in await store.of_trip(user_id)} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of(user_id)} == {"cancelled"}
 
 
 @pytest.mark.parametrize("action", ["cancel", "undo/car/retry"])
@@ -129,7 +129,7 @@ async def test_an_unknown_trip_can_be_neither_cancelled_nor_repaired(api: Api, a
 # Repairing
 
 
-async def test_a_stuck_undo_can_be_retried(api: Api, faults: FaultyStore) -> None:
+async def test_a_stuck_undo_can_be_retried(api: Api, faults: FaultyRecord) -> None:
     path = await start_stuck(api, faults)
     del faults.faults["cancel", "hotel"]
     await api.call("POST", f"{path}/undo/hotel/retry")
@@ -139,7 +139,7 @@ async def test_a_stuck_undo_can_be_retried(api: Api, faults: FaultyStore) -> Non
     assert body_of(again) == ended
 
 
-async def test_a_stuck_undo_can_be_resolved(api: Api, faults: FaultyStore) -> None:
+async def test_a_stuck_undo_can_be_resolved(api: Api, faults: FaultyRecord) -> None:
     path = await start_stuck(api, faults)
     await api.call("POST", f"{path}/undo/hotel/resolve", json=NOTE)
     ended = body_of(await api.get(f"{path}?wait=20"))
@@ -150,7 +150,7 @@ async def test_a_stuck_undo_can_be_resolved(api: Api, faults: FaultyStore) -> No
     assert_problem(await api.call("POST", f"{path}/undo/car/resolve", json=NOTE), 409)
 
 
-async def test_a_stuck_cancellation_can_be_resolved(api: Api, faults: FaultyStore) -> None:
+async def test_a_stuck_cancellation_can_be_resolved(api: Api, faults: FaultyRecord) -> None:
     path = f"/bookings/{body_of(await api.book(JOHN))['user_id']}"
     faults.faults["cancel", "car"] = refuse_for_good
     cancelling = asyncio.create_task(api.call("POST", f"{path}/cancel"))
@@ -159,7 +159,7 @@ async def test_a_stuck_cancellation_can_be_resolved(api: Api, faults: FaultyStor
     assert body_of(await cancelling)["status"] == "cancelled"
 
 
-async def test_what_is_not_stuck_is_a_conflict(api: Api, faults: FaultyStore) -> None:
+async def test_what_is_not_stuck_is_a_conflict(api: Api, faults: FaultyRecord) -> None:
     path = await start_stuck(api, faults)
     assert_problem(await api.call("POST", f"{path}/undo/car/resolve", json=NOTE), 409)
     assert_problem(await api.call("POST", f"{path}/undo/boat/retry"), 404)
@@ -171,10 +171,10 @@ async def test_what_is_not_stuck_is_a_conflict(api: Api, faults: FaultyStore) ->
 
 
 async def test_without_a_worker_a_repair_is_503(
-    api: Api, client: Client, store: ReservationStore, monkeypatch: pytest.MonkeyPatch
+    api: Api, client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bookings.temporal.RPC_TIMEOUT", dt.timedelta(seconds=1))
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         path = await start_stuck(api, faults)
     assert_problem(await api.call("POST", f"{path}/undo/hotel/retry"), 503)
     await client.get_workflow_handle(path.rpartition("/")[2]).terminate()
@@ -208,7 +208,7 @@ async def until_listed(api: Api, wanted: dict[str, str], **parameters: Any) -> N
             await asyncio.sleep(0.05)
 
 
-async def test_bookings_are_listed_by_status(api: Api, faults: FaultyStore) -> None:
+async def test_bookings_are_listed_by_status(api: Api, faults: FaultyRecord) -> None:
     booked, cancelled, rolled_back = [
         body_of(await api.book(body))["user_id"] for body in (JOHN, JOHN, DOOMED)
     ]

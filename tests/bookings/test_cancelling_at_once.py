@@ -4,11 +4,11 @@ import pytest
 from temporalio.client import Client
 
 from bookings import BookingConflict, Bookings, Caller
-from record import ReservationStore
+from record import Record
 from shared import KINDS, TASK_QUEUE_NAME
 from tests.api.api_client import JOHN
 from tests.conftest import IMPATIENT, trip
-from tests.faults import FaultyStore, Gate
+from tests.faults import FaultyRecord, Gate
 from tests.trips import eventually, result_of, start
 from workflows import BookingWorkflow
 
@@ -30,7 +30,7 @@ async def until_cancelled(asked: Bookings, user_id: str) -> None:
 
 
 async def test_a_running_trip_is_undone(
-    asked: Bookings, faults: FaultyStore, store: ReservationStore
+    asked: Bookings, faults: FaultyRecord, record: Record
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     await asked.start("cancelled-running", REQUEST, "shop")
@@ -39,11 +39,11 @@ async def test_a_running_trip_is_undone(
     assert (found.status, found.closed_at) == ("running", None)
     await gate.open()
     await until_cancelled(asked, "cancelled-running")
-    assert {row.state for row in await store.of_trip("cancelled-running")} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of("cancelled-running")} == {"cancelled"}
 
 
 async def test_a_booked_trip_is_undone(
-    asked: Bookings, faults: FaultyStore, store: ReservationStore
+    asked: Bookings, faults: FaultyRecord, record: Record
 ) -> None:
     await asked.book("cancelled-booked", REQUEST, "shop", 30)
     faults.faults["cancel", KINDS[-1]] = gate = Gate()
@@ -53,11 +53,11 @@ async def test_a_booked_trip_is_undone(
     await gate.reached()
     await gate.open()
     await until_cancelled(asked, "cancelled-booked")
-    assert {row.state for row in await store.of_trip("cancelled-booked")} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of("cancelled-booked")} == {"cancelled"}
 
 
 async def test_a_trip_that_is_booked_before_the_cancel_reaches_it_is_undone_when_asked_again(
-    asked: Bookings, faults: FaultyStore
+    asked: Bookings, faults: FaultyRecord
 ) -> None:
     await asked.book("cancelled-late", REQUEST, "shop", 30)
     first, second = [await asked.cancel("cancelled-late", OPERATOR, 0) for _ in range(2)]
@@ -66,16 +66,16 @@ async def test_a_trip_that_is_booked_before_the_cancel_reaches_it_is_undone_when
 
 
 async def test_a_trip_that_the_api_has_not_started_is_undone(
-    asked: Bookings, faults: FaultyStore, client: Client, store: ReservationStore
+    asked: Bookings, faults: FaultyRecord, client: Client, record: Record
 ) -> None:
     started = await start(client, trip())
     await result_of(started)
     assert (await asked.cancel(started.id, OPERATOR, 30)).status == "cancelled"
-    assert {row.state for row in await store.of_trip(started.id)} == {"cancelled"}
+    assert {row.state for row in await record.reservations_of(started.id)} == {"cancelled"}
 
 
 async def test_a_trip_whose_starter_named_no_owner_that_is_a_text_is_undone_all_the_same(
-    asked: Bookings, faults: FaultyStore, client: Client
+    asked: Bookings, faults: FaultyRecord, client: Client
 ) -> None:
     started = await client.start_workflow(
         BookingWorkflow.run, trip(), id="odd-owner", task_queue=TASK_QUEUE_NAME, memo={"owner": 5}

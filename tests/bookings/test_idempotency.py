@@ -6,7 +6,7 @@ import json
 import pytest
 from temporalio.client import Client
 
-from record import ReservationStore
+from record import Record
 from shared import KINDS
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
 from tests.processes import Answer, free_port, service
@@ -19,13 +19,13 @@ def api(client: Client) -> Api:
 
 @pytest.mark.usefixtures("worker")
 async def test_a_repeated_request_is_the_same_booking_even_after_a_restart(
-    api: Api, client: Client, store: ReservationStore
+    api: Api, client: Client, record: Record
 ) -> None:
     first = body_of(await api.book(JOHN, Idempotency_Key="repeated"))
     reordered = dict(reversed(JOHN.items())) | {"attempts": "5"}
     for again in (api, api_of(client)):
         assert body_of(await again.book(reordered, Idempotency_Key='"repeated"')) == first
-    assert len(await store.all()) == len(KINDS)
+    assert len(await record.all_reservations()) == len(KINDS)
 
 
 async def test_a_repeated_request_joins_a_trip_that_still_runs(api: Api, client: Client) -> None:
@@ -41,12 +41,12 @@ async def test_a_repeated_request_joins_a_trip_that_still_runs(api: Api, client:
     "changes", [{"name": "Jane"}, {"attempts": 4}, *({kind: "a"} for kind in KINDS)]
 )
 async def test_a_key_with_another_body_is_422_and_starts_nothing(
-    api: Api, store: ReservationStore, changes: dict[str, object]
+    api: Api, record: Record, changes: dict[str, object]
 ) -> None:
     key = f"differs-{next(iter(changes))}"
     body_of(await api.book(JOHN, Idempotency_Key=key))
     assert_problem(await api.book(JOHN | changes, Idempotency_Key=key), 422)
-    assert len(await store.all()) == len(KINDS)
+    assert len(await record.all_reservations()) == len(KINDS)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256, '"a', '""'])

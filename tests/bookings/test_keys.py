@@ -12,7 +12,7 @@ import bookings.attention
 from shared import cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, body_of, until
 from tests.bookings.test_bookings import DOOMED, NOTE
-from tests.faults import FaultyStore, Gate, refuse_for_good
+from tests.faults import FaultyRecord, Gate, refuse_for_good
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def api(client: Client) -> Api:
 
 @pytest.mark.parametrize("body", [JOHN, DOOMED], ids=["booked", "rolled back"])
 async def test_what_is_over_answers_with_its_outcome_even_to_who_does_not_wait(
-    api: Api, faults: FaultyStore, body: dict[str, object]
+    api: Api, faults: FaultyRecord, body: dict[str, object]
 ) -> None:
     key = f"over-{body['flight']}"
     first = body_of(await api.book(body, Idempotency_Key=key))
@@ -32,7 +32,7 @@ async def test_what_is_over_answers_with_its_outcome_even_to_who_does_not_wait(
 
 
 async def test_what_goes_on_answers_with_its_status_to_who_does_not_wait(
-    api: Api, faults: FaultyStore
+    api: Api, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = gate = Gate()
     headers = {"Idempotency_Key": "goes-on", "Prefer": "respond-async"}
@@ -47,7 +47,7 @@ async def test_what_goes_on_answers_with_its_status_to_who_does_not_wait(
 
 @pytest.mark.parametrize("shown", [True, False], ids=["search attribute", "none"])
 async def test_a_stuck_undo_ends_the_wait(
-    client: Client, faults: FaultyStore, shown: bool, monkeypatch: pytest.MonkeyPatch
+    client: Client, faults: FaultyRecord, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shown:
         unknown = SearchAttributeKey.for_keyword("NotRegisteredHere")
@@ -67,7 +67,7 @@ async def test_a_stuck_undo_ends_the_wait(
 
 
 async def test_a_trip_that_was_stopped_and_then_cancelled_answers_that_it_was(
-    api: Api, faults: FaultyStore, client: Client
+    api: Api, faults: FaultyRecord, client: Client
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
     headers = {"Idempotency_Key": "stopped-and-cancelled", "Prefer": "respond-async"}
@@ -99,7 +99,7 @@ async def test_a_trip_that_was_stopped_and_then_cancelled_answers_that_it_was(
 
 
 async def test_a_trip_whose_cancellation_was_stopped_needs_attention(
-    api: Api, faults: FaultyStore, client: Client
+    api: Api, faults: FaultyRecord, client: Client
 ) -> None:
     faults.faults["reserve", "car"] = gate = Gate()
     faults.faults["cancel", "car"] = refuse_for_good

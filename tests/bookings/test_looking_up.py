@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from bookings import Bookings, Caller
 from bookings.pending import show_pending
-from record import ReservationStore
+from record import Record
 from saga import failures
 from shared import KINDS, MAX_TEXT, Kind, StepProgress
 from tests.api.api_client import JOHN, Api, api_of, body_of, until
@@ -18,7 +18,7 @@ from tests.bookings.between import Before, client_with
 from tests.bookings.test_bookings import NOTE, start
 from tests.conftest import IMPATIENT
 from tests.faults import (
-    FaultyStore,
+    FaultyRecord,
     Gate,
     at_first,
     down,
@@ -62,26 +62,26 @@ async def until_step(api: Api, path: str, kind: Kind, **wanted: object) -> dict[
 
 
 async def test_a_step_that_waits_for_its_next_try_shows_how_often_and_why(
-    patient: Api, faults: FaultyStore, client: Client
+    patient: Api, faults: FaultyRecord, client: Client
 ) -> None:
     faults.faults["reserve", "hotel"] = down
     path = await start(patient)
     booking = await until_step(patient, path, "hotel", attempts=2)
     assert step_in(booking, "hotel")["state"] == "booking"
-    assert step_in(booking, "hotel")["last_error"] == "The store is down"
+    assert step_in(booking, "hotel")["last_error"] == "The record is down"
     assert (step_in(booking, "car")["attempts"], step_in(booking, "car")["last_error"]) == (1, None)
     await end(client, path)
 
 
 async def test_an_undo_that_waits_for_its_next_try_shows_how_often_and_why(
-    patient: Api, faults: FaultyStore, client: Client
+    patient: Api, faults: FaultyRecord, client: Client
 ) -> None:
     faults.faults["cancel", "hotel"] = down
     path = await start(patient, JOHN | {"flight": "invalid-flight-id"})
     booking = await until_step(patient, path, "hotel", undo_attempts=2)
     hotel = step_in(booking, "hotel")
     assert (hotel["state"], hotel["attempts"]) == ("undoing", 1)
-    assert hotel["last_error"] == "The store is down"
+    assert hotel["last_error"] == "The record is down"
     assert booking["reservations"] == {kind: ALL[kind] for kind in ("car", "hotel")}
     await end(client, path)
 
@@ -143,9 +143,9 @@ def test_an_activity_that_is_over_by_now_changes_nothing() -> None:
 
 
 async def test_without_a_worker_the_tries_are_shown_all_the_same(
-    client: Client, store: ReservationStore, patient: Api
+    client: Client, record: Record, patient: Api
 ) -> None:
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = down
         path = await start(patient)
         await until_step(patient, path, "hotel", attempts=2)
@@ -157,7 +157,7 @@ async def test_without_a_worker_the_tries_are_shown_all_the_same(
         >= {
             "state": "booking",
             "attempts": 2,
-            "last_error": "The store is down",
+            "last_error": "The record is down",
         }.items()
     )
     await end(client, path)
@@ -167,7 +167,7 @@ async def test_without_a_worker_the_tries_are_shown_all_the_same(
 
 
 async def test_a_trip_that_closes_between_the_two_questions_is_shown_closed(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
     user_id = (await start(api_of(client))).rpartition("/")[2]
@@ -189,7 +189,7 @@ async def test_a_trip_that_closes_between_the_two_questions_is_shown_closed(
 
 
 async def test_a_stopped_trip_tells_its_steps_itself(
-    api: Api, faults: FaultyStore, client: Client
+    api: Api, faults: FaultyRecord, client: Client
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     faults.faults["cancel", "car"] = refuse_for_good
@@ -207,9 +207,9 @@ async def test_a_stopped_trip_tells_its_steps_itself(
 
 
 async def test_without_a_worker_a_stopped_trip_is_told_by_its_history(
-    api: Api, client: Client, store: ReservationStore
+    api: Api, client: Client, record: Record
 ) -> None:
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "flight"] = gate = Gate()
         path = await start(api)
         await gate.reached()
@@ -223,11 +223,11 @@ async def test_without_a_worker_a_stopped_trip_is_told_by_its_history(
 
 
 async def test_a_trip_that_was_stopped_before_it_began_does_not_hang(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
     path = await start(api_of(client))
     await end(client, path)
-    async with faulty_worker(client, store), asyncio.timeout(10):
+    async with faulty_worker(client, record), asyncio.timeout(10):
         stopped = body_of(await api_of(client).get(path))
     assert (stopped["status"], stopped["reservations"]) == ("needs_attention", {})
     assert {step["state"] for step in stopped["steps"]} == {"pending"}
@@ -237,7 +237,7 @@ async def test_a_trip_that_was_stopped_before_it_began_does_not_hang(
 
 
 async def test_a_stuck_cancellation_shows_what_is_held_and_what_was_done(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     api = api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600, book_wait_seconds=0.1)
     booked_api = api_of(client)
@@ -255,10 +255,10 @@ async def test_a_stuck_cancellation_shows_what_is_held_and_what_was_done(
 
 
 async def test_while_its_worker_is_away_a_cancellation_shows_what_is_held(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
     api = api_of(client, book_wait_seconds=0.1)
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = at_first(1, down)
         path = f"/bookings/{body_of(await api_of(client).book(JOHN))['user_id']}"
     assert (await api.call("POST", f"{path}/cancel")).status_code == 202
@@ -267,5 +267,5 @@ async def test_while_its_worker_is_away_a_cancellation_shows_what_is_held(
     assert booking["reservations"] == ALL
     assert [step["attempts"] for step in booking["steps"]][:3] == [1, 2, 1]
     assert {step["state"] for step in booking["steps"]} == {"booked"}
-    async with faulty_worker(client, store):
+    async with faulty_worker(client, record):
         assert body_of(await api.get(f"{path}?wait=20"))["status"] == "cancelled"

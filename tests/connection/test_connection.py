@@ -15,7 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 
 import connection
 from connection import connect
-from record import ReservationStore
+from record import Record
 from suppliers import embedded_suppliers
 from tests.conftest import trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
@@ -53,7 +53,7 @@ async def connecting_until_said(
 
 
 async def test_a_missing_namespace_is_named_once_and_waited_for(
-    environment: WorkflowEnvironment, log: pytest.LogCaptureFixture, store: ReservationStore
+    environment: WorkflowEnvironment, log: pytest.LogCaptureFixture, record: Record
 ) -> None:
     address = environment.client.service_client.config.target_host
     namespace = f"travel-{uuid.uuid4().hex}"
@@ -70,7 +70,7 @@ async def test_a_missing_namespace_is_named_once_and_waited_for(
         client = await waiting
     assert lines(log)[1:] == [f"Connected to Temporal at {address}"]
     # A worker that starts now works.
-    async with running_worker(client, embedded_suppliers(store)):
+    async with running_worker(client, record):
         booked = await start(client, trip(), with_status=False)
         assert (await result_of(booked))["status"] == "success"
 

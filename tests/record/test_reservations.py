@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 
 from record import (
+    Record,
+    RecordBroken,
+    RecordUnavailable,
     Reservation,
     ReservationRefused,
-    ReservationStore,
-    StoreBroken,
-    StoreUnavailable,
     reservations,
 )
 from shared import KINDS, Kind
@@ -30,7 +30,7 @@ UNAVAILABLE = r"\AThe reservation store is unavailable\Z"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
-Call = Callable[[ReservationStore], Awaitable[object]]
+Call = Callable[[Record], Awaitable[object]]
 
 each_call = pytest.mark.parametrize(
     "call",
@@ -39,25 +39,25 @@ each_call = pytest.mark.parametrize(
         pytest.param(lambda store: store.reserve("trip", "car", "a-car"), id="reserve"),
         pytest.param(lambda store: store.cancel("trip", "car"), id="cancel"),
         pytest.param(lambda store: store.of_trip("trip"), id="of_trip"),
-        pytest.param(lambda store: store.all(), id="all"),
+        pytest.param(lambda store: store.all_reservations(), id="all"),
     ],
 )
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[ReservationStore]:
+async def store(database_url: str) -> AsyncIterator[Record]:
     """An empty, migrated store over each kind of database."""
-    async with ReservationStore.open(database_url) as opened:
+    async with Record.open(database_url) as opened:
         await opened.migrate()
         yield opened
 
 
 @pytest.fixture
-async def pair(database_url: str) -> AsyncIterator[tuple[ReservationStore, ReservationStore]]:
+async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
     """Two stores with connections of their own over one migrated database."""
     async with AsyncExitStack() as stack:
         first, second = [
-            await stack.enter_async_context(ReservationStore.open(database_url)) for _ in range(2)
+            await stack.enter_async_context(Record.open(database_url)) for _ in range(2)
         ]
         await first.migrate()
         yield first, second
@@ -73,13 +73,13 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 # One booking per step, however often it is asked for
 
 
-async def test_reserving_holds_the_item_and_returns_nothing(store: ReservationStore) -> None:
+async def test_reserving_holds_the_item_and_returns_nothing(store: Record) -> None:
     answer: object = await store.reserve("trip", "car", "a-car")  # type: ignore[func-returns-value]
     assert answer is None
-    assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "reserved")]
 
 
-async def test_reserving_again_changes_nothing(store: ReservationStore, database_url: str) -> None:
+async def test_reserving_again_changes_nothing(store: Record, database_url: str) -> None:
     await store.reserve("trip", "car", "a-car")
     before = rows(database_url)
     await store.reserve("trip", "car", "a-car")
@@ -87,42 +87,44 @@ async def test_reserving_again_changes_nothing(store: ReservationStore, database
 
 
 async def test_many_reserves_at_once_are_one_reservation(
-    pair: tuple[ReservationStore, ReservationStore],
+    pair: tuple[Record, Record],
 ) -> None:
     calls = [store.reserve("trip", "car", "a-car") for store in pair for _ in range(25)]
     await asyncio.gather(*calls)
-    assert await pair[0].all() == [Reservation("trip", "car", "a-car", "reserved")]
+    assert await pair[0].all_reservations() == [Reservation("trip", "car", "a-car", "reserved")]
 
 
-async def test_another_item_than_the_one_held_is_refused(store: ReservationStore) -> None:
+async def test_another_item_than_the_one_held_is_refused(store: Record) -> None:
     await store.reserve("trip", "car", "a-car")
     with pytest.raises(ReservationRefused, match=r"\AThe car of trip trip is a-car, not another\Z"):
         await store.reserve("trip", "car", "another")
-    assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "reserved")]
 
 
 async def test_of_two_items_at_once_one_is_held_and_the_other_refused(
-    pair: tuple[ReservationStore, ReservationStore],
+    pair: tuple[Record, Record],
 ) -> None:
     calls = [store.reserve("trip", "car", item) for store, item in zip(pair, "ab", strict=True)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["NoneType", "ReservationRefused"]
     winner = "ab"[answers.index(None)]
-    assert await pair[0].all() == [Reservation("trip", "car", winner, "reserved")]
+    assert await pair[0].all_reservations() == [Reservation("trip", "car", winner, "reserved")]
 
 
-async def test_trips_and_kinds_do_not_touch_each_other(store: ReservationStore) -> None:
+async def test_trips_and_kinds_do_not_touch_each_other(store: Record) -> None:
     for trip_id in ("one", "two"):
         for kind in KINDS:
             await store.reserve(trip_id, kind, "the-same")
     await store.cancel("one", "hotel")
-    assert [(row.trip_id, row.kind) for row in await store.all() if row.state == "reserved"] == [
+    assert [
+        (row.trip_id, row.kind) for row in await store.all_reservations() if row.state == "reserved"
+    ] == [
         *(("one", kind) for kind in KINDS if kind != "hotel"),
         *(("two", kind) for kind in KINDS),
     ]
 
 
-async def test_a_trip_is_shown_in_the_order_of_booking(store: ReservationStore) -> None:
+async def test_a_trip_is_shown_in_the_order_of_booking(store: Record) -> None:
     await store.cancel("trip", "flight")
     await store.reserve("trip", "hotel", "a-hotel")
     await store.reserve("trip", "car", "a-car")
@@ -135,15 +137,15 @@ async def test_a_trip_is_shown_in_the_order_of_booking(store: ReservationStore) 
 
 
 @pytest.mark.parametrize("item", ["'; DROP TABLE reservations; --", "🏖️ 山田", "%s ? :x", "a" * 200])
-async def test_any_text_is_an_item(store: ReservationStore, item: str) -> None:
+async def test_any_text_is_an_item(store: Record, item: str) -> None:
     await store.reserve(item, "car", item)
-    assert await store.all() == [Reservation(item, "car", item, "reserved")]
+    assert await store.all_reservations() == [Reservation(item, "car", item, "reserved")]
 
 
 # A tombstone refuses
 
 
-async def test_settling_leaves_a_tombstone_as_cancelling_does(store: ReservationStore) -> None:
+async def test_settling_leaves_a_tombstone_as_cancelling_does(store: Record) -> None:
     await store.reserve("trip", "car", "a-car")
     for kind in ("car", "hotel"):
         await store.settle("trip", kind)
@@ -152,20 +154,20 @@ async def test_settling_leaves_a_tombstone_as_cancelling_does(store: Reservation
     assert {row.state for row in await store.of_trip("trip")} == {"cancelled"}
 
 
-async def test_cancelling_leaves_a_tombstone(store: ReservationStore) -> None:
+async def test_cancelling_leaves_a_tombstone(store: Record) -> None:
     await store.reserve("trip", "car", "a-car")
     await store.cancel("trip", "car")
-    assert await store.all() == [Reservation("trip", "car", "a-car", "cancelled")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "cancelled")]
 
 
 async def test_cancelling_what_was_never_reserved_leaves_a_tombstone(
-    store: ReservationStore,
+    store: Record,
 ) -> None:
     await store.cancel("trip", "car")
-    assert await store.all() == [Reservation("trip", "car", None, "cancelled")]
+    assert await store.all_reservations() == [Reservation("trip", "car", None, "cancelled")]
 
 
-async def test_cancelling_again_changes_nothing(store: ReservationStore, database_url: str) -> None:
+async def test_cancelling_again_changes_nothing(store: Record, database_url: str) -> None:
     await store.reserve("trip", "car", "a-car")
     await store.cancel("trip", "car")
     before = rows(database_url)
@@ -174,45 +176,43 @@ async def test_cancelling_again_changes_nothing(store: ReservationStore, databas
 
 
 @pytest.mark.parametrize("booked_before", [True, False])
-async def test_a_tombstone_refuses_every_later_reserve(
-    store: ReservationStore, booked_before: bool
-) -> None:
+async def test_a_tombstone_refuses_every_later_reserve(store: Record, booked_before: bool) -> None:
     if booked_before:
         await store.reserve("trip", "car", "a-car")
     await store.cancel("trip", "car")
-    tombstone = await store.all()
+    tombstone = await store.all_reservations()
     for item in ("a-car", "another"):
         with pytest.raises(ReservationRefused, match="The car of trip trip was undone already"):
             await store.reserve("trip", "car", item)
-    assert await store.all() == tombstone
+    assert await store.all_reservations() == tombstone
 
 
 async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
-    pair: tuple[ReservationStore, ReservationStore],
+    pair: tuple[Record, Record],
 ) -> None:
     for store, other in (pair, pair[::-1]):
         await race(store, other, trips=40)
-    assert {row.state for row in await pair[0].all()} == {"cancelled"}
+    assert {row.state for row in await pair[0].all_reservations()} == {"cancelled"}
 
 
 async def test_reserves_that_race_cancels_of_other_processes_always_end_cancelled(
-    store: ReservationStore, database_url: str, processes: ProcessPoolExecutor
+    store: Record, database_url: str, processes: ProcessPoolExecutor
 ) -> None:
     await in_processes(processes, _race_alone, database_url)
-    held = await store.all()
+    held = await store.all_reservations()
     assert len(held) == 20
     assert {row.state for row in held} == {"cancelled"}
 
 
 def _race_alone(database_url: str) -> None:
     async def run() -> None:
-        async with ReservationStore.open(database_url) as store:
+        async with Record.open(database_url) as store:
             await race(store, store, trips=20)
 
     asyncio.run(run())
 
 
-async def race(store: ReservationStore, other: ReservationStore, trips: int) -> None:
+async def race(store: Record, other: Record, trips: int) -> None:
     for number in range(trips):
         reserving = store.reserve(f"trip-{number}", "car", "a-car")
         cancelling = other.cancel(f"trip-{number}", "car")
@@ -226,9 +226,7 @@ async def race(store: ReservationStore, other: ReservationStore, trips: int) -> 
 
 async def test_many_migrations_at_once_are_one(database_url: str) -> None:
     async with AsyncExitStack() as stack:
-        stores = [
-            await stack.enter_async_context(ReservationStore.open(database_url)) for _ in range(8)
-        ]
+        stores = [await stack.enter_async_context(Record.open(database_url)) for _ in range(8)]
         await asyncio.gather(*(store.migrate() for store in stores))
         await stores[0].reserve("trip", "car", "a-car")
 
@@ -239,7 +237,7 @@ async def test_a_new_sqlite_file_is_waited_for_while_another_process_writes_to_i
     file = tmp_path / "new.db"
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        async with ReservationStore.open(f"sqlite:///{file}") as store:
+        async with Record.open(f"sqlite:///{file}") as store:
             migrating = asyncio.create_task(store.migrate())
             # A failure would end it well before; a success cannot come before the rollback.
             await asyncio.wait({migrating}, timeout=0.3)
@@ -253,26 +251,26 @@ async def test_many_processes_migrate_at_once(
     database_url: str, processes: ProcessPoolExecutor
 ) -> None:
     await in_processes(processes, _migrate_alone, database_url)
-    async with ReservationStore.open(database_url) as store:
-        assert await store.all() == []
+    async with Record.open(database_url) as store:
+        assert await store.all_reservations() == []
 
 
 def _migrate_alone(database_url: str) -> None:
     async def run() -> None:
-        async with ReservationStore.open(database_url) as store:
+        async with Record.open(database_url) as store:
             await store.migrate()
 
     asyncio.run(run())
 
 
-async def test_migrating_again_keeps_what_is_held(store: ReservationStore) -> None:
+async def test_migrating_again_keeps_what_is_held(store: Record) -> None:
     await store.reserve("trip", "car", "a-car")
     await store.migrate()
-    assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "reserved")]
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(
-    store: ReservationStore, database_url: str
+    store: Record, database_url: str
 ) -> None:
     with engine(database_url).connect() as connection:
         columns = sa.inspect(connection).get_columns("reservations")
@@ -292,25 +290,23 @@ async def test_the_schema_has_the_columns_that_the_queries_know(
     ids=lambda wrong: "-".join(wrong),
 )
 async def test_the_schema_refuses_what_no_reservation_can_be(
-    store: ReservationStore, database_url: str, wrong: dict[str, str | None]
+    store: Record, database_url: str, wrong: dict[str, str | None]
 ) -> None:
     row = {"trip_id": "trip", "kind": "car", "item": "a-car", "state": "reserved"}
     now = dict.fromkeys(("created_at", "updated_at"), sa.func.now())
     statement = sa.insert(reservations.reservations).values({**row, **now, **wrong})
     with pytest.raises(sa.exc.IntegrityError), engine(database_url).begin() as connection:
         connection.execute(statement)
-    assert await store.all() == []
+    assert await store.all_reservations() == []
 
 
 @on_sqlite
-async def test_sqlite_writes_ahead(store: ReservationStore, database_url: str) -> None:
+async def test_sqlite_writes_ahead(store: Record, database_url: str) -> None:
     with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-async def test_the_schema_takes_a_kind_that_came_later(
-    store: ReservationStore, database_url: str
-) -> None:
+async def test_the_schema_takes_a_kind_that_came_later(store: Record, database_url: str) -> None:
     await store.reserve("trip", cast(Kind, "boat"), "a-boat")
     assert [row.item for row in await store.of_trip("trip")] == ["a-boat"]
 
@@ -321,8 +317,8 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable_
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
-        async with asyncio.timeout(30), ReservationStore.open(url) as store:
-            with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+        async with asyncio.timeout(30), Record.open(url) as store:
+            with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                 await store.reserve("trip", "car", "a-car")
 
 
@@ -336,16 +332,16 @@ async def drop_table(database_url: str) -> None:
 
 @pytest.mark.parametrize("call", ["reserve", "cancel", "settle"])
 async def test_a_missing_table_is_a_bug_and_not_an_outage(
-    store: ReservationStore, database_url: str, call: str
+    store: Record, database_url: str, call: str
 ) -> None:
     await drop_table(database_url)
     arguments = ("trip", "car", "a-car") if call == "reserve" else ("trip", "car")
-    with pytest.raises(StoreBroken, match=r"\AThe reservation store refuses the request\Z"):
+    with pytest.raises(RecordBroken, match=r"\AThe reservation store refuses the request\Z"):
         await getattr(store, call)(*arguments)
 
 
-async def test_a_violated_constraint_is_a_bug_and_not_an_outage(store: ReservationStore) -> None:
-    with pytest.raises(StoreBroken):
+async def test_a_violated_constraint_is_a_bug_and_not_an_outage(store: Record) -> None:
+    with pytest.raises(RecordBroken):
         await store.reserve("trip", "car", cast(str, None))
 
 
@@ -357,11 +353,11 @@ async def test_a_locked_database_is_unavailable_until_it_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
-    async with ReservationStore.open(f"sqlite:///{tmp_path}/locked.db") as store:
+    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as store:
         await store.migrate()
         with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
             writer.execute("BEGIN IMMEDIATE")
-            with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+            with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                 await call(store)
             assert writer.execute("SELECT * FROM reservations").fetchall() == []
         await call(store)
@@ -383,9 +379,9 @@ async def test_a_database_out_of_reach_is_unavailable(
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "read-only.db")) as empty:
         empty.execute("PRAGMA journal_mode = WAL")
-    async with ReservationStore.open(url.format(folder=tmp_path, port=unused_tcp_port)) as store:
+    async with Record.open(url.format(folder=tmp_path, port=unused_tcp_port)) as store:
         # Neither the URL with its password nor the statement is in the message.
-        with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
             await call(store)
 
 
@@ -400,16 +396,16 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(
 def _fill_the_disk(database_url: str) -> None:
     async def run() -> None:
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        async with ReservationStore.open(database_url) as store:
+        async with Record.open(database_url) as store:
             await store.migrate()
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
             written = 0
-            with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+            with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                 while True:
                     await store.reserve(f"trip-{written}", "car", "a-car" * 1000)
                     written += 1
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-            assert len(await store.all()) == written > 0
+            assert len(await store.all_reservations()) == written > 0
             await store.reserve("a-last-trip", "car", "a-car")
 
     asyncio.run(run())
@@ -417,35 +413,35 @@ def _fill_the_disk(database_url: str) -> None:
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
-    async with ReservationStore.open(f"sqlite:///{tmp_path}/corrupt.db") as store:
-        with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+    async with Record.open(f"sqlite:///{tmp_path}/corrupt.db") as store:
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
             await store.migrate()
 
 
 @on_postgresql
 async def test_a_standby_that_refuses_writes_is_unavailable(
-    store: ReservationStore, database: psycopg.Connection
+    store: Record, database: psycopg.Connection
 ) -> None:
     name = database.info.dbname
     database.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     disconnect_all(database)
-    with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+    with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
         await store.reserve("trip", "car", "a-car")
 
 
 @on_postgresql
 async def test_connections_that_were_dropped_while_idle_are_not_missed(
-    store: ReservationStore, database: psycopg.Connection
+    store: Record, database: psycopg.Connection
 ) -> None:
     await store.reserve("trip", "car", "a-car")
     assert disconnect_all(database) > 0
     await store.cancel("trip", "car")
-    assert await store.all() == [Reservation("trip", "car", "a-car", "cancelled")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "cancelled")]
 
 
 @on_postgresql
 async def test_a_connection_that_drops_during_a_statement_is_unavailable_and_the_next_one_works(
-    store: ReservationStore, database: psycopg.Connection
+    store: Record, database: psycopg.Connection
 ) -> None:
     with database.transaction():
         # Another writer holds the row, so the statement waits while its connection is dropped.
@@ -456,11 +452,11 @@ async def test_a_connection_that_drops_during_a_statement_is_unavailable_and_the
         async with asyncio.timeout(10):
             while not disconnect_all(database, "wait_event_type = 'Lock'"):
                 await asyncio.sleep(0.01)
-            with pytest.raises(StoreUnavailable, match=UNAVAILABLE):
+            with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                 await cancelling
-    assert await store.all() == [Reservation("trip", "car", "a-car", "reserved")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "reserved")]
     await store.cancel("trip", "car")
-    assert await store.all() == [Reservation("trip", "car", "a-car", "cancelled")]
+    assert await store.all_reservations() == [Reservation("trip", "car", "a-car", "cancelled")]
 
 
 @pytest.fixture

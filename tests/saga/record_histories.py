@@ -15,12 +15,12 @@ import pytest
 from temporalio.client import Client
 
 import activities
-from record import ReservationStore
+from record import Record
 from shared import KINDS, Kind
 from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
-    FaultyStore,
+    FaultyRecord,
     Gate,
     activity_half,
     at_first,
@@ -46,16 +46,16 @@ from tests.trips import (
 
 HISTORIES = Path(__file__).with_name("histories")
 
-Scenario = Callable[[Client, FaultyStore], Awaitable[Trip | Cancellation]]
+Scenario = Callable[[Client, FaultyRecord], Awaitable[Trip | Cancellation]]
 
 
-async def booked(client: Client, faults: FaultyStore) -> Trip:
+async def booked(client: Client, faults: FaultyRecord) -> Trip:
     booking = await start(client, trip())
     await result_of(booking)
     return booking
 
 
-async def booked_without_status(client: Client, faults: FaultyStore) -> Trip:
+async def booked_without_status(client: Client, faults: FaultyRecord) -> Trip:
     booking = await start(client, trip(), with_status=False)
     await result_of(booking)
     return booking
@@ -71,17 +71,17 @@ def failed_at(kind: Kind) -> Scenario:
     return lambda client, faults: failed(client, kind)
 
 
-async def retried(client: Client, faults: FaultyStore) -> Trip:
+async def retried(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["reserve", "hotel"] = at_first(2, down)
     return await booked(client, faults)
 
 
-async def failed_after_all_attempts(client: Client, faults: FaultyStore) -> Trip:
+async def failed_after_all_attempts(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["reserve", "hotel"] = down
     return await booked(client, faults)
 
 
-async def failed_at_its_deadline(client: Client, faults: FaultyStore) -> Trip:
+async def failed_at_its_deadline(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["reserve", "car"] = gate = Gate()
     late = await start(client, trip(policy=replace(IMPATIENT, step_deadline=0.2)))
     await result_of(late)
@@ -89,12 +89,12 @@ async def failed_at_its_deadline(client: Client, faults: FaultyStore) -> Trip:
     return late
 
 
-async def undo_retried(client: Client, faults: FaultyStore) -> Trip:
+async def undo_retried(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = at_first(2, down)
     return await failed(client, "flight")
 
 
-async def cancelled_before(client: Client, faults: FaultyStore) -> Trip:
+async def cancelled_before(client: Client, faults: FaultyRecord) -> Trip:
     cancelled = await start(client, trip())
     await cancelled.cancel()
     async with activity_half(client), workflow_half(client):
@@ -103,7 +103,7 @@ async def cancelled_before(client: Client, faults: FaultyStore) -> Trip:
 
 
 def cancelled_during(kind: Kind) -> Scenario:
-    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+    async def scenario(client: Client, faults: FaultyRecord) -> Trip:
         faults.faults["reserve", kind] = gate = Gate()
         cancelled = await start(client, trip())
         await gate.reached()
@@ -116,7 +116,7 @@ def cancelled_during(kind: Kind) -> Scenario:
 
 
 def cancelled_after(kind: Kind) -> Scenario:
-    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+    async def scenario(client: Client, faults: FaultyRecord) -> Trip:
         async with activity_half(client):
             cancelled = await start(client, trip())
             await book_and_cancel_unseen(client, faults, cancelled, kind, "answer")
@@ -127,7 +127,7 @@ def cancelled_after(kind: Kind) -> Scenario:
     return scenario
 
 
-async def cancelled_between_tries(client: Client, faults: FaultyStore) -> Trip:
+async def cancelled_between_tries(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["reserve", "hotel"] = down
     policy = replace(
         IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0
@@ -139,7 +139,7 @@ async def cancelled_between_tries(client: Client, faults: FaultyStore) -> Trip:
     return cancelled
 
 
-async def cancelled_in_undo(client: Client, faults: FaultyStore) -> Trip:
+async def cancelled_in_undo(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = gate = Gate()
     cancelled = await start(client, trip(book_flight_id="invalid-flight-id"))
     await gate.reached()
@@ -149,21 +149,21 @@ async def cancelled_in_undo(client: Client, faults: FaultyStore) -> Trip:
     return cancelled
 
 
-async def stuck(client: Client, faults: FaultyStore) -> Trip:
+async def stuck(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = refuse_for_good
     booking = await start(client, trip(book_flight_id="invalid-flight-id"))
     await until_stuck(booking, "hotel")
     return booking
 
 
-async def stuck_and_resolved(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_and_resolved(client: Client, faults: FaultyRecord) -> Trip:
     booking = await stuck(client, faults)
     await resolve(booking, "hotel", "settled")
     await result_of(booking)
     return booking
 
 
-async def stuck_and_retried(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_and_retried(client: Client, faults: FaultyRecord) -> Trip:
     booking = await stuck(client, faults)
     del faults.faults["cancel", "hotel"]
     await retry(booking, "hotel")
@@ -171,7 +171,7 @@ async def stuck_and_retried(client: Client, faults: FaultyStore) -> Trip:
     return booking
 
 
-async def stuck_and_retried_by_itself(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_and_retried_by_itself(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = at_first(IMPATIENT.undo_attempts, down)
     policy = replace(IMPATIENT, stuck_retry_interval=0.05)
     booking = await start(client, trip(book_flight_id="invalid-flight-id", policy=policy))
@@ -179,7 +179,7 @@ async def stuck_and_retried_by_itself(client: Client, faults: FaultyStore) -> Tr
     return booking
 
 
-async def stuck_and_cancelled(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_and_cancelled(client: Client, faults: FaultyRecord) -> Trip:
     booking = await stuck(client, faults)
     await booking.cancel()
     await resolve(booking, "hotel", "settled")
@@ -187,7 +187,7 @@ async def stuck_and_cancelled(client: Client, faults: FaultyStore) -> Trip:
     return booking
 
 
-async def lost_with_its_worker(client: Client, faults: FaultyStore) -> Trip:
+async def lost_with_its_worker(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["reserve", "hotel"] = gate = Gate()
     async with workflow_half(client):
         async with activity_half(client):
@@ -199,14 +199,14 @@ async def lost_with_its_worker(client: Client, faults: FaultyStore) -> Trip:
     return booking
 
 
-async def cancelled_after_booking(client: Client, faults: FaultyStore) -> Cancellation:
+async def cancelled_after_booking(client: Client, faults: FaultyRecord) -> Cancellation:
     booking = await booked(client, faults)
     cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
     await result_of(cancellation)
     return cancellation
 
 
-async def stuck_twice(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_twice(client: Client, faults: FaultyRecord) -> Trip:
     for kind in ("hotel", "car"):
         faults.faults["cancel", kind] = refuse_for_good
     booking = await start(client, trip(book_flight_id="invalid-flight-id"))
@@ -217,7 +217,7 @@ async def stuck_twice(client: Client, faults: FaultyStore) -> Trip:
 def repaired(*repairs: tuple[Kind, Literal["retry", "resolve"]], cancel: bool = False) -> Scenario:
     """Return a trip with two stuck undos that are repaired in this order."""
 
-    async def scenario(client: Client, faults: FaultyStore) -> Trip:
+    async def scenario(client: Client, faults: FaultyRecord) -> Trip:
         booking = await stuck_twice(client, faults)
         if cancel:
             await booking.cancel()
@@ -240,7 +240,7 @@ async def until_settled(booking: Trip, kind: Kind, *, last: bool) -> None:
         await until(booking, lambda steps: steps[kind].state == "undone")
 
 
-async def stuck_twice_and_retried_by_itself(client: Client, faults: FaultyStore) -> Trip:
+async def stuck_twice_and_retried_by_itself(client: Client, faults: FaultyRecord) -> Trip:
     for kind in ("hotel", "car"):
         faults.faults["cancel", kind] = at_first(IMPATIENT.undo_attempts + 1, down)
     policy = replace(IMPATIENT, stuck_retry_interval=0.05)
@@ -249,7 +249,7 @@ async def stuck_twice_and_retried_by_itself(client: Client, faults: FaultyStore)
     return booking
 
 
-async def cancelled_while_one_is_stuck(client: Client, faults: FaultyStore) -> Trip:
+async def cancelled_while_one_is_stuck(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = refuse_for_good
     faults.faults["cancel", "car"] = gate = Gate()
     booking = await start(client, trip(book_flight_id="invalid-flight-id"))
@@ -262,7 +262,7 @@ async def cancelled_while_one_is_stuck(client: Client, faults: FaultyStore) -> T
     return booking
 
 
-async def cancellation_stuck_twice(client: Client, faults: FaultyStore) -> Cancellation:
+async def cancellation_stuck_twice(client: Client, faults: FaultyRecord) -> Cancellation:
     booking = await booked(client, faults)
     for kind in ("flight", "car"):
         faults.faults["cancel", kind] = refuse_for_good
@@ -313,14 +313,14 @@ UNATTENDED: dict[str, Scenario] = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_record(client: Client, store: ReservationStore, name: str) -> None:
-    async with faulty_worker(client, store) as faults:
+async def test_record(client: Client, record: Record, name: str) -> None:
+    async with faulty_worker(client, record) as faults:
         await record(client, name, await SCENARIOS[name](client, faults))
 
 
 @pytest.mark.parametrize("name", UNATTENDED)
-async def test_record_unattended(client: Client, store: ReservationStore, name: str) -> None:
-    faults = FaultyStore(store)
+async def test_record_unattended(client: Client, record: Record, name: str) -> None:
+    faults = FaultyRecord(record)
     activities.suppliers.set(embedded_suppliers(faults))
     await record(client, name, await UNATTENDED[name](client, faults))
 

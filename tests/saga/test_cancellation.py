@@ -8,13 +8,13 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 import activities
-from record import ReservationRefused, ReservationStore
+from record import Record, ReservationRefused
 from shared import KINDS, Kind
 from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
-    FaultyStore,
+    FaultyRecord,
     Gate,
     activity_half,
     down,
@@ -44,10 +44,10 @@ PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, ste
 """A policy under which a failed try is not repeated while a test lasts."""
 
 
-async def assert_nothing_is_left(store: ReservationStore, cancelled: Trip, last: Kind) -> None:
+async def assert_nothing_is_left(record: Record, cancelled: Trip, last: Kind) -> None:
     """Check a trip that was cancelled at step `last`: closed as Canceled, all begun undone."""
     steps = await cancelled_steps(cancelled)
-    assert await held(store, cancelled) == []
+    assert await held(record, cancelled) == []
     begun = KINDS.index(last) + 1
     states = [steps[kind].state for kind in KINDS]
     assert states == ["undone"] * begun + ["pending"] * (len(KINDS) - begun)
@@ -58,19 +58,19 @@ async def assert_nothing_is_left(store: ReservationStore, cancelled: Trip, last:
 
 
 async def test_a_trip_cancelled_before_its_first_step_holds_nothing(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
     cancelled = await start(client, trip())
     await cancelled.cancel()
-    async with running_worker(client, embedded_suppliers(store)):
+    async with running_worker(client, record):
         steps = await cancelled_steps(cancelled)
-    assert await held(store, cancelled) == []
+    assert await held(record, cancelled) == []
     assert {step.state for step in steps.values()} <= {"pending", "undone"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["reserve", kind] = gate = Gate()
     cancelled = await start(client, trip())
@@ -84,7 +84,7 @@ async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_after_the_write_but_before_the_answer_holds_nothing(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     async def cancel_after_writing(call: Call) -> None:
         await call.write()
@@ -97,7 +97,7 @@ async def test_a_trip_cancelled_after_the_write_but_before_the_answer_holds_noth
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["reserve", kind] = down
     cancelled = await start(client, trip(policy=PATIENT))
@@ -110,22 +110,22 @@ async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(
 @pytest.mark.parametrize("first", ["answer", "cancel"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_nothing(
-    client: Client, store: ReservationStore, kind: Kind, first: Literal["answer", "cancel"]
+    client: Client, record: Record, kind: Kind, first: Literal["answer", "cancel"]
 ) -> None:
     """The cancel falls between two steps or after the last one, before the workflow goes on."""
-    faults = FaultyStore(store)
+    faults = FaultyRecord(record)
     activities.suppliers.set(embedded_suppliers(faults))
     async with activity_half(client):
         cancelled = await start(client, trip())
         await book_and_cancel_unseen(client, faults, cancelled, kind, first)
-        assert await held(store, cancelled) == list(KINDS[: KINDS.index(kind) + 1])
+        assert await held(record, cancelled) == list(KINDS[: KINDS.index(kind) + 1])
         async with workflow_half(client):
-            await assert_nothing_is_left(store, cancelled, kind)
+            await assert_nothing_is_left(record, cancelled, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = gate = Gate()
     cancelled = await start(client, trip(**{f"book_{LAST}_id": f"invalid-{LAST}-id"}))
@@ -139,7 +139,7 @@ async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
 
 @pytest.mark.parametrize("kind", ["car", "hotel"])
 async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["reserve", LAST] = to_cancel = Gate()
     faults.faults["cancel", kind] = undoing = Gate()
@@ -155,7 +155,7 @@ async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
 
 
 async def test_an_undo_that_waits_to_try_again_survives_a_cancel(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     async def cancel_and_fail_at_first(call: Call) -> None:
         if call.number == 1:
@@ -170,7 +170,7 @@ async def test_an_undo_that_waits_to_try_again_survives_a_cancel(
 
 
 async def test_cancelling_a_booked_trip_undoes_it_in_reverse(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     booked = await book(client)
     assert await held(faults, booked) == list(KINDS)
@@ -185,7 +185,7 @@ async def test_cancelling_a_booked_trip_undoes_it_in_reverse(
 
 
 async def test_cancelling_a_booked_trip_again_ends_alike(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     booked = await book(client)
     first, second = [
@@ -197,7 +197,7 @@ async def test_cancelling_a_booked_trip_again_ends_alike(
 
 
 async def test_a_booked_trip_cannot_be_cancelled_twice_at_once(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = gate = Gate()
     booked = await book(client)
@@ -212,7 +212,7 @@ async def test_a_booked_trip_cannot_be_cancelled_twice_at_once(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = gate = Gate()
     booked = await book(client)
@@ -225,15 +225,15 @@ async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel(
 
 
 async def test_a_cancellation_that_is_cancelled_before_it_begins_undoes_the_trip(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
-    async with running_worker(client, embedded_suppliers(store)):
+    async with running_worker(client, record):
         booked = await book(client)
     cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
     await cancellation.cancel()
-    async with running_worker(client, embedded_suppliers(store)):
+    async with running_worker(client, record):
         assert (await result_of(cancellation))["status"] == "cancelled"
-    assert await held(store, booked) == []
+    assert await held(record, booked) == []
 
 
 async def book(client: Client) -> Trip:

@@ -13,7 +13,7 @@ from temporalio.client import (
 )
 
 from tests.conftest import trip
-from tests.faults import FaultyStore, Gate, refuse_for_good
+from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.trips import (
     Trip,
     cancelled_steps,
@@ -76,7 +76,7 @@ async def refused_update(running: Trip, name: str, arguments: list[Any]) -> bool
     return False
 
 
-async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: FaultyStore) -> None:
+async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: FaultyRecord) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     booking = await start(client, trip())
     await gate.reached()
@@ -87,7 +87,7 @@ async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: Fault
 
 
 async def test_a_trip_that_was_shouted_at_can_still_be_cancelled(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     booking = await start(client, trip())
@@ -101,7 +101,7 @@ async def test_a_trip_that_was_shouted_at_can_still_be_cancelled(
 
 
 async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "car"] = refuse_for_good
     stuck = await start(client, trip(book_flight_id="invalid"))
@@ -125,7 +125,7 @@ async def failed_workflow_tasks(trip: Trip) -> int:
 
 @pytest.mark.parametrize("size", [10_000, 500_000])
 async def test_an_item_of_any_length_does_not_block_a_trip(
-    client: Client, faults: FaultyStore, size: int
+    client: Client, faults: FaultyRecord, size: int
 ) -> None:
     """As the CLI may start it: the API takes 200 characters."""
     booking = await start(client, trip(book_car_id="x" * size))

@@ -1,7 +1,7 @@
 """Random trips against the real workflow: whatever fails, a trip is whole or nothing.
 
 Hypothesis makes the plans: what becomes of each try of each step and of its undo, and at which call
-of the store a cancel comes. `--hypothesis-profile=thorough` tries many more.
+of the record a cancel comes. `--hypothesis-profile=thorough` tries many more.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from record import ReservationRefused, ReservationStore
+from record import Record, ReservationRefused
 from run_worker import WORKFLOWS
 from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
 from suppliers import embedded_suppliers
@@ -33,7 +33,7 @@ from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
     Fault,
-    FaultyStore,
+    FaultyRecord,
     Gate,
     Operation,
     answer_lost,
@@ -91,7 +91,7 @@ class Plan:
     steps: tuple[StepPlan, ...]
     """One for each kind."""
     cancels: frozenset[int]
-    """The store's calls, counted from 1, during which the trip is cancelled."""
+    """The record's calls, counted from 1, during which the trip is cancelled."""
 
     def step(self, kind: Kind) -> StepPlan:
         return self.steps[KINDS.index(kind)]
@@ -126,7 +126,7 @@ class Plan:
 
 
 MESSAGES = {
-    "down": "The store is down",
+    "down": "The record is down",
     "lost": "The answer was lost",
     "invalid": "Invalid {kind} booking, rolling back!",
     "refused": "The {kind} is refused",
@@ -253,11 +253,11 @@ async def refuse(call: Call) -> None:
     raise ReservationRefused(f"The {call.kind} is refused")
 
 
-class PlannedStore(FaultyStore):
-    """A store that does to each trip what the trip's plan says."""
+class PlannedStore(FaultyRecord):
+    """A record that does to each trip what the trip's plan says."""
 
-    def __init__(self, store: ReservationStore) -> None:
-        super().__init__(store)
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
         self.trips: dict[str, PlannedTrip] = {}
 
     def fault_for(self, call: Call) -> Fault:
@@ -269,10 +269,10 @@ async def planned(
     client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[PlannedStore]:
     path = tmp_path_factory.mktemp("model") / "store.db"
-    async with ReservationStore.open(f"sqlite:///{path}") as store:
-        await store.migrate()
-        faulty = PlannedStore(store)
-        async with running_worker(client, embedded_suppliers(faulty)):
+    async with Record.open(f"sqlite:///{path}") as record:
+        await record.migrate()
+        faulty = PlannedStore(record)
+        async with running_worker(client, faulty):
             yield faulty
 
 
@@ -313,12 +313,10 @@ async def assert_it_ended_as_planned(trip: PlannedTrip, ended: Ended) -> None:
     assert await status_shown(ended.trip) == shown[ended.status]
 
 
-async def assert_it_is_whole_or_nothing(
-    store: ReservationStore, trip: PlannedTrip, ended: Ended
-) -> None:
+async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:
     resolved = ended.of_state("resolved")
     assert all(trip.plan.step(kind).way_out == "resolve" for kind in resolved)
-    reserved = await held(store, ended.trip)
+    reserved = await held(record, ended.trip)
     assert {kind for kind, step in ended.steps.items() if step.held} == set(reserved)
     if ended.status == "success":
         assert reserved == list(KINDS)

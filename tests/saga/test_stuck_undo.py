@@ -7,11 +7,11 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from record import ReservationRefused, ReservationStore, StoreBroken, StoreUnavailable
+from record import Record, RecordBroken, RecordUnavailable, ReservationRefused
 from shared import KINDS, REFUSE_LATE_BOOKING, BookVacationInput, Kind
 from suppliers import Refused
 from tests.conftest import IMPATIENT, trip
-from tests.faults import Call, FaultyStore, Gate, at_first, down, refuse_for_good
+from tests.faults import Call, FaultyRecord, Gate, at_first, down, refuse_for_good
 from tests.trips import (
     BOOK_ALL,
     UNDO_ALL,
@@ -41,7 +41,7 @@ def doomed() -> BookVacationInput:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_run(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = refuse_for_good
     stuck = await start(client, doomed())
@@ -58,7 +58,7 @@ async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_
 
 
 async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = at_first(IMPATIENT.undo_attempts + 1, down)
     stuck = await start(client, doomed())
@@ -69,7 +69,7 @@ async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
         stuck, lambda steps: steps["hotel"].undo_attempts == 4 and steps["hotel"].state == "stuck"
     )
     assert progress.status == "needs_attention"
-    assert progress.steps[1].last_error == "The store is down"
+    assert progress.steps[1].last_error == "The record is down"
     assert await held(faults, stuck) == ["hotel"]
     await retry(stuck, "hotel")
     result = await result_of(stuck)
@@ -81,7 +81,7 @@ async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
 
 
 async def test_a_stuck_undo_is_tried_again_by_itself_after_its_interval(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts, down)
     healing = replace(doomed(), policy=replace(IMPATIENT, stuck_retry_interval=0.05))
@@ -91,7 +91,7 @@ async def test_a_stuck_undo_is_tried_again_by_itself_after_its_interval(
 
 
 async def test_the_own_retries_of_a_stuck_undo_are_single_tries_at_growing_intervals(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts + 3, down)
     rolled_back = await start(
@@ -108,7 +108,7 @@ async def test_the_own_retries_of_a_stuck_undo_are_single_tries_at_growing_inter
 
 
 async def test_a_resolved_undo_keeps_its_note_and_closes_the_trip(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     stuck = await start(client, doomed())
@@ -124,7 +124,7 @@ async def test_a_resolved_undo_keeps_its_note_and_closes_the_trip(
 
 
 async def test_a_late_try_cannot_book_what_an_operator_has_resolved(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = late = Gate()
     faults.faults["cancel", "hotel"] = refuse_for_good
@@ -139,18 +139,18 @@ async def test_a_late_try_cannot_book_what_an_operator_has_resolved(
 
 
 async def test_a_resolved_trip_stays_open_until_late_bookings_are_refused(
-    client: Client, faults: FaultyStore, store: ReservationStore, monkeypatch: pytest.MonkeyPatch
+    client: Client, faults: FaultyRecord, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     healing = replace(IMPATIENT, stuck_retry_interval=0.05, undo_attempts=1)
     stuck = await start(client, replace(doomed(), policy=healing))
     await until_stuck(stuck, "hotel")
-    answers = [StoreBroken("No table"), StoreUnavailable("Away")]
+    answers = [RecordBroken("No table"), RecordUnavailable("Away")]
 
     async def settle(trip_id: str, kind: Kind) -> None:
         if answers:
             raise answers.pop(0)
-        await store.settle(trip_id, kind)
+        await record.settle(trip_id, kind)
 
     monkeypatch.setattr(faults, "settle", settle)
     await resolve(stuck, "hotel", "settled")
@@ -160,7 +160,7 @@ async def test_a_resolved_trip_stays_open_until_late_bookings_are_refused(
 
 
 async def test_each_activity_of_a_trip_is_as_patient_as_the_trips_policy_says(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     policy = replace(IMPATIENT, retry_interval=0.25, retry_interval_cap=0.75, undo_attempts=2)
@@ -187,7 +187,7 @@ async def test_each_activity_of_a_trip_is_as_patient_as_the_trips_policy_says(
 
 
 async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_own_way(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     faults.faults["cancel", "car"] = at_first(IMPATIENT.undo_attempts, down)
@@ -205,7 +205,7 @@ async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_o
 
 
 async def test_the_web_ui_shows_the_steps_as_a_table_whatever_an_error_says(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     async def refuse_at_length(call: Call) -> None:
         raise Refused("Hotel | closed\nfor good")
@@ -229,7 +229,7 @@ async def test_the_web_ui_shows_the_steps_as_a_table_whatever_an_error_says(
     await result_of(stuck)
 
 
-async def test_asking_twice_to_retry_retries_once(client: Client, faults: FaultyStore) -> None:
+async def test_asking_twice_to_retry_retries_once(client: Client, faults: FaultyRecord) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     stuck = await start(client, doomed())
     await until_stuck(stuck, "hotel")
@@ -243,7 +243,7 @@ async def test_asking_twice_to_retry_retries_once(client: Client, faults: Faulty
 
 
 async def test_a_retry_asked_while_other_undos_still_run_is_not_lost(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     faults.faults["cancel", "car"] = gate = Gate()
@@ -259,7 +259,7 @@ async def test_a_retry_asked_while_other_undos_still_run_is_not_lost(
 
 @pytest.mark.parametrize(("kind", "state"), [("car", "booked"), ("hotel", "booking")])
 async def test_an_undo_that_is_not_stuck_can_be_neither_retried_nor_resolved(
-    client: Client, faults: FaultyStore, kind: Kind, state: str
+    client: Client, faults: FaultyRecord, kind: Kind, state: str
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     booking = await start(client, trip())
@@ -275,7 +275,7 @@ async def test_an_undo_that_is_not_stuck_can_be_neither_retried_nor_resolved(
 
 
 async def test_an_undone_step_cannot_be_resolved_and_its_retry_changes_nothing(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "car"] = refuse_for_good
     stuck = await start(client, doomed())
@@ -290,7 +290,7 @@ async def test_an_undone_step_cannot_be_resolved_and_its_retry_changes_nothing(
 
 @pytest.mark.parametrize("update", ["retry_undo", "resolve_undo"])
 async def test_an_unknown_kind_is_rejected_and_does_no_harm(
-    client: Client, faults: FaultyStore, update: str
+    client: Client, faults: FaultyRecord, update: str
 ) -> None:
     faults.faults["cancel", "car"] = refuse_for_good
     stuck = await start(client, doomed())
@@ -304,7 +304,7 @@ async def test_an_unknown_kind_is_rejected_and_does_no_harm(
 
 @pytest.mark.parametrize("reason", ["rolled back", "cancelled"])
 async def test_a_stuck_trip_is_not_closed_by_a_cancel(
-    client: Client, faults: FaultyStore, reason: str
+    client: Client, faults: FaultyRecord, reason: str
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
     faults.faults["reserve", LAST] = gate = Gate()
@@ -326,7 +326,7 @@ async def test_a_stuck_trip_is_not_closed_by_a_cancel(
 
 
 async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     booked = await start(client, trip())
     await result_of(booked)

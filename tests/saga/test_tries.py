@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from record import ReservationStore
+from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
 from suppliers import embedded_suppliers
@@ -22,9 +22,9 @@ from tests.trips import activities_of, events, result_of, start, steps_by_kind
 from tests.workers import running_worker
 
 
-async def test_heartbeats_keep_a_slow_try_alive(client: Client, store: ReservationStore) -> None:
+async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) -> None:
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.5)
-    async with running_worker(client, embedded_suppliers(store, hotel_latency=1.2)):
+    async with running_worker(client, embedded_suppliers(record, hotel_latency=1.2)):
         result = await result_of(await start(client, trip(policy=policy)))
     assert result["status"] == "success"
     assert steps_by_kind(result)["hotel"] == StepProgress(
@@ -33,16 +33,16 @@ async def test_heartbeats_keep_a_slow_try_alive(client: Client, store: Reservati
 
 
 async def test_a_step_tells_at_which_try_it_was_booked_and_why_the_one_before_failed(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
-    suppliers = embedded_suppliers(store, hotel_outage_attempts=2)
+    suppliers = embedded_suppliers(record, hotel_outage_attempts=2)
     async with running_worker(client, suppliers):
         hotel = steps_by_kind(await result_of(await start(client, trip(attempts=3))))["hotel"]
     assert (hotel.attempts, hotel.last_error) == (3, "Hotel service is down. Retrying...")
 
 
-async def test_a_final_failure_tells_its_try(client: Client, store: ReservationStore) -> None:
-    suppliers = embedded_suppliers(store, hotel_outage_attempts=1)
+async def test_a_final_failure_tells_its_try(client: Client, record: Record) -> None:
+    suppliers = embedded_suppliers(record, hotel_outage_attempts=1)
     async with running_worker(client, suppliers):
         failed = await start(client, trip(book_hotel_id="invalid-hotel-id"))
         hotel = steps_by_kind(await result_of(failed))["hotel"]
@@ -89,14 +89,14 @@ def loses(lost: set[int]) -> BookHotel:
 )
 async def test_a_lost_try_is_no_failure_of_the_supplier(
     client: Client,
-    store: ReservationStore,
+    record: Record,
     attempts: int,
     outage: int,
     lost: set[int],
     status: str,
 ) -> None:
     """`outage` counts lost tries, too: they take time, in which the supplier mends."""
-    activities.suppliers.set(embedded_suppliers(store, hotel_outage_attempts=outage))
+    activities.suppliers.set(embedded_suppliers(record, hotel_outage_attempts=outage))
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=60)
     async with worker_with(client, loses(lost)):
         booking = await start(client, trip(attempts=attempts, policy=policy))
@@ -110,9 +110,9 @@ async def test_a_lost_try_is_no_failure_of_the_supplier(
 
 
 async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(store))
+    activities.suppliers.set(embedded_suppliers(record))
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=1)
     async with worker_with(client, loses(set(range(100)))):
         result = await result_of(await start(client, trip(policy=policy)))
@@ -120,13 +120,13 @@ async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
 
 
 async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = gate = Gate()
         booking = await start(client, trip(attempts=1))
         await gate.reached()
-    async with running_worker(client, embedded_suppliers(store)):
+    async with running_worker(client, record):
         result = await result_of(booking)
     await gate.open()
     assert result["status"] == "success"
@@ -139,9 +139,9 @@ async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
     ids=["booked", "failed"],
 )
 async def test_the_tutorials_trips_have_short_histories(
-    client: Client, store: ReservationStore, hotel: str, most: int
+    client: Client, record: Record, hotel: str, most: int
 ) -> None:
-    suppliers = embedded_suppliers(store, hotel_latency=0.05, hotel_outage_attempts=1)
+    suppliers = embedded_suppliers(record, hotel_latency=0.05, hotel_outage_attempts=1)
     async with running_worker(client, suppliers):
         booking = await start(client, trip(attempts=5, book_hotel_id=hotel))
         await result_of(booking)
@@ -163,7 +163,7 @@ SECRET = "https://trips:pa55word@hotels.example/reservations"
 )
 async def test_only_what_a_supplier_means_for_travellers_reaches_them(
     client: Client,
-    store: ReservationStore,
+    record: Record,
     caplog: pytest.LogCaptureFixture,
     raised: Exception,
     said: str,
@@ -171,7 +171,7 @@ async def test_only_what_a_supplier_means_for_travellers_reaches_them(
     async def fail(call: object) -> None:
         raise raised
 
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = fail
         failed = await start(client, trip(attempts=2))
         result = await result_of(failed)
@@ -182,13 +182,11 @@ async def test_only_what_a_supplier_means_for_travellers_reaches_them(
     assert str(raised)[:100] in caplog.text or isinstance(raised, TimeoutError)
 
 
-async def test_a_suppliers_words_are_cut_where_they_enter(
-    client: Client, store: ReservationStore
-) -> None:
+async def test_a_suppliers_words_are_cut_where_they_enter(client: Client, record: Record) -> None:
     async def fail_at_length(call: Any) -> None:
         await down(call, "No rooms! " * 120_000)
 
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = fail_at_length
         message = (await result_of(await start(client, trip(attempts=2))))["message"]
     assert isinstance(message, str)
@@ -197,9 +195,9 @@ async def test_a_suppliers_words_are_cut_where_they_enter(
 
 
 async def test_even_the_words_of_another_activity_do_not_block_a_trip(
-    client: Client, store: ReservationStore
+    client: Client, record: Record
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(store))
+    activities.suppliers.set(embedded_suppliers(record))
 
     async def refuse_at_length(book_input: BookVacationInput) -> str:
         raise ValueError("x" * 1_200_000)
@@ -211,9 +209,9 @@ async def test_even_the_words_of_another_activity_do_not_block_a_trip(
 
 @pytest.mark.parametrize(("raised", "tries"), [(RuntimeError, 3), (ValueError, 1)])
 async def test_the_tries_of_an_activity_that_does_not_tell_them_are_counted(
-    client: Client, store: ReservationStore, raised: type[Exception], tries: int
+    client: Client, record: Record, raised: type[Exception], tries: int
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(store))
+    activities.suppliers.set(embedded_suppliers(record))
 
     async def fail(book_input: BookVacationInput) -> str:
         raise raised
@@ -223,11 +221,9 @@ async def test_the_tries_of_an_activity_that_does_not_tell_them_are_counted(
     assert steps_by_kind(result)["hotel"].attempts == tries
 
 
-async def test_a_supplier_that_never_answers_has_failed(
-    client: Client, store: ReservationStore
-) -> None:
+async def test_a_supplier_that_never_answers_has_failed(client: Client, record: Record) -> None:
     policy = dataclasses.replace(IMPATIENT, try_timeout=0.2)
-    async with faulty_worker(client, store) as faults:
+    async with faulty_worker(client, record) as faults:
         faults.faults["reserve", "hotel"] = gate = Gate()
         began = dt.datetime.now(dt.UTC)
         result = await result_of(await start(client, trip(attempts=2, policy=policy)))

@@ -11,13 +11,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 import run_worker
-from record import ReservationRefused, ReservationStore
+from record import Record, ReservationRefused
 from shared import KINDS, BookVacationInput, Kind, SagaPolicy
 from suppliers import embedded_suppliers
 from tests.conftest import trip
 from tests.faults import (
     Call,
-    FaultyStore,
+    FaultyRecord,
     Gate,
     answer_lost,
     at_first,
@@ -59,7 +59,7 @@ async def tries_in_history(workflow: WorkflowHandle[Any, Any]) -> list[int]:
     ]
 
 
-async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyStore) -> None:
+async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyRecord) -> None:
     booked = await start(client, trip())
     result = await result_of(booked)
     assert set(result) == {"status", "message", "steps"}
@@ -84,7 +84,7 @@ async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyS
 
 @pytest.mark.parametrize("failing", range(len(KINDS)), ids=KINDS)
 async def test_a_failing_step_is_undone_with_all_before_it_in_reverse(
-    client: Client, faults: FaultyStore, failing: int
+    client: Client, faults: FaultyRecord, failing: int
 ) -> None:
     failed = await start(client, invalid(KINDS[failing]))
     result = await result_of(failed)
@@ -97,7 +97,7 @@ async def test_a_failing_step_is_undone_with_all_before_it_in_reverse(
     assert result["steps"][failing]["last_error"] == result["message"]
 
 
-async def test_a_value_error_is_never_tried_again(client: Client, faults: FaultyStore) -> None:
+async def test_a_value_error_is_never_tried_again(client: Client, faults: FaultyRecord) -> None:
     failed = await start(client, invalid("hotel", attempts=5))
     result = await result_of(failed)
     assert steps_by_kind(result)["hotel"].attempts == 1
@@ -106,12 +106,12 @@ async def test_a_value_error_is_never_tried_again(client: Client, faults: Faulty
 
 @pytest.mark.parametrize("attempts", [1, 4])
 async def test_a_step_is_tried_at_most_attempts_times(
-    client: Client, faults: FaultyStore, attempts: int
+    client: Client, faults: FaultyRecord, attempts: int
 ) -> None:
     faults.faults["reserve", "flight"] = down
     failed = await start(client, trip(attempts=attempts))
     result = await result_of(failed)
-    assert result["message"] == "The store is down"
+    assert result["message"] == "The record is down"
     assert faults.tries("reserve", "flight") == attempts
     assert steps_by_kind(result)["flight"].attempts == attempts
     assert await held(faults, failed) == []
@@ -121,9 +121,9 @@ async def test_a_step_is_tried_at_most_attempts_times(
     ("attempts", "status"), [(3, "success"), (2, "failure")], ids=["outlasted", "too long"]
 )
 async def test_a_hotel_outage_is_outlasted_by_enough_attempts(
-    client: Client, store: ReservationStore, attempts: int, status: str
+    client: Client, record: Record, attempts: int, status: str
 ) -> None:
-    async with running_worker(client, embedded_suppliers(store, hotel_outage_attempts=2)):
+    async with running_worker(client, embedded_suppliers(record, hotel_outage_attempts=2)):
         booking = await start(client, trip(attempts=attempts))
         result = await result_of(booking)
     assert result["status"] == status
@@ -134,7 +134,7 @@ async def test_a_hotel_outage_is_outlasted_by_enough_attempts(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_step_outlasts_a_store_that_is_down_for_a_while(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["reserve", kind] = at_first(2, down)
     booked = await start(client, trip(attempts=3))
@@ -143,7 +143,7 @@ async def test_a_step_outlasts_a_store_that_is_down_for_a_while(
 
 
 async def test_a_step_whose_answer_was_lost_is_booked_once(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "car"] = at_first(1, answer_lost)
     booked = await start(client, trip())
@@ -153,7 +153,7 @@ async def test_a_step_whose_answer_was_lost_is_booked_once(
 
 
 async def test_a_step_that_booked_but_seemed_to_fail_is_undone(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = at_first(1, answer_lost)
     failed = await start(client, trip(attempts=1))
@@ -163,7 +163,7 @@ async def test_a_step_that_booked_but_seemed_to_fail_is_undone(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_undo_is_tried_until_it_succeeds(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["cancel", kind] = at_first(2, down)
     failed = await start(client, invalid(LAST))
@@ -174,7 +174,7 @@ async def test_an_undo_is_tried_until_it_succeeds(
 
 
 async def test_the_deadline_of_a_step_ends_a_trip_whose_supplier_never_answers(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     policy = SagaPolicy(step_deadline=0.3, try_timeout=20.0)
@@ -186,18 +186,18 @@ async def test_the_deadline_of_a_step_ends_a_trip_whose_supplier_never_answers(
 
 
 async def test_a_step_that_ends_at_its_deadline_tells_the_suppliers_last_words(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "car"] = down
     policy = SagaPolicy(step_deadline=0.3, retry_interval=0.01, retry_interval_cap=0.02)
     failed = await start(client, trip(attempts=100, policy=policy))
-    assert (await result_of(failed))["message"] == "The store is down"
+    assert (await result_of(failed))["message"] == "The record is down"
     assert 1 <= faults.tries("reserve", "car") < 100
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_late_try_cannot_book_after_its_undo(
-    client: Client, faults: FaultyStore, kind: Kind
+    client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
     faults.faults["reserve", kind] = gate = Gate()
     failed = await start(client, trip(attempts=2, policy=QUICK_TIMEOUT))
@@ -208,7 +208,7 @@ async def test_a_late_try_cannot_book_after_its_undo(
 
 
 async def test_a_late_try_cannot_book_what_another_try_booked_and_the_trip_undid(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     gate = Gate()
     faults.faults["reserve", "car"] = at_first(1, gate)
@@ -220,7 +220,7 @@ async def test_a_late_try_cannot_book_what_another_try_booked_and_the_trip_undid
 
 
 async def test_two_tries_at_the_same_time_make_one_reservation(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "car"] = gate = Gate()
     booking = await start(client, trip(policy=QUICK_TIMEOUT))
@@ -231,7 +231,7 @@ async def test_two_tries_at_the_same_time_make_one_reservation(
 
 
 async def test_the_history_says_in_words_what_each_activity_does(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     failed = await start(client, invalid("hotel"))
     await result_of(failed)
@@ -250,7 +250,7 @@ async def test_the_history_says_in_words_what_each_activity_does(
 
 
 async def test_the_status_attribute_follows_a_trip_that_carries_it(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
     booked, failed = await start(client, trip()), await start(client, invalid("car"))
@@ -263,7 +263,7 @@ async def test_the_status_attribute_follows_a_trip_that_carries_it(
 
 
 async def test_a_trip_without_the_status_attribute_is_booked_all_the_same(
-    client: Client, faults: FaultyStore
+    client: Client, faults: FaultyRecord
 ) -> None:
     booked = await start(client, trip(), with_status=False)
     assert (await result_of(booked))["status"] == "success"
@@ -280,7 +280,7 @@ async def failed_workflow_tasks(workflow: WorkflowHandle[Any, Any]) -> list[str]
 
 async def test_trips_that_are_replayed_at_each_workflow_task_end_alike(
     client: Client,
-    store: ReservationStore,
+    record: Record,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -291,7 +291,7 @@ async def test_trips_that_are_replayed_at_each_workflow_task_end_alike(
 
     monkeypatch.setattr(run_worker, "Worker", partial(Worker, max_cached_workflows=0))
     with caplog.at_level(logging.ERROR):
-        async with faulty_worker(client, store, hotel_outage_attempts=1) as faults:
+        async with faulty_worker(client, record, hotel_outage_attempts=1) as faults:
             faults.faults["reserve", LAST] = cancel_once
             cancelled = await start(client, trip())
             booked, failed = await start(client, trip()), await start(client, invalid(LAST))
@@ -299,8 +299,8 @@ async def test_trips_that_are_replayed_at_each_workflow_task_end_alike(
             assert (await result_of(failed))["message"] == f"Invalid {LAST} booking, rolling back!"
             steps = await cancelled_steps(cancelled)
     assert {step.state for step in steps.values()} == {"undone"}
-    assert await held(store, booked) == list(KINDS)
-    assert await held(store, failed) == await held(store, cancelled) == []
+    assert await held(record, booked) == list(KINDS)
+    assert await held(record, failed) == await held(record, cancelled) == []
     for ended in (booked, failed, cancelled):
         assert await failed_workflow_tasks(ended) == []
     assert [record.getMessage() for record in caplog.records] == []

@@ -5,21 +5,21 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
-from record import ReservationStore
+from record import Record
 from shared import KINDS, Kind
 from suppliers import Refused, Unavailable, embedded_suppliers
-from tests.faults import FaultyStore, down
+from tests.faults import FaultyRecord, down
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @each_kind
 async def test_a_record_that_is_broken_is_final_and_its_words_stay_in_the_logs(
-    store: ReservationStore, caplog: pytest.LogCaptureFixture, kind: Kind
+    record: Record, caplog: pytest.LogCaptureFixture, kind: Kind
 ) -> None:
-    with store._engine.begin() as connection:
+    with record._engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE reservations"))
-    supplier = embedded_suppliers(store)[kind]
+    supplier = embedded_suppliers(record)[kind]
     calls = [
         supplier.book("trip", "item", 1),
         supplier.cancel("trip", "item"),
@@ -32,29 +32,25 @@ async def test_a_record_that_is_broken_is_final_and_its_words_stay_in_the_logs(
 
 
 @each_kind
-async def test_a_record_that_is_away_is_worth_another_try(
-    store: ReservationStore, kind: Kind
-) -> None:
-    faulty = FaultyStore(store)
+async def test_a_record_that_is_away_is_worth_another_try(record: Record, kind: Kind) -> None:
+    faulty = FaultyRecord(record)
     faulty.faults["reserve", kind] = faulty.faults["cancel", kind] = down
     supplier = embedded_suppliers(faulty)[kind]
     for call in (supplier.book("trip", "item", 1), supplier.cancel("trip", "item")):
-        with pytest.raises(Unavailable, match="The store is down"):
+        with pytest.raises(Unavailable, match="The record is down"):
             await call
 
 
 @each_kind
-async def test_late_bookings_are_refused_once_a_step_is_settled(
-    store: ReservationStore, kind: Kind
-) -> None:
-    supplier = embedded_suppliers(store)[kind]
+async def test_late_bookings_are_refused_once_a_step_is_settled(record: Record, kind: Kind) -> None:
+    supplier = embedded_suppliers(record)[kind]
     await supplier.refuse_late_booking("trip")
     with pytest.raises(Refused, match="was undone already"):
         await supplier.book("trip", "item", 1)
 
 
-async def test_only_the_hotel_is_slow_and_down(store: ReservationStore) -> None:
-    suppliers = embedded_suppliers(store, hotel_outage_attempts=1)
+async def test_only_the_hotel_is_slow_and_down(record: Record) -> None:
+    suppliers = embedded_suppliers(record, hotel_outage_attempts=1)
     for kind in KINDS:
         if kind == "hotel":
             with pytest.raises(Unavailable, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
@@ -63,9 +59,9 @@ async def test_only_the_hotel_is_slow_and_down(store: ReservationStore) -> None:
 
 
 async def test_the_hotel_takes_its_latency_to_book_and_twice_that_to_say_that_it_is_down(
-    store: ReservationStore,
+    record: Record,
 ) -> None:
-    hotel = embedded_suppliers(store, hotel_latency=0.1, hotel_outage_attempts=1)["hotel"]
+    hotel = embedded_suppliers(record, hotel_latency=0.1, hotel_outage_attempts=1)["hotel"]
     clock = asyncio.get_running_loop().time
     began = clock()
     with pytest.raises(Unavailable):

@@ -1,0 +1,112 @@
+"""The audit: compares what the record says of open trips with Temporal, and mends what differs.
+
+It finds trips that were stopped or deleted from outside, accepted but never started, or whose
+cancellation was asked for and never begun; and workflows that the record knows nothing of.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from dataclasses import dataclass
+
+from bookings.asking import asking_temporal
+from bookings.errors import BookingsError
+from bookings.starting import Starting
+from bookings.temporal import RPC_TIMEOUT
+from bookings.trips import Trip, acting_workflow
+from record import RecordedTrip, RecordError
+from shared import cancelled_trip
+from workflows import BookingWorkflow, CancelBookingWorkflow
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 20.0
+"""Seconds between two audits of a process that serves; what they find is to be listed in a minute.
+"""
+
+SETTLED = dt.timedelta(seconds=10)
+"""A trip younger than this may still be on its way from the one memory to the other."""
+
+BATCH = 500
+AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the audit has found out about a trip."""
+
+    user_id: str
+    was: str
+    now: str
+
+
+class Auditing(Starting):
+    """Audits the open trips."""
+
+    async def audit(self) -> list[Finding]:
+        """Compare, mend, and return what differed.
+
+        Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
+        """
+        before = dt.datetime.now(dt.UTC) - SETTLED
+        running = await self._running_workflows()
+        findings = []
+        last = ""
+        while rows := await self._record.open_trips(before, last, BATCH):
+            last = rows[-1].trip_id
+            findings += await self._settle(
+                [row for row in rows if acting_workflow(row) not in running]
+            )
+        return findings + await self._adopt(running)
+
+    async def audit_for_ever(self) -> None:
+        """Audit at intervals. What cannot be asked now is asked the next time."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                for finding in await self.audit():
+                    logger.warning(
+                        "Audit: trip %s was %s and is %s",
+                        finding.user_id,
+                        finding.was,
+                        finding.now,
+                    )
+            except (BookingsError, RecordError) as error:
+                logger.warning("No audit: %s", error)
+            except Exception:
+                logger.exception("The audit failed")
+
+    async def _running_workflows(self) -> set[str]:
+        types = f"'{BookingWorkflow.__name__}', '{CancelBookingWorkflow.__name__}'"
+        with asking_temporal():
+            listed = self._client.list_workflows(
+                f"WorkflowType IN ({types}) AND ExecutionStatus = 'Running'",
+                page_size=1_000,
+                rpc_timeout=RPC_TIMEOUT,
+            )
+            return {execution.id async for execution in listed}
+
+    async def _settle(self, rows: list[RecordedTrip]) -> list[Finding]:
+        """Look the trips up, which tells the record; and begin cancellations that were not."""
+        findings = []
+        for batch in (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)):
+            trips = await asyncio.gather(*(self._settled(row) for row in batch))
+            findings += [
+                Finding(trip.user_id, row.status, trip.status)
+                for row, trip in zip(batch, trips, strict=True)
+                if trip.status != row.status
+            ]
+        return findings
+
+    async def _settled(self, row: RecordedTrip) -> Trip:
+        trip = await self.as_it_stands(row)
+        if row.cancelled_at is not None and trip.closed_at is None:
+            await self.start_cancellation(row)
+        return trip
+
+    async def _adopt(self, running: set[str]) -> list[Finding]:
+        """Record the trips that were started by other means, and that no worker has taken up."""
+        bookings = {workflow_id for workflow_id in running if not cancelled_trip(workflow_id)}
+        missing = await self._record.missing(bookings)
+        adopted = [await self.adopted(workflow_id) for workflow_id in missing]
+        return [Finding(row.trip_id, "unknown", row.status) for row in adopted if row is not None]

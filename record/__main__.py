@@ -1,0 +1,28 @@
+"""Brings the record's schema up to date: `python -m record`, which is `make migrate`."""
+
+import asyncio
+import logging
+import sys
+
+from record import Record, RecordError
+from settings import load_settings
+
+
+async def migrate(database_url: str) -> None:
+    """Migrate the database at `database_url`."""
+    async with Record.open(database_url) as record:
+        await record.migrate()
+
+
+def main() -> None:
+    """Migrate the database of the settings. Raises `SystemExit` with one line if it cannot."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        asyncio.run(migrate(load_settings().database_url))
+    except RecordError as error:
+        sys.exit(f"{error}: {error.__cause__}")
+    logging.getLogger(__name__).info("The record's schema is up to date")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The schema of the record: which one this version needs, and how a database gets it.
+
+A brand-new database gets it from whichever process comes first. A later schema is a step of its
+own, `make migrate`, and each is such that the version before it goes on working: expand, migrate,
+contract (`docs/operations.md`).
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+MIGRATION_LOCK = 0x7472_6970
+"""Key of the PostgreSQL advisory lock that lets one migrator in at a time ("trip" in ASCII)."""
+
+
+class SchemaOutdated(Exception):
+    """The database has an older schema than this version needs."""
+
+    def __init__(self) -> None:
+        super().__init__("The record's schema is older than this version: run `make migrate`")
+
+
+def is_current(engine: sa.Engine) -> bool:
+    """Tell whether the schema is the one needed, or a newer one, which this version works on, too.
+
+    Raises `SchemaOutdated` when it is an older one.
+    """
+    with engine.begin() as connection:
+        return _is_current(connection)
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Give a brand-new database its schema. Raises `SchemaOutdated` when it has an older one."""
+    with engine.begin() as connection:
+        _lock(connection)
+        if not _is_current(connection):
+            command.upgrade(_config(connection), "head")
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the schema up to date, in one transaction. A newer one stays as it is."""
+    with engine.begin() as connection:
+        _lock(connection)
+        try:
+            current = _is_current(connection)
+        except SchemaOutdated:
+            current = False
+        if not current:
+            command.upgrade(_config(connection), "head")
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return False
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    older = {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
+    if revision in older:
+        raise SchemaOutdated
+    return True
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Keep other migrators out. SQLite's BEGIN IMMEDIATE has done so already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+
+
+def _config(connection: sa.Connection) -> Config:
+    config = Config()
+    # Alembic interpolates `%` in its options.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
