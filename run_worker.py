@@ -37,6 +37,9 @@ logger = logging.getLogger("worker")
 
 MAX_CONCURRENT_ACTIVITIES = 1_000
 
+STOP_LIMIT = 3.0
+"""Seconds that a stop may take beyond the grace for running activities, whatever hangs."""
+
 ACTIVITIES: list[Callable[..., Any]] = [
     *(activity for step in STEPS for activity in (step.book, step.undo)),
     activities.refuse_late_booking,
@@ -93,19 +96,26 @@ async def run_until_signalled(settings: Settings, config: ClientConnectConfig) -
     """Work until the first SIGINT or SIGTERM; further ones do not disturb the orderly stop."""
     work = asyncio.create_task(run(settings, config))
     loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
 
     def stop(received: signal.Signals) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, lambda: None)
         logger.info("Stopping on %s", received.name)
+        asked.set()
         work.cancel()
 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop, name)
-    try:
-        await work
-    except asyncio.CancelledError:
-        logger.info("Stopped")
+    stopping = asyncio.create_task(asked.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    # A trip's ending is told for as long as it takes, which may be longer than a stop may.
+    await asyncio.wait({work}, timeout=settings.worker_grace_seconds + STOP_LIMIT)
+    if not work.done():
+        logger.warning("Leaving what is under way to other workers")
+    elif not work.cancelled():
+        work.result()
+    logger.info("Stopped")
 
 
 def main() -> None:

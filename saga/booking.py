@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, RetryState, is_cancelled_exception
 
-from saga.deadline import Deadline
+from saga.deadline import Deadline, was_reset
 from saga.failures import FINAL, LOST, LOST_TRY, NO_ANSWER, attempts_told, root_cause, was_lost
 from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try
@@ -44,6 +44,8 @@ class Saga(Undoing):
         progress = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
         progress |= {step.kind: step for step in so_far if step.kind in progress}
         super().__init__(book_input, Progress(progress))
+        if was_reset():
+            self._begun_before.extend(step for step in steps if self.has(step))
         self._deadline = Deadline(self._input)
 
     async def book(self, step: Step) -> None:

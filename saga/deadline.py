@@ -11,6 +11,15 @@ TRIP_DEADLINE = "trip-deadline"
 """Guards the deadline, which trips of earlier versions have not."""
 
 
+def was_reset() -> bool:
+    """Tell whether this run is a reset of an earlier one.
+
+    https://docs.temporal.io/workflow-execution/event#reset
+    """
+    info = workflow.info()
+    return info.run_id != info.first_execution_run_id
+
+
 class TripOverdue(Exception):
     """The trip was not booked until its deadline."""
 
@@ -19,17 +28,19 @@ class TripOverdue(Exception):
 
 
 class Deadline:
-    """The trip's deadline, and that of a step within it. A reset begins it anew."""
+    """The trip's deadline, and that of a step within it.
+
+    A run that was reset has none for the trip: whoever resets it wants it to go on now.
+    """
 
     def __init__(self, book_input: BookVacationInput) -> None:
-        self._policy = book_input.policy
-        # The record has accepted no trip of an earlier version, so those need no marker.
-        self._kept = book_input.accepted or workflow.patched(TRIP_DEADLINE)
-        info = workflow.info()
-        reset_to_its_start = info.run_id != info.first_execution_run_id
-        self._begin(workflow.now() if reset_to_its_start else info.start_time)
-        # Only a reset to a later moment gives an open workflow another seed.
-        workflow.register_random_seed_callback(lambda _: self._begin(workflow.now()))
+        # The record has accepted no trip of an earlier version, so an accepted one needs no marker.
+        kept = book_input.accepted or workflow.patched(TRIP_DEADLINE)
+        self._kept = kept and not was_reset()
+        self._step_limit = dt.timedelta(seconds=book_input.policy.step_deadline)
+        limit = dt.timedelta(seconds=book_input.policy.trip_deadline)
+        # Not `start_time`, which is that of the first workflow task: no worker may have been there.
+        self._end = workflow.info().workflow_start_time + limit
 
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""
@@ -38,8 +49,5 @@ class Deadline:
 
     def of_step(self) -> dt.datetime:
         """Return when a step that begins now must be over."""
-        own = workflow.now() + dt.timedelta(seconds=self._policy.step_deadline)
+        own = workflow.now() + self._step_limit
         return min(own, self._end) if self._kept else own
-
-    def _begin(self, now: dt.datetime) -> None:
-        self._end = now + dt.timedelta(seconds=self._policy.trip_deadline)

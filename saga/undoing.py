@@ -6,7 +6,7 @@ Workflow code: no clock, no randomness, no I/O, no environment.
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -51,6 +51,7 @@ class Undoing:
         self._input = dataclasses.replace(book_input, execution=_execution(book_input))
         self._progress = progress
         self._compensations: list[Step] = []
+        self._begun_before: list[Step] = []
         self._retries_asked: set[Kind] = set()
 
     async def undo_all(self) -> None:
@@ -59,7 +60,11 @@ class Undoing:
         Neither a cancelled workflow nor a further cancel interrupts it, and it returns only when
         each undo has succeeded or an operator has declared it resolved.
         """
-        await to_its_end(self._undo_in_reverse())
+        await to_its_end(self._undo_in_reverse(self._compensations))
+        # Before a reset the trip may have come further than this run has. They come last, because
+        # the undo of what was begun may be a part of the history that this run replays.
+        begun_before = [step for step in self._begun_before if step not in self._compensations]
+        await to_its_end(self._undo_in_reverse(begun_before))
 
     @workflow.update
     def retry_undo(self, kind: Kind) -> StepProgress:
@@ -90,13 +95,9 @@ class Undoing:
     def _may_resolve(self, kind: Kind, note: str) -> None:
         self._require(kind, "stuck", "resolved")
 
-    async def _undo_in_reverse(self) -> None:
+    async def _undo_in_reverse(self, steps: Sequence[Step]) -> None:
         attempts = self._input.policy.undo_attempts
-        stuck = [
-            step
-            for step in reversed(self._compensations)
-            if not await self._undo_succeeds(step, attempts)
-        ]
+        stuck = [step for step in reversed(steps) if not await self._undo_succeeds(step, attempts)]
         if stuck:
             await self._tell_record("needs_attention", None)
         # One that cannot succeed has not stopped the others; now each waits for its own way out.
@@ -212,7 +213,7 @@ def _execution(book_input: BookVacationInput) -> Execution:
     if isinstance(book_input, CancelBookingInput) and book_input.execution is not None:
         return book_input.execution
     info = workflow.info()
-    return Execution(info.workflow_id, info.first_execution_run_id, info.start_time)
+    return Execution(info.workflow_id, info.first_execution_run_id, info.workflow_start_time)
 
 
 async def to_its_end(work: Coroutine[Any, Any, None]) -> None:

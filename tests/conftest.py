@@ -146,6 +146,10 @@ def trip(**changes: Any) -> BookVacationInput:
     """Return a valid trip of its own id, changed as told."""
     items: dict[str, Any] = {f"book_{kind}_id": f"valid-{kind}-id" for kind in KINDS}
     valid = BookVacationInput(
-        attempts=3, book_user_id=f"test-{uuid.uuid4().hex}", policy=IMPATIENT, **items
+        attempts=3,
+        book_user_id=f"test-{uuid.uuid4().hex}",
+        policy=IMPATIENT,
+        accepted=True,
+        **items,
     )
     return dataclasses.replace(valid, **changes)

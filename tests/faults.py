@@ -15,13 +15,14 @@ from typing import Literal
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+import activities
 import run_worker
 from record import Record, RecordUnavailable
-from shared import TASK_QUEUE_NAME, BookVacationInput, Kind
+from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, TripNews
 from suppliers import Refused
 from tests.workers import running_worker
 
-Operation = Literal["reserve", "cancel"]
+Operation = Literal["reserve", "cancel", "tell"]
 
 DEADLINE = 30.0
 """Seconds after which a condition that a test waits for counts as never met."""
@@ -49,6 +50,9 @@ class FaultyRecord(Record):
         super().__init__(record._engine, record._writers, record._readers)
         self._calls: Counter[tuple[str, Operation, Kind]] = Counter()
         self.faults: dict[tuple[Operation, Kind], Fault] = {}
+        self.told: list[TripNews] = []
+        self.when_told: Fault = healthy
+        """What happens when a workflow tells how its trip stands; the kind is of no meaning."""
 
     def tries(self, operation: Operation, kind: Kind) -> int:
         """Return how often the record was called so, for all trips together."""
@@ -63,6 +67,11 @@ class FaultyRecord(Record):
     async def cancel(self, trip: BookVacationInput, kind: Kind) -> None:
         write = partial(super().cancel, trip, kind)
         await self._call(trip.book_user_id, "cancel", kind, write)
+
+    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
+        self.told.append(news)
+        write = partial(super().tell, trip, news)
+        await self.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(self.told), write))
 
     async def _call(
         self, trip_id: str, operation: Operation, kind: Kind, write: Callable[[], Awaitable[None]]
@@ -87,12 +96,15 @@ async def faulty_worker(
 
 
 def workflow_half(client: Client) -> Worker:
-    """Return a worker that runs no activities, so a test decides when workflows see events."""
+    """Return a worker that takes no activities, so a test decides when workflows see events."""
     # With a cache, later workflow tasks would first wait for this worker to take them.
     return Worker(
         client,
         task_queue=TASK_QUEUE_NAME,
         workflows=run_worker.WORKFLOWS,
+        # Its workflows can tell the record how they end, all the same.
+        activities=[activities.record_trip],
+        no_remote_activities=True,
         max_cached_workflows=0,
     )
 

@@ -1,15 +1,23 @@
 """How the tests start a trip, wait for a state of it and read what became of it."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest,
+)
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
+from temporalio.service import RPCError, RPCStatusCode
 
 from record import Record
 from saga import STATUS_KEY
@@ -19,6 +27,7 @@ from shared import (
     BookingResult,
     BookVacationInput,
     CancelBookingInput,
+    Execution,
     Kind,
     StepProgress,
     TripProgress,
@@ -50,13 +59,62 @@ async def start(client: Client, book_input: BookVacationInput, *, with_status: b
 
 
 async def start_cancellation(client: Client, book_input: BookVacationInput) -> Cancellation:
+    """Start to cancel a trip whose own workflow is over."""
+    booked = await client.get_workflow_handle(book_input.book_user_id).describe()
+    trip = replace(book_input, execution=Execution(booked.id, booked.run_id))
     return await client.start_workflow(
         CancelBookingWorkflow.run,
-        CancelBookingInput(**vars(book_input)),
+        CancelBookingInput(**vars(trip)),
         id=cancellation_id(book_input.book_user_id),
         task_queue=TASK_QUEUE_NAME,
         search_attributes=WITH_STATUS,
     )
+
+
+def execution_of(trip: Trip) -> Execution:
+    """Return the execution that a trip belongs to which `start` has started."""
+    return Execution(trip.id, trip.first_execution_run_id or "")
+
+
+async def reset(client: Client, trip: Trip, event_id: int) -> None:
+    """Reset a trip's workflow to the workflow task that ended with that event."""
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=trip.id),
+            reason="test",
+            workflow_task_finish_event_id=event_id,
+            request_id=uuid.uuid4().hex,
+        )
+    )
+
+
+async def workflow_tasks(trip: WorkflowHandle[Any, Any]) -> list[int]:
+    """Return the events with which the trip's workflow tasks ended."""
+    return [
+        event.event_id
+        for event in await events(trip)
+        if event.HasField("workflow_task_completed_event_attributes")
+    ]
+
+
+async def delete(client: Client, workflow_id: str) -> None:
+    """Have Temporal forget a workflow, as it does at the end of its retention."""
+    await client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+        )
+    )
+
+    async def forgotten() -> bool:
+        try:
+            await client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            return error.status == RPCStatusCode.NOT_FOUND
+        return False
+
+    await eventually(forgotten)
 
 
 async def result_of(workflow: Trip | Cancellation) -> BookingResult:

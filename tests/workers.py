@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from temporalio.client import Client
 
@@ -12,25 +13,24 @@ from settings import Settings
 from suppliers import Suppliers
 
 
-@asynccontextmanager
-async def running_worker(
-    client: Client,
-    record: Record,
-    suppliers: Suppliers | None = None,
-    *,
-    hotel_outage_attempts: int = 0,
-) -> AsyncIterator[None]:
-    """Run the product's own worker in this process, over a record and, if none is given, with the
-    embedded suppliers, whose hotel answers at once."""
-    settings = Settings(
-        worker_grace_seconds=1,
-        workflow_sandbox=True,
-        hotel_latency_seconds=0,
-        hotel_outage_attempts=hotel_outage_attempts,
-    )
-    composed = activities.compose(record, settings)
+def work_with(record: Record, suppliers: Suppliers | None = None, **settings: Any) -> Settings:
+    """Have the activities work with a record and, if none are given, the embedded suppliers.
+
+    Their hotel answers at once unless `settings` say otherwise.
+    """
+    values: dict[str, Any] = {"hotel_latency_seconds": 0, "hotel_outage_attempts": 0, **settings}
+    chosen = Settings(worker_grace_seconds=1, workflow_sandbox=True, **values)
+    composed = activities.compose(record, chosen)
     if suppliers is not None:
         composed = composed._replace(suppliers=suppliers)
     activities.composition.set(composed)
-    async with create_worker(client, settings):
+    return chosen
+
+
+@asynccontextmanager
+async def running_worker(
+    client: Client, record: Record, suppliers: Suppliers | None = None, **settings: Any
+) -> AsyncIterator[None]:
+    """Run the product's own worker in this process, as `work_with` says."""
+    async with create_worker(client, work_with(record, suppliers, **settings)):
         yield

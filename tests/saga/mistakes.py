@@ -27,8 +27,8 @@ class HotelFirst(Saga):
             await self.book(FLIGHT)
         except (ActivityError, asyncio.CancelledError) as error:
             await self.undo_all()
-            steps = self.close("rolled_back")
-            return BookingResult(status="failure", message=root_cause(error), steps=steps)
-        return BookingResult(
-            status="success", message=self.booked_items, steps=self.close("booked")
-        )
+            reason = root_cause(error)
+            steps = await self.close("rolled_back", reason)
+            return BookingResult(status="failure", message=reason, steps=steps)
+        steps = await self.close("booked")
+        return BookingResult(status="success", message=self.booked_items, steps=steps)

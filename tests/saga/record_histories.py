@@ -14,10 +14,8 @@ from typing import Literal
 import pytest
 from temporalio.client import Client
 
-import activities
 from record import Record
 from shared import KINDS, Kind
-from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     FaultyRecord,
@@ -43,6 +41,7 @@ from tests.trips import (
     until_failed,
     until_stuck,
 )
+from tests.workers import work_with
 
 HISTORIES = Path(__file__).with_name("histories")
 
@@ -315,17 +314,17 @@ UNATTENDED: dict[str, Scenario] = {
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_record(client: Client, record: Record, name: str) -> None:
     async with faulty_worker(client, record) as faults:
-        await record(client, name, await SCENARIOS[name](client, faults))
+        await write(client, name, await SCENARIOS[name](client, faults))
 
 
 @pytest.mark.parametrize("name", UNATTENDED)
 async def test_record_unattended(client: Client, record: Record, name: str) -> None:
     faults = FaultyRecord(record)
-    activities.suppliers.set(embedded_suppliers(faults))
-    await record(client, name, await UNATTENDED[name](client, faults))
+    work_with(faults)
+    await write(client, name, await UNATTENDED[name](client, faults))
 
 
-async def record(client: Client, name: str, closed: Trip | Cancellation) -> None:
+async def write(client: Client, name: str, closed: Trip | Cancellation) -> None:
     """Write the history of a closed workflow, one event a line, without what names this machine."""
     text = (await closed.fetch_history()).to_json().replace(client.identity, "recorder")
     history = json.loads(text, object_hook=without_stack_trace)

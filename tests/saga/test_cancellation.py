@@ -7,10 +7,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-import activities
 from record import Record, ReservationRefused
 from shared import KINDS, Kind
-from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
@@ -36,7 +34,7 @@ from tests.trips import (
     until,
     until_failed,
 )
-from tests.workers import running_worker
+from tests.workers import running_worker, work_with
 
 LAST = KINDS[-1]
 
@@ -114,7 +112,7 @@ async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_no
 ) -> None:
     """The cancel falls between two steps or after the last one, before the workflow goes on."""
     faults = FaultyRecord(record)
-    activities.suppliers.set(embedded_suppliers(faults))
+    work_with(faults)
     async with activity_half(client):
         cancelled = await start(client, trip())
         await book_and_cancel_unseen(client, faults, cancelled, kind, first)

@@ -46,7 +46,8 @@ MISTAKES = {
 PLACES = {
     "workflows.py": "        try:\n",
     "saga/booking.py": "        while True:\n",
-    "saga/undoing.py": "        undoing = asyncio.create_task(",
+    "saga/undoing.py": "    task = asyncio.create_task(",
+    "saga/deadline.py": "    info = workflow.info()\n",
     "saga/progress.py": "        if status != self.status:\n",
     "saga/failures.py": "    for cause in _application_errors(error):\n",
     "saga/steps.py": "    policy = book_input.policy\n",

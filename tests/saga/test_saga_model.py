@@ -28,7 +28,6 @@ from temporalio.worker import Replayer
 from record import Record, ReservationRefused
 from run_worker import WORKFLOWS
 from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
-from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
@@ -253,7 +252,7 @@ async def refuse(call: Call) -> None:
     raise ReservationRefused(f"The {call.kind} is refused")
 
 
-class PlannedStore(FaultyRecord):
+class PlannedRecord(FaultyRecord):
     """A record that does to each trip what the trip's plan says."""
 
     def __init__(self, record: Record) -> None:
@@ -267,11 +266,11 @@ class PlannedStore(FaultyRecord):
 @pytest.fixture(scope="module")
 async def planned(
     client: Client, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[PlannedStore]:
+) -> AsyncIterator[PlannedRecord]:
     path = tmp_path_factory.mktemp("model") / "store.db"
     async with Record.open(f"sqlite:///{path}") as record:
         await record.migrate()
-        faulty = PlannedStore(record)
+        faulty = PlannedRecord(record)
         async with running_worker(client, faulty):
             yield faulty
 
@@ -288,7 +287,7 @@ quick = plans("down", "lost")
     )
 )
 async def test_a_trip_is_whole_or_nothing_whatever_fails(
-    client: Client, planned: PlannedStore, at_once: list[Plan]
+    client: Client, planned: PlannedRecord, at_once: list[Plan]
 ) -> None:
     trips = [PlannedTrip(plan, client) for plan in at_once]
     planned.trips.update({each.book_input.book_user_id: each for each in trips})
@@ -296,14 +295,14 @@ async def test_a_trip_is_whole_or_nothing_whatever_fails(
     for each, ended in zip(trips, endings, strict=True):
         resolved = "with" if ended.of_state("resolved") else "without"
         event(f"{ended.status}, {resolved} a resolved undo")
-        await assert_it_ended_as_planned(each, ended)
+        await assert_it_ended_as_planned(planned, each, ended)
         await assert_it_is_whole_or_nothing(planned, each, ended)
         await assert_all_that_was_begun_is_undone_in_reverse(ended)
         assert_its_tries_are_bounded_and_truly_told(each, ended)
     await assert_they_are_deterministic([ended.trip for ended in endings])
 
 
-async def assert_it_ended_as_planned(trip: PlannedTrip, ended: Ended) -> None:
+async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: Ended) -> None:
     assert (ended.status == "cancelled") == trip.cancelled
     if ended.status != "cancelled" and not trip.plan.is_slow:
         failure = trip.plan.failure()
@@ -311,6 +310,10 @@ async def assert_it_ended_as_planned(trip: PlannedTrip, ended: Ended) -> None:
         assert failure in (None, ended.message)
     shown = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
     assert await status_shown(ended.trip) == shown[ended.status]
+    recorded = await record.trip(ended.trip.id)
+    assert recorded is not None and recorded.closed_at is not None
+    assert recorded.status == shown[ended.status]
+    assert recorded.steps == list(ended.steps.values())
 
 
 async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:

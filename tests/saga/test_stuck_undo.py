@@ -147,10 +147,10 @@ async def test_a_resolved_trip_stays_open_until_late_bookings_are_refused(
     await until_stuck(stuck, "hotel")
     answers = [RecordBroken("No table"), RecordUnavailable("Away")]
 
-    async def settle(trip_id: str, kind: Kind) -> None:
+    async def settle(trip: BookVacationInput, kind: Kind) -> None:
         if answers:
             raise answers.pop(0)
-        await record.settle(trip_id, kind)
+        await record.settle(trip, kind)
 
     monkeypatch.setattr(faults, "settle", settle)
     await resolve(stuck, "hotel", "settled")

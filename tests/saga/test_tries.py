@@ -15,16 +15,15 @@ import activities
 from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
-from suppliers import embedded_suppliers
 from tests.conftest import IMPATIENT, trip
 from tests.faults import Gate, down, faulty_worker
 from tests.trips import activities_of, events, result_of, start, steps_by_kind
-from tests.workers import running_worker
+from tests.workers import running_worker, work_with
 
 
 async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) -> None:
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.5)
-    async with running_worker(client, embedded_suppliers(record, hotel_latency=1.2)):
+    async with running_worker(client, record, hotel_latency_seconds=1.2):
         result = await result_of(await start(client, trip(policy=policy)))
     assert result["status"] == "success"
     assert steps_by_kind(result)["hotel"] == StepProgress(
@@ -35,15 +34,13 @@ async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) 
 async def test_a_step_tells_at_which_try_it_was_booked_and_why_the_one_before_failed(
     client: Client, record: Record
 ) -> None:
-    suppliers = embedded_suppliers(record, hotel_outage_attempts=2)
-    async with running_worker(client, suppliers):
+    async with running_worker(client, record, hotel_outage_attempts=2):
         hotel = steps_by_kind(await result_of(await start(client, trip(attempts=3))))["hotel"]
     assert (hotel.attempts, hotel.last_error) == (3, "Hotel service is down. Retrying...")
 
 
 async def test_a_final_failure_tells_its_try(client: Client, record: Record) -> None:
-    suppliers = embedded_suppliers(record, hotel_outage_attempts=1)
-    async with running_worker(client, suppliers):
+    async with running_worker(client, record, hotel_outage_attempts=1):
         failed = await start(client, trip(book_hotel_id="invalid-hotel-id"))
         hotel = steps_by_kind(await result_of(failed))["hotel"]
     assert (hotel.attempts, hotel.last_error) == (2, "Invalid hotel booking, rolling back!")
@@ -96,7 +93,7 @@ async def test_a_lost_try_is_no_failure_of_the_supplier(
     status: str,
 ) -> None:
     """`outage` counts lost tries, too: they take time, in which the supplier mends."""
-    activities.suppliers.set(embedded_suppliers(record, hotel_outage_attempts=outage))
+    work_with(record, hotel_outage_attempts=outage)
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=60)
     async with worker_with(client, loses(lost)):
         booking = await start(client, trip(attempts=attempts, policy=policy))
@@ -112,7 +109,7 @@ async def test_a_lost_try_is_no_failure_of_the_supplier(
 async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
     client: Client, record: Record
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(record))
+    work_with(record)
     policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=1)
     async with worker_with(client, loses(set(range(100)))):
         result = await result_of(await start(client, trip(policy=policy)))
@@ -141,9 +138,9 @@ async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
 async def test_the_tutorials_trips_have_short_histories(
     client: Client, record: Record, hotel: str, most: int
 ) -> None:
-    suppliers = embedded_suppliers(record, hotel_latency=0.05, hotel_outage_attempts=1)
-    async with running_worker(client, suppliers):
-        booking = await start(client, trip(attempts=5, book_hotel_id=hotel))
+    async with running_worker(client, record, hotel_latency_seconds=0.05, hotel_outage_attempts=1):
+        # The API starts trips without a search attribute.
+        booking = await start(client, trip(attempts=5, book_hotel_id=hotel), with_status=False)
         await result_of(booking)
     assert len(await events(booking)) <= most
 
@@ -197,7 +194,7 @@ async def test_a_suppliers_words_are_cut_where_they_enter(client: Client, record
 async def test_even_the_words_of_another_activity_do_not_block_a_trip(
     client: Client, record: Record
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(record))
+    work_with(record)
 
     async def refuse_at_length(book_input: BookVacationInput) -> str:
         raise ValueError("x" * 1_200_000)
@@ -211,7 +208,7 @@ async def test_even_the_words_of_another_activity_do_not_block_a_trip(
 async def test_the_tries_of_an_activity_that_does_not_tell_them_are_counted(
     client: Client, record: Record, raised: type[Exception], tries: int
 ) -> None:
-    activities.suppliers.set(embedded_suppliers(record))
+    work_with(record)
 
     async def fail(book_input: BookVacationInput) -> str:
         raise raised

@@ -13,7 +13,6 @@ from temporalio.worker import Worker
 import run_worker
 from record import Record, ReservationRefused
 from shared import KINDS, BookVacationInput, Kind, SagaPolicy
-from suppliers import embedded_suppliers
 from tests.conftest import trip
 from tests.faults import (
     Call,
@@ -123,7 +122,7 @@ async def test_a_step_is_tried_at_most_attempts_times(
 async def test_a_hotel_outage_is_outlasted_by_enough_attempts(
     client: Client, record: Record, attempts: int, status: str
 ) -> None:
-    async with running_worker(client, embedded_suppliers(record, hotel_outage_attempts=2)):
+    async with running_worker(client, record, hotel_outage_attempts=2):
         booking = await start(client, trip(attempts=attempts))
         result = await result_of(booking)
     assert result["status"] == status

@@ -1,0 +1,178 @@
+"""A trip belongs to one workflow execution: another one is refused, and undoes nothing."""
+
+from dataclasses import replace
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+
+from record import Record
+from shared import KINDS, TASK_QUEUE_NAME, BookingResult, BookVacationInput, Execution
+from tests.conftest import trip
+from tests.faults import FaultyRecord, Gate
+from tests.trips import (
+    Trip,
+    cancelled_steps,
+    eventually,
+    held,
+    reset,
+    result_of,
+    start,
+    workflow_tasks,
+)
+from workflows import BookingWorkflow
+
+
+async def snapshot(record: Record, trip_id: str) -> object:
+    return await record.trip(trip_id), await record.reservations_of(trip_id)
+
+
+async def start_as(
+    client: Client, workflow_id: str, book_input: BookVacationInput
+) -> WorkflowHandle[BookingWorkflow, BookingResult]:
+    return await client.start_workflow(
+        BookingWorkflow.run, book_input, id=workflow_id, task_queue=TASK_QUEUE_NAME
+    )
+
+
+OTHER_ITEMS = {"book_car_id": "another-car", "book_hotel_id": "another-hotel"}
+
+
+@pytest.mark.parametrize("changes", [{}, OTHER_ITEMS], ids=["the same trip", "another"])
+@pytest.mark.parametrize("accepted", [True, False], ids=["input of the API", "input of a user"])
+async def test_a_start_under_the_id_of_an_old_trip_leaves_it_whole(
+    client: Client, faults: FaultyRecord, changes: dict[str, str], accepted: bool
+) -> None:
+    booking = await start(client, trip())
+    await result_of(booking)
+    before = await snapshot(faults, booking.id)
+    # Temporal lets a closed workflow's id be used again even before it forgets the workflow.
+    again = trip(book_user_id=booking.id, accepted=accepted, **changes)
+    result = await result_of(await start(client, again))
+    assert (result["status"], result["message"]) == (
+        "failure",
+        f"The id {booking.id} is another trip's",
+    )
+    assert await snapshot(faults, booking.id) == before
+    assert await held(faults, booking) == list(KINDS)
+
+
+async def test_another_workflow_with_the_id_of_a_trip_leaves_it_whole(
+    client: Client, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    faults.faults.clear()
+    other = await start_as(client, f"other-{booking.id}", trip(book_user_id=booking.id))
+    assert (await result_of(other))["status"] == "failure"
+    await gate.open()
+    assert (await result_of(booking))["status"] == "success"
+    assert await held(faults, booking) == list(KINDS)
+    row = await faults.trip(booking.id)
+    assert row is not None and row.first_run_id == booking.first_execution_run_id
+
+
+async def test_a_copied_input_that_names_another_execution_proves_nothing(
+    client: Client, faults: FaultyRecord
+) -> None:
+    booking = await start(client, trip())
+    await result_of(booking)
+    before = await snapshot(faults, booking.id)
+    seen = (await faults.trip(booking.id)) or pytest.fail("It is not recorded")
+    copied = replace(
+        trip(book_user_id=booking.id, **OTHER_ITEMS),
+        execution=Execution(seen.workflow_id, seen.first_run_id or ""),
+    )
+    other = await start_as(client, f"other-{booking.id}", copied)
+    assert (await result_of(other))["status"] == "failure"
+    assert await snapshot(faults, booking.id) == before
+
+
+# Resets
+
+
+async def one_row(record: Record, trip_id: str, status: str) -> None:
+    row = await record.trip(trip_id)
+    assert row is not None and row.status == status
+    assert [each.trip_id for each in await record.page(100)] == [trip_id]
+
+
+@pytest.mark.parametrize("task", [0, 1, -1], ids=["first", "second", "last"])
+async def test_a_reset_of_a_booked_trip_goes_on_with_the_same_reservations(
+    client: Client, faults: FaultyRecord, task: int
+) -> None:
+    booking = await start(client, trip())
+    await result_of(booking)
+    before = await faults.reservations_of(booking.id)
+    await reset(client, booking, (await workflow_tasks(booking))[task])
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    assert (await result_of(again))["status"] == "success"
+    assert await faults.reservations_of(booking.id) == before
+    await one_row(faults, booking.id, "booked")
+
+
+@pytest.mark.parametrize("task", [0, 1, -1], ids=["first", "second", "last"])
+async def test_a_reset_of_a_rolled_back_trip_books_nothing(
+    client: Client, faults: FaultyRecord, task: int
+) -> None:
+    booking = await start(client, trip(book_hotel_id="invalid-hotel-id"))
+    await result_of(booking)
+    before = await faults.trip(booking.id)
+    await reset(client, booking, (await workflow_tasks(booking))[task])
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    assert (await result_of(again))["status"] == "failure"
+    assert await held(faults, booking) == []
+    assert await faults.trip(booking.id) == before, "The same outcome for good"
+
+
+async def test_a_reset_of_a_cancelled_trip_books_nothing(
+    client: Client, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "car"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    await booking.cancel()
+    await cancelled_steps(booking)
+    await gate.open()
+    before = await faults.trip(booking.id)
+    # To where nothing was undone yet, so that no tombstone is of help to the hotel and the flight.
+    await reset(client, booking, (await workflow_tasks(booking))[0])
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    await eventually(lambda: is_closed(again))
+    assert await held(faults, booking) == []
+    assert await faults.trip(booking.id) == before
+
+
+async def is_closed(booking: Trip) -> bool:
+    return (await booking.describe()).close_time is not None
+
+
+async def test_a_reset_of_a_running_trip_goes_on_with_the_same_reservations(
+    client: Client, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    faults.faults.clear()
+    await reset(client, booking, (await workflow_tasks(booking))[0])
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    assert (await result_of(again))["status"] == "success"
+    await gate.open()
+    assert await held(faults, booking) == list(KINDS)
+    await one_row(faults, booking.id, "booked")
+
+
+async def test_a_booked_trip_that_is_reset_and_cancelled_holds_nothing(
+    client: Client, faults: FaultyRecord
+) -> None:
+    booking = await start(client, trip())
+    await result_of(booking)
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    await reset(client, booking, (await workflow_tasks(booking))[0])
+    await gate.reached()
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    await again.cancel()
+    await cancelled_steps(again)
+    await gate.open()
+    assert await held(faults, booking) == []
+    await one_row(faults, booking.id, "cancelled")
