@@ -32,6 +32,7 @@ from tests.trips import (
     Trip,
     book_and_cancel_unseen,
     cancelled_steps,
+    reset,
     resolve,
     result_of,
     retry,
@@ -40,8 +41,10 @@ from tests.trips import (
     until,
     until_failed,
     until_stuck,
+    workflow_tasks,
 )
 from tests.workers import work_with
+from workflows import BookingWorkflow
 
 HISTORIES = Path(__file__).with_name("histories")
 
@@ -58,6 +61,52 @@ async def booked_without_status(client: Client, faults: FaultyRecord) -> Trip:
     booking = await start(client, trip(), with_status=False)
     await result_of(booking)
     return booking
+
+
+async def booked_by_the_cli(client: Client, faults: FaultyRecord) -> Trip:
+    booking = await start(client, trip(accepted=False))
+    await result_of(booking)
+    return booking
+
+
+async def failed_by_the_cli(client: Client, faults: FaultyRecord) -> Trip:
+    booking = await start(client, trip(accepted=False, book_hotel_id="invalid-hotel-id"))
+    await result_of(booking)
+    return booking
+
+
+async def cancelled_while_the_record_is_told(client: Client, faults: FaultyRecord) -> Trip:
+    faults.when_told = first = Gate()
+    booking = await start(client, trip())
+    await first.reached()
+    await booking.cancel()
+    faults.when_told = second = Gate()
+    await second.reached()
+    await second.open()
+    await cancelled_steps(booking)
+    await first.open()
+    return booking
+
+
+async def told_at_the_third_try(client: Client, faults: FaultyRecord) -> Trip:
+    faults.when_told = at_first(2, down)
+    return await booked(client, faults)
+
+
+async def overdue_in_a_step(client: Client, faults: FaultyRecord) -> Trip:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    late = await start(client, trip(policy=replace(IMPATIENT, trip_deadline=1.0)))
+    await result_of(late)
+    await gate.open()
+    return late
+
+
+async def reset_when_booked(client: Client, faults: FaultyRecord) -> Trip:
+    booking = await booked(client, faults)
+    await reset(client, booking, (await workflow_tasks(booking))[1])
+    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    await result_of(again)
+    return again
 
 
 async def failed(client: Client, kind: Kind) -> Trip:
@@ -91,6 +140,13 @@ async def failed_at_its_deadline(client: Client, faults: FaultyRecord) -> Trip:
 async def undo_retried(client: Client, faults: FaultyRecord) -> Trip:
     faults.faults["cancel", "hotel"] = at_first(2, down)
     return await failed(client, "flight")
+
+
+async def overdue_at_its_start(client: Client, faults: FaultyRecord) -> Trip:
+    late = await start(client, trip(policy=replace(IMPATIENT, trip_deadline=0.01)))
+    async with activity_half(client), workflow_half(client):
+        await result_of(late)
+    return late
 
 
 async def cancelled_before(client: Client, faults: FaultyRecord) -> Trip:
@@ -278,6 +334,12 @@ SCENARIOS: dict[str, Scenario] = {
     "booked": booked,
     "booked_without_status": booked_without_status,
     **{f"failed_at_{kind}": failed_at(kind) for kind in KINDS},
+    "booked_by_the_cli": booked_by_the_cli,
+    "failed_by_the_cli": failed_by_the_cli,
+    "cancelled_while_the_record_is_told": cancelled_while_the_record_is_told,
+    "told_at_the_third_try": told_at_the_third_try,
+    "overdue_in_a_step": overdue_in_a_step,
+    "reset_when_booked": reset_when_booked,
     "retried": retried,
     "failed_after_all_attempts": failed_after_all_attempts,
     "failed_at_its_deadline": failed_at_its_deadline,
@@ -305,6 +367,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 UNATTENDED: dict[str, Scenario] = {
     "cancelled_before": cancelled_before,
+    "overdue_at_its_start": overdue_at_its_start,
     **{f"cancelled_after_{kind}": cancelled_after(kind) for kind in KINDS},
     "lost_with_its_worker": lost_with_its_worker,
 }
