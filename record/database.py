@@ -5,47 +5,61 @@ Whatever the database does, a call ends within `CALL_LIMIT`: answered, or as una
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
     NotSupportedError,
+    OperationalError,
     ProgrammingError,
     SQLAlchemyError,
 )
 
-from record.errors import RecordBroken, RecordUnavailable
+from record.errors import RecordBroken, RecordError, RecordUnavailable
 from record.schema import SchemaOutdated, is_current, prepare, upgrade
-
-logger = logging.getLogger(__name__)
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
 thread, a connection, a lock, an answer."""
 
+STATEMENT_LIMIT = 4.0
+"""Seconds after which PostgreSQL gives a statement up, or a transaction in which nothing happens: a
+process of ours that is frozen in the middle of one holds its locks no longer."""
+
 ANSWER_LIMIT = 5.0
-"""Seconds that a connection, or a statement on it, may take. A PostgreSQL that is frozen keeps no
-limit of its own, so this one is kept here, and it gives the connection up."""
+"""Seconds that a connection to PostgreSQL, or an answer on it, may take. A server that is frozen
+keeps no limit of its own, so this one is kept here, and it gives the connection up."""
 
 LOCK_LIMIT = 2.0
-"""Seconds that a statement waits in PostgreSQL for a row which another transaction has locked. The
-thread is needed for other trips; whoever waits tries again."""
+"""Seconds after which a call gives up because of what another transaction has locked in PostgreSQL.
+"""
+
+LOCK_TRY = 0.02
+"""Seconds that a statement waits for such a lock in its thread, which other trips need. Then the
+call waits without one and tries again."""
+
+LOCK_PAUSE = 0.25
+"""Seconds that it waits so at the most before each try."""
 
 BUSY_LIMIT = 5.0
 """Seconds that a statement waits in SQLite, which has one writer at a time, for that one."""
+
+MIGRATION_LIMIT = 86_400.0
+"""Seconds that a migration waits in SQLite for another one, or for any other writer."""
 
 CLOSE_LIMIT = 2.0
 """Seconds that a process which stops waits for the calls that are under way."""
@@ -102,20 +116,20 @@ class Database:
             await database.close()
 
     async def close(self) -> None:
-        """Let running calls end, but wait no longer than one may take; then close."""
-        ended = asyncio.Event()
+        """Let running calls end, and close. Those that take longer than `CLOSE_LIMIT` are left."""
+        closed = asyncio.Event()
         threading.Thread(
-            target=self._shut_down, args=(asyncio.get_running_loop(), ended), daemon=True
+            target=self._close, args=(asyncio.get_running_loop(), closed), daemon=True
         ).start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), CLOSE_LIMIT)
-        self._engine.dispose()
+            await asyncio.wait_for(closed.wait(), CLOSE_LIMIT)
 
-    def _shut_down(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    def _close(self, loop: asyncio.AbstractEventLoop, closed: asyncio.Event) -> None:
         for threads in (self._writers, self._readers):
             threads.shutdown(cancel_futures=True)
+        self._engine.dispose()
         with contextlib.suppress(RuntimeError):  # The loop has not waited, and is closed.
-            loop.call_soon_threadsafe(ended.set)
+            loop.call_soon_threadsafe(closed.set)
 
     async def prepare(self) -> None:
         """Give a brand-new database its schema, and see that any other has the one needed.
@@ -129,18 +143,19 @@ class Database:
 
         It may take as long as it needs. Raises `RecordUnavailable` and `RecordBroken`.
         """
-        await self._in_thread(self._writers, lambda: upgrade(_patient(self._engine)), limit=None)
+        await self._answered(lambda: upgrade(_patient(self._engine.url)), self._writers, limit=None)
 
     async def _write(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that may write."""
-        return await self._in_thread(self._writers, lambda: self._transact(self._engine, work))
+        return await self._answered(lambda: self._transact(self._engine, work), self._writers)
 
     async def _read(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that only reads."""
-        return await self._in_thread(
-            self._readers,
-            lambda: self._transact(self._engine.execution_options(reads_only=True), work),
-        )
+        return await self._answered(lambda: self._transact(self._reading, work), self._readers)
+
+    @cached_property
+    def _reading(self) -> sa.Engine:
+        return self._engine.execution_options(reads_only=True)
 
     def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], Answer]) -> Answer:
         if not self._prepared:
@@ -151,37 +166,71 @@ class Database:
     def _prepare(self) -> None:
         with self._preparing:
             if not self._prepared:
-                if not is_current(self._engine.execution_options(reads_only=True)):
+                if not is_current(self._reading):
                     prepare(self._engine)
                 self._prepared = True
 
-    async def _in_thread(
+    async def _answered(
         self,
-        threads: ThreadPoolExecutor,
         work: Callable[[], Answer],
+        threads: ThreadPoolExecutor,
         limit: float | None = CALL_LIMIT,
     ) -> Answer:
-        # Whatever the driver says has SQL and addresses in it, which are not for travellers. It is
-        # kept as the cause, for the logs.
+        """Do `work` in a thread; raise what its failure, or its silence, means."""
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.get_running_loop().run_in_executor(threads, work)
+                return await _past_locks(work, threads)
         except TimeoutError as error:
             raise RecordUnavailable("The record does not answer") from error
         except SchemaOutdated as error:
             raise RecordUnavailable(str(error)) from error
         except (SQLAlchemyError, OSError) as error:
-            if _is_bug(error):
-                raise RecordBroken("The record refuses the request") from error
-            raise RecordUnavailable("The record is unavailable") from error
+            # Whatever the driver says has SQL and addresses in it, which are not for travellers. It
+            # is kept as the cause, for the logs.
+            raise _meaning_of(error) from error
 
 
-def _is_bug(error: Exception) -> bool:
-    """Tell whether the database has answered, and no later try can have another answer."""
-    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.OperationalError):
+async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:
+    """Do `work` in a thread, again and again while it ends at a lock, and wait without a thread.
+
+    Were each waiting for a lock in its thread, the trips that an operator's forgotten transaction
+    has locked would soon have all of them.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOCK_LIMIT
+    pause = LOCK_TRY
+    while True:
+        try:
+            return await loop.run_in_executor(threads, work)
+        except OperationalError as error:
+            locked = isinstance(error.orig, psycopg.errors.LockNotAvailable)
+            if not locked or loop.time() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LOCK_PAUSE)
+
+
+def _meaning_of(error: Exception) -> RecordError:
+    """Return what the failure of a call means here."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    match error:
+        case DBAPIError(orig=psycopg.errors.LockNotAvailable()):
+            return RecordUnavailable("The record is locked")
+        case DBAPIError(orig=psycopg.errors.DiskFull()):
+            return RecordUnavailable("The record's disk is full")
+        case DBAPIError() if code == sqlite3.SQLITE_BUSY:
+            return RecordUnavailable("The record is locked")
+        case DBAPIError() if code == sqlite3.SQLITE_FULL:
+            return RecordUnavailable("The record's disk is full")
+        case IntegrityError() | ProgrammingError() | DataError() | NotSupportedError():
+            return RecordBroken("The record refuses the request")
         # SQLite's word for a missing table or column. https://www.sqlite.org/rescode.html
-        return error.orig.sqlite_errorcode == sqlite3.SQLITE_ERROR
-    return isinstance(error, (IntegrityError, ProgrammingError, DataError, NotSupportedError))
+        case DBAPIError() if code == sqlite3.SQLITE_ERROR:
+            return RecordBroken("The record refuses the request")
+        case DBAPIError() | OSError():
+            return RecordUnavailable("The record is unavailable")
+    # The database was not asked: SQLAlchemy could make nothing of the question or of the answer.
+    return RecordBroken("The record refuses the request")
 
 
 class _LimitedConnection(psycopg.Connection[Any]):
@@ -190,12 +239,15 @@ class _LimitedConnection(psycopg.Connection[Any]):
     def wait(
         self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None
     ) -> Answer:
-        """Wait for an answer. Raises `psycopg.OperationalError` and gives the connection up."""
+        """Wait for an answer. One that does not come leaves the connection closed."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, ANSWER_LIMIT if timeout is None else timeout)
-        except psycopg.errors._WaitTimeout:
-            self.close()
-            raise psycopg.OperationalError("The server does not answer") from None
+            return super().wait(gen, interval, ANSWER_LIMIT)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
@@ -204,9 +256,9 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> Any:
         limits = {
-            "statement_timeout": ANSWER_LIMIT,
-            "lock_timeout": LOCK_LIMIT,
-            "idle_in_transaction_session_timeout": ANSWER_LIMIT,
+            "statement_timeout": STATEMENT_LIMIT,
+            "lock_timeout": LOCK_TRY,
+            "idle_in_transaction_session_timeout": STATEMENT_LIMIT,
         }
         told = " ".join(f"-c {name}={int(1000 * limit)}" for name, limit in limits.items())
         return _LimitedConnection.connect(
@@ -222,18 +274,23 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _patient(engine: sa.Engine) -> sa.Engine:
-    """Return an engine without limits, for what may take long."""
-    return engine if engine.dialect.name == "sqlite" else sa.create_engine(engine.url)
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
     # A relative path is one in the project's folder, whichever folder the process started in.
-    database = PROJECT / (url.database or "")
-    engine = sa.create_engine(url.set(database=str(database)), connect_args={"timeout": BUSY_LIMIT})
+    database = url.database or ""
+    if not database.startswith("file:"):
+        database = str(PROJECT / database)
+    limits = {"timeout": BUSY_LIMIT if busy_limit is None else busy_limit}
+    engine = sa.create_engine(url.set(database=database), connect_args=limits)
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _patient(url: sa.URL) -> sa.Engine:
+    """Return an engine without limits, for what may take long."""
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, MIGRATION_LIMIT)
+    return sa.create_engine(url)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -5,18 +5,31 @@ own, `make migrate`, and each is such that the version before it goes on working
 contract (`docs/operations.md`).
 """
 
+import functools
+import logging
+import time
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 MIGRATION_LOCK = 0x7472_6970
 """Key of the PostgreSQL advisory lock that lets one migrator in at a time ("trip" in ASCII)."""
+
+LOCK_LIMIT = 2
+"""Seconds that a migration waits in PostgreSQL for a table, and everybody else behind it."""
+
+LOCK_PAUSE = 2.0
+"""Seconds before it tries again."""
 
 
 class SchemaOutdated(Exception):
@@ -44,9 +57,26 @@ def prepare(engine: sa.Engine) -> None:
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring the schema up to date, in one transaction. A newer one stays as it is."""
+    """Bring the schema up to date, in one transaction. A newer one stays as it is.
+
+    Every process goes on meanwhile. So a change of a table that somebody uses does not wait for him
+    in the queue, where everybody would wait behind it; it begins again a little later.
+    """
+    while True:
+        try:
+            return _upgrade(engine)
+        except OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+        logger.warning("Waiting: another transaction has locked what is to be changed")
+        time.sleep(LOCK_PAUSE)
+
+
+def _upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         _lock(connection)
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}s'"))
         try:
             current = _is_current(connection)
         except SchemaOutdated:
@@ -59,11 +89,16 @@ def _is_current(connection: sa.Connection) -> bool:
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
         return False
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    older = {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
-    if revision in older:
+    if revision in _older_revisions(MIGRATIONS):
         raise SchemaOutdated
     return True
+
+
+@functools.cache
+def _older_revisions(migrations: Path) -> set[str]:
+    """Return the revisions before the one that this version needs."""
+    scripts = ScriptDirectory(str(migrations))
+    return {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
 
 
 def _lock(connection: sa.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the migrations on the connection that `reservations` hands over.
+"""Alembic's entry point: runs the migrations on the connection that `record.schema` hands over.
 
 The caller's transaction and lock surround the whole upgrade.
 """

@@ -19,10 +19,32 @@ down_revision = "0002"
 
 BATCH = 1_000
 
+TIME = sa.DateTime(timezone=True)
+
+RESERVATIONS = sa.table(
+    "reservations",
+    sa.column("trip_id"),
+    sa.column("kind"),
+    sa.column("item"),
+    sa.column("state"),
+    sa.column("created_at", TIME),
+    sa.column("updated_at", TIME),
+)
+
+TRIPS = sa.table(
+    "trips",
+    sa.column("trip_id"),
+    sa.column("request", sa.JSON),
+    sa.column("status"),
+    sa.column("reason"),
+    sa.column("workflow_id"),
+    sa.column("accepted_at", TIME),
+    sa.column("closed_at", TIME),
+)
+
 
 def upgrade() -> None:
-    op.add_column("reservations", sa.Column("first_run_id", sa.Text))
-    trips = op.create_table(
+    op.create_table(
         "trips",
         sa.Column("trip_id", sa.Text, primary_key=True),
         sa.Column("owner", sa.Text),
@@ -38,24 +60,30 @@ def upgrade() -> None:
         sa.Column("told_at", sa.DateTime(timezone=True)),
         sa.Column("closed_at", sa.DateTime(timezone=True)),
     )
-    rows = op.get_bind().execute(
-        sa.text(
-            "SELECT trip_id, kind, item, state, created_at, updated_at FROM reservations"
-            " ORDER BY trip_id"
-        ).columns(created_at=sa.DateTime(timezone=True), updated_at=sa.DateTime(timezone=True))
-    )
-    for batch in _batches(_trip(trip_id, of_trip) for trip_id, of_trip in _by_trip(rows)):
-        op.bulk_insert(trips, batch)
+    _fill(sa.true())
     # What is listed: all, those of an owner, those of a status, both; and what is looked after.
     order = ["accepted_at", "trip_id"]
     for columns in ([], ["owner"], ["status"], ["owner", "status"]):
         name = "_".join(["trips", "by", *(columns or ["age"])])
         op.create_index(name, "trips", [*columns, *order])
+    # From here on nobody else reserves, so it comes last; and whoever did meanwhile is not missed.
+    op.add_column("reservations", sa.Column("first_run_id", sa.Text))
+    _fill(RESERVATIONS.c.trip_id.not_in(sa.select(TRIPS.c.trip_id)))
 
 
 def downgrade() -> None:
     op.drop_table("trips")
     op.drop_column("reservations", "first_run_id")
+
+
+def _fill(of_whom: sa.ColumnElement[bool]) -> None:
+    """Derive trips from their reservations."""
+    rows = op.get_bind().execute(
+        sa.select(RESERVATIONS).where(of_whom).order_by(RESERVATIONS.c.trip_id),
+        execution_options={"yield_per": BATCH},
+    )
+    for batch in _batches(_trip(trip_id, of_trip) for trip_id, of_trip in _by_trip(rows)):
+        op.bulk_insert(TRIPS, batch)
 
 
 def _by_trip(rows: Iterable[Any]) -> Iterator[tuple[str, list[Any]]]:
