@@ -21,6 +21,7 @@ from record.database import Database
 from saga import STATUS_KEY
 from shared import KINDS, BookVacationInput, SagaPolicy
 from tests.faults import FaultyRecord, faulty_worker
+from tests.processes import FAST_FORGETTING, FAST_TIMERS
 from tests.workers import running_worker
 
 TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
@@ -28,7 +29,8 @@ TEMPORAL_CLI = Path(sysconfig.get_path("scripts")) / "temporal"
 FAST_SERVER = [
     # Without these the dev server adds 50 ms to each workflow task and a second to each timer.
     *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=10000"),
-    *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"'),
+    *FAST_TIMERS,
+    *FAST_FORGETTING,
 ]
 
 # Trips take as long as the machine needs, so Hypothesis sets no deadline of its own.
