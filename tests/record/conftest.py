@@ -1,0 +1,46 @@
+"""The record over each kind of database, and others who use the same one."""
+
+import multiprocessing
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from record import Record
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    """The record over a brand-new database."""
+    async with Record.open(database_url) as opened:
+        await opened.prepare()
+        yield opened
+
+
+@pytest.fixture
+async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
+    """Two records with connections of their own over one brand-new database."""
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(Record.open(database_url)) for _ in range(2)
+        ]
+        await first.prepare()
+        yield first, second
+
+
+@pytest.fixture(scope="package")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Four processes that share nothing with this one."""
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def database(postgres: str, database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection of another client to the PostgreSQL database of the test."""
+    name = sa.make_url(database_url).database
+    with psycopg.connect(postgres, dbname=name, autocommit=True) as connection:
+        yield connection

@@ -1,0 +1,68 @@
+"""What the tests of the record do to its databases, past the record's own code."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from record.database import _sqlite
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@contextmanager
+def transaction(database_url: str) -> Iterator[sa.Connection]:
+    """Begin a transaction that has none of the record's limits."""
+    url = sa.make_url(database_url)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def execute(database_url: str, *statements: str | sa.Executable) -> None:
+    """Execute statements in a transaction of their own."""
+    with transaction(database_url) as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement) if isinstance(statement, str) else statement)
+
+
+def rows(database_url: str, table: sa.FromClause) -> list[tuple[Any, ...]]:
+    """Return every row of a table, by a connection of its own."""
+    with transaction(database_url) as connection:
+        return [tuple(row) for row in connection.execute(sa.select(table))]
+
+
+def disconnect_all(database: psycopg.Connection, which: LiteralString = "true") -> int:
+    """Drop every other connection to the database and return how many there were."""
+    found = database.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        f" WHERE datname = current_database() AND pid <> pg_backend_pid() AND {which}"
+    )
+    return found.rowcount
+
+
+def others(database: psycopg.Connection) -> list[int]:
+    """Return the server's processes of every other connection to the database."""
+    found = database.execute(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return [pid for (pid,) in found]
+
+
+async def in_processes(
+    processes: ProcessPoolExecutor, job: Callable[[str], None], database_url: str
+) -> None:
+    """Run the same job in four processes at the same time."""
+    loop = asyncio.get_running_loop()
+    jobs = [loop.run_in_executor(processes, job, database_url) for _ in range(4)]
+    await asyncio.gather(*jobs)

@@ -1,0 +1,166 @@
+"""Which trips there are: the list, page by page, and those that are looked after."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from record import Place, Record, RecordedTrip
+from shared import TripStatus
+from tests.record.trips import NOON, accepted
+
+OWNERS = ("shop", "desk")
+STATUSES: tuple[TripStatus, ...] = ("booked", "needs_attention", "running")
+
+MANY = 60
+
+
+def numbered(number: int, **changes: Any) -> RecordedTrip:
+    """Return a trip that was accepted so many seconds after noon, by threes at the same time."""
+    return accepted(
+        f"trip-{number:03}",
+        owner=OWNERS[number % 2],
+        status=STATUSES[number // 2 % 3],
+        accepted_at=NOON + dt.timedelta(seconds=number // 3),
+        **changes,
+    )
+
+
+def place(row: RecordedTrip) -> Place:
+    return Place(row.accepted_at, row.trip_id)
+
+
+@pytest.fixture
+async def listed(record: Record) -> list[RecordedTrip]:
+    """Trips in the record, as they are to be listed."""
+    rows = [numbered(number) for number in range(MANY)]
+    for row in rows[::2] + rows[1::2]:
+        await record.accept(row)
+    return sorted(rows, key=place, reverse=True)
+
+
+async def all_pages(
+    record: Record, limit: int, after: Place | None = None, **which: Any
+) -> list[list[RecordedTrip]]:
+    """Turn the pages until one is empty."""
+    pages: list[list[RecordedTrip]] = []
+    while page := await record.page(limit, after=after, **which):
+        pages.append(page)
+        after = place(page[-1])
+    return pages
+
+
+def flat(pages: Sequence[Sequence[RecordedTrip]]) -> list[RecordedTrip]:
+    return [row for page in pages for row in page]
+
+
+@pytest.mark.parametrize("status", [None, *STATUSES])
+@pytest.mark.parametrize("owner", [None, *OWNERS])
+async def test_the_list_is_newest_first_and_has_each_trip_once_in_full_pages(
+    record: Record,
+    listed: list[RecordedTrip],
+    status: TripStatus | None,
+    owner: str | None,
+) -> None:
+    wanted = [row for row in listed if status in (None, row.status) and owner in (None, row.owner)]
+    assert len(wanted) >= MANY / 6
+    for limit in (1, 7, MANY, MANY + 1):
+        pages = await all_pages(record, limit, status=status, owner=owner)
+        assert flat(pages) == wanted
+        assert {len(page) for page in pages[:-1]} <= {limit}
+
+
+async def test_an_owner_or_a_status_that_no_trip_has_lists_nothing(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    assert await record.page(10, owner="nobody") == []
+    assert await record.page(10, owner="") == []
+    assert await record.page(10, status="cancelled") == []
+
+
+async def test_trips_that_come_and_change_meanwhile_move_no_other_in_the_list(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    seen = await record.page(20)
+    for number in range(MANY, MANY + 30):
+        await record.accept(numbered(number))
+    await record.found(listed[30], "needs_attention", "Stopped", None)
+    await record.begin_cancellation(listed[30].trip_id)
+    rest = flat(await all_pages(record, 20, place(seen[-1])))
+    assert [row.trip_id for row in [*seen, *rest]] == [row.trip_id for row in listed]
+
+
+async def test_the_next_page_is_found_without_the_trip_that_the_last_one_ended_with(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    between = listed[10].accepted_at + dt.timedelta(microseconds=1)
+    at = next(place for place, row in enumerate(listed) if row.accepted_at < between)
+    assert await record.page(5, after=Place(between, "")) == listed[at : at + 5]
+
+
+async def test_places_before_and_after_all_trips_are_places(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    future = Place(dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "")
+    past = Place(dt.datetime(1, 1, 2, tzinfo=dt.UTC), "~")
+    assert await record.page(3, after=future) == listed[:3]
+    assert await record.page(3, after=past) == []
+
+
+async def test_trips_that_are_older_than_the_record_are_nobodys_but_an_operators(
+    record: Record,
+) -> None:
+    await record.accept(accepted(owner=None))
+    assert await record.page(10, owner="") == []
+    assert await record.page(10, owner="shop") == []
+    assert len(await record.page(10)) == 1
+
+
+# Those that are looked after
+
+
+async def test_the_open_trips_come_by_id_and_each_once(record: Record) -> None:
+    statuses: list[TripStatus] = [
+        *("running", "needs_attention", "booked", "rolled_back", "cancelled"),
+    ]
+    for number in range(25):
+        over = number % 5 > 1 or number == 0
+        await record.accept(
+            accepted(
+                f"trip-{24 - number:03}",
+                status=statuses[number % 5],
+                closed_at=NOON if over else None,
+                accepted_at=NOON + dt.timedelta(seconds=number),
+            )
+        )
+    young = NOON + dt.timedelta(seconds=20)
+    found: list[str] = []
+    last = ""
+    while rows := await record.open_trips(young, last, 3):
+        assert len(rows) <= 3
+        last = rows[-1].trip_id
+        found += [row.trip_id for row in rows]
+    # Number 0 has closed, 20 and 21 are too young.
+    open_ones = [number for number in range(1, 20) if number % 5 < 2]
+    assert found == sorted(f"trip-{24 - number:03}" for number in open_ones)
+
+
+async def test_of_many_ids_those_that_need_attention_are_told(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    wanted = {row.trip_id for row in listed[:30]}
+    needy = {row.trip_id for row in listed[:30] if row.status == "needs_attention"}
+    assert needy
+    assert await record.which_need_attention(wanted | {"nobody's"}) == needy
+    assert await record.which_need_attention(set()) == set()
+
+
+async def test_of_many_ids_those_that_the_record_does_not_have_are_told(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    missing = {f"missing-{number}" for number in range(1_200)}
+    known = {row.trip_id for row in listed}
+    assert await record.missing(known | missing) == missing
+    assert await record.missing(known) == set()
+    assert await record.missing(set()) == set()

@@ -1,0 +1,353 @@
+"""The trips' rows: what becomes of a trip, over SQLite and PostgreSQL alike."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from record import Record, RecordBroken, RecordedTrip
+from record.tables import trips
+from shared import KINDS, TripStatus
+from tests.record.databases import execute, rows
+from tests.record.trips import NOON, accepted, news, older, steps, trip
+
+OVER: list[TripStatus] = ["rolled_back", "cancelled"]
+
+
+async def status_of(record: Record) -> TripStatus | None:
+    row = await record.trip("trip")
+    return None if row is None else row.status
+
+
+def later(seconds: float) -> dt.datetime:
+    return NOON + dt.timedelta(seconds=seconds)
+
+
+# Accepting
+
+
+async def test_what_is_accepted_is_recorded_as_it_is(record: Record) -> None:
+    row = accepted(request={"name": "🏖️ 山田", "attempts": 3, "train": None})
+    assert await record.accept(row) == (row, True)
+    assert await record.trip("trip") == row
+
+
+async def test_accepting_again_changes_nothing_and_returns_what_was_accepted(
+    record: Record,
+) -> None:
+    first = accepted()
+    await record.accept(first)
+    again = accepted(owner="thief", request={}, accepted_at=later(60), key_fingerprint=None)
+    assert await record.accept(again) == (first, False)
+    assert await record.trip("trip") == first
+
+
+async def test_of_many_who_accept_at_once_one_is_the_first(pair: tuple[Record, Record]) -> None:
+    answers = await asyncio.gather(
+        *(
+            record.accept(accepted(request={"number": number + 10 * which}))
+            for which, record in enumerate(pair)
+            for number in range(10)
+        )
+    )
+    assert sorted(new for _, new in answers) == [False] * 19 + [True]
+    assert len({row.request["number"] for row, _ in answers}) == 1
+
+
+async def test_no_trip_is_none(record: Record) -> None:
+    assert await record.trip("trip") is None
+
+
+async def test_times_come_back_in_utc_whatever_zone_they_were_in(
+    record: Record, database_url: str
+) -> None:
+    zone = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    await record.accept(accepted(accepted_at=NOON.astimezone(zone), closed_at=NOON))
+    row = await record.trip("trip")
+    assert row is not None and row.closed_at is not None
+    assert (row.accepted_at, row.closed_at) == (NOON, NOON)
+    assert (row.accepted_at.tzinfo, row.closed_at.tzinfo) == (dt.UTC, dt.UTC)
+
+
+async def test_what_a_later_version_has_stored_is_passed_over(
+    record: Record, database_url: str
+) -> None:
+    stored = [dataclasses.asdict(step) | {"mood": "sunny"} for step in steps()]
+    stored.append({"kind": "spaceship", "item": "x", "state": "booked"})
+    await record.accept(accepted(request={"car": "a-car", "cushion": 2}))
+    execute(database_url, sa.update(trips).values(steps=stored))
+    row = await record.trip("trip")
+    assert row is not None
+    assert row.steps == steps()
+    assert row.request == {"car": "a-car", "cushion": 2}
+
+
+# Telling
+
+
+async def test_a_workflow_tells_how_its_trip_ended(record: Record) -> None:
+    await record.accept(accepted())
+    await record.tell(trip(), news("rolled_back", 5, "No room", "undone"))
+    assert await record.trip("trip") == accepted(
+        status="rolled_back",
+        reason="No room",
+        steps=steps("undone"),
+        closed_at=later(5),
+        first_run_id="first-run",
+    )
+
+
+async def test_the_trip_of_a_workflow_that_nobody_announced_is_told_all_the_same(
+    record: Record,
+) -> None:
+    await record.tell(trip(owner="desk"), news("booked", 5))
+    row = await record.trip("trip")
+    assert row is not None
+    assert (row.status, row.owner, row.accepted_at) == ("booked", "desk", NOON)
+
+
+async def test_later_news_wins_and_late_news_is_passed_over(record: Record) -> None:
+    await record.tell(trip(), news("needs_attention", 2, state="stuck"))
+    assert await status_of(record) == "needs_attention"
+    await record.tell(trip(), news("running", 1))
+    assert await status_of(record) == "needs_attention"
+    await record.tell(trip(), news("running", 3, state="undoing"))
+    row = await record.trip("trip")
+    assert row is not None
+    assert (row.status, row.closed_at, row.steps) == ("running", None, steps("undoing"))
+    await record.tell(trip(), news("needs_attention", 2, state="stuck"))
+    assert await status_of(record) == "running"
+
+
+async def test_telling_again_changes_nothing(record: Record, database_url: str) -> None:
+    await record.tell(trip(), news("booked", 5))
+    before = rows(database_url, trips)
+    await record.tell(trip(), news("booked", 5))
+    await record.tell(trip(), news("needs_attention", 5))
+    assert rows(database_url, trips) == before
+
+
+@pytest.mark.parametrize("ending", OVER)
+async def test_an_ending_without_reservations_never_changes(
+    record: Record, database_url: str, ending: TripStatus
+) -> None:
+    await record.tell(trip(), news(ending, 5, "No room"))
+    before = rows(database_url, trips)
+    await record.tell(trip(), news("booked", 6))
+    await record.tell(trip(), news("needs_attention", 7))
+    row = await record.begin_cancellation("trip")
+    assert row.status == ending
+    await record.found(row, "needs_attention", "Stopped", None)
+    await record.withdraw("trip", "cancelled", "Nobody started it")
+    await record.adopt(older(owner="thief", first_run_id="another-run"))
+    assert rows(database_url, trips) == before
+
+
+async def test_news_from_many_processes_at_once_end_with_the_latest(
+    pair: tuple[Record, Record],
+) -> None:
+    told: list[TripStatus] = ["needs_attention", "running", "needs_attention", "booked"]
+    for number in range(10):
+        own = trip(f"trip-{number}")
+        await asyncio.gather(
+            *(
+                record.tell(own, news(status, after))
+                for record in pair
+                for after, status in reversed(list(enumerate(told)))
+            )
+        )
+        row = await pair[0].trip(f"trip-{number}")
+        assert row is not None and row.status == "booked"
+
+
+# Finding out what was not told
+
+
+async def test_what_was_found_is_written_into_an_open_trip(record: Record) -> None:
+    row, _ = await record.accept(accepted())
+    before = dt.datetime.now(dt.UTC)
+    found = await record.found(row, "needs_attention", "Stopped", steps("undoing"))
+    assert found.closed_at is not None and before <= found.closed_at <= dt.datetime.now(dt.UTC)
+    assert found == accepted(
+        status="needs_attention",
+        reason="Stopped",
+        steps=steps("undoing"),
+        closed_at=found.closed_at,
+    )
+    assert await record.trip("trip") == found
+
+
+async def test_what_was_found_does_not_change_a_trip_that_is_over(
+    record: Record, database_url: str
+) -> None:
+    row, _ = await record.accept(accepted())
+    await record.tell(trip(), news("booked"))
+    before = rows(database_url, trips)
+    assert (await record.found(row, "needs_attention", "Stopped", None)).status == "booked"
+    assert rows(database_url, trips) == before
+
+
+async def test_what_was_found_of_a_trips_workflow_does_not_end_its_cancellation(
+    record: Record,
+) -> None:
+    row, _ = await record.accept(accepted())
+    await record.tell(trip(), news("booked"))
+    cancelling = await record.begin_cancellation("trip")
+    assert await record.found(row, "booked", None, None) == cancelling
+    ended = await record.found(cancelling, "needs_attention", "Stopped", None)
+    assert (ended.status, ended.cancelled_at) == ("needs_attention", cancelling.cancelled_at)
+
+
+async def test_news_that_come_after_a_finding_win(record: Record) -> None:
+    row, _ = await record.accept(accepted())
+    await record.found(row, "needs_attention", "Stopped", None)
+    await record.tell(trip(), news("booked", 5))
+    assert await status_of(record) == "booked"
+
+
+# Withdrawing
+
+
+@pytest.mark.parametrize("ending", OVER)
+async def test_a_trip_that_nobody_has_claimed_is_withdrawn(
+    record: Record, ending: TripStatus
+) -> None:
+    await record.accept(accepted())
+    row = await record.withdraw("trip", ending, "Nobody started it")
+    assert (row.status, row.reason, row.closed_at is not None) == (ending, row.reason, True)
+    assert row.reason == "Nobody started it"
+    assert await record.trip("trip") == row
+
+
+async def test_a_trip_that_was_claimed_or_is_being_cancelled_is_not_withdrawn(
+    record: Record,
+) -> None:
+    await record.reserve(trip(), "car")
+    assert (await record.withdraw("trip", "cancelled", "")).status == "running"
+    await record.accept(older("another", status="booked", closed_at=NOON))
+    cancelling = await record.begin_cancellation("another")
+    assert await record.withdraw("another", "cancelled", "") == cancelling
+
+
+# Cancelling what is over
+
+
+@pytest.mark.parametrize("ending", ["booked", "needs_attention"])
+async def test_the_cancellation_of_a_trip_that_is_over_begins_once(
+    record: Record, ending: TripStatus
+) -> None:
+    row, _ = await record.accept(accepted())
+    await record.found(row, ending, "Stopped", steps())
+    begun = await record.begin_cancellation("trip")
+    assert (begun.status, begun.reason, begun.closed_at) == ("running", None, None)
+    assert begun.cancelled_at is not None
+    assert begun.steps == steps()
+    assert await record.begin_cancellation("trip") == begun
+    await record.tell(trip(), news("cancelled", 5, "On request", "undone"))
+    ended = await record.trip("trip")
+    assert ended is not None
+    assert (ended.status, ended.cancelled_at) == ("cancelled", begun.cancelled_at)
+
+
+async def test_a_cancellation_that_was_stopped_begins_again(record: Record) -> None:
+    await record.accept(accepted(status="booked", closed_at=NOON))
+    first = await record.begin_cancellation("trip")
+    await record.found(first, "needs_attention", "Stopped", None)
+    second = await record.begin_cancellation("trip")
+    assert second.status == "running"
+    assert second.cancelled_at is not None and first.cancelled_at is not None
+    assert second.cancelled_at > first.cancelled_at
+
+
+async def test_a_running_trip_is_none_whose_cancellation_begins_here(record: Record) -> None:
+    row, _ = await record.accept(accepted())
+    assert await record.begin_cancellation("trip") == row
+
+
+# Adopting
+
+
+async def test_a_trip_that_only_temporal_knew_is_adopted(record: Record) -> None:
+    row = accepted(first_run_id="first-run", key_fingerprint=None)
+    assert await record.adopt(row) == row
+    assert await record.trip("trip") == row
+
+
+async def test_what_temporal_tells_of_an_older_trip_is_added(record: Record) -> None:
+    await record.accept(older(status="booked", closed_at=NOON))
+    adopted = await record.adopt(accepted(first_run_id="first-run", accepted_at=later(9)))
+    assert adopted == older(
+        owner="shop",
+        request=accepted().request,
+        status="booked",
+        closed_at=NOON,
+        first_run_id="first-run",
+    )
+
+
+@pytest.mark.parametrize(
+    ("recorded", "told", "owner"),
+    [("shop", "", "shop"), (None, "", ""), (None, "shop", "shop")],
+)
+async def test_the_owner_that_is_known_stays_when_temporal_knows_none(
+    record: Record, recorded: str | None, told: str, owner: str
+) -> None:
+    await record.accept(accepted(owner=recorded))
+    assert (await record.adopt(accepted(owner=told, first_run_id="a-run"))).owner == owner
+
+
+@pytest.mark.parametrize("why", ["claimed", "another workflow's", "being cancelled"])
+async def test_what_is_not_to_be_adopted_stays_as_it_is(
+    record: Record, database_url: str, why: str
+) -> None:
+    stranger = accepted(owner="thief", request={"car": "stolen"}, first_run_id="another-run")
+    match why:
+        case "claimed":
+            await record.reserve(trip(), "car")
+        case "another workflow's":
+            await record.accept(older(workflow_id="its-own"))
+        case _:
+            await record.accept(older(status="booked", closed_at=NOON))
+            await record.begin_cancellation("trip")
+    before = rows(database_url, trips)
+    await record.adopt(stranger)
+    assert rows(database_url, trips) == before
+
+
+# What cannot be asked
+
+
+async def lost(record: Record, call: str) -> RecordedTrip:
+    match call:
+        case "withdraw":
+            return await record.withdraw("trip", "cancelled", "")
+        case "found":
+            return await record.found(accepted(), "booked", None, None)
+        case _:
+            return await record.begin_cancellation("trip")
+
+
+@pytest.mark.parametrize("call", ["withdraw", "found", "begin_cancellation"])
+async def test_a_trip_that_is_not_there_is_a_bug_and_not_an_outage(
+    record: Record, call: str
+) -> None:
+    with pytest.raises(RecordBroken):
+        await lost(record, call)
+
+
+@pytest.mark.parametrize("column", ["request", "status", "workflow_id", "accepted_at"])
+async def test_the_schema_refuses_a_trip_without_what_every_trip_has(
+    record: Record, database_url: str, column: str
+) -> None:
+    values: dict[str, Any] = {
+        "trip_id": "trip",
+        "request": dict.fromkeys(KINDS, "x"),
+        "status": "running",
+        "workflow_id": "trip",
+        "accepted_at": NOON,
+    }
+    with pytest.raises(sa.exc.IntegrityError):
+        execute(database_url, sa.insert(trips).values({**values, column: sa.null()}))

@@ -1,0 +1,81 @@
+"""Trips as the API accepts them, and as the activities of a workflow pass them on."""
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from record import RecordedTrip
+from shared import (
+    KINDS,
+    BookVacationInput,
+    Execution,
+    Kind,
+    StepProgress,
+    StepState,
+    TripNews,
+    TripStatus,
+)
+
+NOON = dt.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
+
+ITEMS: dict[str, Any] = {f"book_{kind}_id": f"a-{kind}" for kind in KINDS}
+
+
+def trip(
+    trip_id: str = "trip",
+    run: str = "first-run",
+    *,
+    began: dt.datetime | None = NOON,
+    **changes: Any,
+) -> BookVacationInput:
+    """Return a trip as an activity of a workflow execution passes it to the record."""
+    valid = BookVacationInput(
+        attempts=3,
+        book_user_id=trip_id,
+        accepted=True,
+        execution=Execution(trip_id, run, began),
+        **ITEMS,
+    )
+    return dataclasses.replace(valid, **changes)
+
+
+def with_item(kind: Kind, item: Any, trip_id: str = "trip") -> BookVacationInput:
+    """Return a trip that wants that item."""
+    return trip(trip_id, **{f"book_{kind}_id": item})
+
+
+def accepted(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
+    """Return a trip as the API accepts it."""
+    valid = RecordedTrip(
+        trip_id=trip_id,
+        owner="shop",
+        request={"name": "Ada", "attempts": 3, **{kind: f"a-{kind}" for kind in KINDS}},
+        status="running",
+        workflow_id=trip_id,
+        accepted_at=NOON,
+        key_fingerprint="a-key",
+    )
+    return dataclasses.replace(valid, **changes)
+
+
+def older(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
+    """Return a trip that is older than the record, as the migration derives it."""
+    known = {"owner": None, "request": {"car": "a-car"}, "key_fingerprint": None}
+    return accepted(trip_id, **{**known, **changes})
+
+
+def news(
+    status: TripStatus = "booked",
+    after: float = 0.0,
+    reason: str | None = None,
+    state: StepState = "booked",
+) -> TripNews:
+    """Return what a workflow tells of its trip so many seconds after noon."""
+    return TripNews(status, reason, steps(state), NOON + dt.timedelta(seconds=after))
+
+
+def steps(state: StepState = "booked") -> list[StepProgress]:
+    """Return the steps of a trip, all in one state."""
+    return [
+        StepProgress(kind, f"a-{kind}", state, attempts=1, held=state == "booked") for kind in KINDS
+    ]
