@@ -5,7 +5,7 @@ mends itself, and `TemporalRefuses` if somebody has to change something; the rec
 through as they are.
 """
 
-from bookings.auditing import Auditing
+from bookings.auditing import Auditing, Finding
 from bookings.booking import Booking
 from bookings.callers import Caller
 from bookings.changing import Changing
@@ -29,6 +29,7 @@ __all__ = [
     "Bookings",
     "BookingsError",
     "Caller",
+    "Finding",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",

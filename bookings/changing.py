@@ -27,6 +27,8 @@ class Changing(Starting):
     ) -> Trip:
         """Undo the trip, running or booked, and return it after `seconds` at the most.
 
+        Who waits learns at once that an undo is stuck.
+
         Even with no `seconds` Temporal has taken the order. Only who waits learns whether a running
         trip was booked before the order reached it, and has it undone for that; who asks again
         does, too. Cancelling again changes nothing. Raises `BookingConflict` when the trip was
@@ -36,7 +38,7 @@ class Changing(Starting):
         row = await self.recorded(user_id, caller)
         if row.closed_at is None and row.cancelled_at is None:
             await self._cancel_running(row)
-            await self.wait_for_end(row.workflow_id, seconds, gone)
+            await self.wait_unless_stuck(user_id, row.workflow_id, seconds, gone)
             await self.as_it_stands(row)
             row = await self._record.trip(user_id) or row
         if row.status == "rolled_back":
@@ -45,7 +47,7 @@ class Changing(Starting):
             row = await self._record.begin_cancellation(user_id)
         if row.closed_at is None and row.cancelled_at is not None:
             await self.start_cancellation(row)
-            await self.wait_for_end(acting_workflow(row), seconds, gone)
+            await self.wait_unless_stuck(user_id, acting_workflow(row), seconds, gone)
         return await self.look_up(user_id, caller)
 
     async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
