@@ -16,9 +16,18 @@ from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
 from tests.conftest import IMPATIENT, trip
-from tests.faults import Gate, down, faulty_worker
-from tests.trips import activities_of, events, result_of, start, steps_by_kind
+from tests.faults import Call, FaultyRecord, Gate, down, faulty_worker, refuse_for_good
+from tests.trips import (
+    activities_of,
+    events,
+    resolve,
+    result_of,
+    start,
+    steps_by_kind,
+    until_stuck,
+)
 from tests.workers import running_worker, work_with
+from workflows import BookingWorkflow
 
 
 async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) -> None:
@@ -228,3 +237,28 @@ async def test_a_supplier_that_never_answers_has_failed(client: Client, record: 
     assert result["message"] == "The hotel supplier did not answer in time"
     assert steps_by_kind(result)["hotel"].attempts == 2
     assert dt.datetime.now(dt.UTC) - began < dt.timedelta(seconds=20)
+
+
+async def test_a_try_that_is_under_way_counts(client: Client, faults: FaultyRecord) -> None:
+    faults.faults["reserve", "car"] = gate = Gate()
+    booking = await start(client, trip())
+    await gate.reached()
+    car = (await booking.query(BookingWorkflow.progress)).steps[0]
+    assert (car.state, car.attempts) == ("booking", 1)
+    await gate.open()
+    await result_of(booking)
+
+
+async def test_an_undo_that_is_refused_at_last_tells_at_which_try(
+    client: Client, faults: FaultyRecord
+) -> None:
+    async def down_and_then_refused(call: Call) -> None:
+        await (down if call.number < 3 else refuse_for_good)(call)
+
+    faults.faults["cancel", "car"] = down_and_then_refused
+    policy = dataclasses.replace(IMPATIENT, undo_attempts=5)
+    booking = await start(client, trip(book_hotel_id="invalid-hotel-id", policy=policy))
+    stuck = await until_stuck(booking, "car")
+    assert stuck.steps[0].undo_attempts == 3
+    await resolve(booking, "car", "settled")
+    await result_of(booking)
