@@ -147,11 +147,15 @@ class Database:
 
     async def _write(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that may write."""
-        return await self._answered(lambda: self._transact(self._engine, work), self._writers)
+        return await self._answered(
+            lambda: self._transact(self._engine, work), self._writers, CALL_LIMIT
+        )
 
     async def _read(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that only reads."""
-        return await self._answered(lambda: self._transact(self._reading, work), self._readers)
+        return await self._answered(
+            lambda: self._transact(self._reading, work), self._readers, CALL_LIMIT
+        )
 
     @cached_property
     def _reading(self) -> sa.Engine:
@@ -174,7 +178,7 @@ class Database:
         self,
         work: Callable[[], Answer],
         threads: ThreadPoolExecutor,
-        limit: float | None = CALL_LIMIT,
+        limit: float | None,
     ) -> Answer:
         """Do `work` in a thread; raise what its failure, or its silence, means."""
         try:

@@ -1,9 +1,11 @@
 """What the tests of the record do to its databases, past the record's own code."""
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -66,3 +68,17 @@ async def in_processes(
     loop = asyncio.get_running_loop()
     jobs = [loop.run_in_executor(processes, job, database_url) for _ in range(4)]
     await asyncio.gather(*jobs)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a file system of a megabyte in `folder`; skip the test where that is not allowed."""
+    disk = folder / "disk"
+    disk.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs"]
+    if subprocess.run(["mount", *options, disk], check=False, capture_output=True).returncode:
+        pytest.skip("Only root may mount a small file system, and not everywhere")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)

@@ -1,0 +1,407 @@
+"""A database that misbehaves: each call of the record has a limit and says what was wrong."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from record import Record, RecordUnavailable
+from record import database as limits
+from shared import KINDS
+from tests.faults import DEADLINE
+from tests.record.databases import disconnect_all, on_postgresql, on_sqlite, others, small_disk
+from tests.record.trips import accepted, news, trip
+
+UNAVAILABLE = r"\AThe record is unavailable\Z"
+LOCKED = r"\AThe record is locked\Z"
+FULL = r"\AThe record's disk is full\Z"
+SILENT = r"\AThe record does not answer\Z"
+
+Call = Callable[[Record], Awaitable[object]]
+
+WRITES: dict[str, Call] = {
+    "accept": lambda record: record.accept(accepted()),
+    "tell": lambda record: record.tell(trip(), news()),
+    "adopt": lambda record: record.adopt(accepted()),
+    "withdraw": lambda record: record.withdraw("trip", "cancelled", "Nobody started it"),
+    "reserve": lambda record: record.reserve(trip(), "car"),
+    "cancel": lambda record: record.cancel(trip(), "car"),
+}
+READS: dict[str, Call] = {
+    "prepare": lambda record: record.prepare(),
+    "trip": lambda record: record.trip("trip"),
+    "page": lambda record: record.page(10),
+    "reservations_of": lambda record: record.reservations_of("trip"),
+}
+
+
+def each(calls: dict[str, Call]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "call", [pytest.param(call, id=name) for name, call in calls.items()]
+    )
+
+
+async def put(record: Record, *trip_ids: str) -> None:
+    for trip_id in trip_ids:
+        await record.accept(accepted(trip_id))
+
+
+def test_the_limits_fit_each_other() -> None:
+    assert limits.LOCK_TRY < limits.LOCK_PAUSE < limits.LOCK_LIMIT < limits.STATEMENT_LIMIT
+    # A server that lives gives a statement up itself, and keeps the connection.
+    assert limits.STATEMENT_LIMIT < limits.ANSWER_LIMIT < limits.CALL_LIMIT
+    assert limits.BUSY_LIMIT < limits.CALL_LIMIT
+    assert limits.CLOSE_LIMIT < 5, "A process ends within its grace and five seconds"
+
+
+# Out of reach
+
+
+@each(WRITES | READS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://nobody:secret@127.0.0.1:{port}/x",
+        "postgresql+psycopg://nobody:secret@no-such-host.invalid/x",
+        "sqlite:///{folder}/missing/x.db",
+        "sqlite:///{folder}",
+        "sqlite:///file:{folder}/read-only.db?mode=ro&uri=true",
+    ],
+)
+async def test_a_database_out_of_reach_is_unavailable(
+    tmp_path: Path, unused_tcp_port: int, url: str, call: Call
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "read-only.db")) as empty:
+        empty.execute("PRAGMA journal_mode = WAL")
+    async with Record.open(url.format(folder=tmp_path, port=unused_tcp_port)) as record:
+        # Neither the URL with its password nor the statement is in the message.
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await call(record)
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
+    async with Record.open(f"sqlite:///{tmp_path}/corrupt.db") as record:
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record.prepare()
+
+
+async def test_a_database_that_comes_later_is_used_from_then_on(tmp_path: Path) -> None:
+    async with Record.open(f"sqlite:///{tmp_path}/later/x.db") as record:
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record.reserve(trip(), "car")
+        (tmp_path / "later").mkdir()
+        await record.reserve(trip(), "car")
+
+
+@on_postgresql
+async def test_a_standby_that_refuses_writes_is_unavailable(
+    record: Record, database: psycopg.Connection
+) -> None:
+    name = database.info.dbname
+    database.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    disconnect_all(database)
+    with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+        await record.reserve(trip(), "car")
+
+
+# Connections that break
+
+
+@on_postgresql
+async def test_connections_that_were_dropped_while_idle_are_not_missed(
+    record: Record, database: psycopg.Connection
+) -> None:
+    await record.reserve(trip(), "car")
+    assert disconnect_all(database) > 0
+    await record.cancel(trip(), "car")
+    assert [row.state for row in await record.all_reservations()] == ["cancelled"]
+
+
+@on_postgresql
+async def test_a_connection_that_drops_during_a_statement_is_unavailable_and_the_next_one_works(
+    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOCK_TRY", DEADLINE)
+    monkeypatch.setattr(limits, "STATEMENT_LIMIT", DEADLINE)
+    async with Record.open(database_url) as record:
+        await put(record, "trip")
+        with locked(database):
+            cancelling = asyncio.create_task(record.cancel(trip(), "car"))
+            async with asyncio.timeout(DEADLINE):
+                while not disconnect_all(database, "wait_event_type = 'Lock'"):
+                    await asyncio.sleep(0.01)
+                with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+                    await cancelling
+        assert await record.all_reservations() == []
+        await record.cancel(trip(), "car")
+        assert [row.state for row in await record.all_reservations()] == ["cancelled"]
+
+
+@on_postgresql
+async def test_connections_that_are_frozen_while_idle_are_given_up_for_others(
+    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ANSWER_LIMIT", 0.5)
+    with frozen(others(database)):
+        await record.reserve(trip(), "car")
+
+
+@on_postgresql
+async def test_a_statement_that_takes_too_long_is_given_up_and_its_connection_is_not(
+    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STATEMENT_LIMIT", 0.1)
+    async with Record.open(database_url) as record:
+        await record.prepare()
+        connections = others(database)
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record._read(lambda sql: sql.execute(sa.select(sa.func.pg_sleep(DEADLINE))))
+        assert await record.trip("trip") is None
+        assert others(database) == connections
+
+
+@on_postgresql
+async def test_who_is_frozen_in_a_transaction_holds_its_locks_no_longer_than_a_statement_may_take(
+    database_url: str, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STATEMENT_LIMIT", 0.2)
+    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
+    await put(record, "trip")
+    async with Record.open(database_url) as other:
+        with other._engine.connect() as connection:
+            connection.execute(sa.text("SELECT * FROM trips FOR UPDATE"))
+            await record.cancel(trip(), "car")
+            connection.invalidate()
+
+
+# A server that says nothing
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and says nothing; yields its database URL."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "ANSWER_LIMIT", 2.0)
+    with silent_server() as url:
+        async with asyncio.timeout(DEADLINE), Record.open(url) as record:
+            with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+                await record.reserve(trip(), "car")
+
+
+@each(WRITES | READS)
+async def test_no_call_takes_longer_than_its_limit_whatever_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.setattr(limits, "CALL_LIMIT", 0.2)
+    monkeypatch.setattr(limits, "CLOSE_LIMIT", 0.1)
+    monkeypatch.setattr(limits, "ANSWER_LIMIT", DEADLINE)
+    with silent_server() as url:
+        async with asyncio.timeout(DEADLINE / 2), Record.open(url) as record:
+            # More than there are threads: some wait for one.
+            calls = [call(record) for _ in range(limits.POSTGRESQL_CONNECTIONS + 5)]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert {f"{type(answer).__name__}: {answer}" for answer in answers} == {
+                "RecordUnavailable: The record does not answer"
+            }
+            assert any(thread.is_alive() for thread in record._writers._threads)
+        # Closing has not waited for the calls that were given up, either.
+        assert any(thread.is_alive() for thread in record._writers._threads)
+
+
+@on_sqlite
+async def test_a_call_that_was_given_up_while_it_waited_for_its_turn_is_not_made_later(
+    record: Record, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CALL_LIMIT", 0.2)
+    with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        first = asyncio.create_task(put(record, "first"))
+        await asyncio.sleep(0)
+        with pytest.raises(RecordUnavailable, match=SILENT):
+            await put(record, "second")
+        with pytest.raises(RecordUnavailable, match=SILENT):
+            await first
+    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
+    await put(record, "third")
+    assert await record.missing({"first", "second", "third"}) == {"second"}
+
+
+# Locks
+
+
+@each(WRITES)
+async def test_a_locked_sqlite_is_unavailable_until_it_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.setattr(limits, "BUSY_LIMIT", 0.05)
+    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as record:
+        await put(record, "trip")
+        with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RecordUnavailable, match=LOCKED):
+                await call(record)
+        await call(record)
+
+
+@each(READS)
+async def test_a_locked_sqlite_is_read_all_the_same(tmp_path: Path, call: Call) -> None:
+    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as record:
+        await put(record, "trip")
+        with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            await call(record)
+
+
+@on_postgresql
+@pytest.mark.parametrize("call", ["tell", "cancel", "reserve", "withdraw"])
+async def test_a_locked_row_is_unavailable_until_it_is_released(
+    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    await put(record, "trip")
+    monkeypatch.setattr(limits, "LOCK_LIMIT", 0.3)
+    with locked(database):
+        with pytest.raises(RecordUnavailable, match=LOCKED):
+            await WRITES[call](record)
+        assert (await record.trip("trip")) == accepted()
+    await WRITES[call](record)
+
+
+@on_postgresql
+@pytest.mark.parametrize("what", ["trips", "reservations"])
+async def test_trips_that_a_forgotten_transaction_has_locked_delay_no_other(
+    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
+    several = [trip(f"trip-{number}") for number in range(3 * limits.POSTGRESQL_CONNECTIONS)]
+    await asyncio.gather(*(record.reserve(each, "car") for each in several))
+    with locked(database, what):
+        waiting = [asyncio.create_task(record.cancel(each, "car")) for each in several]
+        await asyncio.sleep(0)
+        for number in range(5):
+            other = trip(f"other-{number}")
+            await put(record, other.book_user_id)
+            for kind in KINDS:
+                await record.reserve(other, kind)
+            await record.tell(other, news())
+        assert not any(call.done() for call in waiting)
+    # They go on by themselves once it is over.
+    await asyncio.gather(*waiting)
+    held = {row.trip_id for row in await record.all_reservations() if row.state == "reserved"}
+    assert held == {f"other-{number}" for number in range(5)}
+
+
+# A full disk
+
+
+async def test_a_full_disk_is_unavailable_until_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        async with Record.open(f"sqlite:///{disk}/full.db") as record:
+            await record.prepare()
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(500_000))
+            written = await fill_up(record, FULL)
+            # What is there can be read, and nothing of what was refused is there.
+            assert len(await record.all_reservations()) == written
+            assert len(await record.page(1000)) == written
+            ballast.unlink()
+            await record.reserve(trip("a-last-trip"), "car")
+
+
+async def test_a_file_that_may_grow_no_more_is_unavailable_until_it_may(
+    tmp_path: Path, processes: ProcessPoolExecutor
+) -> None:
+    # In a process of its own, because the limit is one of the whole process.
+    url = f"sqlite:///{tmp_path}/full.db"
+    await asyncio.get_running_loop().run_in_executor(processes, _limit_and_fill_up, url)
+
+
+def _limit_and_fill_up(database_url: str) -> None:
+    async def run() -> None:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        async with Record.open(database_url) as record:
+            await record.prepare()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited[1]))
+            written = await fill_up(record, UNAVAILABLE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            assert len(await record.all_reservations()) == written
+            await record.reserve(trip("a-last-trip"), "car")
+
+    asyncio.run(run())
+
+
+async def fill_up(record: Record, why: str) -> int:
+    """Reserve until there is no room, and return how many reservations there was room for."""
+    written = 0
+    with pytest.raises(RecordUnavailable, match=why):
+        while written < 1_000:
+            await record.reserve(trip(f"trip-{written}", book_car_id="a-car" * 1000), "car")
+            written += 1
+    assert written
+    return written
+
+
+# SQLite's ways
+
+
+@on_sqlite
+async def test_sqlite_writes_ahead(record: Record, database_url: str) -> None:
+    with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_new_sqlite_file_is_waited_for_while_another_process_writes_to_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        async with Record.open(f"sqlite:///{file}") as record:
+            reserving = asyncio.create_task(record.reserve(trip(), "car"))
+            # A failure would end it well before; a success cannot come before the rollback.
+            await asyncio.wait({reserving}, timeout=0.3)
+            assert not reserving.done()
+            writer.execute("ROLLBACK")
+            await reserving
+
+
+@contextmanager
+def locked(database: psycopg.Connection, what: str = "trips") -> Iterator[None]:
+    """Lock every row that a table has now, as somebody does who forgets a transaction."""
+    with database.transaction():
+        database.execute("SELECT * FROM trips FOR UPDATE" if what == "trips" else ROWS)
+        yield
+
+
+ROWS = "SELECT * FROM reservations FOR UPDATE"
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """Freeze processes of the server."""
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
