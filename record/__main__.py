@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 
 from record import Record, RecordError
@@ -15,7 +16,12 @@ async def migrate(database_url: str) -> None:
 
 
 def main() -> None:
-    """Migrate the database of the settings. Raises `SystemExit` with one line if it cannot."""
+    """Migrate the database of the settings. Raises `SystemExit` with one line if it cannot.
+
+    Ctrl-C ends it at once, whatever it waits for: a migration is one transaction, and leaves the
+    database as it was.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asyncio.run(migrate(load_settings().database_url))

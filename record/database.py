@@ -143,7 +143,14 @@ class Database:
 
         It may take as long as it needs. Raises `RecordUnavailable` and `RecordBroken`.
         """
-        await self._answered(lambda: upgrade(_patient(self._engine.url)), self._writers, limit=None)
+        await self._answered(self._upgrade, self._writers, limit=None)
+
+    def _upgrade(self) -> None:
+        patient = _patient(self._engine.url)
+        try:
+            upgrade(patient)
+        finally:
+            patient.dispose()
 
     async def _write(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that may write."""

@@ -1,0 +1,460 @@
+"""How a database gets the record's schema, and which others the present version works on."""
+
+import asyncio
+import datetime as dt
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from record import Record, RecordedTrip, RecordUnavailable, schema
+from record.tables import metadata, reservations, trips
+from shared import KINDS
+from tests.faults import DEADLINE
+from tests.processes import ROOT, bare_environment
+from tests.record.databases import execute, in_processes, on_postgresql, rows, transaction
+from tests.record.trips import NOON, accepted, news, trip
+
+OUTDATED = r"\AThe record's schema is older than this version: run `make migrate`\Z"
+
+NEWER = '''
+"""What a later version adds: expand only."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "next"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    op.create_table("coupons", sa.Column("code", sa.Text, primary_key=True))
+    op.add_column("trips", sa.Column("mood", sa.Text))
+    op.add_column("trips", sa.Column("hops", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("reservations", sa.Column("seat", sa.Text))
+
+
+def downgrade() -> None:
+    raise NotImplementedError
+'''
+
+
+def at(database_url: str, revision: str) -> None:
+    """Bring a brand-new database to an earlier schema."""
+    with transaction(database_url) as connection:
+        command.upgrade(schema._config(connection), revision)
+
+
+def back_to(database_url: str, revision: str) -> None:
+    with transaction(database_url) as connection:
+        command.downgrade(schema._config(connection), revision)
+
+
+def revision_of(database_url: str) -> str:
+    [(revision,)] = rows(database_url, sa.table("alembic_version", sa.column("version_num")))
+    return str(revision)
+
+
+def head() -> str:
+    return str(ScriptDirectory(str(schema.MIGRATIONS)).get_current_head())
+
+
+def tables_in(database_url: str) -> dict[str, dict[str, bool]]:
+    """Return the columns of each table, and whether each may be null."""
+    with transaction(database_url) as connection:
+        inspector = sa.inspect(connection)
+        return {
+            table: {column["name"]: column["nullable"] for column in inspector.get_columns(table)}
+            for table in inspector.get_table_names()
+        }
+
+
+def make_newer(database_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Migrate a database as the next version would."""
+    with monkeypatch.context() as patch:
+        copy = folder / "migrations"
+        shutil.copytree(schema.MIGRATIONS, copy)
+        (copy / "versions" / "next.py").write_text(NEWER.format(head=head()))
+        patch.setattr(schema, "MIGRATIONS", copy)
+        at(database_url, "head")
+
+
+async def migrate(database_url: str) -> None:
+    async with Record.open(database_url) as record:
+        await record.migrate()
+
+
+# A brand-new database
+
+
+async def test_a_brand_new_database_gets_its_schema_with_the_first_call(database_url: str) -> None:
+    async with Record.open(database_url) as record:
+        await record.reserve(trip(), "car")
+    assert revision_of(database_url) == head()
+
+
+def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
+    async def open_and_close() -> None:
+        async with Record.open(f"sqlite:///{tmp_path}/new.db"):
+            pass
+
+    asyncio.run(open_and_close())
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_many_first_calls_at_once_make_one_schema(database_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        records = [await stack.enter_async_context(Record.open(database_url)) for _ in range(6)]
+        calls = [record.accept(accepted()) for record in records for _ in range(3)]
+        answers = await asyncio.gather(*calls)
+    assert [new for _, new in answers].count(True) == 1
+
+
+@pytest.mark.parametrize("first", ["book", "migrate"])
+async def test_many_processes_come_first_at_once(
+    database_url: str, processes: ProcessPoolExecutor, first: str
+) -> None:
+    job = {"book": _book_alone, "migrate": _migrate_alone}[first]
+    await in_processes(processes, job, database_url)
+    async with Record.open(database_url) as record:
+        assert len(await record.all_reservations()) == (first == "book")
+
+
+def _book_alone(database_url: str) -> None:
+    async def run() -> None:
+        async with Record.open(database_url) as record:
+            await record.reserve(trip(), "car")
+
+    asyncio.run(run())
+
+
+def _migrate_alone(database_url: str) -> None:
+    asyncio.run(migrate(database_url))
+
+
+async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
+    await migrate(database_url)
+    found = tables_in(database_url)
+    del found["alembic_version"]
+    assert found == {
+        table.name: {column.name: column.nullable for column in table.columns}
+        for table in metadata.sorted_tables
+    }
+
+
+@pytest.mark.parametrize("which", [{}, {"owner": "shop"}, {"status": "booked"}])
+async def test_a_page_is_found_in_an_index(record: Record, which: dict[str, Any]) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        statements.append((statement, parameters))
+
+    sa.event.listen(record._engine, "before_cursor_execute", note)
+    await record.page(20, after=None, **which)
+    statement, parameters = next(one for one in statements if "LIMIT" in one[0])
+    postgresql = record._engine.dialect.name == "postgresql"
+    explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
+    with record._engine.connect() as connection:
+        if postgresql:
+            # Of an empty table anything else is cheaper.
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            connection.exec_driver_sql("SET enable_bitmapscan = off")
+        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
+    assert "_".join(["trips", "by", *(which or ["age"])]) in plan
+    assert "Sort" not in plan and "TEMP B-TREE" not in plan
+
+
+# A schema that is older
+
+
+async def test_an_older_schema_is_waited_for_until_somebody_migrates_it(database_url: str) -> None:
+    at(database_url, "0002")
+    async with Record.open(database_url) as record:
+        for call in (record.prepare, record.all_reservations, lambda: record.page(10)):
+            with pytest.raises(RecordUnavailable, match=OUTDATED):
+                await call()
+        with pytest.raises(RecordUnavailable, match=OUTDATED):
+            await record.accept(accepted())
+        # Nobody but `make migrate` has changed it.
+        assert revision_of(database_url) == "0002"
+        await migrate(database_url)
+        await record.accept(accepted())
+
+
+async def test_migrating_again_changes_nothing(record: Record, database_url: str) -> None:
+    await record.reserve(trip(), "car")
+    before = rows(database_url, trips), rows(database_url, reservations)
+    await record.migrate()
+    assert (rows(database_url, trips), rows(database_url, reservations)) == before
+
+
+async def test_a_migration_waits_for_another_one_however_long_it_takes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("record.database.BUSY_LIMIT", 0.05)
+    monkeypatch.setattr("record.database.CALL_LIMIT", 0.05)
+    monkeypatch.setattr(schema, "LOCK_LIMIT", 0.05)
+    at(database_url, "0002")
+    with transaction(database_url) as connection:
+        schema._lock(connection)
+        migrating = asyncio.create_task(migrate(database_url))
+        # All the limits of other calls are over, and it waits still.
+        await asyncio.wait({migrating}, timeout=0.5)
+        assert not migrating.done()
+        command.upgrade(schema._config(connection), "head")
+    async with asyncio.timeout(DEADLINE):
+        await migrating
+    assert revision_of(database_url) == head()
+
+
+@on_postgresql
+async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
+    database_url: str,
+    database: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_LIMIT", 0.05)
+    monkeypatch.setattr(schema, "LOCK_PAUSE", 0.05)
+    at(database_url, "0002")
+    with database.transaction():
+        database.execute("SELECT * FROM reservations")
+        migrating = asyncio.create_task(migrate(database_url))
+        async with asyncio.timeout(DEADLINE):
+            while "Waiting: another transaction has locked" not in caplog.text:
+                await asyncio.sleep(0.01)
+        # Who reserves with the version before it does not stand behind the migration for long.
+        execute(
+            database_url,
+            "INSERT INTO reservations VALUES ('trip', 'car', 'x', 'reserved', now(), now())",
+        )
+        assert not migrating.done()
+    async with asyncio.timeout(DEADLINE):
+        await migrating
+    assert [row[0] for row in rows(database_url, trips)] == ["trip"]
+
+
+# A schema that is newer
+
+
+async def test_the_present_version_works_on_the_next_versions_schema(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_newer(database_url, monkeypatch, tmp_path)
+    await _every_call_works(database_url)
+    # Nor does its own `make migrate` change anything.
+    await migrate(database_url)
+    assert revision_of(database_url) == "next"
+
+
+async def test_who_works_goes_on_while_the_schema_is_migrated_to_the_next_one(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Record.open(database_url) as record:
+        # So often that the driver has prepared the statements for good.
+        for number in range(8):
+            await record.reserve(trip(f"before-{number}"), "car")
+            await record.page(5)
+            await record.reservations_of(f"before-{number}")
+        make_newer(database_url, monkeypatch, tmp_path)
+        for number in range(8):
+            await record.reserve(trip(f"after-{number}"), "car")
+            assert await record.reservations_of(f"after-{number}")
+        assert len(await record.page(100)) == 16
+
+
+async def _every_call_works(database_url: str) -> None:
+    async with Record.open(database_url) as record:
+        await record.prepare()
+        row, new = await record.accept(accepted())
+        assert new
+        for kind in KINDS:
+            await record.reserve(trip(), kind)
+        await record.tell(trip(), news())
+        await record.begin_cancellation("trip")
+        for kind in KINDS:
+            await record.cancel(trip(), kind)
+        await record.tell(trip(), news("cancelled", after=5, state="undone"))
+        assert [row.status for row in await record.page(5)] == ["cancelled"]
+        await record.adopt(accepted("another", first_run_id="its-run"))
+        await record.found(accepted("another"), "needs_attention", "Stopped", None)
+        assert {row.state for row in await record.reservations_of(row.trip_id)} == {"cancelled"}
+
+
+# From 0002, which had reservations only
+
+
+def earlier(*held: tuple[str, str, str | None, str]) -> list[sa.Executable]:
+    """Return statements that write reservations as 0002 had them, a minute apart."""
+    table = sa.table(
+        "reservations",
+        *(sa.column(name) for name in ("trip_id", "kind", "item", "state")),
+        *(sa.column(name, sa.DateTime(timezone=True)) for name in ("created_at", "updated_at")),
+    )
+    return [
+        sa.insert(table).values(
+            trip_id=trip_id,
+            kind=kind,
+            item=item,
+            state=state,
+            created_at=NOON + dt.timedelta(minutes=number),
+            updated_at=NOON + dt.timedelta(minutes=number, seconds=30),
+        )
+        for number, (trip_id, kind, item, state) in enumerate(held)
+    ]
+
+
+SHAPES = earlier(
+    ("booked", "hotel", "a-hotel", "reserved"),
+    ("booked", "car", "a-car", "reserved"),
+    ("booked", "flight", "a-flight", "reserved"),
+    ("undone", "car", "a-car", "cancelled"),
+    ("undone", "flight", None, "cancelled"),
+    ("tombstone", "car", None, "cancelled"),
+    ("part", "car", "a-car", "reserved"),
+    ("part", "hotel", "a-hotel", "reserved"),
+    ("half-undone", "car", "a-car", "reserved"),
+    ("half-undone", "hotel", "a-hotel", "cancelled"),
+)
+
+
+def minutes(minute: float) -> dt.datetime:
+    return NOON + dt.timedelta(minutes=minute)
+
+
+async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str) -> None:
+    at(database_url, "0002")
+    execute(database_url, *SHAPES)
+    async with Record.open(database_url) as record:
+        held = rows(database_url, sa.table("reservations", sa.column("trip_id"), sa.column("item")))
+        await record.migrate()
+        found = {row.trip_id: row for row in await record.page(100)}
+        undone = {
+            "status": "rolled_back",
+            "reason": "It was rolled back or cancelled before trips were recorded",
+        }
+        everything = {"car": "a-car", "hotel": "a-hotel", "flight": "a-flight"}
+        assert found == {
+            row.trip_id: row
+            for row in [
+                derived("booked", 0, status="booked", request=everything, closed_at=minutes(2.5)),
+                derived("undone", 3, request={"car": "a-car"}, closed_at=minutes(4.5), **undone),
+                derived("tombstone", 5, closed_at=minutes(5.5), **undone),
+                derived("part", 6, request={"car": "a-car", "hotel": "a-hotel"}),
+                derived("half-undone", 8, request={"car": "a-car", "hotel": "a-hotel"}),
+            ]
+        }
+        kept = await record.all_reservations()
+        assert sorted((row.trip_id, str(row.item)) for row in kept) == sorted(
+            (trip_id, str(item)) for trip_id, item in held
+        )
+        assert {row.first_run_id for row in kept} == {None}
+
+
+def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
+    values: dict[str, Any] = {
+        "owner": None,
+        "request": {},
+        "key_fingerprint": None,
+        "accepted_at": minutes(minute),
+        **changes,
+    }
+    return accepted(trip_id, **values)
+
+
+async def test_more_trips_than_one_batch_are_derived(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(database_url, "0002")
+    execute(database_url, *earlier(*((f"trip-{n}", "car", "x", "reserved") for n in range(2_500))))
+    async with Record.open(database_url) as record:
+        await record.migrate()
+        assert len(await record.page(10_000)) == 2_500
+
+
+async def test_what_the_present_version_has_written_can_be_brought_back_to_0002(
+    record: Record, database_url: str
+) -> None:
+    for kind in KINDS:
+        await record.reserve(trip(), kind)
+    await record.cancel(trip("another"), "car")
+    await record.tell(trip(), news())
+    back_to(database_url, "0002")
+    assert sorted(tables_in(database_url)) == ["alembic_version", "reservations"]
+    async with Record.open(database_url) as again:
+        await again.migrate()
+        statuses = {row.trip_id: row.status for row in await again.page(10)}
+        assert statuses == {"trip": "booked", "another": "rolled_back"}
+
+
+async def test_every_migration_can_be_taken_back(database_url: str) -> None:
+    await migrate(database_url)
+    back_to(database_url, "base")
+    assert list(tables_in(database_url)) == ["alembic_version"]
+    await migrate(database_url)
+    await _every_call_works(database_url)
+
+
+# make migrate
+
+
+async def test_the_projects_folder_may_have_a_percent_sign_in_its_name(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "100%(here)s" / "migrations"
+    shutil.copytree(schema.MIGRATIONS, copy)
+    monkeypatch.setattr(schema, "MIGRATIONS", copy)
+    await _every_call_works(database_url)
+
+
+def run_migrate(**settings: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "record"],
+        cwd=ROOT,
+        env=bare_environment() | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_make_migrate_twice_at_once_is_one_migration(database_url: str) -> None:
+    at(database_url, "0002")
+    execute(database_url, *SHAPES)
+    both = [run_migrate(DATABASE_URL=database_url) for _ in range(2)]
+    said = [process.communicate(timeout=DEADLINE)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("The record's schema is up to date" in words for words in said)
+    assert len(rows(database_url, trips)) == 5
+
+
+def test_make_migrate_says_in_one_line_why_it_cannot(tmp_path: Path) -> None:
+    process = run_migrate(DATABASE_URL=f"sqlite:///{tmp_path}/missing/x.db")
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert said.startswith("The record is unavailable: ")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_make_migrate_can_be_stopped_while_it_waits(tmp_path: Path, number: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(DEADLINE)
+        url = f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
+        process = run_migrate(DATABASE_URL=url)
+        connection, _ = silent.accept()
+        process.send_signal(number)
+        process.communicate(timeout=DEADLINE)
+        connection.close()
+    assert process.returncode == -number
