@@ -190,6 +190,12 @@ async def test_what_was_found_does_not_change_a_trip_that_is_over(
     assert rows(database_url, trips) == before
 
 
+async def test_what_was_found_is_not_changed_by_who_finds_it_later(record: Record) -> None:
+    row, _ = await record.accept(accepted())
+    found = await record.found(row, "needs_attention", "Stopped", steps("undoing"))
+    assert await record.found(row, "rolled_back", "Something else", None) == found
+
+
 async def test_what_was_found_of_a_trips_workflow_does_not_end_its_cancellation(
     record: Record,
 ) -> None:

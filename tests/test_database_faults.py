@@ -1,0 +1,240 @@
+"""Real processes over a database that misbehaves: gone, frozen, locked, or full.
+
+The API says so, the trips that are under way wait for it, an order to stop is obeyed in time, and
+once it is well again all goes on by itself.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from shared import KINDS
+from tests.processes import FAST_TIMERS, Answer, Process, Service, service, wait_until
+from tests.record.databases import small_disk
+
+pytestmark = pytest.mark.slow
+
+ITEMS: dict[str, str] = {kind: f"{kind}-1" for kind in KINDS}
+TRIP = {"name": "Ada", "attempts": 100, **ITEMS}
+
+GRACE = 2.0
+"""The worker's grace. An order to stop is obeyed within it and five seconds."""
+
+LIMITS = {
+    "WORKER_GRACE_SECONDS": GRACE,
+    "RETRY_INTERVAL_SECONDS": 0.1,
+    "RETRY_INTERVAL_CAP_SECONDS": 0.5,
+    "HOTEL_LATENCY_SECONDS": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def booking() -> Iterator[Service]:
+    """The service on a PostgreSQL of its own. Each test leaves it as it was."""
+    with service("postgresql", FAST_TIMERS, **LIMITS) as started:
+        started.start()
+        yield started
+
+
+# The faults
+
+
+@contextmanager
+def gone(booking: Service) -> Iterator[None]:
+    """Kill the database; in the end start it again."""
+    assert booking.postgres
+    booking.postgres.kill()
+    try:
+        yield
+    finally:
+        booking.postgres.start()
+
+
+@contextmanager
+def frozen(booking: Service) -> Iterator[None]:
+    """Freeze the database with all its processes."""
+    assert booking.postgres
+    server = psutil.Process(booking.postgres.pid)
+    server.suspend()
+    children = server.children(recursive=True)
+    for child in children:
+        child.suspend()
+    try:
+        yield
+    finally:
+        for process in (*children, server):
+            process.resume()
+
+
+@contextmanager
+def locked(
+    booking: Service, statement: psycopg.abc.Query = "LOCK TABLE trips IN ACCESS EXCLUSIVE MODE"
+) -> Iterator[None]:
+    """Lock something, as somebody does who forgets a transaction."""
+    assert booking.postgres
+    conninfo = f"user=postgres dbname=postgres host={booking.postgres.log.parent}"
+    with psycopg.connect(conninfo) as connection:
+        connection.execute(statement)
+        yield
+        connection.rollback()
+
+
+Fault = Callable[[Service], AbstractContextManager[None]]
+
+each_fault = pytest.mark.parametrize("fault", [gone, frozen, locked])
+
+REASONS: dict[Fault, set[str]] = {
+    gone: {"The record is unavailable"},
+    # Which limit ends a call depends on what it waited for.
+    frozen: {"The record does not answer", "The record is unavailable"},
+    locked: {"The record is locked"},
+}
+
+
+# What the service does then
+
+
+def begin(booking: Service) -> str:
+    """Begin a trip without waiting for its end, and return its id."""
+    answer = booking.request("POST", "/book", TRIP, {"Prefer": "respond-async"})
+    assert answer.status == 202
+    return str(answer.body["user_id"])
+
+
+def ends_booked(booking: Service, trip: str) -> None:
+    """Wait until a trip has ended."""
+
+    def over() -> bool:
+        return bool(booking.request("GET", f"/bookings/{trip}").body.get("status") != "running")
+
+    wait_until(over, f"trip {trip} has ended")
+    assert booking.request("GET", f"/bookings/{trip}").body["status"] == "booked"
+    assert booking.reserved(trip) == ITEMS
+
+
+def refused(answer: Answer, reasons: set[str]) -> None:
+    """Check that the API has said what is wrong, and when to come again."""
+    assert (answer.status, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert answer.body["detail"] in {f"{reason}; try again." for reason in reasons}
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@each_fault
+def test_the_api_says_what_is_wrong_and_books_again_by_itself(
+    booking: Service, fault: Fault
+) -> None:
+    under_way = begin(booking)
+    with fault(booking):
+        refused(booking.request("POST", "/book", TRIP), REASONS[fault])
+        refused(booking.request("GET", "/bookings"), REASONS[fault])
+        refused(booking.request("GET", f"/bookings/{under_way}"), REASONS[fault])
+        ready = booking.request("GET", "/readyz")
+        assert (ready.status, ready.body["detail"] in REASONS[fault]) == (503, True)
+        assert booking.status_of("/livez") == 200
+    booking.wait_until_ready()
+    answer = booking.request("POST", "/book", TRIP)
+    assert (answer.status, answer.body["cancelled"]) == (200, False)
+    ends_booked(booking, under_way)
+
+
+@each_fault
+def test_an_order_to_stop_is_obeyed_in_time(booking: Service, fault: Fault) -> None:
+    worker = booking.workers[0]
+    trips = [begin(booking) for _ in range(20)]
+    with fault(booking), ThreadPoolExecutor() as callers:
+        calls = [callers.submit(booking.request, "POST", "/book", TRIP) for _ in range(5)]
+        wait_until(lambda: "Completing activity as failed" in worker.output, "a try has failed")
+        stops_in_time(worker)
+        stops_in_time(booking.api)
+        for call in calls:
+            answered_or_cut(call)
+        # Who has only just started and waits for the database obeys, too.
+        worker.start()
+        worker.wait_for_output("Waiting for the database")
+        stops_in_time(worker)
+    worker.start()
+    booking.api.start()
+    booking.wait_until_ready()
+    for trip in trips:
+        ends_booked(booking, trip)
+
+
+def test_an_order_to_stop_is_obeyed_while_trips_wait_to_be_recorded(booking: Service) -> None:
+    worker = booking.workers[0]
+    trips = [begin(booking) for _ in range(10)]
+    wait_until(lambda: all(map(booking.reserved, trips)), "all trips are claimed")
+    # In this mode a trip may be looked up and locked, but none may be written.
+    with locked(booking, "LOCK TABLE trips IN SHARE MODE"):
+        wait_until(
+            lambda: all(booking.reserved(trip) == ITEMS for trip in trips), "all is reserved"
+        )
+        wait_until(lambda: "The record is locked" in worker.output, "a trip cannot be recorded")
+        # Nobody learns an outcome that is not recorded.
+        for trip in trips:
+            assert booking.request("GET", f"/bookings/{trip}").body["status"] == "running"
+        stops_in_time(worker)
+    worker.start()
+    for trip in trips:
+        ends_booked(booking, trip)
+
+
+def stops_in_time(process: Process) -> None:
+    began = time.monotonic()
+    assert process.stop() == 0
+    assert time.monotonic() - began < GRACE + 5
+    assert "Traceback" not in process.output.partition("Stopping on")[2]
+
+
+def answered_or_cut(call: Future[Answer]) -> None:
+    with contextlib.suppress(OSError):  # The API has ended before its answer.
+        assert call.result().status in (202, 503)
+
+
+def test_a_locked_trip_delays_no_other_and_goes_on_once_it_is_free(booking: Service) -> None:
+    several = [begin(booking) for _ in range(30)]
+    rows = "SELECT * FROM trips WHERE status = 'running' FOR UPDATE"
+    with locked(booking, rows), ThreadPoolExecutor(10) as callers:
+        calls = [callers.submit(booking.request, "POST", "/book", TRIP) for _ in range(30)]
+        answers = [call.result() for call in calls]
+        assert {(answer.status, answer.body.get("cancelled")) for answer in answers} == {
+            (200, False)
+        }
+        # They are waiting still; a look at them waits for nothing.
+        for trip in several:
+            assert booking.request("GET", f"/bookings/{trip}").body["status"] == "running"
+    for trip in several:
+        ends_booked(booking, trip)
+
+
+def test_a_full_disk_is_told_and_once_there_is_room_the_service_books_again() -> None:
+    with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder)) as disk:
+        url = f"sqlite:///{disk}/record.db"
+        with service("sqlite", FAST_TIMERS, **LIMITS, DATABASE_URL=url) as booking:
+            booking.start()
+            under_way = begin(booking)
+            fill(disk / "ballast")
+            wait_until(
+                lambda: booking.request("POST", "/book", TRIP).status == 503, "the disk is full"
+            )
+            refused(booking.request("POST", "/book", TRIP), {"The record's disk is full"})
+            assert booking.request("GET", "/bookings").status == 200
+            (disk / "ballast").unlink()
+            answer = booking.request("POST", "/book", TRIP)
+            assert (answer.status, answer.body["cancelled"]) == (200, False)
+            path = f"/bookings/{under_way}?wait=60"
+            assert booking.request("GET", path).body["status"] == "booked"
+
+
+def fill(file: Path) -> None:
+    """Fill the rest of a disk."""
+    with file.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
