@@ -42,6 +42,7 @@ def _place(cursor: str) -> Place:
     try:
         match json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True)):
             case [str(time), str(trip_id)] if "\0" not in trip_id:
+                trip_id.encode()  # Fails for a lone surrogate, which no database can be asked for.
                 return Place(dt.datetime.fromisoformat(time).astimezone(dt.UTC), trip_id)
     except (ValueError, RecursionError, OverflowError):
         pass

@@ -71,3 +71,26 @@ async def until(ask: Callable[[], Awaitable[TestResponse]], **wanted: object) ->
             if body.items() >= wanted.items():
                 return body
             await asyncio.sleep(0.05)
+
+
+async def listed(
+    api: Api, headers: dict[str, str] | None = None, **parameters: object
+) -> list[dict[str, Any]]:
+    """Return the bookings on all pages."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, object] = {}
+    while True:
+        query = {"limit": 100} | parameters | cursor
+        page = body_of(await api.get("/bookings", query_string=query, headers=headers))
+        found += page["bookings"]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+async def statuses_listed(
+    api: Api, headers: dict[str, str] | None = None, **parameters: object
+) -> dict[str, str]:
+    """Return the status of each booking that is listed, by its id."""
+    rows = await listed(api, headers, **parameters)
+    return {row["user_id"]: row["status"] for row in rows}

@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 
 from connection import lazy_client
 from record import Record
-from saga import STATUS_KEY
 from settings import Settings
 from shared import KINDS
 from starter import create_app
-from suppliers import embedded_suppliers
 from tests.api.api_client import JOHN, Api, api_of, assert_problem
 from tests.workers import running_worker
 
@@ -244,7 +241,7 @@ async def test_an_orderly_stop_answers_the_requests_that_wait(client: Client) ->
 
 
 async def test_a_booked_trip_can_be_looked_up(api: Api, client: Client, record: Record) -> None:
-    async with running_worker(client, embedded_suppliers(record, hotel_outage_attempts=1)):
+    async with running_worker(client, record, hotel_outage_attempts=1):
         booked = (await api.book(JOHN)).json
         assert booked is not None
         found = (await api.get(f"/bookings/{booked['user_id']}")).json
@@ -351,15 +348,3 @@ async def test_a_bug_is_a_500_that_tells_nothing_internal(
     assert_problem(response, 500)
     assert "secret" not in response.text
     assert "secret" in caplog.text, "The log has it"
-
-
-async def test_a_server_without_the_search_attribute_books_too(
-    api: Api, client: Client, worker: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unknown = SearchAttributeKey.for_keyword("NobodyRegisteredThis")
-    monkeypatch.setattr("bookings.starting.STATUS_KEY", unknown)
-    response = await api.book(JOHN)
-    assert response.status_code == 200
-    assert response.json is not None and response.json["cancelled"] is False
-    description = await client.get_workflow_handle(response.json["user_id"]).describe()
-    assert description.typed_search_attributes.get(STATUS_KEY) is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from api import routes, schemas
+from api import schemas
 from shared import KINDS
 
 
@@ -19,9 +19,3 @@ def test_a_booked_kind_is_not_left_out_of_the_answer_in_silence() -> None:
     items: dict[Any, str] = dict.fromkeys([*KINDS, "a boat without a field"], "x")
     with pytest.raises(ValidationError, match="a boat without a field"):
         schemas.Booked(user_id="jo", **schemas.told(items))
-
-
-def test_a_kind_that_a_request_leaves_out_is_not_booked_as_the_text_none() -> None:
-    fields: dict[str, Any] = {"name": "Jo", "attempts": 5, "car": "c", "hotel": None}
-    request = schemas.BookRequest.model_construct(**fields)
-    assert routes._as_strings(request) == {"name": "Jo", "attempts": "5", "car": "c"}

@@ -1,4 +1,4 @@
-"""Looking bookings up, listing, cancelling and repairing them through the API."""
+"""Looking bookings up, cancelling and repairing them through the API."""
 
 import asyncio
 import datetime as dt
@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 
 from record import Record
-from shared import KINDS, cancellation_id
+from shared import cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, until
 from tests.faults import FaultyRecord, Gate, faulty_worker, refuse_for_good
 
@@ -178,121 +177,3 @@ async def test_without_a_worker_a_repair_is_503(
         path = await start_stuck(api, faults)
     assert_problem(await api.call("POST", f"{path}/undo/hotel/retry"), 503)
     await client.get_workflow_handle(path.rpartition("/")[2]).terminate()
-
-
-# Listing
-
-
-async def listed(
-    api: Api, headers: dict[str, str] | None = None, **parameters: object
-) -> list[dict[str, Any]]:
-    """Return the bookings on all pages."""
-    found: list[dict[str, Any]] = []
-    page: dict[str, Any] = {"next_cursor": None}
-    while True:
-        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
-        query = {"limit": 100} | parameters | cursor
-        page = body_of(await api.get("/bookings", query_string=query, headers=headers))
-        found += page["bookings"]
-        if page["next_cursor"] is None:
-            return found
-
-
-async def until_listed(api: Api, wanted: dict[str, str], **parameters: Any) -> None:
-    """Wait until the ids in `wanted` are listed with their status; lists lag a little behind."""
-    async with asyncio.timeout(20):
-        while True:
-            found = {each["user_id"]: each["status"] for each in await listed(api, **parameters)}
-            if found.items() >= wanted.items():
-                return
-            await asyncio.sleep(0.05)
-
-
-async def test_bookings_are_listed_by_status(api: Api, faults: FaultyRecord) -> None:
-    booked, cancelled, rolled_back = [
-        body_of(await api.book(body))["user_id"] for body in (JOHN, JOHN, DOOMED)
-    ]
-    await api.call("POST", f"/bookings/{cancelled}/cancel")
-    stuck = (await start_stuck(api, faults)).rpartition("/")[2]
-    statuses = {
-        booked: "booked",
-        cancelled: "cancelled",
-        rolled_back: "rolled_back",
-        stuck: "needs_attention",
-    }
-    await until_listed(api, statuses)
-    for user_id, status in statuses.items():
-        await until_listed(api, {user_id: status}, status=status)
-        others = {each["user_id"] for each in await listed(api, status=status)} - {user_id}
-        assert not others & statuses.keys()
-    await api.call("POST", f"/bookings/{stuck}/undo/hotel/resolve", json=NOTE)
-
-
-@pytest.mark.usefixtures("worker")
-async def test_pages_hold_every_booking_once(api: Api) -> None:
-    ids = [body_of(await api.book(JOHN))["user_id"] for _ in range(5)]
-    await until_listed(api, dict.fromkeys(ids, "booked"))
-    found = [each["user_id"] for each in await listed(api, status="booked", limit=2)]
-    assert len(found) == len(set(found))
-    assert set(ids) <= set(found)
-    newest_first = [user_id for user_id in found if user_id in ids]
-    assert newest_first == ids[::-1]
-
-
-@pytest.mark.usefixtures("worker")
-async def test_a_row_says_what_the_trip_is_and_where(api: Api) -> None:
-    user_id = body_of(await api.book(JOHN))["user_id"]
-    await until_listed(api, {user_id: "booked"})
-    row = next(each for each in await listed(api) if each["user_id"] == user_id)
-    assert {key: row[key] for key in ("name", *KINDS)} == {
-        key: JOHN[key] for key in ("name", *KINDS)
-    }
-    assert row["links"]["self"] == f"/bookings/{user_id}"
-
-
-@pytest.mark.parametrize(
-    ("parameters", "field"),
-    [
-        ({"status": "bogus"}, "status"),
-        ({"status": "booked' OR 1=1 --"}, "status"),
-        ({"limit": "0"}, "limit"),
-        ({"limit": "101"}, "limit"),
-        ({"limit": "many"}, "limit"),
-        ({"cursor": "garbage"}, "cursor"),
-        ({"cursor": ""}, "cursor"),
-        ({"cursor": "eyJxdWVyeSI6ICIxPTEiLCAidG9rZW4iOiAiIn0="}, "cursor"),
-        ({"cursor": "W10="}, "cursor"),
-        ({"cursor": "x" * 2_001}, "cursor"),
-        ({"order": "up"}, "order"),
-    ],
-    ids=str,
-)
-async def test_a_bad_question_is_a_400_that_names_it(
-    api: Api, parameters: dict[str, str], field: str
-) -> None:
-    assert_problem(await api.get("/bookings", query_string=parameters), 400, field)
-
-
-@pytest.mark.usefixtures("worker")
-async def test_a_cursor_is_only_good_for_the_list_it_came_from(api: Api) -> None:
-    ids = [body_of(await api.book(JOHN))["user_id"] for _ in range(2)]
-    await until_listed(api, dict.fromkeys(ids, "booked"))
-    cursor = body_of(await api.get("/bookings?status=booked&limit=1"))["next_cursor"]
-    response = await api.get("/bookings", query_string={"status": "running", "cursor": cursor})
-    assert_problem(response, 400, "cursor")
-
-
-@pytest.mark.usefixtures("worker")
-async def test_a_server_without_the_search_attributes_lists_but_cannot_filter(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unknown = SearchAttributeKey.for_keyword("NotRegistered")
-    for module in ("starting", "temporal", "listing"):
-        monkeypatch.setattr(f"bookings.{module}.STATUS_KEY", unknown)
-    api = api_of(client)
-    trips = {
-        body_of(await api.book(JOHN))["user_id"]: "booked",
-        body_of(await api.book(DOOMED))["user_id"]: "rolled_back",
-    }
-    await until_listed(api, trips)
-    assert_problem(await api.get("/bookings?status=booked"), 500)

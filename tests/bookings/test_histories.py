@@ -10,8 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import default
 
 from bookings.histories import input_in, steps_in
-from bookings.trips import steps_of
-from shared import StepProgress
+from shared import StepProgress, steps_from_json
 
 HISTORIES = Path(__file__).parent.parent / "saga" / "histories"
 RECORDED = sorted(
@@ -32,10 +31,10 @@ def steps_said_by(recorded: WorkflowHistory) -> list[StepProgress]:
         match event.WhichOneof("attributes"):
             case "workflow_execution_completed_event_attributes":
                 result = event.workflow_execution_completed_event_attributes.result
-                return steps_of(value_of(result.payloads[0])["steps"])
+                return steps_from_json(value_of(result.payloads[0])["steps"])
             case "workflow_properties_modified_event_attributes":
                 memo = event.workflow_properties_modified_event_attributes.upserted_memo
-                return steps_of(value_of(memo.fields["steps"]))
+                return steps_from_json(value_of(memo.fields["steps"]))
     raise AssertionError("The history has no steps")
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 
 import pytest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 
 import bookings.attention
+from record import RecordBroken, RecordUnavailable
 from shared import cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, body_of, until
 from tests.bookings.test_bookings import DOOMED, NOTE
@@ -45,24 +46,18 @@ async def test_what_goes_on_answers_with_its_status_to_who_does_not_wait(
     assert body_of(await api.get(f"{path}?wait=20"))["status"] == "rolled_back"
 
 
-@pytest.mark.parametrize("shown", [True, False], ids=["search attribute", "none"])
-async def test_a_stuck_undo_ends_the_wait(
-    client: Client, faults: FaultyRecord, shown: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not shown:
-        unknown = SearchAttributeKey.for_keyword("NotRegisteredHere")
-        monkeypatch.setattr("bookings.starting.STATUS_KEY", unknown)
+async def test_a_stuck_undo_ends_the_wait(client: Client, faults: FaultyRecord) -> None:
     api = api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600, book_wait_seconds=60)
     faults.faults["cancel", "hotel"] = refuse_for_good
     began = time.monotonic()
-    response = await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}")
+    response = await api.book(DOOMED, Idempotency_Key="stuck")
     assert time.monotonic() - began < 20
     assert (response.status_code, body_of(response)["status"]) == (202, "needs_attention")
     path = response.headers["Location"]
-    again = await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}", Prefer="respond-async")
+    again = await api.book(DOOMED, Idempotency_Key="stuck", Prefer="respond-async")
     assert (again.status_code, body_of(again)["status"]) == (202, "needs_attention")
     await api.call("POST", f"{path}/undo/hotel/resolve", json=NOTE)
-    rolled_back = body_of(await api.book(DOOMED, Idempotency_Key=f"stuck-{shown}"))
+    rolled_back = body_of(await api.book(DOOMED, Idempotency_Key="stuck"))
     assert rolled_back["reason"] == "Invalid flight booking, rolling back!"
 
 
@@ -81,7 +76,7 @@ async def test_a_trip_that_was_stopped_and_then_cancelled_answers_that_it_was(
 
     faults.faults["cancel", "hotel"] = refuse_for_good
     cancelling = asyncio.create_task(api.call("POST", f"{path}/cancel"))
-    await until(lambda: api.get(path), status="needs_attention")
+    await until(lambda: api.get(path), status="needs_attention", closed_at=None)
     stuck = await api.book(JOHN, Idempotency_Key="stopped-and-cancelled")
     assert (stuck.status_code, body_of(stuck)["status"]) == (202, "needs_attention")
 
@@ -119,27 +114,26 @@ async def test_a_trip_whose_cancellation_was_stopped_needs_attention(
 # What the waits cost
 
 
-async def test_all_that_are_waited_for_are_looked_at_in_turn(
+async def test_all_that_are_waited_for_are_asked_about_in_one_question(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bookings.attention, "INTERVAL", 0.05)
-    looked: list[str] = []
+    asked: list[set[str]] = []
 
-    async def needs_attention(workflow_id: str) -> bool:
-        looked.append(workflow_id)
-        return workflow_id == "trip-49"
+    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
+        asked.append(set(trip_ids))
+        return {"trip-49"}
 
-    watch = bookings.attention.AttentionWatch(needs_attention)
+    watch = bookings.attention.AttentionWatch(which_need_attention)
     names = [f"trip-{number}" for number in range(50)]
     with contextlib.ExitStack() as stack:
         seen = {name: stack.enter_context(watch.watching(name)) for name in names}
         async with asyncio.timeout(20):
             await seen["trip-49"]
-        assert looked[: len(names)] == names, "Nobody twice before all had their turn"
+        assert asked == [set(names)]
         assert [name for name in names if seen[name].done()] == ["trip-49"]
-    so_far = len(looked)
     await asyncio.sleep(0.2)
-    assert len(looked) == so_far, "Nobody waits, nobody looks"
+    assert len(asked) == 1, "Nobody waits, nobody asks"
     with watch.watching("trip-1"):
         pass
     with watch.watching("trip-49") as again:
@@ -147,22 +141,38 @@ async def test_all_that_are_waited_for_are_looked_at_in_turn(
             await again
 
 
-async def test_a_round_looks_at_so_many_trips_at_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most trips are over by then, and cost no question."""
+    monkeypatch.setattr(bookings.attention, "INTERVAL", 0.2)
+    asked: list[set[str]] = []
+
+    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
+        asked.append(set(trip_ids))
+        return set(trip_ids)
+
+    watch = bookings.attention.AttentionWatch(which_need_attention)
+    with watch.watching("early") as early:
+        await asyncio.sleep(0.1)
+        with watch.watching("late") as late:
+            async with asyncio.timeout(20):
+                await early
+                await late
+    assert asked[0] == {"early"}
+
+
+async def test_a_record_that_is_away_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bookings.attention, "INTERVAL", 0.05)
-    busy = 0
-    most = 0
+    outages = [RecordUnavailable("away"), RecordBroken("a bug")]
 
-    async def needs_attention(_: str) -> bool:
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0.01)
-        busy -= 1
-        return False
+    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
+        if outages:
+            raise outages.pop()
+        return set(trip_ids)
 
-    watch = bookings.attention.AttentionWatch(needs_attention)
-    with contextlib.ExitStack() as stack:
-        for number in range(100):
-            stack.enter_context(watch.watching(f"trip-{number}"))
-        await asyncio.sleep(0.5)
-    assert most == bookings.attention.TRIPS_A_ROUND
+    watch = bookings.attention.AttentionWatch(which_need_attention)
+    with watch.watching("trip-1") as seen:
+        async with asyncio.timeout(20):
+            await seen
+    assert not outages

@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 
 from bookings import Bookings, readiness
 from connection import lazy_client
+from record import Record
 from tests.conftest import IMPATIENT
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 
@@ -27,20 +28,21 @@ def poller(seconds_ago: int) -> PollerInfo:
     [([], False), ([DEAD], False), ([ALIVE], True), ([DEAD, ALIVE], True), ([DEAD, DEAD], False)],
     ids=str,
 )
-async def test_only_a_worker_that_has_polled_lately_counts(pollers: list[int], ready: bool) -> None:
+async def test_only_a_worker_that_has_polled_lately_counts(
+    record: Record, pollers: list[int], ready: bool
+) -> None:
     described = DescribeTaskQueueResponse(pollers=[poller(age) for age in pollers])
     async with stub_server([CONNECTED, Answer(described.SerializeToString())]) as address:
-        obstacle = await Bookings(
-            await lazy_client({"target_host": address}), IMPATIENT
-        ).check_ready()
+        client = await lazy_client({"target_host": address})
+        obstacle = await Bookings(client, record, IMPATIENT).check_ready()
     assert obstacle == (None if ready else "No worker is polling the task queue saga-task-queue")
 
 
 async def test_a_server_that_says_nothing_keeps_nobody_waiting(
-    monkeypatch: pytest.MonkeyPatch,
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
     async with stub_server([CONNECTED, Answer(never=True)]) as address:
-        asked = Bookings(await lazy_client({"target_host": address}), IMPATIENT)
+        asked = Bookings(await lazy_client({"target_host": address}), record, IMPATIENT)
         async with asyncio.timeout(10):
             assert await asked.check_ready() == "Temporal cannot be reached"

@@ -8,9 +8,10 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
-from bookings import Bookings, TemporalRefuses
+from bookings import Bookings
 from bookings.asking import MENDS_ITSELF
 from connection import lazy_client
+from record import Record
 from tests.api.api_client import JOHN, Api, api_of, assert_problem
 from tests.conftest import IMPATIENT
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
@@ -19,11 +20,8 @@ NO_NAMESPACE = "The Temporal namespace 'travel' does not exist."
 BAD_CREDENTIALS = "Temporal refuses the service's credentials."
 REFUSED = "Temporal refuses the request; it has been logged."
 
-REQUEST = {name: str(value) for name, value in JOHN.items()}
-
 QUESTIONS = [
     ("POST", "/book"),
-    ("GET", "/bookings"),
     ("GET", "/bookings/some-trip"),
     ("GET", "/bookings/some-trip?wait=1"),
     ("POST", "/bookings/some-trip/cancel"),
@@ -112,19 +110,11 @@ async def test_so_it_is_when_the_connection_itself_is_refused(
         assert await ask(await api_at(address), "GET", "/bookings/some-trip") == told
 
 
-async def test_only_a_missing_attribute_lets_a_trip_start_without_it() -> None:
-    refused = Answer(error=RPCStatusCode.PERMISSION_DENIED)
-    async with stub_server([CONNECTED, refused, Answer()]) as address:
-        asked = Bookings(await lazy_client({"target_host": address}), IMPATIENT)
-        with pytest.raises(TemporalRefuses):
-            await asked.start("some-trip", REQUEST, "shop")
-
-
-async def test_an_outage_after_the_start_leaves_a_trip_that_runs() -> None:
+async def test_an_outage_after_the_start_leaves_a_trip_that_runs(record: Record) -> None:
     started, away = Answer(), Answer(error=RPCStatusCode.DEADLINE_EXCEEDED)
     async with stub_server([CONNECTED, started, away]) as address:
-        asked = Bookings(await lazy_client({"target_host": address}), IMPATIENT)
-        assert await asked.book("some-trip", REQUEST, "shop", 0.2) == "running"
+        asked = Bookings(await lazy_client({"target_host": address}), record, IMPATIENT)
+        assert (await asked.book("some-trip", JOHN, "shop", 0.2)).status == "running"
 
 
 async def test_a_refusal_ends_a_wait() -> None:

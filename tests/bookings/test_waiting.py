@@ -7,16 +7,16 @@ import pytest
 from temporalio.client import Client
 
 from bookings import Bookings, Caller, waiting
+from record import Record
 from tests.api.api_client import JOHN
 from tests.conftest import IMPATIENT
 
 OPERATOR = Caller("desk", operator=True)
-REQUEST = {name: str(value) for name, value in JOHN.items()}
 
 
 @pytest.fixture
-def asked(client: Client) -> Bookings:
-    return Bookings(client, IMPATIENT)
+def asked(client: Client, record: Record) -> Bookings:
+    return Bookings(client, record, IMPATIENT)
 
 
 async def test_a_wait_ends_when_the_one_who_waits_has_gone(asked: Bookings, client: Client) -> None:
@@ -27,18 +27,16 @@ async def test_a_wait_ends_when_the_one_who_waits_has_gone(asked: Bookings, clie
 
     # Without a worker each look-up of the cancel takes its time.
     async with asyncio.timeout(30):
-        assert await asked.book("has-gone", REQUEST, "shop", 60, gone) == "running"
-        assert await asked.outcome("has-gone", 60, gone) is None
+        assert (await asked.book("has-gone", JOHN, "shop", 60, gone)).status == "running"
+        await asked.wait_for_end("has-gone", 60, gone)
         assert (await asked.cancel("has-gone", OPERATOR, 60, gone)).status == "running"
     assert not asked._waits, "Nothing waits on"
     await client.get_workflow_handle("has-gone").terminate()
 
 
 async def test_who_has_not_gone_gets_the_outcome(asked: Bookings, worker: None) -> None:
-    assert await asked.book("stays", REQUEST, "shop", 0) == "running"
-    outcome = await asked.outcome("stays", 30, lambda: False)
-    assert outcome is not None and outcome.result is not None
-    assert outcome.result["status"] == "success"
+    assert (await asked.book("stays", JOHN, "shop", 0)).status == "running"
+    assert (await asked.book("stays", JOHN, "shop", 30, lambda: False)).status == "booked"
 
 
 async def test_who_has_not_gone_is_asked_again_until_the_time_is_up(
@@ -52,8 +50,8 @@ async def test_who_has_not_gone_is_asked_again_until_the_time_is_up(
         questions += 1
         return False
 
-    await asked.book("asked-again", REQUEST, "shop", 0)
-    assert await asked.outcome("asked-again", 0.5, gone) is None
+    await asked.book("asked-again", JOHN, "shop", 0)
+    await asked.wait_for_end("asked-again", 0.5, gone)
     assert questions > 1
     await client.get_workflow_handle("asked-again").terminate()
 
@@ -61,16 +59,16 @@ async def test_who_has_not_gone_is_asked_again_until_the_time_is_up(
 async def test_a_process_that_is_about_to_stop_ends_every_wait(
     asked: Bookings, client: Client
 ) -> None:
-    await asked.book("waits", REQUEST, "shop", 0)
-    waits = {asyncio.create_task(asked.outcome("waits", 60)) for _ in range(2)}
+    await asked.book("waits", JOHN, "shop", 0)
+    waits = {asyncio.create_task(asked.wait_for_end("waits", 60)) for _ in range(2)}
     assert not (await asyncio.wait(waits, timeout=0.1))[0]
     asked.stop_waiting()
     async with asyncio.timeout(10):
-        assert [await wait for wait in waits] == [None, None]
-        assert await asked.outcome("waits", 60) is None
+        await asyncio.gather(*waits)
+        await asked.wait_for_end("waits", 60)
     await client.get_workflow_handle("waits").terminate()
 
 
 async def test_a_wait_for_what_does_not_exist_is_over_at_once(asked: Bookings) -> None:
     async with asyncio.timeout(5):
-        assert await asked.outcome("nobody", 60) is None
+        await asked.wait_for_end("nobody", 60)
