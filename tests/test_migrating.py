@@ -1,0 +1,136 @@
+"""Real processes and the schema: brand-new, older than they are, and newer than they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import KINDS
+from tests.processes import (
+    DEADLINE,
+    FAST_TIMERS,
+    ROOT,
+    Database,
+    Service,
+    bare_environment,
+    service,
+    wait_until,
+)
+from tests.record.databases import execute
+from tests.record.test_schema import SHAPES, at, make_newer, revision_of
+
+ITEMS: dict[str, str] = {kind: f"{kind}-1" for kind in KINDS}
+TRIP = {"name": "Ada", "attempts": 5, **ITEMS}
+
+OUTDATED = "The record's schema is older than this version: run `make migrate`"
+
+on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+
+
+def start_all_but_ours(started: Service) -> None:
+    """Start Temporal and the database, and wait until the database takes connections."""
+    started.temporal.start()
+    if started.postgres:
+        started.postgres.start()
+        started.postgres.wait_for_output("database system is ready to accept connections")
+
+
+def books(started: Service) -> None:
+    """Wait until the service is ready and book a trip."""
+    started.wait_until_ready()
+    answer = started.request("POST", "/book", TRIP)
+    assert (answer.status, answer.body["cancelled"]) == (200, False)
+    assert started.reserved(answer.body["user_id"]) == ITEMS
+    assert started.request("POST", f"/bookings/{answer.body['user_id']}/cancel").status == 200
+    assert started.reserved(answer.body["user_id"]) == {}
+
+
+@pytest.mark.slow
+@on_both
+@pytest.mark.parametrize("first", ["api", "worker", "all at once"])
+def test_a_brand_new_database_gets_its_schema_from_whichever_process_comes_first(
+    database: Database, first: str
+) -> None:
+    with service(database, FAST_TIMERS) as new:
+        start_all_but_ours(new)
+        match first:
+            case "api":
+                new.api.start()
+                wait_until(lambda: new.status_of("/bookings") == 200, "the API lists")
+                new.workers[0].start()
+            case "worker":
+                new.workers[0].start()
+                new.workers[0].wait_for_output("Polling task queue")
+                new.api.start()
+            case _:
+                for process in (*new.workers, new.api):
+                    process.start()
+        books(new)
+
+
+@pytest.mark.slow
+@on_both
+def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselves(
+    database: Database,
+) -> None:
+    with service(database, FAST_TIMERS) as older:
+        start_all_but_ours(older)
+        at(older.database_url, "0002")
+        execute(older.database_url, *SHAPES)
+        worker = older.workers[0]
+        worker.start()
+        older.api.start()
+        worker.wait_for_output(f"Waiting for the database: {OUTDATED}")
+        wait_until(lambda: older.status_of("/livez") == 200, "the API answers")
+        for method, path, body in [
+            ("POST", "/book", TRIP),
+            ("GET", "/bookings", None),
+            ("GET", "/bookings/booked", None),
+        ]:
+            answer = older.request(method, path, body)
+            assert (answer.status, answer.body["detail"]) == (503, f"{OUTDATED}; try again.")
+        assert older.status_of("/readyz") == 503
+        assert revision_of(older.database_url) == "0002"
+
+        both = [make_migrate(older) for _ in range(2)]
+        assert [process.wait(DEADLINE) for process in both] == [0, 0]
+        books(older)
+        listed = older.request("GET", "/bookings?status=booked").body["bookings"]
+        assert [trip["user_id"] for trip in listed] == ["booked"]
+
+
+def make_migrate(older: Service) -> subprocess.Popen[bytes]:
+    """Do what `make migrate` does."""
+    settings = bare_environment() | older.settings
+    return subprocess.Popen([sys.executable, "-m", "record"], cwd=ROOT, env=settings)
+
+
+@pytest.mark.slow
+@on_both
+def test_processes_start_on_a_schema_that_is_newer_and_book(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(database, FAST_TIMERS) as newer:
+        start_all_but_ours(newer)
+        make_newer(newer.database_url, monkeypatch, tmp_path)
+        newer.workers[0].start()
+        newer.api.start()
+        books(newer)
+        assert revision_of(newer.database_url) == "next"
+
+
+@pytest.mark.slow
+@on_both
+def test_processes_that_work_go_on_while_the_schema_is_migrated(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(database, FAST_TIMERS) as growing:
+        growing.start()
+        books(growing)
+        make_newer(growing.database_url, monkeypatch, tmp_path)
+        books(growing)
+        # And who is started anew after it, as by a rolling deployment or its return.
+        growing.workers[0].stop()
+        growing.workers[0].start()
+        books(growing)
