@@ -8,6 +8,7 @@ import pytest
 
 from record import Place, Record, RecordedTrip
 from shared import TripStatus
+from tests.record.databases import execute
 from tests.record.trips import NOON, accepted
 
 OWNERS = ("shop", "desk")
@@ -48,6 +49,7 @@ async def all_pages(
     while page := await record.page(limit, after=after, **which):
         pages.append(page)
         after = place(page[-1])
+        assert len(pages) <= 2 * MANY, "The pages have no end"
     return pages
 
 
@@ -69,6 +71,14 @@ async def test_the_list_is_newest_first_and_has_each_trip_once_in_full_pages(
         pages = await all_pages(record, limit, status=status, owner=owner)
         assert flat(pages) == wanted
         assert {len(page) for page in pages[:-1]} <= {limit}
+
+
+async def test_the_order_does_not_depend_on_how_the_database_finds_the_trips(
+    record: Record, database_url: str, listed: list[RecordedTrip]
+) -> None:
+    columns = ("age", "owner", "status", "owner_status")
+    execute(database_url, *(f"DROP INDEX trips_by_{by}" for by in columns))
+    assert flat(await all_pages(record, 7)) == listed
 
 
 async def test_an_owner_or_a_status_that_no_trip_has_lists_nothing(
