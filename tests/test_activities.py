@@ -3,16 +3,17 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 import activities
 from activities import BookingRefused, SupplierFailed
-from record import Record, Reservation, reservations
+from record import Record, Reservation
 from shared import KINDS, BookVacationInput, Kind
-from suppliers import embedded_suppliers
 from tests.conftest import trip
+from tests.workers import work_with
 from workflows import STEPS
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
@@ -24,8 +25,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(autouse=True)
-def _suppliers(record: Record) -> None:
-    activities.suppliers.set(embedded_suppliers(record))
+def _work(record: Record) -> None:
+    work_with(record)
 
 
 async def run(activity: Activity, book_input: BookVacationInput, attempt: int = 1) -> str:
@@ -34,12 +35,16 @@ async def run(activity: Activity, book_input: BookVacationInput, attempt: int = 
     return await environment.run(activity, book_input)
 
 
+FIRST_RUN = ActivityEnvironment().info.workflow_run_id
+"""An activity that nobody tells its execution takes its workflow's run for it."""
+
+
 def held(book_input: BookVacationInput, kind: Kind) -> Reservation:
-    return Reservation(book_input.book_user_id, kind, f"valid-{kind}-id", "reserved")
+    return Reservation(book_input.book_user_id, kind, f"valid-{kind}-id", "reserved", FIRST_RUN)
 
 
 def tombstone(book_input: BookVacationInput, kind: Kind, item: str | None) -> Reservation:
-    return Reservation(book_input.book_user_id, kind, item, "cancelled")
+    return Reservation(book_input.book_user_id, kind, item, "cancelled", FIRST_RUN)
 
 
 @each_kind
@@ -115,9 +120,7 @@ async def test_a_late_try_cannot_book_after_its_undo(record: Record, kind: Kind)
 async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
     record: Record,
 ) -> None:
-    activities.suppliers.set(
-        embedded_suppliers(record, hotel_latency=0.01, hotel_outage_attempts=1)
-    )
+    work_with(record, hotel_latency_seconds=0.01, hotel_outage_attempts=1)
     wanted = trip()
     heartbeats: list[tuple[object, ...]] = []
     environment = ActivityEnvironment()
@@ -131,7 +134,7 @@ async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
 
 
 async def test_a_hotel_without_outage_books_at_once(record: Record) -> None:
-    activities.suppliers.set(embedded_suppliers(record, hotel_outage_attempts=0))
+    work_with(record, hotel_outage_attempts=0)
     assert await run(activities.book_hotel, trip()) == "valid-hotel-id"
 
 
@@ -139,9 +142,7 @@ async def test_a_hotel_without_outage_books_at_once(record: Record) -> None:
 async def test_an_outage_of_the_hotel_stops_no_undo_and_no_other_booking(
     record: Record, kind: Kind
 ) -> None:
-    activities.suppliers.set(
-        embedded_suppliers(record, hotel_latency=3600, hotel_outage_attempts=100)
-    )
+    work_with(record, hotel_latency_seconds=3600, hotel_outage_attempts=100)
     async with asyncio.timeout(10):
         await run(UNDO[kind], trip())
         if kind != "hotel":
@@ -149,12 +150,11 @@ async def test_an_outage_of_the_hotel_stops_no_undo_and_no_other_booking(
 
 
 @each_kind
-async def test_a_store_that_cannot_answer_fails_the_try_and_not_the_trip(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, kind: Kind
+async def test_a_record_that_cannot_answer_fails_the_try_and_not_the_trip(
+    tmp_path: Path, kind: Kind
 ) -> None:
-    monkeypatch.setattr(reservations, "BUSY_TIMEOUT", 0.05)
-    async with Record.open(f"sqlite:///{tmp_path}/missing/store.db") as away:
-        activities.suppliers.set(embedded_suppliers(away))
+    async with Record.open(f"sqlite:///{tmp_path}/missing/record.db") as away:
+        work_with(away)
         for activity in (BOOK[kind], UNDO[kind]):
-            with pytest.raises(SupplierFailed, match=r"\AThe reservation record is unavailable\Z"):
+            with pytest.raises(SupplierFailed, match=r"\AThe record is unavailable\Z"):
                 await run(activity, trip())

@@ -36,6 +36,7 @@ async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
         "CancelBookingWorkflow",
     ]
     assert {activity.__name__ for activity in config.get("activities", [])} == {
+        "record_trip",
         "refuse_late_booking",
         *(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS),
     }

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "retry_interval_cap_seconds": 10.0,
     "undo_attempts": 10,
     "stuck_retry_interval_seconds": 3600.0,
+    "trip_deadline_seconds": 3600.0,
     "worker_grace_seconds": 10.0,
     "workflow_sandbox": False,
     "log_format": "text",
@@ -64,6 +65,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "RETRY_INTERVAL_CAP_SECONDS": ("4", 4.0),
     "UNDO_ATTEMPTS": ("7", 7),
     "STUCK_RETRY_INTERVAL_SECONDS": ("62", 62.0),
+    "TRIP_DEADLINE_SECONDS": ("63", 63.0),
     "WORKER_GRACE_SECONDS": ("5", 5.0),
     "WORKFLOW_SANDBOX": ("1", True),
     "LOG_FORMAT": ("json", "json"),
@@ -187,6 +189,7 @@ def test_new_trips_start_with_the_policy_that_the_settings_say(
         retry_interval_cap=4,
         undo_attempts=7,
         stuck_retry_interval=62,
+        trip_deadline=63,
     )
 
 
