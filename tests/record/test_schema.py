@@ -245,6 +245,29 @@ async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     assert [row[0] for row in rows(database_url, trips)] == ["trip"]
 
 
+@on_postgresql
+async def test_what_is_reserved_during_the_migration_is_not_missed(
+    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_LIMIT", DEADLINE)
+    at(database_url, "0002")
+    with database.transaction():
+        database.execute(
+            "INSERT INTO reservations VALUES ('late', 'car', 'x', 'reserved', now(), now())"
+        )
+        migrating = asyncio.create_task(migrate(database_url))
+        # It has derived the trips that it sees, and waits for the table.
+        waits = (
+            "SELECT count(pg_stat_clear_snapshot()) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(DEADLINE):
+            while database.execute(waits).fetchone() == (0,):
+                await asyncio.sleep(0.01)
+    await migrating
+    assert [row[0] for row in rows(database_url, trips)] == ["late"]
+
+
 # A schema that is newer
 
 
