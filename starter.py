@@ -87,9 +87,7 @@ def _problem(error: asked.BookingsError) -> Response:
             problem = Problem(500, str(error))
         case _:
             logger.error("Temporal cannot be asked: %s", error)
-            # A start may have got through before the line broke: tell where to look for it.
-            place = {"location": api.location_of(g.user_id)} if "user_id" in g else {}
-            problem = api.retry_later(503, "Temporal cannot be reached; try again.", **place)
+            problem = api.retry_later(503, "Temporal cannot be reached; try again.", **_place())
     return problem.response()
 
 
@@ -97,8 +95,13 @@ def _record_problem(error: RecordError) -> Response:
     """Say what went wrong between the API and the record in terms of HTTP."""
     logger.error("%s: %r", error, error.__cause__)
     if isinstance(error, RecordUnavailable):
-        return api.retry_later(503, f"{error}; try again.").response()
+        return api.retry_later(503, f"{error}; try again.", **_place()).response()
     return Problem(500, f"{error}; it has been logged.").response()
+
+
+def _place() -> dict[str, str]:
+    """Return where to look for a trip that got through before the line broke, if one may have."""
+    return {"location": api.location_of(g.user_id)} if "user_id" in g else {}
 
 
 async def _announce(bookings: Bookings, address: str, settings: Settings) -> None:

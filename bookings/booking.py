@@ -8,7 +8,7 @@ from bookings.errors import BookingDiffers, TemporalUnavailable
 from bookings.starting import Starting
 from bookings.trips import Trip, acting_workflow, is_same, shown
 from bookings.waiting import Gone
-from record import RecordedTrip
+from record import RecordedTrip, RecordUnavailable
 
 
 class Booking(Starting):
@@ -56,13 +56,11 @@ class Booking(Starting):
         return await self._awaited(row, seconds, gone)
 
     async def _awaited(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> Trip:
-        if row.closed_at is None and seconds:
-            await self.wait_unless_stuck(row.trip_id, acting_workflow(row), seconds, gone)
-            row = await self._record.trip(row.trip_id) or row
-        if self._stopping:
-            return shown(row)
         try:
-            return await self.as_it_stands(row)
-        except TemporalUnavailable:
+            if row.closed_at is None and seconds:
+                await self.wait_unless_stuck(row.trip_id, acting_workflow(row), seconds, gone)
+                row = await self._record.trip(row.trip_id) or row
+            return shown(row) if self._stopping else await self.as_it_stands(row)
+        except (RecordUnavailable, TemporalUnavailable):
             # It was there a moment ago, and an outage does not end it.
             return shown(row)
