@@ -77,7 +77,7 @@ class Changing(Starting):
     async def _cancel_running(self, row: RecordedTrip) -> None:
         with asking_temporal():
             try:
-                running = self.handle(row.workflow_id, row.first_run_id)
+                running = self.handle(row.workflow_id, row.first_run_id or None)
                 await running.cancel(rpc_timeout=RPC_TIMEOUT)
             except RPCError as error:
                 if not is_missing_workflow(error):

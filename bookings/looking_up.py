@@ -25,7 +25,7 @@ from bookings.trips import (
     steps_of,
     with_reservations,
 )
-from record import OPEN, Record, RecordedTrip
+from record import CLOCKS_DIFFER, OLDER, OPEN, Record, RecordedTrip
 from shared import CANCELLED, SagaPolicy, StepProgress, TripStatus, steps_from_json
 from workflows import BookingWorkflow
 
@@ -64,6 +64,8 @@ class LookingUp(TripsInTemporal):
         row = None if "\0" in user_id else await self._record.trip(user_id)
         if row is None or row.owner is None:
             row = await self.adopted(user_id) or row
+        if row is not None and row.owner is None:
+            row = await self._record.disown(user_id)
         if row is None or row.trip_id != user_id or not caller.may_see(row.owner or ""):
             raise BookingNotFound
         return row
@@ -132,10 +134,13 @@ class LookingUp(TripsInTemporal):
     async def _acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
         """Return the description of the workflow that acts on the trip, if there is one."""
         description = await self.describe(acting_workflow(row))
-        if description is None or row.cancelled_at or not row.first_run_id:
+        if description is None or row.cancelled_at or row.first_run_id is None:
             return description
         # One of this id that is another execution is another trip's.
-        return description if _first_run_id(description) == row.first_run_id else None
+        own = _first_run_id(description) == row.first_run_id
+        if row.first_run_id == OLDER:
+            own = description.start_time <= row.accepted_at + CLOCKS_DIFFER
+        return description if own else None
 
     async def _without_workflow(self, row: RecordedTrip) -> RecordedTrip:
         if row.cancelled_at is not None:

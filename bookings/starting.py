@@ -54,7 +54,7 @@ class Starting(Waiting):
         if row.steps is None:
             steps = with_reservations(steps, await self._record.reservations_of(row.trip_id))
         execution = None
-        if row.first_run_id is not None:
+        if row.first_run_id:
             execution = Execution(row.workflow_id, row.first_run_id, row.accepted_at)
         trip = {**vars(self._input(row)), "execution": execution}
         # One that was started already is as good.

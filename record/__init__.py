@@ -11,9 +11,11 @@ from record.errors import (
     ReservationRefused,
 )
 from record.reservations import Reservation, Reservations
-from record.trips import OPEN, UNHELD, Place, RecordedTrip
+from record.trips import CLOCKS_DIFFER, OLDER, OPEN, UNHELD, Place, RecordedTrip
 
 __all__ = [
+    "CLOCKS_DIFFER",
+    "OLDER",
     "OPEN",
     "UNHELD",
     "Place",

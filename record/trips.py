@@ -36,6 +36,9 @@ OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
 IDS_AT_ONCE = 500
 """How many ids a statement asks for."""
 
+OLDER = ""
+"""The first run of a trip that is older than the record."""
+
 CLOCKS_DIFFER = dt.timedelta(minutes=1)
 """By so much the clocks of the database's clients and of Temporal may differ."""
 
@@ -54,7 +57,8 @@ class RecordedTrip:
     accepted_at: dt.datetime
     key_fingerprint: str | None = None
     first_run_id: str | None = None
-    """Of the execution that the trip belongs to; `None`: none has claimed it."""
+    """Of the execution that the trip belongs to; `None`: none has claimed it. `OLDER`: one has that
+    nobody noted."""
     reason: str | None = None
     steps: list[StepProgress] | None = None
     """How the steps stood when a workflow told of them last."""
@@ -191,8 +195,12 @@ class Trips(Database):
                     .where(
                         trips.c.trip_id == trip.trip_id,
                         trips.c.workflow_id == trip.workflow_id,
-                        trips.c.first_run_id.is_(None),
                         trips.c.cancelled_at.is_(None),
+                        trips.c.first_run_id.is_(None)
+                        | (
+                            (trips.c.first_run_id == OLDER)
+                            & (trips.c.accepted_at >= trip.accepted_at - CLOCKS_DIFFER)
+                        ),
                     )
                     .values(
                         owner=owner,
@@ -203,6 +211,16 @@ class Trips(Database):
             return _recorded(sql.execute(_ONE, {"trip_id": trip.trip_id}).one())
 
         return await self._write(adopt)
+
+    async def disown(self, trip_id: str) -> RecordedTrip:
+        """Take note that nobody knows whose trip it is. Returns its row."""
+
+        def disown(sql: sa.Connection) -> RecordedTrip:
+            unknown = sa.update(trips).where(trips.c.trip_id == trip_id, trips.c.owner.is_(None))
+            sql.execute(unknown.values(owner=""))
+            return _recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
+
+        return await self._write(disown)
 
     async def withdraw(self, trip_id: str, status: TripStatus, reason: str) -> RecordedTrip:
         """End a trip that no workflow has claimed; none can book it any more. Returns its row."""
@@ -277,7 +295,7 @@ class Trips(Database):
         if row is None:
             sql.execute(self._insert_if_new, _values(_unannounced(trip, execution)))
             row = sql.execute(_LOCKED, key).one()
-        if row.first_run_id is None and _may_belong_to(row, trip, execution):
+        if not row.first_run_id and _may_belong_to(row, trip, execution):
             sql.execute(
                 _CLAIM,
                 {
@@ -318,10 +336,10 @@ def _may_belong_to(row: sa.Row[Any], trip: BookVacationInput, execution: Executi
         return True
     if any(row.request.get(kind) not in (None, trip.item(kind)) for kind in KINDS):
         return False
-    # Of a trip that is older than the record it is not known which workflow made it; but none did
-    # that began later than the trip.
+    # Which workflow made a trip that is older than the record is not known; but none did that
+    # began later than the trip.
     began = execution.started_at
-    return row.owner is not None or began is None or began <= row.accepted_at + CLOCKS_DIFFER
+    return row.first_run_id is None or began is None or began <= row.accepted_at + CLOCKS_DIFFER
 
 
 def _unannounced(trip: BookVacationInput, execution: Execution) -> RecordedTrip:

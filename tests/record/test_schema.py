@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from record import Record, RecordedTrip, RecordUnavailable, schema
+from record import OLDER, Record, RecordedTrip, RecordUnavailable, schema
 from record.tables import metadata, reservations, trips
 from shared import KINDS
 from tests.faults import DEADLINE
@@ -392,6 +392,7 @@ def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
         "owner": None,
         "request": {},
         "key_fingerprint": None,
+        "first_run_id": OLDER,
         "accepted_at": minutes(minute),
         **changes,
     }

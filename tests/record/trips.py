@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from record import RecordedTrip
+from record import OLDER, RecordedTrip
 from shared import (
     KINDS,
     BookVacationInput,
@@ -60,7 +60,12 @@ def accepted(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
 
 def older(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
     """Return a trip that is older than the record, as the migration derives it."""
-    known = {"owner": None, "request": {"car": "a-car"}, "key_fingerprint": None}
+    known = {
+        "owner": None,
+        "request": {"car": "a-car"},
+        "key_fingerprint": None,
+        "first_run_id": OLDER,
+    }
     return accepted(trip_id, **{**known, **changes})
 
 

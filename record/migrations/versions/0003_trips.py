@@ -38,6 +38,7 @@ TRIPS = sa.table(
     sa.column("status"),
     sa.column("reason"),
     sa.column("workflow_id"),
+    sa.column("first_run_id"),
     sa.column("accepted_at", TIME),
     sa.column("closed_at", TIME),
 )
@@ -104,6 +105,8 @@ def _trip(trip_id: str, reservations: list[Any]) -> dict[str, Any]:
         "status": status,
         "reason": reason,
         "workflow_id": trip_id,
+        # An execution has claimed it; which one, nobody noted.
+        "first_run_id": "",
         "accepted_at": min(row.created_at for row in reservations),
         "closed_at": None if status == "running" else max(row.updated_at for row in reservations),
     }
