@@ -7,14 +7,16 @@ cancellation was asked for and never begun; and workflows that the record knows 
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bookings.asking import asking_temporal
 from bookings.errors import BookingsError
 from bookings.starting import Starting
 from bookings.temporal import RPC_TIMEOUT
-from bookings.trips import Trip, acting_workflow
-from record import RecordedTrip, RecordError
+from bookings.trips import Trip, acting_workflow, may_be_id
+from record import RecordedTrip, RecordError, RecordUnavailable
 from shared import cancelled_trip
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
@@ -29,6 +31,8 @@ SETTLED = dt.timedelta(seconds=10)
 
 BATCH = 500
 AT_ONCE = 10
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,13 @@ class Auditing(Starting):
         """Look the trips up, which tells the record; and begin cancellations that were not."""
         findings = []
         for batch in (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)):
-            trips = await asyncio.gather(*(self._settled(row) for row in batch))
+            trips = await asyncio.gather(
+                *(_unless_odd(row.trip_id, self._settled(row)) for row in batch)
+            )
             findings += [
                 Finding(trip.user_id, row.status, trip.status)
                 for row, trip in zip(batch, trips, strict=True)
-                if trip.status != row.status
+                if trip is not None and trip.status != row.status
             ]
         return findings
 
@@ -106,7 +112,28 @@ class Auditing(Starting):
 
     async def _adopt(self, running: set[str]) -> list[Finding]:
         """Record the trips that were started by other means, and that no worker has taken up."""
-        bookings = {workflow_id for workflow_id in running if not cancelled_trip(workflow_id)}
+        bookings = {
+            workflow_id
+            for workflow_id in running
+            if may_be_id(workflow_id) and not cancelled_trip(workflow_id)
+        }
         missing = await self._record.missing(bookings)
-        adopted = [await self.adopted(workflow_id) for workflow_id in missing]
+        adopted = [
+            await _unless_odd(workflow_id, self.adopted(workflow_id)) for workflow_id in missing
+        ]
         return [Finding(row.trip_id, "unknown", row.status) for row in adopted if row is not None]
+
+
+async def _unless_odd(workflow_id: str, question: Awaitable[Answer]) -> Answer | None:
+    """Return the answer about one trip; `None` when that trip alone is the matter, and log it.
+
+    One that somebody has started with an input of any kind keeps the audit from no other. Raises
+    what concerns them all.
+    """
+    try:
+        return await question
+    except (BookingsError, RecordUnavailable):
+        raise
+    except Exception:
+        logger.exception("Audit: nothing can be made of %s", workflow_id)
+        return None

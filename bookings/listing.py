@@ -7,7 +7,7 @@ import json
 from bookings.callers import Caller
 from bookings.errors import UnknownCursor
 from bookings.temporal import TripsInTemporal
-from bookings.trips import Trip, shown
+from bookings.trips import Trip, may_be_id, shown
 from record import Place
 from shared import TripStatus
 
@@ -41,8 +41,7 @@ def _cursor(last: Trip) -> str:
 def _place(cursor: str) -> Place:
     try:
         match json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True)):
-            case [str(time), str(trip_id)] if "\0" not in trip_id:
-                trip_id.encode()  # Fails for a lone surrogate, which no database can be asked for.
+            case [str(time), str(trip_id)] if may_be_id(trip_id):
                 return Place(dt.datetime.fromisoformat(time).astimezone(dt.UTC), trip_id)
     except (ValueError, RecursionError, OverflowError):
         pass

@@ -21,6 +21,7 @@ from bookings.trips import (
     STOPPED,
     Trip,
     acting_workflow,
+    may_be_id,
     shown,
     steps_of,
     with_reservations,
@@ -60,8 +61,7 @@ class LookingUp(TripsInTemporal):
 
     async def recorded(self, user_id: str, caller: Caller) -> RecordedTrip:
         """Return the trip's row. Raises as `look_up` does."""
-        # The one character that PostgreSQL cannot keep is in no id.
-        row = None if "\0" in user_id else await self._record.trip(user_id)
+        row = await self._record.trip(user_id) if may_be_id(user_id) else None
         if row is None or row.owner is None:
             row = await self.adopted(user_id) or row
         if row is not None and row.owner is None:
@@ -82,7 +82,7 @@ class LookingUp(TripsInTemporal):
                 return None
             history = await self.handle(workflow_id).fetch_history(rpc_timeout=RPC_TIMEOUT)
         book_input = await input_in(history.events, self._client.data_converter)
-        if book_input is None:
+        if book_input is None or not may_be_id(book_input.book_user_id):
             return None
         # Earlier versions had the traveller's name and the owner in the memo only.
         memo = await description.memo()

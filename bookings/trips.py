@@ -35,6 +35,15 @@ class Trip:
         return self.status not in OPEN
 
 
+def may_be_id(text: str) -> bool:
+    """Tell whether a text may be a trip's id: one that every database can be asked for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Half a character; JSON can have it.
+        return False
+    return "\0" not in text  # PostgreSQL cannot keep it.
+
+
 def shown(row: RecordedTrip) -> Trip:
     """Return a trip as the record tells of it."""
     return Trip(

@@ -3,17 +3,20 @@
 import datetime as dt
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 import bookings.auditing
 import bookings.looking_up
-from bookings import Bookings, Caller, Finding
+from bookings import BookingNotFound, Bookings, Caller, Finding
 from bookings.trips import NEVER_STARTED
-from record import Record, RecordedTrip
+from record import Record, RecordedTrip, RecordUnavailable
 from record.tables import trips
-from shared import KINDS, cancellation_id
+from shared import KINDS, TASK_QUEUE_NAME, cancellation_id
 from tests.api.api_client import JOHN, api_of, body_of
 from tests.bookings.test_for_good import start_by_cli, stopped_half_way
 from tests.conftest import IMPATIENT
@@ -133,6 +136,69 @@ async def test_a_trip_of_the_cli_that_no_worker_has_taken_up_is_recorded(
     async with faulty_worker(client, record):
         await client.get_workflow_handle(f"workflow-of-{user_id}").result()
     assert (await asked.look_up(user_id, ANYONE)).status == "booked"
+
+
+ODD: list[dict[str, Any]] = [
+    {"book_user_id": "half-a-character-\ud800"},
+    {"book_user_id": "nul-\0"},
+    {"owner": "half-a-character-\ud800"},
+]
+
+
+async def test_a_trip_that_cannot_be_recorded_keeps_the_audit_from_no_other(
+    client: Client, asked: Bookings, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = [f"odd-{uuid.uuid4().hex}" for _ in ODD]
+    for workflow_id, changes in zip(odd, ODD, strict=True):
+        await start_by_cli(client, workflow_id, workflow_id, **changes)
+    user_id = f"cli-{uuid.uuid4().hex}"
+    await start_by_cli(client, user_id, user_id)
+    assert await found_by(asked, user_id) == [Finding(user_id, "unknown", "running")]
+    assert f"nothing can be made of {odd[-1]}" in caplog.text
+    for workflow_id in odd[:-1]:
+        with pytest.raises(BookingNotFound):
+            await asked.look_up(workflow_id, ANYONE)
+    for workflow_id in (*odd, user_id):
+        await client.get_workflow_handle(workflow_id).terminate()
+
+
+@workflow.defn(name="BookingWorkflow", sandboxed=False)
+class Foreign:
+    """Somebody's own workflow of that name."""
+
+    @workflow.run
+    async def run(self, _: dict[str, Any]) -> str:
+        return "done"
+
+
+async def test_an_odd_result_keeps_the_audit_from_no_other_trip(
+    client: Client, asked: Bookings, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, stopped = (f"{name}-{uuid.uuid4().hex}" for name in ("odd", "stopped"))
+    for user_id in (odd, stopped):
+        row, _ = await record.accept(new_trip(trip_id=user_id, workflow_id=user_id))
+        assert await asked.start(row)
+        if user_id == odd:
+            async with Worker(client, task_queue=TASK_QUEUE_NAME, workflows=[Foreign]):
+                await client.get_workflow_handle(odd).result()
+    await client.get_workflow_handle(stopped).terminate()
+    assert await found_by(asked, stopped) == [Finding(stopped, "running", "needs_attention")]
+    assert f"nothing can be made of {odd}" in caplog.text
+
+
+async def test_an_outage_ends_the_audit(
+    asked: Bookings, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record.accept(new_trip())
+
+    async def away(*_: object) -> None:
+        raise RecordUnavailable("away")
+
+    monkeypatch.setattr(record, "trip", away)
+    monkeypatch.setattr(bookings.looking_up, "START_LIMIT", dt.timedelta(0))
+    monkeypatch.setattr(record, "withdraw", away)
+    with pytest.raises(RecordUnavailable):
+        await asked.audit()
 
 
 async def test_what_a_worker_of_an_earlier_version_has_ended_is_recorded(
