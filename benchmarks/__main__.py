@@ -31,6 +31,7 @@ sections:
   f  cost per booking after 100, 1,000, 10,000 (--full: 50,000) bookings
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
+  r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
   v  this checkout's worker and API beside another's (--beside FOLDER)
 
 Run it on a quiet machine. It takes a few minutes with --quick, forty minutes as it is, over an hour

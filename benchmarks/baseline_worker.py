@@ -15,7 +15,6 @@ from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
 from settings import load_settings, temporal_config
 from shared import TASK_QUEUE_NAME
-from suppliers import embedded_suppliers
 from telemetry import configure_logging
 
 
@@ -25,8 +24,8 @@ async def run() -> None:
     configure_logging(settings.log_level, settings.log_format)
     client = await Client.connect(**temporal_config())
     async with Record.open(settings.database_url) as record:
-        await record.migrate()
-        activities.suppliers.set(embedded_suppliers(record))
+        await record.prepare()
+        activities.composition.set(activities.compose(record, settings))
         worker = Worker(
             client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=ACTIVITIES
         )

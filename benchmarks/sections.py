@@ -25,8 +25,11 @@ from benchmarks.measure import (
     sample,
     warm_up,
 )
-from benchmarks.stacks import SIMULATED_WAITS, Stack, defaults, project
-from tests.processes import ROOT
+from benchmarks.reading import KEYS, Read, fill_record, median_ms, questions, without_temporal
+from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, project
+from tests.processes import ROOT, Database
+
+DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
 
 BOOKINGS = {1: 40, 10: 150, 50: 250, 100: 400}
 """How many bookings make a sample, by how many are under way at once."""
@@ -42,6 +45,10 @@ class Effort:
     fills: tuple[int, ...]
     """After how many bookings the cost of one is measured."""
     open_requests: int
+    recorded: tuple[int, int]
+    """How many trips are in the record when it is read: in the one, and in the other beside it."""
+    reads: int
+    """How often each question makes a sample."""
     beside: Path = ROOT
     """Another checkout of the project, to be measured beside this one."""
 
@@ -50,8 +57,8 @@ class Effort:
         return max(at_once, round(BOOKINGS[at_once] * self.share))
 
 
-QUICK = Effort(2, 0.25, (50, 200), 200)
-NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000)
+QUICK = Effort(2, 0.25, (50, 200), 200, (10_000, 50_000), 30)
+NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000, (100_000, 1_000_000), 60)
 FULL = replace(NORMAL, fills=(*NORMAL.fills, 50_000))
 
 
@@ -167,7 +174,7 @@ def beside_checkout(effort: Effort) -> Report:
     with project() as ours, project(source=effort.beside) as theirs:
         for stack in (ours, theirs):
             warm_up(stack)
-        for at_once, least in ((1, 0.97), (100, 1.05)):
+        for at_once, least in ((1, 0.97), (100, 1.10)):
             one, other = _pair(effort, ours, theirs, ("this", "other"), at_once)
             report.series += [one, other]
             rates = one.ratio(other, rate)
@@ -175,6 +182,52 @@ def beside_checkout(effort: Effort) -> Report:
     cpu = one.ratio(other, cpu_of("worker"))
     report.targets.append(Target("worker CPU / other, 100 at once", cpu, 0.8, False))
     return report
+
+
+def long_record(effort: Effort) -> Report:
+    """(r) Look-ups and pages of the list, of a record beside one that is ten times as long.
+
+    Temporal is frozen meanwhile, so it is not asked.
+    """
+    few, many = effort.recorded
+    report = Report(f"Look-ups and pages of 20, Temporal frozen, {few} and {many} trips recorded")
+    for database in DATABASES:
+        with (
+            project(database, NO_WAITS | KEYS) as short,
+            project(database, NO_WAITS | KEYS) as long,
+        ):
+            fill_record(short, few)
+            fill_record(long, many)
+            with (
+                without_temporal(short),
+                without_temporal(long),
+                questions(short, few) as of_short,
+                questions(long, many) as of_long,
+            ):
+                for name, read in of_short.items():
+                    _compare_reads(report, effort, f"{database}, {name}", (read, of_long[name]))
+    return report
+
+
+def _compare_reads(report: Report, effort: Effort, name: str, reads: tuple[Read, Read]) -> None:
+    """Ask the short and the long record in turns."""
+    for read in reads:
+        median_ms(read, 10)  # The first ones are slower.
+    times: tuple[list[float], list[float]] = ([], [])
+    for repetition in range(effort.repetitions):
+        for which in (0, 1) if repetition % 2 == 0 else (1, 0):
+            times[which].append(median_ms(reads[which], effort.reads))
+    short, long = map(Spread.of, times)
+    ratio = Spread.of([theirs / ours for ours, theirs in zip(*times, strict=True)])
+    few, many = effort.recorded
+    report.facts.append(
+        f"{name}: p50 {short.median:.2f} ms of {few}, {long.median:.2f} ms of {many}"
+    )
+    bound = 3.0 if name.endswith("look-up") else 10.0
+    report.targets += [
+        Target(f"{name}, p50 of {few}", short, bound, False, " ms"),
+        Target(f"{name}, {many} / {few}", ratio, 2.0, False),
+    ]
 
 
 def open_requests(effort: Effort) -> Report:
@@ -289,6 +342,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "f": full_stores,
     "g": databases,
     "h": scales,
+    "r": long_record,
     "v": beside_checkout,
 }
 """By the letters of the issue; `c`, CPU time per booking, is a column of every section."""

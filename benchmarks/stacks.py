@@ -5,6 +5,8 @@ worker as they come. Nothing of a stack outlives its `with` block.
 """
 
 import contextlib
+import functools
+import shlex
 import sys
 import tempfile
 import urllib.request
@@ -22,7 +24,6 @@ from tests.processes import (
     database_url,
     free_port,
     postgres,
-    temporal_command,
     wait_until,
 )
 
@@ -59,9 +60,10 @@ class Stack:
             _environment(),
         )
         self.postgres = postgres(folder) if database == "postgresql" else None
+        self.database_url = database_url(folder, self.postgres)
         self._settings = {
             "TEMPORAL_ADDRESS": self.temporal_address,
-            "DATABASE_URL": database_url(folder, self.postgres),
+            "DATABASE_URL": self.database_url,
             **settings,
         }
         self.workers: list[Process] = []
@@ -128,9 +130,10 @@ def project(
 ) -> contextlib.AbstractContextManager[Stack]:
     """Return a started stack as the Procfile has it, on files of its own.
 
-    `source` is the checkout whose worker and API run.
+    `source` is the checkout whose Procfile, worker and API it is.
     """
-    return _started(temporal_command, PROJECT_WORKER, database, settings, source)
+    server = functools.partial(_procfile_command, source)
+    return _started(server, PROJECT_WORKER, database, settings, source)
 
 
 def defaults() -> contextlib.AbstractContextManager[Stack]:
@@ -156,6 +159,13 @@ def _started(
             yield stack
         finally:
             stack.kill()
+
+
+def _procfile_command(source: Path, folder: Path) -> list[str]:
+    """Return what the Procfile of a checkout starts Temporal with, on a file in `folder`."""
+    _, _, line = (source / "Procfile").read_text().partition("\ntemporal: exec ")
+    # Of a repeated option the last one counts.
+    return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
 
 
 def _bare_command(_folder: Path) -> list[str]:
