@@ -189,7 +189,7 @@ class Trips(Database):
 
         def adopt(sql: sa.Connection) -> RecordedTrip:
             if not sql.execute(self._insert_if_new, _values(trip)).one_or_none():
-                owner = sa.func.coalesce(sa.func.nullif(trip.owner, ""), trips.c.owner, "")
+                owner = sa.func.coalesce(trips.c.owner, trip.owner, "")
                 sql.execute(
                     sa.update(trips)
                     .where(
