@@ -40,8 +40,10 @@ def mount(tmp_path: Path) -> Callable[[], None]:
 
 
 @pytest.fixture
-def away(client: Client, tmp_path: Path) -> Api:
+async def away(client: Client, record: Record, tmp_path: Path) -> Api:
     """The API of a record that is away."""
+    # Alembic prepares one database at a time in a process; the worker's comes first.
+    await record.prepare()
     return api_of(client, database_url=f"sqlite:///{tmp_path}/not-mounted/record.db")
 
 
