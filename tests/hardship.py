@@ -9,9 +9,7 @@ worker is no failure of the supplier. Exits with 1 if one was.
 
 import argparse
 import asyncio
-import contextlib
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +19,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from run_worker import WORKFLOWS
 from shared import KINDS
-from tests.processes import Process, Service, free_port, service
+from tests.processes import Service, free_port, service
+from tests.slowness import held_to, slow_link
 
 PATIENCE = 400.0
 """Seconds within which all trips of a row must have ended."""
@@ -133,69 +132,6 @@ async def _book_at_once(
                 endings["tries lost"] += 1
     told = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
     return f"{told}; {task_timeouts} workflow tasks timed out; {took:.1f} s"
-
-
-@contextlib.contextmanager
-def held_to(process: Process, share: float, period: float) -> Iterator[None]:
-    """Let a process run for a share of the time only."""
-    over = threading.Event()
-
-    def starve() -> None:
-        while not over.is_set():
-            process.freeze()
-            over.wait(period * (1 - share))
-            process.thaw()
-            over.wait(period * share)
-
-    thread = threading.Thread(target=starve)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextlib.contextmanager
-def slow_link(port: int, to_port: int, delay: float) -> Iterator[None]:
-    """Forward TCP connections from one port of this machine to another, late by `delay` seconds."""
-    loop = asyncio.new_event_loop()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-
-        async def receive() -> None:
-            with contextlib.suppress(ConnectionError):
-                while data := await reader.read(65_536):
-                    late.put_nowait((loop.time() + delay, data))
-            late.put_nowait((loop.time() + delay, b""))
-
-        receiving = loop.create_task(receive())
-        with contextlib.suppress(ConnectionError):
-            while True:
-                when, data = await late.get()
-                await asyncio.sleep(when - loop.time())
-                if not data:
-                    break
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-        receiving.cancel()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            there, back = await asyncio.open_connection("127.0.0.1", to_port)
-            await asyncio.gather(forward(reader, back), forward(there, writer))
-
-    server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", port))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
 
 
 ROWS: dict[str, Row] = {"starved": starved, "crowd": crowd, "far": far, "killed": killed}

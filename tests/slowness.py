@@ -1,0 +1,85 @@
+"""What slows a process down: a CPU that it has only in short turns, a line that is long."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.processes import Process
+
+
+@contextlib.contextmanager
+def held_to(process: Process, share: float, period: float) -> Iterator[None]:
+    """Let a process run for a share of the time only."""
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.is_set():
+            process.freeze()
+            over.wait(period * (1 - share))
+            process.thaw()
+            over.wait(period * share)
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@dataclass
+class Link:
+    """A line between two processes."""
+
+    delay: float
+    """Seconds that it takes, each way. It may be changed at any time."""
+
+
+@contextlib.contextmanager
+def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
+    """Forward TCP connections from one port of this machine to another, late by `delay` seconds."""
+    link = Link(delay)
+    loop = asyncio.new_event_loop()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def receive() -> None:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65_536):
+                    late.put_nowait((loop.time() + link.delay, data))
+            late.put_nowait((loop.time() + link.delay, b""))
+
+        receiving = loop.create_task(receive())
+        with contextlib.suppress(OSError):
+            while True:
+                when, data = await late.get()
+                await asyncio.sleep(when - loop.time())
+                if not data:
+                    break
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        receiving.cancel()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", to_port)
+        except OSError:
+            # Nobody is there; who has connected must not think otherwise.
+            writer.close()
+            return
+        await asyncio.gather(forward(reader, back), forward(there, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", port))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield link
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
