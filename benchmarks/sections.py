@@ -179,8 +179,6 @@ def beside_checkout(effort: Effort) -> Report:
             report.series += [one, other]
             rates = one.ratio(other, rate)
             report.targets.append(Target(f"rate / other, {at_once} at once", rates, least, True))
-    cpu = one.ratio(other, cpu_of("worker"))
-    report.targets.append(Target("worker CPU / other, 100 at once", cpu, 0.8, False))
     return report
 
 
