@@ -60,7 +60,10 @@ class Booking(Starting):
             if row.closed_at is None and seconds:
                 await self.wait_unless_stuck(row.trip_id, acting_workflow(row), seconds, gone)
                 row = await self._record.trip(row.trip_id) or row
-            return shown(row) if self._stopping else await self.as_it_stands(row)
+            # Without a worker a further question takes its time; nobody would read the answer.
+            if self._stopping or (gone is not None and gone()):
+                return shown(row)
+            return await self.as_it_stands(row)
         except (RecordUnavailable, TemporalUnavailable):
             # It was there a moment ago, and an outage does not end it.
             return shown(row)

@@ -16,7 +16,6 @@ from temporalio.testing import WorkflowEnvironment
 import connection
 from connection import connect
 from record import Record
-from suppliers import embedded_suppliers
 from tests.conftest import trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import result_of, start
