@@ -27,20 +27,18 @@ class Readiness(TripsInTemporal):
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
         try:
+            # First: a worker whose record is not there does not poll.
+            await self._record.prepare()
             with asking_temporal():
                 answer = await self._client.workflow_service.describe_task_queue(
                     request, timeout=RPC_TIMEOUT
                 )
         except TemporalUnavailable:
             return "Temporal cannot be reached"
-        except TemporalRefuses as error:
+        except (TemporalRefuses, RecordError) as error:
             return str(error)
         oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
         polls = (poller.last_access_time.ToDatetime(dt.UTC) for poller in answer.pollers)
         if not any(poll > oldest for poll in polls):
             return f"No worker is polling the task queue {TASK_QUEUE_NAME}"
-        try:
-            await self._record.prepare()
-        except RecordError as error:
-            return str(error)
         return None

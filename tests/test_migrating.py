@@ -90,7 +90,8 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
         ]:
             answer = older.request(method, path, body)
             assert (answer.status, answer.body["detail"]) == (503, f"{OUTDATED}; try again.")
-        assert older.status_of("/readyz") == 503
+        ready = older.request("GET", "/readyz")
+        assert (ready.status, ready.body["detail"]) == (503, OUTDATED)
         assert revision_of(older.database_url) == "0002"
 
         both = [make_migrate(older) for _ in range(2)]
