@@ -1,10 +1,12 @@
-"""Chaos: bookings run while the service's processes are killed, frozen and stopped, then an audit.
+"""Chaos: bookings run while the service is killed, frozen, starved, locked and forgotten.
 
-    PYTHONPATH=. python tests/chaos.py --seed 7 --trips 150 --seconds 25 --database sqlite
+    python -m tests.chaos --seed 7 --trips 150 --seconds 25 --database sqlite
 
 Trips, faults and their moments follow from the seed. Callers behave as good clients do: they repeat
-a request whose answer they did not get, under the same idempotency key. When all has closed, the
-database and the API are compared with what Temporal says of each trip. Exits with 1 on a violation.
+a request whose answer they did not get, under the same idempotency key. Meanwhile a random half of
+the closed workflows is deleted from Temporal, as its retention does it, and their keys are used
+again. When all has ended, the record, the reservations and the API are compared with what Temporal
+says of each trip, or said before it was made to forget. Exits with 1 on a violation.
 """
 
 import argparse
@@ -15,23 +17,44 @@ import logging
 import random
 import secrets
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+import psutil
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from shared import KINDS, cancelled_trip
-from tests.processes import FAST_TIMERS, Answer, Database, Process, Service, service
+from tests.agreement import (
+    PATIENCE,
+    SETTLED_WITHIN,
+    Agreement,
+    Cancel,
+    Ending,
+    PlannedTrip,
+    persistently,
+    told_of,
+)
+from tests.processes import (
+    FAST_FORGETTING,
+    FAST_TIMERS,
+    Database,
+    Process,
+    Service,
+    free_port,
+    service,
+)
+from tests.slowness import Link, held_to, slow_link
 
 logger = logging.getLogger("chaos")
-
-Result = TypeVar("Result")
 
 SETTINGS = {
     "HOTEL_LATENCY_SECONDS": 0.7,
@@ -47,37 +70,24 @@ SETTINGS = {
     "MAX_OPEN_BOOKINGS": 400,
 }
 
-FIRST_CROWD = 100
-"""As many callers come before the first fault."""
-
-ATTEMPTS = 10
-
-PATIENCE = 0.3
-"""Seconds that a caller waits before repeating a request that got no answer."""
+FIRST_CROWD = 0.4
+"""So great a share of the callers comes before the first fault."""
 
 FROZEN_AT_MOST = 15.0
 """Seconds after which a worker frozen "past an undo" is thawed even if nothing was undone."""
 
-SETTLED_WITHIN = 180.0
-"""Seconds after the last fault by which every trip must have ended."""
+FORGOTTEN_WITHIN = 60.0
+"""Seconds after which a deleted workflow must be gone, faults left aside."""
 
-Cancel = Literal["never", "under way, by Temporal", "under way, by API", "once booked"]
+DATABASE_AWAY = 2.5
+"""Seconds, and up to two more times the fault's own, that a database is frozen or locked: within
+the record's limits, and past them."""
 
-Violation = Literal["lost", "half-booked", "double-booked", "other"]
+STARVED = 0.25
+"""Share of the time that a starved worker runs."""
 
-STATUS_OF = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
-"""The API's word for what a workflow's result says."""
-
-
-@dataclass(frozen=True)
-class PlannedTrip:
-    """One caller: what they want, when they ask for it, and whether they think better of it."""
-
-    name: str
-    items: dict[str, str]
-    asks_at: float
-    cancel: Cancel
-    cancel_after: float
+DELAY = 0.15
+"""Seconds that the slow link takes, each way."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +101,15 @@ class PlannedFault:
     worker: int
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a workflow has ended, as Temporal says. `status` is in the API's words."""
-
-    workflow_id: str
-    status: str
-    name: str
-    items: dict[str, str]
-    began: dt.datetime
-    closed: dt.datetime
-
-
-def plan_trips(chance: random.Random, count: int, seconds: float) -> list[PlannedTrip]:
-    """Return a crowd that comes at once, and callers who come one by one after it."""
-    cancels: list[Cancel] = ["under way, by Temporal", "under way, by API", "once booked", "never"]
+def plan_trips(chance: random.Random, count: int, faults: int) -> list[PlannedTrip]:
+    """Return a crowd that comes at once, and callers who come before each of the faults."""
+    cancels: list[Cancel] = [
+        "under way, by Temporal",
+        "under way, by API",
+        "once booked",
+        "once forgotten",
+        "never",
+    ]
     trips = []
     for number in range(count):
         items: dict[str, str] = {kind: f"valid-{kind}-{number}" for kind in KINDS}
@@ -115,9 +119,11 @@ def plan_trips(chance: random.Random, count: int, seconds: float) -> list[Planne
             PlannedTrip(
                 name=f"Traveller {number}",
                 items=items,
-                asks_at=1.0 if number < FIRST_CROWD else chance.uniform(1, seconds),
-                cancel=chance.choices(cancels, [10, 10, 10, 70])[0],
+                comes_before=0 if number < FIRST_CROWD * count else chance.randrange(faults),
+                asks_after=chance.uniform(0, 1.5),
+                cancel=chance.choices(cancels, [10, 10, 10, 10, 60])[0],
                 cancel_after=chance.uniform(0, 4),
+                forgotten=chance.random() < 0.5,
             )
         )
     return trips
@@ -125,50 +131,53 @@ def plan_trips(chance: random.Random, count: int, seconds: float) -> list[Planne
 
 def plan_faults(chance: random.Random, seconds: float, database: Database) -> list[PlannedFault]:
     """Return faults for so many seconds, and at least one of each kind."""
-    kinds = [kind for kind in FAULTS if database == "postgresql" or "PostgreSQL" not in kind]
+    other = "PostgreSQL" if database == "sqlite" else "SQLite"
+    kinds = [kind for kind in FAULTS if other not in kind]
     faults: list[PlannedFault] = []
     while sum(fault.after + fault.lasts for fault in faults) < seconds:
         for kind in chance.sample(kinds, len(kinds)):
-            after, lasts = chance.uniform(0, 2), chance.uniform(0, 2)
+            after, lasts = chance.uniform(0.5, 2.5), chance.uniform(0, 2)
             faults.append(PlannedFault(kind, after, lasts, chance.randrange(2)))
     return faults
 
 
-class Chaos:
+class Chaos(Agreement):
     """One run over one service."""
 
-    def __init__(self, running: Service, client: Client) -> None:
-        self.service = running
-        self.client = client
-        self.answers: dict[str, Answer] = {}
-        """What the caller was told of each trip, by its id."""
-        self.cancelled: set[str] = set()
-        """The trips that the API has agreed to cancel."""
+    def __init__(
+        self, running: Service, client: Client, trips: Iterable[PlannedTrip], link: Link
+    ) -> None:
+        super().__init__(running, client, trips)
+        self.link = link
+        """Between the second worker and Temporal."""
+        self.deleted: set[str] = set()
+        """The workflows that Temporal was asked to delete."""
         self.faults: list[tuple[str, dt.datetime]] = []
-        self.violations: list[tuple[Violation, str, str]] = []
-        """What, of which trip or process, and the details."""
-
-    def violate(self, violation: Violation, subject: str, details: str) -> None:
-        """Note a violation."""
-        logger.error("%s: %s %s", violation, subject, details)
-        self.violations.append((violation, subject, details))
+        self._callers_gone = asyncio.Event()
+        self._turns: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
 
     # Callers
 
     async def call(self, trip: PlannedTrip) -> None:
         """Ask for a trip until there is an answer, and cancel it if so planned."""
-        await asyncio.sleep(trip.asks_at)
-        headers = {"Idempotency-Key": trip.name.replace(" ", "-")}
+        await self._turns[trip.comes_before].wait()
+        await asyncio.sleep(trip.asks_after)
+        headers = trip.headers
         if trip.cancel.startswith("under way"):
-            headers["Prefer"] = "respond-async"
-        body = {"name": trip.name, "attempts": ATTEMPTS, **trip.items}
-        answer = await self.insist("POST", "/book", body, headers)
+            headers |= {"Prefer": "respond-async"}
+        answer = await self.insist("POST", "/book", trip.body, headers)
         user_id = answer.body["user_id"]
+        if user_id != trip.trip_id:
+            self.violate("double-booked", trip.name, f"is {user_id} as well as {trip.trip_id}")
         self.answers[user_id] = answer
         if trip.cancel == "never":
             return
-        if trip.cancel == "once booked" and await self.outcome(user_id) != "booked":
+        if trip.cancel.startswith("once") and await self.outcome(user_id) != "booked":
             return
+        if trip.cancel == "once forgotten":
+            async with asyncio.timeout(SETTLED_WITHIN):
+                while user_id not in self.forgotten:
+                    await asyncio.sleep(PATIENCE)
         await asyncio.sleep(trip.cancel_after)
         if trip.cancel == "under way, by Temporal":
             with contextlib.suppress(RPCError):  # It has ended already.
@@ -184,31 +193,84 @@ class Chaos:
             if booking["closed_at"] is not None:
                 return str(booking["status"])
 
-    async def insist(
-        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
-    ) -> Answer:
-        """Repeat a request until it is answered, as a good client does.
+    # Retention
 
-        409 is the answer to the cancellation of what was rolled back anyway.
-        """
-        while True:
-            try:
-                answer = await asyncio.to_thread(self.service.request, method, path, body, headers)
-            except OSError:
-                pass  # The API is away, or went in the middle.
-            else:
-                if answer.status in (200, 202, 409):
-                    return answer
-                if answer.status not in (429, 503):
-                    self.violate("other", f"{method} {path}", f"was answered {answer}")
+    async def forget(self) -> None:
+        """Have Temporal forget the workflows that are to be forgotten, until no caller is left."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._callers_gone.is_set():
+                for workflow_id in await self.closed_workflows():
+                    if workflow_id not in self.deleted and self._is_to_be_forgotten(workflow_id):
+                        self.deleted.add(workflow_id)
+                        tasks.create_task(self._forget(workflow_id))
+                await asyncio.sleep(PATIENCE)
+
+    def callers_are_gone(self) -> None:
+        """Note that nobody waits for anything to be forgotten any more."""
+        self._callers_gone.set()
+
+    def _is_to_be_forgotten(self, workflow_id: str) -> bool:
+        cancelled = cancelled_trip(workflow_id)
+        trip = self.trips.get(cancelled or workflow_id)
+        if trip is None:
+            return False
+        # Of each trip either the one, or the other, or both, or none is forgotten.
+        if cancelled:
+            return random.Random(workflow_id).random() < 0.5
+        return trip.forgotten or trip.cancel == "once forgotten"
+
+    async def _forget(self, workflow_id: str) -> None:
+        """Delete a closed workflow, and use its trip's key again once it is gone."""
+        ending = await self.ending(workflow_id)
+        if ending is None:
+            self.violate("lost", workflow_id, "is gone from Temporal by itself")
+            return
+        await self._delete(workflow_id)
+        end = time.monotonic() + FORGOTTEN_WITHIN
+        while await self.describe(workflow_id) is not None:
+            if time.monotonic() > end:  # Temporal went down in the middle of it, say.
+                await self._delete(workflow_id)
+                end = time.monotonic() + FORGOTTEN_WITHIN
             await asyncio.sleep(PATIENCE)
+        self.forgotten[workflow_id] = ending
+        await self.use_key_again(self.trips[cancelled_trip(workflow_id) or workflow_id])
+
+    async def _delete(self, workflow_id: str) -> None:
+        request = DeleteWorkflowExecutionRequest(
+            namespace=self.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+        )
+
+        async def delete() -> None:
+            await self.client.workflow_service.delete_workflow_execution(request)
+
+        with contextlib.suppress(RPCError):  # It is gone already.
+            await persistently(delete)
+
+    async def use_key_again(self, trip: PlannedTrip) -> None:
+        """Send a trip's request once more, and another one under its key.
+
+        The trip may be cancelled meanwhile: the answer must be what the API says before or after.
+        """
+        before = (await self.insist("GET", f"/bookings/{trip.trip_id}")).body
+        again = await self.insist("POST", "/book", trip.body, trip.headers)
+        after = (await self.insist("GET", f"/bookings/{trip.trip_id}")).body
+        told = {told_of(before["status"]), told_of(after["status"])}
+        answered = again.body["cancelled"] if again.status == 200 else None
+        if again.body["user_id"] != trip.trip_id or answered not in told:
+            self.violate(
+                "disagreeing",
+                trip.trip_id,
+                f"was {before['status']}, is {after['status']}, and its key is answered {again}",
+            )
+        await self.insist("POST", "/book", trip.other_body, trip.headers, accepted=[422])
 
     # Faults
 
     async def cause(self, faults: Iterable[PlannedFault]) -> None:
         """Cause one fault after the other."""
-        await asyncio.sleep(2)  # The first crowd is under way.
-        for fault in faults:
+        for number, fault in enumerate(faults):
+            self._turns[number].set()
             await asyncio.sleep(fault.after)
             logger.info("%s (%.1f s)", fault.kind, fault.lasts)
             self.faults.append((fault.kind, dt.datetime.now(dt.UTC)))
@@ -247,8 +309,9 @@ class Chaos:
         worker = self.service.workers[fault.worker]
         # One that was started a moment ago does not listen for signals before it polls.
         await asyncio.to_thread(worker.wait_for_output, "Polling task queue")
+        written = len(worker.output)
         code = await asyncio.to_thread(worker.stop)
-        if code or "Traceback" in worker.output:
+        if code or "Traceback" in worker.output[written:]:
             self.violate("other", worker.name, f"stopped with exit code {code}")
         await asyncio.sleep(fault.lasts)
         worker.start()
@@ -266,104 +329,57 @@ class Chaos:
         worker.freeze()
         since = dt.datetime.now(dt.UTC)
         while (dt.datetime.now(dt.UTC) - since).total_seconds() < FROZEN_AT_MOST:
-            closed = await self.endings(f"CloseTime > '{since.isoformat()}'")
-            if any(trip.began < since and trip.status != "booked" for trip in closed):
+            closed = [
+                await self.ending(workflow_id) for workflow_id in await self.closed_workflows(since)
+            ]
+            if any(each and each.began < since and each.status != "booked" for each in closed):
                 break
             await asyncio.sleep(PATIENCE)
         await asyncio.sleep(fault.lasts)
         worker.thaw()
 
-    # Audit
+    async def starve(self, fault: PlannedFault) -> None:
+        """Let a worker run in short turns only."""
+        with held_to(self.service.workers[fault.worker], STARVED, period=0.2):
+            await asyncio.sleep(2 + fault.lasts)
 
-    async def settle(self) -> None:
-        """Wait until every workflow has closed."""
-        end = time.monotonic() + SETTLED_WITHIN
-        while still_open := await self._workflows("ExecutionStatus = 'Running'"):
-            if time.monotonic() > end:
-                for execution in still_open:
-                    self.violate("lost", execution.id, "does not end")
-                return
-            await asyncio.sleep(PATIENCE)
+    async def slow_the_link(self, fault: PlannedFault) -> None:
+        """Move the second worker far away from Temporal."""
+        self.link.delay = DELAY
+        await asyncio.sleep(2 + fault.lasts)
+        self.link.delay = 0.0
 
-    async def audit(self, trips: Iterable[PlannedTrip]) -> list[Ending]:
-        """Compare database, API and Temporal; return how the trips ended."""
-        endings = await self.endings("ExecutionStatus != 'Running'")
-        cancellations = {cancelled_trip(ending.workflow_id): ending for ending in endings}
-        bookings = {
-            ending.workflow_id: ending
-            for ending in endings
-            if cancelled_trip(ending.workflow_id) is None
-        }
-        held: dict[str, dict[str, str | None]] = defaultdict(dict)
-        for trip_id, kind, item, state in self.service.rows():
-            if state == "reserved":
-                held[trip_id][kind] = item
+    async def freeze_postgres(self, fault: PlannedFault) -> None:
+        """Freeze the server with all its processes."""
+        assert self.service.postgres
+        server = psutil.Process(self.service.postgres.pid)
+        server.suspend()
+        children = server.children(recursive=True)
+        for child in children:
+            child.suspend()
+        await asyncio.sleep(DATABASE_AWAY + 2 * fault.lasts)
+        for process in (*children, server):
+            process.resume()
 
-        for trip_id in held.keys() - bookings.keys():
-            self.violate("lost", trip_id, f"holds {held[trip_id]} and has no workflow")
-        for trip_id in self.answers.keys() - bookings.keys():
-            self.violate("lost", trip_id, "was confirmed and has no workflow")
-        names = Counter(booking.name for booking in bookings.values())
-        for trip in trips:
-            if names[trip.name] != 1:
-                violation: Violation = "double-booked" if names[trip.name] else "lost"
-                self.violate(violation, trip.name, f"has {names[trip.name]} workflows")
-        for trip_id, booking in bookings.items():
-            await self._compare(booking, cancellations.get(trip_id), held[trip_id])
-        for process in self.service.processes:
-            if not process.running:
-                self.violate("other", process.name, "has ended by itself")
-        return list(bookings.values())
+    async def restart_postgres(self, fault: PlannedFault) -> None:
+        """Stop the server in order, which ends all connections, and start it again."""
+        assert self.service.postgres
+        await asyncio.to_thread(self.service.postgres.stop, signal.SIGINT)
+        await asyncio.sleep(fault.lasts)
+        self.service.postgres.start()
 
-    async def _compare(
-        self, booking: Ending, cancellation: Ending | None, held: dict[str, str | None]
-    ) -> None:
-        """Compare what a trip holds, and what is told of it, with how it ended."""
-        status = cancellation.status if cancellation else booking.status
-        if status not in STATUS_OF.values():
-            self.violate("lost", booking.workflow_id, f"closed as {status}")
-        if held != (booking.items if status == "booked" else {}):
-            self.violate("half-booked", booking.workflow_id, f"is {status} and holds {held}")
-        if status == "booked" and booking.workflow_id in self.cancelled:
-            self.violate("other", booking.workflow_id, "is booked after its cancellation")
-        told = (await self.insist("GET", f"/bookings/{booking.workflow_id}")).body
-        if told["status"] != status:
-            self.violate("other", booking.workflow_id, f"is {status} and called {told}")
-        answer = self.answers.get(booking.workflow_id)
-        if answer and answer.status == 200:
-            cancelled = booking.status != "booked"
-            if answer.body["cancelled"] != cancelled:
-                self.violate("other", booking.workflow_id, f"is {status}; told {answer.body}")
+    async def lock_sqlite(self, fault: PlannedFault) -> None:
+        """Hold SQLite's one write lock, as somebody does who forgets a transaction."""
+        seconds = DATABASE_AWAY + 2 * fault.lasts
 
-    async def endings(self, query: str) -> list[Ending]:
-        """Return how the closed workflows ended that `query` finds."""
-        return [await self._ending(execution) for execution in await self._workflows(query)]
+        def hold() -> None:
+            path = self.service.database_url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                time.sleep(seconds)
+                connection.execute("ROLLBACK")
 
-    async def _workflows(self, query: str) -> list[WorkflowExecution]:
-        async def found() -> list[WorkflowExecution]:
-            return [execution async for execution in self.client.list_workflows(query)]
-
-        return await persistently(found)
-
-    async def _ending(self, execution: WorkflowExecution) -> Ending:
-        match execution.status:
-            case WorkflowExecutionStatus.COMPLETED:
-                result = self.client.get_workflow_handle(execution.id).result
-                status = STATUS_OF[(await persistently(result))["status"]]
-            case WorkflowExecutionStatus.CANCELED:
-                status = "cancelled"
-            case unexpected:
-                status = str(unexpected)
-        memo = await execution.memo()
-        assert execution.close_time
-        return Ending(
-            execution.id,
-            status,
-            memo["name"],
-            {kind: memo[kind] for kind in KINDS},
-            execution.start_time,
-            execution.close_time,
-        )
+        await asyncio.to_thread(hold)
 
 
 FAULTS: dict[str, Callable[[Chaos, PlannedFault], Awaitable[None]]] = {
@@ -375,37 +391,48 @@ FAULTS: dict[str, Callable[[Chaos, PlannedFault], Awaitable[None]]] = {
     "a worker frozen past its heartbeats": Chaos.freeze_past_heartbeats,
     "a worker frozen past an undo": Chaos.freeze_past_undo,
     "SIGTERM to a worker": Chaos.stop_worker,
+    "a starved worker": Chaos.starve,
+    "a slow link to Temporal": Chaos.slow_the_link,
+    "PostgreSQL frozen": Chaos.freeze_postgres,
+    "PostgreSQL restarted": Chaos.restart_postgres,
+    "SQLite locked": Chaos.lock_sqlite,
 }
 
 
-async def persistently(ask: Callable[[], Awaitable[Result]]) -> Result:
-    """Ask Temporal until it answers. Raises `RPCError` when there is no such open workflow."""
-    while True:
-        try:
-            return await ask()
-        except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:
-                raise
-            await asyncio.sleep(PATIENCE)
-
-
-async def run(running: Service, trips: list[PlannedTrip], faults: list[PlannedFault]) -> bool:
+async def run(
+    running: Service, link: Link, trips: list[PlannedTrip], faults: list[PlannedFault]
+) -> bool:
     """Run trips and faults over a started service, audit, report; return whether all is well."""
     # Each caller waits for its answer in a thread of its own.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(trips) + 8))
-    chaos = Chaos(running, await Client.connect(running.temporal_address))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(trips) + 64))
+    chaos = Chaos(running, await Client.connect(running.temporal_address), trips, link)
     begun = time.monotonic()
-    async with asyncio.TaskGroup() as tasks:
-        for trip in trips:
-            tasks.create_task(chaos.call(trip))
-        tasks.create_task(chaos.cause(faults))
+    async with asyncio.TaskGroup() as forgetting:
+        forgetting.create_task(chaos.forget())
+        async with asyncio.TaskGroup() as tasks:
+            for trip in trips:
+                tasks.create_task(chaos.call(trip))
+            tasks.create_task(chaos.cause(faults))
+        chaos.callers_are_gone()
     await chaos.settle()
-    bookings = await chaos.audit(trips)
-    _write(report(chaos, bookings, time.monotonic() - begun))
+    endings = await chaos.audit()
+    _write(report(chaos, endings, time.monotonic() - begun))
     return not chaos.violations
 
 
-def report(chaos: Chaos, bookings: list[Ending], seconds: float) -> list[str]:
+@contextmanager
+def with_link(running: Service) -> Iterator[Link]:
+    """Put a line that may be slow between the second worker and Temporal."""
+    port = free_port()
+    running.processes.remove(running.workers[1])
+    running.workers[1] = running.python(
+        "worker-2", "run_worker.py", TEMPORAL_ADDRESS=f"127.0.0.1:{port}"
+    )
+    with slow_link(port, running.temporal_port, delay=0.0) as link:
+        yield link
+
+
+def report(chaos: Chaos, endings: list[Ending], seconds: float) -> list[str]:
     """Return, for each kind of fault, what became of the trips that ran when it struck.
 
     A trip's delay is the time from the fault to the trip's end.
@@ -414,9 +441,9 @@ def report(chaos: Chaos, bookings: list[Ending], seconds: float) -> list[str]:
     for kind, moment in chaos.faults:
         struck[kind].append(
             [
-                (booking, (booking.closed - moment).total_seconds())
-                for booking in bookings
-                if booking.began < moment < booking.closed
+                (ending, (ending.closed - moment).total_seconds())
+                for ending in endings
+                if ending.began < moment < ending.closed
             ]
         )
     row = "{:36} {:>5} {:>13} {:>4} {:>11} {:>13} {:>13}".format
@@ -433,21 +460,24 @@ def report(chaos: Chaos, bookings: list[Ending], seconds: float) -> list[str]:
     ]
     for kind, times in struck.items():
         running = [trip for trips in times for trip in trips]
-        ids = {trip.workflow_id for trip, _ in running} | {trip.name for trip, _ in running}
+        ids = {trip.workflow_id for trip, _ in running}
+        ids |= {chaos.trips[trip_id].name for trip_id in ids}
         wrong = Counter(violation for violation, subject, _ in chaos.violations if subject in ids)
         counts = [wrong["lost"], wrong["half-booked"], wrong["double-booked"]]
         longest = max((delay for _, delay in running), default=0.0)
         lines.append(row(kind, len(times), len(running), *counts, f"{longest:.1f} s"))
     wrong = Counter(violation for violation, _, _ in chaos.violations)
     counts = [wrong["lost"], wrong["half-booked"], wrong["double-booked"]]
-    lines.append(row("all trips", len(chaos.faults), len(bookings), *counts, ""))
-    ends = Counter(booking.status for booking in bookings)
+    lines.append(row("all trips", len(chaos.faults), len(endings), *counts, ""))
+    ends = Counter(ending.status for ending in endings)
     logs = [worker.log.read_text() for worker in chaos.service.workers]
     late = sum(log.count("was undone already") for log in logs)
+    mended = chaos.service.api.log.read_text().count("Audit: trip")
     lines.append(
         f"{', '.join(f'{count} {status}' for status, count in sorted(ends.items()))};"
         f" {len(chaos.cancelled)} cancellations through the API; {late} late tries refused;"
-        f" {seconds:.0f} s"
+        f" {len(chaos.forgotten)} workflows forgotten;"
+        f" {mended} trips mended by the API's audit; {seconds:.0f} s"
     )
     lines += [f"VIOLATION {violation}: {what} {how}" for violation, what, how in chaos.violations]
     return lines
@@ -467,17 +497,21 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # A terminated run must clean up too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated"))
     well = True
     for database in options.database or ["sqlite", "postgresql"]:
         _write([f"Chaos over {database}, --seed {options.seed}"])
         chance = random.Random(options.seed)
-        trips = plan_trips(chance, options.trips, options.seconds)
         faults = plan_faults(chance, options.seconds, database)
-        with service(database, FAST_TIMERS, **SETTINGS) as running:
+        trips = plan_trips(chance, options.trips, len(faults))
+        with (
+            service(database, FAST_TIMERS + FAST_FORGETTING, **SETTINGS) as running,
+            with_link(running) as link,
+        ):
             running.start(workers=2)
-            well &= asyncio.run(run(running, trips, faults))
+            well &= asyncio.run(run(running, link, trips, faults))
     sys.exit(not well)
 
 

@@ -72,7 +72,8 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
             # Nobody is there; who has connected must not think otherwise.
             writer.close()
             return
-        await asyncio.gather(forward(reader, back), forward(there, writer))
+        with contextlib.suppress(asyncio.CancelledError):  # The link is closed.
+            await asyncio.gather(forward(reader, back), forward(there, writer))
 
     server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", port))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -80,6 +81,16 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
     try:
         yield link
     finally:
-        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(_close(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
+
+
+async def _close(server: asyncio.Server) -> None:
+    """Close a server with the connections that it has accepted."""
+    server.close()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
