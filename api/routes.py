@@ -101,7 +101,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
                 client_gone(),
                 key_fingerprint(owner, key) if key else None,
             )
-        if trip.over:
+        if trip.has_outcome:
             return answer(_outcome(trip))
         accepted = Accepted(user_id=user_id, status=trip.status, location=location_of(user_id))
         response = answer(accepted, 202)
@@ -217,6 +217,6 @@ def _kind(kind: str) -> Kind:
 
 
 def _outcome(trip: Trip) -> Booked | RolledBack:
-    if trip.status != "booked":
+    if not trip.was_booked:
         return RolledBack(user_id=trip.user_id, reason=trip.reason or "")
     return Booked(user_id=trip.user_id, **told({step.kind: step.item for step in trip.steps}))

@@ -51,7 +51,7 @@ class Booking(Starting):
             row = await self.adopted(user_id) or row
             if not is_same(request, row.request):
                 raise BookingDiffers
-        if new and not seconds:
+        if row.booked_at is not None or (new and not seconds):
             return shown(row)
         return await self._awaited(row, seconds, gone)
 

@@ -26,13 +26,15 @@ class Trip:
     started_at: dt.datetime
     closed_at: dt.datetime | None
     steps: list[StepProgress]
+    was_booked: bool = False
+    """Whether it was booked, also if it was cancelled later."""
     reason: str | None = None
     stale: bool = False
 
     @property
-    def over(self) -> bool:
-        """Whether the trip is booked, or undone."""
-        return self.status not in OPEN
+    def has_outcome(self) -> bool:
+        """Whether it is known how the booking went. That stays, whatever is done to it later."""
+        return self.was_booked or self.status not in OPEN
 
 
 def may_be_id(text: str) -> bool:
@@ -56,6 +58,7 @@ def shown(row: RecordedTrip) -> Trip:
         started_at=row.accepted_at,
         closed_at=row.closed_at,
         steps=steps_of(row),
+        was_booked=row.booked_at is not None,
         reason=row.reason,
     )
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from record.errors import ForeignTrip, ReservationRefused
-from record.tables import reservations
+from record.tables import reservations, storable
 from record.trips import UNHELD, Trips
 from shared import KINDS, BookVacationInput, Kind
 
@@ -50,7 +50,7 @@ class Reservations(Trips):
         held = sql.execute(self._reserve_row, _row(trip, kind, "reserved", item)).one()
         if held.state == "cancelled":
             raise ReservationRefused(f"The {kind} of trip {trip_id} was undone already")
-        if held.item != item:
+        if held.item != storable(item):
             raise ReservationRefused(f"The {kind} of trip {trip_id} is {held.item}, not {item}")
 
     async def cancel(self, trip: BookVacationInput, kind: Kind) -> None:

@@ -7,6 +7,7 @@ contract (`docs/operations.md`).
 
 import functools
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -32,6 +33,10 @@ LOCK_PAUSE = 2.0
 """Seconds before it tries again."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""What a migration works with, Alembic's `op` and `context`, is the process's."""
+
+
 class SchemaOutdated(Exception):
     """The database has an older schema than this version needs."""
 
@@ -53,7 +58,7 @@ def prepare(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         _lock(connection)
         if not _is_current(connection):
-            command.upgrade(_config(connection), "head")
+            _run_migrations(connection)
 
 
 def upgrade(engine: sa.Engine) -> None:
@@ -82,7 +87,12 @@ def _upgrade(engine: sa.Engine) -> None:
         except SchemaOutdated:
             current = False
         if not current:
-            command.upgrade(_config(connection), "head")
+            _run_migrations(connection)
+
+
+def _run_migrations(connection: sa.Connection) -> None:
+    with _ONE_AT_A_TIME:
+        command.upgrade(_config(connection), "head")
 
 
 def _is_current(connection: sa.Connection) -> bool:

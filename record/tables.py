@@ -23,36 +23,57 @@ class UtcTime(sa.TypeDecorator[dt.datetime]):
         return value and value.replace(tzinfo=value.tzinfo or dt.UTC).astimezone(dt.UTC)
 
 
+def storable(text: str | None) -> str | None:
+    """Return what every database keeps of a text from anywhere."""
+    if text is None or text.isprintable():
+        return text
+    # PostgreSQL keeps no NUL, and no database half a character, which JSON may have.
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+class AnyText(sa.TypeDecorator[str]):
+    """A text that may come from anywhere, as it is `storable`."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Any) -> str | None:
+        """Hand a text over to the driver."""
+        return storable(value)
+
+
 trips = sa.Table(
     "trips",
     metadata,
-    sa.Column("trip_id", sa.Text, primary_key=True),
+    sa.Column("trip_id", AnyText, primary_key=True),
     # Null: the trip is older than the record, and Temporal has not been asked yet.
-    sa.Column("owner", sa.Text),
-    sa.Column("key_fingerprint", sa.Text),
+    sa.Column("owner", AnyText),
+    sa.Column("key_fingerprint", AnyText),
     sa.Column("request", sa.JSON, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("status", AnyText, nullable=False),
+    sa.Column("reason", AnyText),
     sa.Column("steps", sa.JSON(none_as_null=True)),
-    sa.Column("workflow_id", sa.Text, nullable=False),
-    sa.Column("first_run_id", sa.Text),
+    sa.Column("workflow_id", AnyText, nullable=False),
+    sa.Column("first_run_id", AnyText),
     sa.Column("accepted_at", UtcTime, nullable=False),
+    sa.Column("booked_at", UtcTime),
     sa.Column("cancelled_at", UtcTime),
     sa.Column("told_at", UtcTime),
     sa.Column("closed_at", UtcTime),
 )
 """A row for each trip that was ever accepted. `workflow_id` and `first_run_id` name the workflow
-execution that the trip belongs to, once one has claimed it; `cancelled_at` is when the cancellation
-of a trip that was over was asked for; `told_at` is the workflow's time of what it told last."""
+execution that the trip belongs to, once one has claimed it; `booked_at` is when it was booked, also
+if it was cancelled later; `cancelled_at` is when that was asked for of a trip that was over;
+`told_at` is the workflow's time of what it told last."""
 
 reservations = sa.Table(
     "reservations",
     metadata,
-    sa.Column("trip_id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("item", sa.Text),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("first_run_id", sa.Text),
+    sa.Column("trip_id", AnyText, primary_key=True),
+    sa.Column("kind", AnyText, primary_key=True),
+    sa.Column("item", AnyText),
+    sa.Column("state", AnyText, nullable=False),
+    sa.Column("first_run_id", AnyText),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
 )

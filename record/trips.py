@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from record.database import Database
 from record.errors import ForeignTrip
-from record.tables import trips
+from record.tables import UtcTime, trips
 from shared import (
     KINDS,
     BookVacationInput,
@@ -60,6 +60,8 @@ class RecordedTrip:
     first_run_id: str | None = None
     """Of the execution that the trip belongs to; `None`: none has claimed it. `OLDER`: one has that
     nobody noted."""
+    booked_at: dt.datetime | None = None
+    """When it was booked, also if it was cancelled later."""
     reason: str | None = None
     steps: list[StepProgress] | None = None
     """How the steps stood when a workflow told of them last."""
@@ -166,6 +168,7 @@ class Trips(Database):
             "reason": news.reason,
             "steps": steps_as_json(news.steps),
             "closed_at": None if news.status in OPEN else news.at,
+            "booked_at": news.at if news.status == "booked" else None,
         }
 
         def tell(sql: sa.Connection) -> None:
@@ -239,13 +242,15 @@ class Trips(Database):
 
         Returns the trip's row, changed or not. Raises `RecordUnavailable`.
         """
+        now = dt.datetime.now(dt.UTC)
         return await self._change(
             trip.trip_id,
             trips.c.cancelled_at.is_not_distinct_from(trip.cancelled_at),
             status=status,
             reason=reason,
             steps=None if steps is None else steps_as_json(steps),
-            closed_at=dt.datetime.now(dt.UTC),
+            booked_at=sa.func.coalesce(trips.c.booked_at, now if status == "booked" else None),
+            closed_at=now,
         )
 
     async def begin_cancellation(self, trip_id: str) -> RecordedTrip:
@@ -338,6 +343,7 @@ _TELL = (
         steps=sa.bindparam("steps"),
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
+        booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
     )
 )
 

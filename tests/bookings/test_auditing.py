@@ -146,7 +146,7 @@ ODD: list[dict[str, Any]] = [
 
 
 async def test_a_trip_that_cannot_be_recorded_keeps_the_audit_from_no_other(
-    client: Client, asked: Bookings, caplog: pytest.LogCaptureFixture
+    client: Client, asked: Bookings
 ) -> None:
     odd = [f"odd-{uuid.uuid4().hex}" for _ in ODD]
     for workflow_id, changes in zip(odd, ODD, strict=True):
@@ -154,7 +154,6 @@ async def test_a_trip_that_cannot_be_recorded_keeps_the_audit_from_no_other(
     user_id = f"cli-{uuid.uuid4().hex}"
     await start_by_cli(client, user_id, user_id)
     assert await found_by(asked, user_id) == [Finding(user_id, "unknown", "running")]
-    assert f"nothing can be made of {odd[-1]}" in caplog.text
     for workflow_id in odd[:-1]:
         with pytest.raises(BookingNotFound):
             await asked.look_up(workflow_id, ANYONE)

@@ -373,7 +373,14 @@ async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str
         assert found == {
             row.trip_id: row
             for row in [
-                derived("booked", 0, status="booked", request=everything, closed_at=minutes(2.5)),
+                derived(
+                    "booked",
+                    0,
+                    status="booked",
+                    request=everything,
+                    booked_at=minutes(2.5),
+                    closed_at=minutes(2.5),
+                ),
                 derived("undone", 3, request={"car": "a-car"}, closed_at=minutes(4.5), **undone),
                 derived("tombstone", 5, closed_at=minutes(5.5), **undone),
                 derived("part", 6, request={"car": "a-car", "hotel": "a-hotel"}),

@@ -357,3 +357,25 @@ async def test_the_schema_refuses_a_trip_without_what_every_trip_has(
     }
     with pytest.raises(sa.exc.IntegrityError):
         execute(database_url, sa.insert(trips).values({**values, column: sa.null()}))
+
+
+@pytest.mark.parametrize("odd", ["nul\0", "half \ud800 a character"], ids=["NUL", "half"])
+async def test_a_text_that_no_database_can_keep_hinders_no_trip(record: Record, odd: str) -> None:
+    named = trip(odd, name=odd, owner=odd, book_car_id=odd)
+    for kind in KINDS:
+        await record.reserve(named, kind)
+    await record.tell(named, news(reason=odd))
+    row = await record.trip(odd)
+    assert row is not None
+    assert (row.status, row.request["name"]) == ("booked", odd)
+    assert {each.state for each in await record.reservations_of(odd)} == {"reserved"}
+
+
+async def test_that_it_was_booked_stays_when_it_is_cancelled(record: Record) -> None:
+    await record.reserve(trip(), "car")
+    await record.tell(trip(), news("booked", 5))
+    await record.begin_cancellation("trip")
+    await record.tell(trip(), news("cancelled", 60))
+    row = await record.trip("trip")
+    assert row is not None
+    assert (row.status, row.booked_at, row.closed_at) == ("cancelled", later(5), later(60))

@@ -40,6 +40,7 @@ TRIPS = sa.table(
     sa.column("workflow_id"),
     sa.column("first_run_id"),
     sa.column("accepted_at", TIME),
+    sa.column("booked_at", TIME),
     sa.column("closed_at", TIME),
 )
 
@@ -57,6 +58,7 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.Text, nullable=False),
         sa.Column("first_run_id", sa.Text),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("booked_at", sa.DateTime(timezone=True)),
         sa.Column("cancelled_at", sa.DateTime(timezone=True)),
         sa.Column("told_at", sa.DateTime(timezone=True)),
         sa.Column("closed_at", sa.DateTime(timezone=True)),
@@ -95,6 +97,7 @@ def _by_trip(rows: Iterable[Any]) -> Iterator[tuple[str, list[Any]]]:
 def _trip(trip_id: str, reservations: list[Any]) -> dict[str, Any]:
     reserved = {row.kind: row.item for row in reservations if row.state == "reserved"}
     status, reason = "running", None
+    ended = max(row.updated_at for row in reservations)
     if len(reserved) == 3:
         status = "booked"
     if not reserved:
@@ -108,7 +111,8 @@ def _trip(trip_id: str, reservations: list[Any]) -> dict[str, Any]:
         # An execution has claimed it; which one, nobody noted.
         "first_run_id": "",
         "accepted_at": min(row.created_at for row in reservations),
-        "closed_at": None if status == "running" else max(row.updated_at for row in reservations),
+        "booked_at": ended if status == "booked" else None,
+        "closed_at": None if status == "running" else ended,
     }
 
 
