@@ -149,6 +149,7 @@ def _trip(number: int) -> dict[str, Any]:
         "workflow_id": f"trip-{number}",
         "first_run_id": f"run-{number}",
         "accepted_at": at,
+        "booked_at": None if status == "rolled_back" else at,
         "told_at": at,
         "closed_at": at,
     }

@@ -244,10 +244,16 @@ class Agreement:
         if own is None:
             self.violate("lost", row.trip_id, "has no workflow, and none was deleted")
             return None
+        for workflow_id in (row.trip_id, cancellation_id(row.trip_id)):
+            again = await self.describe(workflow_id) if workflow_id in self.forgotten else None
+            if again is not None:
+                self.violate("double-booked", row.trip_id, f"was started again as {again.run_id}")
         if own.run_id != row.first_run_id:
             self.violate("disagreeing", row.trip_id, f"is {row.first_run_id}'s, and ran as {own}")
         if (cancellation is None) != (row.cancelled_at is None):
             self.violate("disagreeing", row.trip_id, f"{row.cancelled_at}, but {cancellation}")
+        if (own.status == "booked") != (row.booked_at is not None):
+            self.violate("disagreeing", row.trip_id, f"was booked {row.booked_at}; Temporal: {own}")
         last = cancellation or own
         if last.status != row.status:
             self.violate("disagreeing", row.trip_id, f"is {row.status}; Temporal has {last}")
@@ -259,10 +265,18 @@ class Agreement:
         shown = trip.items if row.status == "booked" else {}
         if (told["status"], told["reservations"]) != (row.status, shown):
             self.violate("disagreeing", row.trip_id, f"is {row.status} and called {told}")
+        await self.use_key_again(trip)
+
+    async def use_key_again(self, trip: PlannedTrip) -> None:
+        """Send the request of a trip that has ended once more, and another one under its key.
+
+        The answer tells how the booking went, also when it was cancelled later.
+        """
+        own = await self.ending(trip.trip_id)
         again = await self.insist("POST", "/book", trip.body, trip.headers)
         outcome = (again.status, again.body["user_id"], again.body.get("cancelled"))
-        if outcome != (200, row.trip_id, told_of(row.status)):
-            self.violate("disagreeing", row.trip_id, f"is {row.status}; its key leads to {again}")
+        if own and outcome != (200, trip.trip_id, own.status != "booked"):
+            self.violate("disagreeing", trip.trip_id, f"ended {own}; its key leads to {again}")
         await self.insist("POST", "/book", trip.other_body, trip.headers, accepted=[422])
 
     async def _stored(self) -> tuple[list[RecordedTrip], dict[str, list[Held]]]:
@@ -309,11 +323,6 @@ class Agreement:
             return [execution.id async for execution in self.client.list_workflows(query)]
 
         return await persistently(found)
-
-
-def told_of(status: str) -> bool | None:
-    """Return what `POST /book` says of a trip of that status; `None`: that it is not over."""
-    return None if status in ("running", "needs_attention") else status != "booked"
 
 
 def _stored_in(database_url: str) -> tuple[list[RecordedTrip], dict[str, list[Held]]]:

@@ -41,7 +41,6 @@ from tests.agreement import (
     Ending,
     PlannedTrip,
     persistently,
-    told_of,
 )
 from tests.processes import (
     FAST_FORGETTING,
@@ -246,24 +245,6 @@ class Chaos(Agreement):
 
         with contextlib.suppress(RPCError):  # It is gone already.
             await persistently(delete)
-
-    async def use_key_again(self, trip: PlannedTrip) -> None:
-        """Send a trip's request once more, and another one under its key.
-
-        The trip may be cancelled meanwhile: the answer must be what the API says before or after.
-        """
-        before = (await self.insist("GET", f"/bookings/{trip.trip_id}")).body
-        again = await self.insist("POST", "/book", trip.body, trip.headers)
-        after = (await self.insist("GET", f"/bookings/{trip.trip_id}")).body
-        told = {told_of(before["status"]), told_of(after["status"])}
-        answered = again.body["cancelled"] if again.status == 200 else None
-        if again.body["user_id"] != trip.trip_id or answered not in told:
-            self.violate(
-                "disagreeing",
-                trip.trip_id,
-                f"was {before['status']}, is {after['status']}, and its key is answered {again}",
-            )
-        await self.insist("POST", "/book", trip.other_body, trip.headers, accepted=[422])
 
     # Faults
 
