@@ -28,8 +28,8 @@ test: $(VENV)/.dev ## Run the tests, with coverage
 	$(RUN) pytest -n 4 --dist worksteal -m "not slow" --cov --cov-report=term
 
 .PHONY: slow
-slow: $(VENV)/.dev ## Run the slow tests: Schemathesis against the API, a frozen worker
-	$(RUN) pytest -m slow
+slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
+	$(RUN) pytest -n 2 --dist loadfile -m slow
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises

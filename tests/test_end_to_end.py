@@ -134,6 +134,7 @@ def readme_client(service: Service, folder: Path) -> Process:
     return client
 
 
+@pytest.mark.slow
 def test_the_readmes_client_books_once_whatever_stops_it_or_the_service(tmp_path: Path) -> None:
     with service(HOTEL_LATENCY_SECONDS=1, HOTEL_OUTAGE_ATTEMPTS=1, BOOK_WAIT_SECONDS=0.5) as slow:
         client, order = readme_client(slow, tmp_path), tmp_path / "order.json"
@@ -166,6 +167,7 @@ def test_the_readmes_client_books_once_whatever_stops_it_or_the_service(tmp_path
         assert "HTTP Error 400" in client.output
 
 
+@pytest.mark.slow
 def test_the_service_outlives_an_absent_and_a_killed_temporal(threads: ThreadPoolExecutor) -> None:
     with service(HOTEL_LATENCY_SECONDS=1) as waiting:
         worker = waiting.workers[0]
@@ -193,6 +195,7 @@ def test_the_service_outlives_an_absent_and_a_killed_temporal(threads: ThreadPoo
         assert waiting.reserved(booked.body["user_id"]) == HELD
 
 
+@pytest.mark.slow
 def test_a_request_without_a_worker_or_with_a_stopping_api_is_told_where_to_look(
     threads: ThreadPoolExecutor,
 ) -> None:

@@ -71,6 +71,7 @@ async def test_other_preferences_are_let_be(client: Client) -> None:
     await client.get_workflow_handle(body_of(response)["user_id"]).terminate()
 
 
+@pytest.mark.slow
 async def test_eight_clients_at_once_on_two_api_processes_get_one_booking() -> None:
     with service(HOTEL_LATENCY_SECONDS=0.5) as running:
         second_port = free_port()
