@@ -169,6 +169,7 @@ class Chaos(Agreement):
         if user_id != trip.trip_id:
             self.violate("double-booked", trip.name, f"is {user_id} as well as {trip.trip_id}")
         self.answers[user_id] = answer
+        self.note_outcome(user_id, answer)
         if trip.cancel == "never":
             return
         if trip.cancel.startswith("once") and await self.outcome(user_id) != "booked":
@@ -458,6 +459,7 @@ def report(chaos: Chaos, endings: list[Ending], seconds: float) -> list[str]:
         f"{', '.join(f'{count} {status}' for status, count in sorted(ends.items()))};"
         f" {len(chaos.cancelled)} cancellations through the API; {late} late tries refused;"
         f" {len(chaos.forgotten)} workflows forgotten;"
+        f" {len(chaos.cancelled_at_the_end)} cancelled while recorded as booked;"
         f" {mended} trips mended by the API's audit; {seconds:.0f} s"
     )
     lines += [f"VIOLATION {violation}: {what} {how}" for violation, what, how in chaos.violations]
