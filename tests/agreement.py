@@ -308,7 +308,10 @@ class Agreement:
         match description.status:
             case WorkflowExecutionStatus.COMPLETED:
                 result = self.client.get_workflow_handle(workflow_id).result
-                status = STATUS_OF[(await persistently(result))["status"]]
+                try:
+                    status = STATUS_OF[(await persistently(result))["status"]]
+                except RPCError:  # It is being forgotten at this moment.
+                    return self.forgotten.get(workflow_id)
             case WorkflowExecutionStatus.CANCELED:
                 status = "cancelled"
             case unexpected:
