@@ -35,11 +35,13 @@ async def test_a_running_trip_is_undone(
     asked: Bookings, faults: FaultyRecord, record: Record
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
+    faults.faults["cancel", "car"] = undo = Gate()
     await asked.book("cancelled-running", JOHN, "shop", 0)
     await gate.reached()
     found = await asked.cancel("cancelled-running", OPERATOR, 0)
     assert (found.status, found.closed_at) == ("running", None)
     await gate.open()
+    await undo.open()
     await until_cancelled(asked, "cancelled-running")
     assert {row.state for row in await record.reservations_of("cancelled-running")} == {"cancelled"}
 
