@@ -32,9 +32,9 @@ sections:
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
-  v  this checkout's worker and API beside another's (--beside FOLDER)
+  v  this checkout's server, worker and API beside another's (--beside FOLDER)
 
-Run it on a quiet machine. It takes a few minutes with --quick, forty minutes as it is, over an hour
+Run it on a quiet machine. It takes a few minutes with --quick, fifty minutes as it is, over an hour
 with --full.
 """
 

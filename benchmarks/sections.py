@@ -169,7 +169,7 @@ def beside_defaults(effort: Effort) -> Report:
 
 
 def beside_checkout(effort: Effort) -> Report:
-    """(v) This checkout's worker and API beside those of another one."""
+    """(v) This checkout's server, worker and API beside those of another one."""
     report = Report(f"This checkout beside {effort.beside}")
     with project() as ours, project(source=effort.beside) as theirs:
         for stack in (ours, theirs):
