@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RPCError
 
-from bookings.asking import MENDS_ITSELF, is_missing_workflow, meaning_of
+from bookings.asking import asking_temporal
 from bookings.attention import AttentionWatch
+from bookings.errors import BookingNotFound, TemporalUnavailable
 from bookings.looking_up import LookingUp
 from record import Record
 from shared import SagaPolicy
@@ -94,14 +94,11 @@ class Waiting(LookingUp):
         handle = self.handle(workflow_id)
         while True:
             try:
-                await handle.result()
-            except WorkflowFailureError:
+                with asking_temporal():
+                    await handle.result()
+            except (WorkflowFailureError, BookingNotFound):
                 return
-            except RPCError as error:
-                if is_missing_workflow(error):
-                    return
-                if error.status not in MENDS_ITSELF:
-                    raise meaning_of(error) from error
+            except TemporalUnavailable:
                 await asyncio.sleep(RESULT_RETRY_INTERVAL)
             else:
                 return

@@ -72,3 +72,13 @@ async def test_a_process_that_is_about_to_stop_ends_every_wait(
 async def test_a_wait_for_what_does_not_exist_is_over_at_once(asked: Bookings) -> None:
     async with asyncio.timeout(5):
         await asked.wait_for_end("nobody", 60)
+
+
+async def test_a_wait_outlasts_a_temporal_that_was_never_there(
+    record: Record, unused_tcp_port: int
+) -> None:
+    # So it is for an API that was started anew while Temporal is away.
+    nobody = await Client.connect(f"127.0.0.1:{unused_tcp_port}", lazy=True)
+    asked = Bookings(nobody, record, IMPATIENT)
+    async with asyncio.timeout(10):
+        await asked.wait_for_end("any", 0.5)
