@@ -121,8 +121,9 @@ class Agreement:
         self.outcomes: dict[str, bool] = {}
         """Whether a trip was booked, as its key's answers tell."""
         self.cancelled_at_the_end: set[str] = set()
-        """The trips whose cancel came between the record's note that they are booked, and the end
-        of their workflows. Somebody may have been told that they are, so that stays."""
+        """The trips whose cancel came between the record's note of their ending, and the end of
+        their workflows. Somebody may have been told that they were booked, or rolled back, so that
+        stays."""
         self.forgotten: dict[str, Ending] = {}
         """How the workflows ended that Temporal has forgotten, by their ids."""
         self.violations: list[tuple[Violation, str, str]] = []
@@ -260,7 +261,10 @@ class Agreement:
         elif (own.status == "booked") != (row.booked_at is not None):
             self.violate("disagreeing", row.trip_id, f"was booked {row.booked_at}; Temporal: {own}")
         last = cancellation or own
-        if last.status != row.status:
+        if cancellation is None and (own.status, row.status) == ("cancelled", "rolled_back"):
+            # A cancel that came while the rollback was being recorded: what was told first stands.
+            self.cancelled_at_the_end.add(row.trip_id)
+        elif last.status != row.status:
             self.violate("disagreeing", row.trip_id, f"is {row.status}; Temporal has {last}")
         return own
 
@@ -268,7 +272,7 @@ class Agreement:
         """Compare a row with what is told of the trip, now and under its key."""
         told = (await self.insist("GET", f"/bookings/{row.trip_id}")).body
         shown = trip.items if row.status == "booked" else {}
-        if (told["status"], told["reservations"]) != (row.status, shown):
+        if (told["status"], told.get("reservations")) != (row.status, shown):
             self.violate("disagreeing", row.trip_id, f"is {row.status} and called {told}")
         await self.use_key_again(trip)
 

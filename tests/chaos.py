@@ -466,7 +466,7 @@ def report(chaos: Chaos, endings: list[Ending], seconds: float) -> list[str]:
         f"{', '.join(f'{count} {status}' for status, count in sorted(ends.items()))};"
         f" {len(chaos.cancelled)} cancellations through the API; {late} late tries refused;"
         f" {len(chaos.forgotten)} workflows forgotten;"
-        f" {len(chaos.cancelled_at_the_end)} cancelled while recorded as booked;"
+        f" {len(chaos.cancelled_at_the_end)} cancelled while the ending was recorded;"
         f" {mended} trips mended by the API's audit; {seconds:.0f} s"
     )
     lines += [f"VIOLATION {violation}: {what} {how}" for violation, what, how in chaos.violations]
