@@ -42,7 +42,10 @@ async def stub_server(answers: Iterable[Answer]) -> AsyncIterator[str]:
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.add(asyncio.create_task(_serve(reader, writer, script)))
+        connection = asyncio.create_task(_serve(reader, writer, script))
+        # Also of a connection that ends before anybody has served it.
+        connection.add_done_callback(lambda _: writer.close())
+        connections.add(connection)
 
     server = await asyncio.start_server(accept, "127.0.0.1")
     host, port = server.sockets[0].getsockname()
@@ -58,7 +61,7 @@ async def stub_server(answers: Iterable[Answer]) -> AsyncIterator[str]:
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, script: Iterator[Answer]
 ) -> None:
-    with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
+    with contextlib.suppress(asyncio.IncompleteReadError):
         await reader.readexactly(PREFACE)
         writer.write(_frame(SETTINGS, 0, 0))
         while True:
