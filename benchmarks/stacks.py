@@ -6,7 +6,6 @@ worker as they come. Nothing of a stack outlives its `with` block.
 
 import contextlib
 import functools
-import shlex
 import sys
 import tempfile
 import urllib.request
@@ -24,6 +23,7 @@ from tests.processes import (
     database_url,
     free_port,
     postgres,
+    temporal_command,
     wait_until,
 )
 
@@ -132,7 +132,7 @@ def project(
 
     `source` is the checkout whose Procfile, worker and API it is.
     """
-    server = functools.partial(_procfile_command, source)
+    server = functools.partial(temporal_command, source=source)
     return _started(server, PROJECT_WORKER, database, settings, source)
 
 
@@ -143,7 +143,7 @@ def defaults() -> contextlib.AbstractContextManager[Stack]:
 
 @contextmanager
 def _started(
-    temporal_command: Callable[[Path], list[str]],
+    server: Callable[[Path], list[str]],
     worker_command: list[str],
     database: Database,
     settings: Mapping[str, str],
@@ -152,20 +152,12 @@ def _started(
     # Not under the user's own folder: PostgreSQL needs one that other users may enter.
     with tempfile.TemporaryDirectory(prefix="trip-benchmark-") as name:
         folder = Path(name)
-        command = temporal_command(folder)
-        stack = Stack(folder, command, worker_command, database, settings, source)
+        stack = Stack(folder, server(folder), worker_command, database, settings, source)
         try:
             stack.start()
             yield stack
         finally:
             stack.kill()
-
-
-def _procfile_command(source: Path, folder: Path) -> list[str]:
-    """Return what the Procfile of a checkout starts Temporal with, on a file in `folder`."""
-    _, _, line = (source / "Procfile").read_text().partition("\ntemporal: exec ")
-    # Of a repeated option the last one counts.
-    return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
 
 
 def _bare_command(_folder: Path) -> list[str]:

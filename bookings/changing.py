@@ -27,13 +27,11 @@ class Changing(Starting):
     ) -> Trip:
         """Undo the trip, running or booked, and return it after `seconds` at the most.
 
-        Who waits learns at once that an undo is stuck.
-
-        Even with no `seconds` Temporal has taken the order. Only who waits learns whether a running
-        trip was booked before the order reached it, and has it undone for that; who asks again
-        does, too. Cancelling again changes nothing. Raises `BookingConflict` when the trip was
-        rolled back anyway, `BookingNotFound`, `TemporalUnavailable`, `TemporalRefuses` and
-        `RecordError`.
+        Who waits learns at once that an undo is stuck. Even with no `seconds` Temporal has taken
+        the order. Only who waits learns whether a running trip was booked before the order reached
+        it, and has it undone for that; who asks again does, too. Cancelling again changes nothing.
+        Raises `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
+        `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
         """
         row = await self.recorded(user_id, caller)
         if row.closed_at is None and row.cancelled_at is None:

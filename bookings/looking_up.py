@@ -6,8 +6,10 @@ what is found there that the record has not been told, it is told now.
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from bookings.asking import asking_temporal
@@ -27,7 +29,14 @@ from bookings.trips import (
     with_reservations,
 )
 from record import CLOCKS_DIFFER, OLDER, OPEN, Record, RecordedTrip
-from shared import CANCELLED, SagaPolicy, StepProgress, TripStatus, steps_from_json
+from shared import (
+    CANCELLED,
+    CancelBookingInput,
+    SagaPolicy,
+    StepProgress,
+    TripStatus,
+    steps_from_json,
+)
 from workflows import BookingWorkflow
 
 PAUSES = (0.0, 0.05, 0.2)
@@ -80,8 +89,7 @@ class LookingUp(TripsInTemporal):
             description = await self.describe(workflow_id)
             if description is None or description.workflow_type != BookingWorkflow.__name__:
                 return None
-            history = await self.handle(workflow_id).fetch_history(rpc_timeout=RPC_TIMEOUT)
-        book_input = await input_in(history.events, self._client.data_converter)
+            _, book_input = await self._history(workflow_id)
         if book_input is None or not may_be_id(book_input.book_user_id):
             return None
         # Earlier versions had the traveller's name and the owner in the memo only.
@@ -199,9 +207,15 @@ class LookingUp(TripsInTemporal):
         progress = await self.progress(description.id)
         if progress is not None:
             return progress.steps, progress.status
-        history = await self.handle(description.id).fetch_history(rpc_timeout=RPC_TIMEOUT)
-        book_input = await input_in(history.events, self._client.data_converter)
-        return (steps_in(history.events, book_input) if book_input else steps_of(row)), None
+        events, book_input = await self._history(description.id)
+        return (steps_in(events, book_input) if book_input else steps_of(row)), None
+
+    async def _history(
+        self, workflow_id: str
+    ) -> tuple[Sequence[HistoryEvent], CancelBookingInput | None]:
+        """Return a workflow's events, and its input if it is a trip's."""
+        history = await self.handle(workflow_id).fetch_history(rpc_timeout=RPC_TIMEOUT)
+        return history.events, await input_in(history.events, self._client.data_converter)
 
 
 def _first_run_id(description: WorkflowExecutionDescription) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from record import OPEN, RecordedTrip, Reservation
+from record import OPEN, RecordedTrip, Reservation, storable
 from shared import KINDS, StepProgress, TripStatus, cancellation_id
 
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
@@ -39,11 +39,7 @@ class Trip:
 
 def may_be_id(text: str) -> bool:
     """Tell whether a text may be a trip's id: one that every database can be asked for."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # Half a character; JSON can have it.
-        return False
-    return "\0" not in text  # PostgreSQL cannot keep it.
+    return storable(text) == text
 
 
 def shown(row: RecordedTrip) -> Trip:

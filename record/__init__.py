@@ -11,6 +11,7 @@ from record.errors import (
     ReservationRefused,
 )
 from record.reservations import Reservation, Reservations
+from record.tables import storable
 from record.trips import CLOCKS_DIFFER, OLDER, OPEN, UNHELD, Place, RecordedTrip
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "RecordedTrip",
     "Reservation",
     "ReservationRefused",
+    "storable",
 ]
 
 

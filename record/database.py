@@ -19,6 +19,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -167,6 +168,11 @@ class Database:
     @cached_property
     def _reading(self) -> sa.Engine:
         return self._engine.execution_options(reads_only=True)
+
+    def _insert_into(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """Return an insert into a table that can say what is to be done about a conflict."""
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        return insert(table)
 
     def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], Answer]) -> Answer:
         if not self._prepared:

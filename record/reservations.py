@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from record.errors import ForeignTrip, ReservationRefused
 from record.tables import reservations, storable
@@ -88,21 +87,18 @@ class Reservations(Trips):
         await self._write(bury)
 
     @cached_property
-    def _insert(self) -> sqlite.Insert | postgresql.Insert:
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        return insert(reservations)
-
-    @cached_property
     def _reserve_row(self) -> sa.Executable:
         # A conflicting row is "updated" to itself: only so does RETURNING show it.
-        return self._insert.on_conflict_do_update(
+        unchanged = self._insert_into(reservations).on_conflict_do_update(
             index_elements=["trip_id", "kind"], set_={"updated_at": reservations.c.updated_at}
-        ).returning(reservations.c.item, reservations.c.state)
+        )
+        return unchanged.returning(reservations.c.item, reservations.c.state)
 
     @cached_property
     def _bury_row(self) -> sa.Executable:
-        new = self._insert.excluded
-        return self._insert.on_conflict_do_update(
+        insert = self._insert_into(reservations)
+        new = insert.excluded
+        return insert.on_conflict_do_update(
             index_elements=["trip_id", "kind"],
             set_={"state": new.state, "updated_at": new.updated_at},
             where=reservations.c.state != new.state,

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from record.database import Database
 from record.errors import ForeignTrip
@@ -123,12 +122,7 @@ class Trips(Database):
     ) -> list[RecordedTrip]:
         """Return open trips that were accepted before then, by id, from an id on."""
         statement = (
-            _ALL.where(
-                trips.c.status.in_(OPEN),
-                trips.c.closed_at.is_(None),
-                trips.c.accepted_at < before,
-                trips.c.trip_id > after_id,
-            )
+            _ALL.where(_IS_OPEN, trips.c.accepted_at < before, trips.c.trip_id > after_id)
             .order_by(trips.c.trip_id)
             .limit(limit)
         )
@@ -185,47 +179,31 @@ class Trips(Database):
 
         What is known of its owner stays. Raises `RecordUnavailable`.
         """
-
-        def adopt(sql: sa.Connection) -> RecordedTrip:
-            if not sql.execute(self._insert_if_new, _values(trip)).one_or_none():
-                owner = sa.func.coalesce(trips.c.owner, trip.owner, "")
-                sql.execute(
-                    sa.update(trips)
-                    .where(
-                        trips.c.trip_id == trip.trip_id,
-                        trips.c.workflow_id == trip.workflow_id,
-                        trips.c.cancelled_at.is_(None),
-                        trips.c.first_run_id.is_(None)
-                        | (
-                            (trips.c.first_run_id == OLDER)
-                            & (trips.c.accepted_at >= trip.accepted_at - CLOCKS_DIFFER)
-                        ),
-                    )
-                    .values(
-                        owner=owner,
-                        request=trip.request,
-                        first_run_id=trip.first_run_id,
-                    )
-                )
-            return _recorded(sql.execute(_ONE, {"trip_id": trip.trip_id}).one())
-
-        return await self._write(adopt)
+        row, new = await self.accept(trip)
+        if new:
+            return row
+        began_by_then = trips.c.accepted_at >= trip.accepted_at - CLOCKS_DIFFER
+        return await self._change(
+            trip.trip_id,
+            trips.c.workflow_id == trip.workflow_id,
+            trips.c.cancelled_at.is_(None),
+            trips.c.first_run_id.is_(None) | ((trips.c.first_run_id == OLDER) & began_by_then),
+            owner=sa.func.coalesce(trips.c.owner, trip.owner, ""),
+            request=trip.request,
+            first_run_id=trip.first_run_id,
+        )
 
     async def disown(self, trip_id: str) -> RecordedTrip:
         """Take note that nobody knows whose trip it is. Returns its row."""
-
-        def disown(sql: sa.Connection) -> RecordedTrip:
-            unknown = sa.update(trips).where(trips.c.trip_id == trip_id, trips.c.owner.is_(None))
-            sql.execute(unknown.values(owner=""))
-            return _recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
-
-        return await self._write(disown)
+        return await self._change(trip_id, trips.c.owner.is_(None), owner="")
 
     async def withdraw(self, trip_id: str, status: TripStatus, reason: str) -> RecordedTrip:
         """End a trip that no workflow has claimed; none can book it any more. Returns its row."""
         return await self._change(
             trip_id,
-            trips.c.first_run_id.is_(None) & trips.c.cancelled_at.is_(None),
+            _IS_OPEN,
+            trips.c.first_run_id.is_(None),
+            trips.c.cancelled_at.is_(None),
             status=status,
             reason=reason,
             closed_at=dt.datetime.now(dt.UTC),
@@ -245,6 +223,7 @@ class Trips(Database):
         now = dt.datetime.now(dt.UTC)
         return await self._change(
             trip.trip_id,
+            _IS_OPEN,
             trips.c.cancelled_at.is_not_distinct_from(trip.cancelled_at),
             status=status,
             reason=reason,
@@ -255,31 +234,24 @@ class Trips(Database):
 
     async def begin_cancellation(self, trip_id: str) -> RecordedTrip:
         """Write that a trip which is over is being cancelled. Returns its row."""
-        now = dt.datetime.now(dt.UTC)
-
-        def begin(sql: sa.Connection) -> RecordedTrip:
-            sql.execute(
-                sa.update(trips)
-                .where(
-                    trips.c.trip_id == trip_id,
-                    trips.c.closed_at.is_not(None),
-                    trips.c.status.not_in(UNHELD),
-                )
-                .values(status="running", reason=None, cancelled_at=now, closed_at=None)
-            )
-            return _recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
-
-        return await self._write(begin)
+        return await self._change(
+            trip_id,
+            trips.c.closed_at.is_not(None),
+            trips.c.status.not_in(UNHELD),
+            status="running",
+            reason=None,
+            cancelled_at=dt.datetime.now(dt.UTC),
+            closed_at=None,
+        )
 
     async def _change(
-        self, trip_id: str, condition: sa.ColumnElement[bool], **values: Any
+        self, trip_id: str, *conditions: sa.ColumnElement[bool], **values: Any
     ) -> RecordedTrip:
-        """Change an open trip that meets the condition. Returns its row, changed or not."""
+        """Change a trip that meets the conditions. Returns its row, changed or not."""
+        changed = sa.update(trips).where(trips.c.trip_id == trip_id, *conditions).values(values)
 
         def change(sql: sa.Connection) -> RecordedTrip:
-            is_open = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
-            changed = sa.update(trips).where(trips.c.trip_id == trip_id, is_open, condition)
-            sql.execute(changed.values(values))
+            sql.execute(changed)
             return _recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
 
         return await self._write(change)
@@ -312,17 +284,14 @@ class Trips(Database):
 
     @cached_property
     def _insert_if_new(self) -> sa.Executable:
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        return (
-            insert(trips)
-            .on_conflict_do_nothing(index_elements=["trip_id"])
-            .returning(trips.c.trip_id)
-        )
+        insert = self._insert_into(trips).on_conflict_do_nothing(index_elements=["trip_id"])
+        return insert.returning(trips.c.trip_id)
 
 
 _COLUMNS = [trips.c[field] for field in RecordedTrip.__dataclass_fields__]
 _ALL = sa.select(*_COLUMNS)
 _ONE = _ALL.where(trips.c.trip_id == sa.bindparam("trip_id"))
+_IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _LOCKED = _ONE.with_for_update()
 _CLAIM = (
     sa.update(trips)

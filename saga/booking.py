@@ -96,7 +96,7 @@ class Saga(Undoing):
                     exhausted = error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
                     progress.attempts = failed or earlier + (attempts if exhausted else 1)
                     self._progress.move(step.kind, "failed")
-                    if root_cause(error) == NO_ANSWER:
+                    if progress.last_error == NO_ANSWER:
                         self._deadline.check()
                     raise
                 failed = failed or earlier

@@ -329,9 +329,9 @@ def temporal_server(folder: Path, port: int, options: Sequence[str]) -> Process:
     return Process("temporal", command, folder / "temporal.log", bare_environment())
 
 
-def temporal_command(folder: Path) -> list[str]:
-    """The Procfile's command for the Temporal dev server, on a file in `folder`."""
-    _, _, line = (ROOT / "Procfile").read_text().partition("\ntemporal: exec ")
+def temporal_command(folder: Path, source: Path = ROOT) -> list[str]:
+    """The command of a checkout's Procfile for the Temporal dev server, on a file in `folder`."""
+    _, _, line = (source / "Procfile").read_text().partition("\ntemporal: exec ")
     # Of a repeated option the last one counts.
     return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
 

@@ -56,13 +56,19 @@ async def test_a_start_under_the_id_of_an_old_trip_leaves_it_whole(
     assert await held(faults, booking) == list(KINDS)
 
 
-async def test_another_workflow_with_the_id_of_a_trip_leaves_it_whole(
-    client: Client, faults: FaultyRecord
-) -> None:
+async def started_as_far_as_its_flight(client: Client, faults: FaultyRecord) -> tuple[Trip, Gate]:
+    """Return a running trip, and the gate before which the first try of its flight stands."""
     faults.faults["reserve", "flight"] = gate = Gate()
     booking = await start(client, trip())
     await gate.reached()
     faults.faults.clear()
+    return booking, gate
+
+
+async def test_another_workflow_with_the_id_of_a_trip_leaves_it_whole(
+    client: Client, faults: FaultyRecord
+) -> None:
+    booking, gate = await started_as_far_as_its_flight(client, faults)
     other = await start_as(client, f"other-{booking.id}", trip(book_user_id=booking.id))
     assert (await result_of(other))["status"] == "failure"
     await gate.open()
@@ -150,10 +156,7 @@ async def is_closed(booking: Trip) -> bool:
 async def test_a_reset_of_a_running_trip_goes_on_with_the_same_reservations(
     client: Client, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    booking = await start(client, trip())
-    await gate.reached()
-    faults.faults.clear()
+    booking, gate = await started_as_far_as_its_flight(client, faults)
     await reset(client, booking, (await workflow_tasks(booking))[0])
     again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
     assert (await result_of(again))["status"] == "success"
