@@ -6,6 +6,7 @@ They know nothing of the saga that calls them.
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,22 +19,38 @@ from temporalio.exceptions import ApplicationError
 from record import Record
 from settings import Settings, load_settings
 from shared import (
+    KINDS,
     RECORD_TRIP,
     REFUSE_LATE_BOOKING,
+    Booked,
     BookVacationInput,
     Execution,
     Kind,
     TripNews,
     cut,
 )
-from suppliers import Refused, Supplier, Suppliers, Unavailable, embedded_suppliers
+from suppliers import (
+    Desk,
+    Desks,
+    EmbeddedSupplier,
+    HttpSupplier,
+    OutsideDesk,
+    Refused,
+    TryAgain,
+    Undecided,
+)
 
 
 class Composition(NamedTuple):
     """What the activities work with."""
 
     record: Record
-    suppliers: Suppliers
+    desks: Desks
+
+    async def close(self) -> None:
+        """Close the connections to the suppliers."""
+        for desk in self.desks.values():
+            await desk.close()
 
 
 composition: ContextVar[Composition] = ContextVar("composition")
@@ -41,6 +58,10 @@ composition: ContextVar[Composition] = ContextVar("composition")
 settings when an activity first needs it."""
 
 MAX_HEARTBEAT_INTERVAL = 5.0
+
+LAST_TRY = 10.0
+"""Seconds before a step's deadline when it is tried once more, however long its supplier wants to
+be left alone."""
 
 
 class BookingRefused(ApplicationError, ValueError):
@@ -57,12 +78,21 @@ class BookingRefused(ApplicationError, ValueError):
 class SupplierFailed(ApplicationError, RuntimeError):
     """A try that has failed and may be repeated, as the workflow gets it."""
 
-    def __init__(self, reason: str, attempt: int) -> None:
-        super().__init__(reason, attempt, type="SupplierFailed")
+    def __init__(self, reason: str, attempt: int, wait: float | None = None) -> None:
+        delay = None if wait is None else dt.timedelta(seconds=wait)
+        super().__init__(reason, attempt, type="SupplierFailed", next_retry_delay=delay)
 
     def __str__(self) -> str:
         """Return the supplier's words alone."""
         return self.message
+
+
+class TripUndecided(ApplicationError):
+    """A try that its supplier has not decided yet, as the workflow gets it: try on after `wait`."""
+
+    def __init__(self, reason: str, attempt: int, wait: float, last_error: str | None) -> None:
+        details = (attempt, wait, last_error)
+        super().__init__(reason, *details, type="Undecided", non_retryable=True)
 
 
 @activity.defn
@@ -104,8 +134,8 @@ async def undo_book_flight(book_input: BookVacationInput) -> str:
 @activity.defn(name=REFUSE_LATE_BOOKING)
 async def refuse_late_booking(kind: Kind, book_input: BookVacationInput) -> None:
     """Make sure that the trip's step of `kind`, which is settled, is not booked any more."""
-    async with _trying(kind, book_input) as (supplier, trip, _):
-        await supplier.refuse_late_booking(trip)
+    async with _trying(kind, book_input) as (desk, trip, _):
+        await desk.refuse_late_booking(trip)
     activity.logger.info("Refusing late bookings of %s", kind)
 
 
@@ -118,22 +148,22 @@ async def record_trip(book_input: BookVacationInput, news: TripNews) -> None:
 async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     """Hold the item of `kind`.
 
-    Raises `BookingRefused`, a `ValueError`, when the supplier's word is final, and
-    `SupplierFailed`, a `RuntimeError`, when another try may succeed.
+    Raises `BookingRefused`, a `ValueError`, when the supplier's word is final; `SupplierFailed`, a
+    `RuntimeError`, when another try may succeed; and `TripUndecided`.
     """
     item = book_input.item(kind) or ""
-    async with _trying(kind, book_input) as (supplier, trip, attempt):
+    async with _trying(kind, book_input) as (desk, trip, attempt):
         activity.logger.info("Booking %s %s", kind, item)
-        await supplier.book(trip, attempt)
+        confirmed = await desk.book(trip, attempt)
     activity.logger.info("Booked %s %s", kind, item)
-    return item
+    return Booked.under(item, confirmed.reference)
 
 
 async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
     item = book_input.item(kind) or ""
-    async with _trying(kind, book_input) as (supplier, trip, _):
+    async with _trying(kind, book_input) as (desk, trip, _):
         activity.logger.info("Undoing booking of %s %s", kind, item)
-        await supplier.cancel(trip)
+        await desk.cancel(trip)
     activity.logger.info("Undid booking of %s %s", kind, item)
     return item
 
@@ -141,22 +171,29 @@ async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
 @asynccontextmanager
 async def _trying(
     kind: Kind, book_input: BookVacationInput
-) -> AsyncIterator[tuple[Supplier, BookVacationInput, int]]:
-    """Surround a try: yield supplier, trip and number of the try, and translate what it raises.
+) -> AsyncIterator[tuple[Desk, BookVacationInput, int]]:
+    """Surround a try: yield desk, trip and number of the try, and translate what it raises.
 
     Only a supplier's own words leave as they are; any other exception's text may hold an address or
     a credential, and goes to the logs. The words are left to the next try as a heartbeat's details.
     """
-    attempt = book_input.earlier_tries + activity.info().attempt
+    info = activity.info()
+    attempt = book_input.earlier_tries + info.attempt
+    wait = None
     async with _heartbeats():
         try:
             async with asyncio.timeout(book_input.policy.try_timeout):
-                supplier = _composed().suppliers[kind]
-                yield supplier, _of_execution(book_input), attempt
+                yield _composed().desks[kind], _of_execution(book_input), attempt
         except Refused as refused:
             raise BookingRefused(cut(str(refused)), attempt) from None
-        except Unavailable as error:
+        except Undecided as undecided:
+            last_error = info.heartbeat_details[0] if info.heartbeat_details else None
+            wait = _within_deadline(undecided.wait, book_input)
+            raise TripUndecided(str(undecided), attempt, wait, last_error) from None
+        except TryAgain as error:
             reason = cut(str(error))
+            if error.wait is not None:
+                wait = _within_deadline(error.wait, book_input)
         except TimeoutError:
             reason = f"The {kind} supplier did not answer in time"
         except Exception:
@@ -165,7 +202,20 @@ async def _trying(
         else:
             return
         activity.heartbeat(reason)
-        raise SupplierFailed(reason, attempt) from None
+        raise SupplierFailed(reason, attempt, wait) from None
+
+
+def _within_deadline(wait: float, book_input: BookVacationInput) -> float:
+    """Return how long the supplier may be left alone, which wants `wait` seconds.
+
+    An undo has no deadline, and is as patient as one that is stuck.
+    """
+    info = activity.info()
+    if info.schedule_to_close_timeout is None:
+        return min(wait, book_input.policy.stuck_retry_interval)
+    deadline = info.scheduled_time + info.schedule_to_close_timeout
+    latest = (deadline - dt.datetime.now(dt.UTC)).total_seconds() - LAST_TRY
+    return min(wait, latest) if latest > 0 else wait
 
 
 @asynccontextmanager
@@ -220,7 +270,17 @@ def _composed_from_settings() -> Composition:
 
 def compose(record: Record, settings: Settings) -> Composition:
     """Return what the activities work with, as the settings say."""
-    return Composition(
-        record,
-        embedded_suppliers(record, settings.hotel_latency_seconds, settings.hotel_outage_attempts),
-    )
+    return Composition(record, {kind: _desk(kind, record, settings) for kind in KINDS})
+
+
+def _desk(kind: Kind, record: Record, settings: Settings) -> Desk:
+    """Return where `kind` is booked. Who has a supplier class of their own puts it here."""
+    outside = settings.suppliers[kind]
+    if outside.url is not None:
+        token = None if outside.token is None else outside.token.get_secret_value()
+        supplier = HttpSupplier(kind, outside.url, token)
+        return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds)
+    if kind == "hotel":
+        latency, outage = settings.hotel_latency_seconds, settings.hotel_outage_attempts
+        return EmbeddedSupplier(kind, record, latency, outage)
+    return EmbeddedSupplier(kind, record)

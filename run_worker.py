@@ -16,6 +16,7 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import uvloop
@@ -27,9 +28,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 import activities
 from connection import connect
 from record import Record, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, TryInterceptor
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
 from settings import Settings, load_settings, temporal_config
-from shared import TASK_QUEUE_NAME
+from shared import TASK_QUEUE_NAME, task_queue_of
 from telemetry import configure_logging
 from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 
@@ -72,15 +73,51 @@ def create_worker(client: Client, settings: Settings) -> Worker:
     )
 
 
+def create_workers(client: Client, settings: Settings) -> list[Worker]:
+    """Return the workers of this process, not yet started.
+
+    Besides the trips' task queue it polls one for each kind, in every case: which of them a trip
+    uses was decided when it started.
+    """
+    return [
+        create_worker(client, settings),
+        *(_create_activity_worker(client, settings, step) for step in STEPS),
+    ]
+
+
+def _create_activity_worker(client: Client, settings: Settings, step: Step) -> Worker:
+    return Worker(
+        client,
+        task_queue=task_queue_of(step.kind),
+        activities=[step.book, step.undo],
+        interceptors=[TryInterceptor()],
+        max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
+        # Temporal shares the rate out among all workers of the queue.
+        max_task_queue_activities_per_second=settings.suppliers[step.kind].calls_per_second,
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )
+
+
 async def run(settings: Settings, config: ClientConnectConfig) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
     client = await connect(config)
     async with Record.open(settings.database_url) as record:
         await _prepare(record)
-        activities.composition.set(activities.compose(record, settings))
-        async with create_worker(client, settings):
+        composition = activities.compose(record, settings)
+        activities.composition.set(composition)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(composition.close)
+            workers = create_workers(client, settings)
+            for worker in workers:
+                await stack.enter_async_context(worker)
             logger.info("Polling task queue %s", TASK_QUEUE_NAME)
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                # All at once: their times of grace are one.
+                await asyncio.gather(*(worker.shutdown() for worker in workers))
 
 
 async def _prepare(record: Record) -> None:

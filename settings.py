@@ -8,21 +8,37 @@ https://docs.temporal.io/develop/environment-configuration
 import ipaddress
 import re
 import sys
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
-from shared import SagaPolicy
+from shared import KINDS, Kind, SagaPolicy
 
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
 
 ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
+
+BASE_URL = re.compile(
+    r"https?://(?:[^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(?:/[^\s?#]*)?"
+)
+"""Where a supplier is: no credentials, which would be logged; no query, which a path follows."""
+
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, 2.1."""
 
 DATABASE_DRIVERS = ("sqlite", "postgresql+psycopg")
 """What a database URL may begin with."""
@@ -36,6 +52,64 @@ class ApiKey(NamedTuple):
     name: str
     secret: SecretStr
     operator: bool
+
+
+class BadSetting(Exception):
+    """A value that is none of its variable's. The text is one line that names the variable."""
+
+    def __init__(self, error: ValidationError, prefix: str = "") -> None:
+        first = error.errors(include_url=False, include_input=False)[0]
+        # The input is not repeated: it may be a secret.
+        variable, *place = [str(name).upper() for name in first["loc"]] or [""]
+        names = filter(None, [prefix + variable, *place])
+        super().__init__(": ".join([*names, first["msg"].removeprefix("Value error, ")]))
+
+
+class SupplierSettings(BaseSettings):
+    """Who books one kind. Without a URL it is the embedded supplier."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    url: str | None = None
+    token: SecretStr | None = None
+    late_seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
+    calls_per_second: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, kind: Kind) -> Self:
+        """Read those of a kind. Raises `BadSetting`."""
+        prefix = f"{kind.upper()}_SUPPLIER_"
+        try:
+            return cls(_env_prefix=prefix)
+        except ValidationError as error:
+            raise BadSetting(error, prefix) from None
+
+    @field_validator("url")
+    @classmethod
+    def _is_base_url(cls, value: str | None) -> str | None:
+        match = value and BASE_URL.fullmatch(value)
+        if value is not None and not (match and int(match[1] or 1) in range(1, MAX_PORT + 1)):
+            raise ValueError("must be http://host:port/path or https://…, without credentials")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _may_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not BEARER_TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError("may have letters, digits and -._~+/ only, and = at its end")
+        return value
+
+    @field_validator("token", "late_seconds")
+    @classmethod
+    def _is_of_a_service(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and "url" in info.data and info.data["url"] is None:
+            raise ValueError("is of a supplier that is a service: give its URL, too")
+        return value
+
+    @property
+    def has_own_queue(self) -> bool:
+        """Whether the kind's activities have a task queue of their own."""
+        return self.url is not None or self.calls_per_second is not None
 
 
 class Settings(BaseSettings):
@@ -53,11 +127,16 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///reservations.db"
 
+    suppliers: Mapping[Kind, SupplierSettings] = Field(
+        default_factory=lambda: {kind: SupplierSettings.of(kind) for kind in KINDS}
+    )
+    """Read from variables of their own, `CAR_SUPPLIER_URL` and so on."""
+
     hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
     hotel_outage_attempts: int = Field(1, ge=0, le=100)
 
     step_deadline_seconds: Seconds = 600.0
-    try_timeout_seconds: Seconds = 30.0
+    try_timeout_seconds: Seconds = 120.0
     heartbeat_timeout_seconds: Seconds = 10.0
     retry_interval_seconds: Seconds = 1.0
     retry_interval_cap_seconds: Seconds = 10.0
@@ -123,6 +202,7 @@ class Settings(BaseSettings):
             undo_attempts=self.undo_attempts,
             stuck_retry_interval=self.stuck_retry_interval_seconds,
             trip_deadline=self.trip_deadline_seconds,
+            own_queues=tuple(kind for kind in KINDS if self.suppliers[kind].has_own_queue),
         )
 
 
@@ -134,10 +214,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        # The input is not repeated: it may be a secret.
-        names = [str(name).upper() for name in first["loc"]]
-        sys.exit(f"Bad setting {': '.join([*names, first['msg'].removeprefix('Value error, ')])}")
+        sys.exit(f"Bad setting {BadSetting(error)}")
+    except BadSetting as error:
+        sys.exit(f"Bad setting {error}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -59,8 +59,9 @@ class SagaPolicy:
 
     step_deadline: float = 600.0
     """The most a booking step may take, all tries and waits included."""
-    try_timeout: float = 30.0
-    """The most that a supplier may take to answer one try of a step or of an undo."""
+    try_timeout: float = 120.0
+    """The most that a supplier may take to answer one try of a step or of an undo. Real ones take
+    up to two minutes."""
     heartbeat_timeout: float = 10.0
     """After this long without a heartbeat a try counts as lost with its worker."""
     retry_interval: float = 1.0
@@ -75,6 +76,9 @@ class SagaPolicy:
     trip_deadline: float = 3600.0
     """What is not booked so long after the workflow was started is undone: nobody expects any more
     that the trip is booked when, say, a worker comes back after a day."""
+    own_queues: tuple[Kind, ...] = ()
+    """The kinds whose activities have a task queue of their own, so that the wait for a supplier
+    which is slow, or may be called only so often, is no other's."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class StepProgress:
     """What the operator wrote who resolved a stuck undo."""
     held: bool = False
     """Whether the supplier has confirmed the booking, and it was not undone since."""
+    reference: str | None = None
+    """The supplier's own name for the booking."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,24 @@ class Tried:
     """The number of the try that succeeded."""
     last_error: str | None = None
     """Why the try before it failed."""
+    reference: str | None = None
+    """The supplier's own name for what it has booked."""
+
+
+class Booked(str):
+    """What a booking activity returns: the booked id, and the supplier's own name for the booking.
+
+    To whoever knows nothing of references, and in JSON, it is the id.
+    """
+
+    reference: str | None = None
+
+    @classmethod
+    def under(cls, item: str, reference: str | None) -> "Booked":
+        """Return the id of what was booked under a reference."""
+        booked = cls(item)
+        booked.reference = reference
+        return booked
 
 
 class BookingResult(TypedDict):
@@ -236,6 +260,11 @@ def new_user_id(name: str) -> str:
     Among a million trips of one name two ids collide with a probability below 1e-17.
     """
     return f"{slug(name)}-{secrets.randbits(96):029d}"
+
+
+def task_queue_of(kind: Kind) -> str:
+    """Return the task queue of the activities of `kind`, where it has one of its own."""
+    return f"{TASK_QUEUE_NAME}-{kind}"
 
 
 def step_of(activity_type: str) -> tuple[Kind, bool]:

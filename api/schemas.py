@@ -180,6 +180,7 @@ class Step(BaseModel):
     undo_attempts: int
     last_error: str | None
     note: str | None
+    reference: str | None = Field(description="The supplier's own name for the booking.")
 
 
 class Links(BaseModel):
@@ -206,6 +207,7 @@ class Booking(BaseModel):
                 "undo_attempts": 0,
                 "last_error": None,
                 "note": None,
+                "reference": "QK7R2M",
             }
             for kind, item in EXAMPLE_ITEMS.items()
         ],

@@ -12,6 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from bookings.pending import BEGUN, add_tries, why
+from saga import UNDECIDED
 from shared import KINDS, CancelBookingInput, StepProgress, StepState, step_of
 
 DONE: dict[bool, StepState] = {False: "booked", True: "undone"}
@@ -69,9 +70,13 @@ def _move(step: StepProgress, form: str, told: Any, *, undo: bool) -> None:
     step.state = STATES[form][undo]
     if STATES[form] is DONE:
         step.held = not undo
-    if STATES[form] is GIVEN_UP:
-        step.last_error = why(step.kind, told.failure)
     tries = 0
+    if STATES[form] is GIVEN_UP:
+        if told.failure.application_failure_info.type == UNDECIDED:
+            step.state = BEGUN[undo]
+            tries = -1  # It goes on, as the same try.
+        else:
+            step.last_error = why(step.kind, told.failure)
     if form == SCHEDULED:
         tries = 1
     if form == STARTED:

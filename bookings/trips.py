@@ -76,18 +76,20 @@ def with_reservations(
     steps: Iterable[StepProgress], reservations: Iterable[Reservation]
 ) -> list[StepProgress]:
     """Return the steps as the reservations show them, which know better than a stopped workflow."""
-    states = {reservation.kind: reservation.state for reservation in reservations}
-    return [_with_reservation(step, states.get(step.kind)) for step in steps]
+    by_kind = {reservation.kind: reservation for reservation in reservations}
+    return [_with_reservation(step, by_kind.get(step.kind)) for step in steps]
 
 
-def _with_reservation(step: StepProgress, state: str | None) -> StepProgress:
-    match state:
-        case "reserved":
+def _with_reservation(step: StepProgress, row: Reservation | None) -> StepProgress:
+    match row:
+        case Reservation(state="reserved", reference=reference):
             told = step if step.state in ("undoing", "stuck") else replace(step, state="booked")
-            return replace(told, held=True)
-        case "cancelled":
+            return replace(told, held=True, reference=reference)
+        case Reservation(state="cancelled"):
             told = step if step.state == "resolved" else replace(step, state="undone")
             return replace(told, held=False)
+        case Reservation():
+            return step  # Only the supplier knows.
     return replace(step, held=False)
 
 

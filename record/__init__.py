@@ -1,16 +1,18 @@
-"""The record: every trip that was ever asked for, how it ended, and the embedded reservations.
+"""The record: every trip that was ever asked for, how it ended, and what is held for it.
 
 A database of our own, SQLite or PostgreSQL, which remembers for good what Temporal forgets. The
 queries of worker and API are asked here and nowhere else.
 """
 
 from record.errors import (
+    HeldElsewhere,
     RecordBroken,
     RecordError,
     RecordUnavailable,
     ReservationRefused,
 )
-from record.reservations import Reservation, Reservations
+from record.outside import OutsideReservations
+from record.reservations import Reservation
 from record.tables import storable
 from record.trips import CLOCKS_DIFFER, OLDER, OPEN, UNHELD, Place, RecordedTrip
 
@@ -19,6 +21,7 @@ __all__ = [
     "OLDER",
     "OPEN",
     "UNHELD",
+    "HeldElsewhere",
     "Place",
     "Record",
     "RecordBroken",
@@ -31,5 +34,5 @@ __all__ = [
 ]
 
 
-class Record(Reservations):
+class Record(OutsideReservations):
     """The record, as its database's URL says. Each base does one job."""

@@ -22,3 +22,10 @@ class ReservationRefused(RecordError):
 
 class ForeignTrip(ReservationRefused):
     """The trip of that id belongs to another workflow execution, which alone may change it."""
+
+
+class HeldElsewhere(ReservationRefused):
+    """A reservation was asked of a supplier that is somebody else's, and only there can it end."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"The {kind} was booked at a supplier that is not set up any more")

@@ -7,16 +7,19 @@ workflow execution that the trip belongs to may change what it holds.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from record.errors import ForeignTrip, ReservationRefused
+from record.errors import ForeignTrip, HeldElsewhere, ReservationRefused
 from record.tables import reservations, storable
 from record.trips import UNHELD, Trips
 from shared import KINDS, BookVacationInput, Kind
+
+ReservationState = Literal["asked", "pending", "reserved", "cancelling", "cancelled"]
+"""The embedded suppliers' reservations are only `reserved` or `cancelled`."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,17 @@ class Reservation:
     trip_id: str
     kind: Kind
     item: str | None
-    state: Literal["reserved", "cancelled"]
+    state: ReservationState
     first_run_id: str | None
     """The first run of the workflow that made it; `None`: it is older than such notes."""
+    supplier: str | None = None
+    """Where it is held; `None`: here, by the embedded supplier."""
+    reference: str | None = None
+    """The supplier's own name for it."""
+    over_at: dt.datetime | None = None
+    """When the last call to book it, whose outcome is unknown, is over at the latest."""
+    since: dt.datetime | None = field(default=None, compare=False)
+    """When it came to be so."""
 
 
 class Reservations(Trips):
@@ -43,30 +54,58 @@ class Reservations(Trips):
         await self._write(lambda sql: self._reserve(sql, trip, kind))
 
     def _reserve(self, sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> None:
-        trip_id, item = trip.book_user_id, trip.item(kind)
+        self._claim_to_book(sql, trip)
+        row = row_of(trip, kind, "reserved", trip.item(kind))
+        held = reservation(sql.execute(self._reserve_row, row).one())
+        self._check_bookable(trip, kind, held)
+        if held.supplier is not None:
+            raise HeldElsewhere(kind)
+
+    def _claim_to_book(self, sql: sa.Connection, trip: BookVacationInput) -> None:
         if self._claim(sql, trip) in UNHELD:
-            raise ReservationRefused(f"Trip {trip_id} is over")
-        held = sql.execute(self._reserve_row, _row(trip, kind, "reserved", item)).one()
-        if held.state == "cancelled":
-            raise ReservationRefused(f"The {kind} of trip {trip_id} was undone already")
+            raise ReservationRefused(f"Trip {trip.book_user_id} is over")
+
+    def _check_bookable(self, trip: BookVacationInput, kind: Kind, held: Reservation) -> None:
+        """Raise `ReservationRefused` if what is there refuses to be booked."""
+        item = trip.item(kind)
+        if held.state in ("cancelling", "cancelled"):
+            raise self._was_undone(trip, kind)
         if held.item != storable(item):
-            raise ReservationRefused(f"The {kind} of trip {trip_id} is {held.item}, not {item}")
+            raise ReservationRefused(
+                f"The {kind} of trip {trip.book_user_id} is {held.item}, not {item}"
+            )
+
+    def _was_undone(self, trip: BookVacationInput, kind: Kind) -> ReservationRefused:
+        return ReservationRefused(f"The {kind} of trip {trip.book_user_id} was undone already")
 
     async def cancel(self, trip: BookVacationInput, kind: Kind) -> None:
         """Release what the trip holds of `kind`, and refuse every later `reserve` of it.
 
         Cancelling what was never reserved leaves the tombstone alone; cancelling for an execution
         that the trip does not belong to leaves the trip alone. Doing so again changes nothing.
-        Raises `RecordUnavailable`.
+        Raises `HeldElsewhere` when another supplier may hold it, and `RecordUnavailable`.
         """
-        await self._bury(trip, kind)
+
+        def cancel(sql: sa.Connection) -> None:
+            if self._is_foreign(sql, trip):
+                return
+            row = sql.execute(self._cancel_row, row_of(trip, kind, "cancelled", None)).one()
+            if row.state != "cancelled":
+                raise HeldElsewhere(kind)
+
+        await self._write(cancel)
 
     async def settle(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take it that the trip holds nothing of `kind` any more, and refuse every later `reserve`.
 
-        Raises as `cancel` does.
+        Raises `RecordUnavailable`.
         """
-        await self._bury(trip, kind)
+
+        def settle(sql: sa.Connection) -> None:
+            if not self._is_foreign(sql, trip):
+                sql.execute(self._settle_row, row_of(trip, kind, "cancelled", None))
+
+        await self._write(settle)
 
     async def reservations_of(self, trip_id: str) -> list[Reservation]:
         """Return the rows of one trip, tombstones included, in the order of booking."""
@@ -76,15 +115,13 @@ class Reservations(Trips):
         """Return every row; for audits and tests."""
         return await self._rows(sa.true())
 
-    async def _bury(self, trip: BookVacationInput, kind: Kind) -> None:
-        def bury(sql: sa.Connection) -> None:
-            try:
-                self._claim(sql, trip)
-            except ForeignTrip:
-                return  # It has made no reservation, and what another one made is not its to undo.
-            sql.execute(self._bury_row, _row(trip, kind, "cancelled", None))
-
-        await self._write(bury)
+    def _is_foreign(self, sql: sa.Connection, trip: BookVacationInput) -> bool:
+        """Tell whether the trip is another execution's, whose reservations are not ours to undo."""
+        try:
+            self._claim(sql, trip)
+        except ForeignTrip:
+            return True
+        return False
 
     @cached_property
     def _reserve_row(self) -> sa.Executable:
@@ -92,33 +129,59 @@ class Reservations(Trips):
         unchanged = self._insert_into(reservations).on_conflict_do_update(
             index_elements=["trip_id", "kind"], set_={"updated_at": reservations.c.updated_at}
         )
-        return unchanged.returning(reservations.c.item, reservations.c.state)
+        return unchanged.returning(*_COLUMNS)
 
     @cached_property
-    def _bury_row(self) -> sa.Executable:
+    def _cancel_row(self) -> sa.Executable:
+        insert = self._insert_into(reservations)
+        new, old = insert.excluded, reservations.c
+        to_do = old.supplier.is_(None) & (old.state != new.state)
+        changed = {
+            name: sa.case((to_do, new[name]), else_=old[name]) for name in ("state", "updated_at")
+        }
+        changing = insert.on_conflict_do_update(index_elements=["trip_id", "kind"], set_=changed)
+        return changing.returning(old.state)
+
+    @cached_property
+    def _settle_row(self) -> sa.Executable:
         insert = self._insert_into(reservations)
         new = insert.excluded
         return insert.on_conflict_do_update(
             index_elements=["trip_id", "kind"],
-            set_={"state": new.state, "updated_at": new.updated_at},
+            set_={"state": new.state, "updated_at": new.updated_at, "over_at": None},
             where=reservations.c.state != new.state,
         )
 
     async def _rows(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
-        columns = [
-            reservations.c[name] for name in ("trip_id", "kind", "item", "state", "first_run_id")
-        ]
         order = {kind: position for position, kind in enumerate(KINDS)}
         statement = (
-            sa.select(*columns)
+            sa.select(*_COLUMNS)
             .where(condition)
             .order_by(reservations.c.trip_id, sa.case(order, value=reservations.c.kind))
         )
         rows = await self._read(lambda sql: sql.execute(statement).all())
-        return [Reservation(*row) for row in rows]
+        return [reservation(row) for row in rows]
 
 
-def _row(trip: BookVacationInput, kind: Kind, state: str, item: str | None) -> dict[str, object]:
+def reservation(row: sa.Row[Any]) -> Reservation:
+    """Return the reservation that a row of the table tells of."""
+    return Reservation(
+        row.trip_id,
+        row.kind,
+        row.item,
+        row.state,
+        row.first_run_id,
+        row.supplier,
+        row.reference,
+        row.over_at,
+        row.updated_at,
+    )
+
+
+def row_of(
+    trip: BookVacationInput, kind: Kind, state: ReservationState, item: str | None
+) -> dict[str, object]:
+    """Return a new row for a step of the trip."""
     now = dt.datetime.now(dt.UTC)
     return {
         "trip_id": trip.book_user_id,
@@ -129,3 +192,6 @@ def _row(trip: BookVacationInput, kind: Kind, state: str, item: str | None) -> d
         "created_at": now,
         "updated_at": now,
     }
+
+
+_COLUMNS = tuple(reservations.c)

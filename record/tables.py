@@ -74,8 +74,12 @@ reservations = sa.Table(
     sa.Column("item", AnyText),
     sa.Column("state", AnyText, nullable=False),
     sa.Column("first_run_id", AnyText),
+    sa.Column("supplier", AnyText),
+    sa.Column("reference", AnyText),
+    sa.Column("over_at", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
 )
 """`item` is null only in the tombstone of a step that was never booked; `first_run_id` is that of
-the execution which made the row, null in rows of versions that did not note it."""
+the execution which made the row, null in rows of versions that did not note it; `supplier` is null
+where the embedded one holds it, the only one that has no `reference` and no `over_at`."""

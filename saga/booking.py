@@ -5,6 +5,7 @@ randomness, no I/O, no environment.
 """
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,17 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, RetryState, is_cancelled_exception
 
 from saga.deadline import Deadline, was_reset
-from saga.failures import FINAL, LOST, LOST_TRY, NO_ANSWER, attempts_told, root_cause, was_lost
+from saga.failures import (
+    FINAL,
+    LOST,
+    LOST_TRY,
+    NO_ANSWER,
+    Question,
+    attempts_told,
+    question_in,
+    root_cause,
+    was_lost,
+)
 from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try
 from saga.undoing import Undoing, to_its_end
@@ -64,6 +75,7 @@ class Saga(Undoing):
         if tried is not None:
             progress.attempts = tried.attempt
             progress.last_error = tried.last_error or progress.last_error
+            progress.reference = tried.reference
         progress.held = True
         self._progress.move(step.kind, "booked")
 
@@ -71,7 +83,8 @@ class Saga(Undoing):
         """Try a step until its supplier has the last word, and return what the activity tells.
 
         A try that was lost with its worker ends the activity; then another one tries on, and the
-        lost try costs no attempt.
+        lost try costs no attempt. Neither does one that a supplier has not decided yet: it goes on
+        after a while.
         """
         deadline = self._deadline.of_step()
         attempts = self._input.attempts
@@ -90,6 +103,12 @@ class Saga(Undoing):
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
+                if question := self._in_time(question_in(error), deadline):
+                    attempts -= question.attempt - 1 - earlier
+                    progress.attempts = question.attempt - 1
+                    progress.last_error = question.last_error or progress.last_error
+                    await workflow.sleep(question.wait, summary=f"Ask again about the {step.kind}")
+                    continue
                 failed = attempts_told(error)
                 if not was_lost(error) or workflow.now() >= deadline:
                     progress.last_error = root_cause(error)
@@ -105,6 +124,12 @@ class Saga(Undoing):
                 workflow.logger.warning(
                     "Try %d to book %s was lost; it is tried again", failed + 1, step.kind
                 )
+
+    def _in_time(self, question: Question | None, deadline: dt.datetime) -> Question | None:
+        """Return the question if it can be asked before the deadline."""
+        if question is None or workflow.now() + question.wait >= deadline:
+            return None
+        return question
 
     def has(self, step: Step) -> bool:
         """Tell whether the trip wants anything of the step's kind."""

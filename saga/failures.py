@@ -1,6 +1,8 @@
 """What an activity's failure tells: why, at which try, and whether the try was only lost."""
 
+import datetime as dt
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
@@ -17,6 +19,9 @@ LOST_TRY = ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", WORKER_
 """The failures of a try that was lost with its worker, by the names that retry policies know. For
 timeouts those begin with the server's `TimeoutFailureTypePrefix` (temporal/common/retrypolicy)."""
 
+UNDECIDED = "Undecided"
+"""The type of the error that says: nobody can tell yet what is held, ask again in a while."""
+
 LOST = "The try was lost with its worker"
 
 FINAL = ("ValueError",)
@@ -24,7 +29,7 @@ FINAL = ("ValueError",)
 
 FOR_TRAVELLERS = frozenset(
     {
-        *("BookingRefused", "SupplierFailed", "ValueError"),
+        *("BookingRefused", "SupplierFailed", UNDECIDED, "ValueError"),
         # Of workers of the first version.
         *("ReservationRefused", "StoreUnavailable"),
     }
@@ -59,6 +64,25 @@ def attempts_told(error: ActivityError) -> int | None:
         if cause.details and isinstance(cause.details[0], int):
             return cause.details[0]
     return None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an undecided try tells: when to ask again, and of what it is the continuation."""
+
+    attempt: int
+    wait: dt.timedelta
+    last_error: str | None
+    """Why the try before it failed."""
+
+
+def question_in(error: ActivityError) -> Question | None:
+    """Return what an undecided try tells; `None`: the error tells of something else."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or cause.type != UNDECIDED:
+        return None
+    attempt, wait, last_error = cause.details
+    return Question(attempt, dt.timedelta(seconds=wait), last_error)
 
 
 def was_lost(error: ActivityError) -> bool:

@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from shared import BookVacationInput, Kind, Tried
+    from shared import BookVacationInput, Kind, Tried, step_of, task_queue_of
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
 
@@ -34,9 +34,11 @@ async def run_try(
     Raises `ActivityError`.
     """
     policy = book_input.policy
+    kind, _ = step_of(activity.__name__)
     tried: Tried | str = await workflow.execute_activity(
         activity.__name__,
         book_input,
+        task_queue=task_queue_of(kind) if kind in policy.own_queues else None,
         # What a worker of the first version, or one without our interceptor, returns is the item.
         result_type=Tried | str,  # type: ignore[arg-type]  # A union is none of its overloads.
         summary=summary,

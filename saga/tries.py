@@ -1,4 +1,4 @@
-"""What surrounds every try of an activity: it tells the workflow at which try it has succeeded.
+"""What surrounds every try of an activity: it tells the workflow how it has succeeded.
 
 The activities return the booked id and nothing else. An interceptor is the SDK's place for what is
 added to that: https://docs.temporal.io/develop/python/interceptors
@@ -9,11 +9,11 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from shared import BookVacationInput, Tried
+from shared import Booked, BookVacationInput, Tried
 
 
 class TryInterceptor(Interceptor):
-    """Adds the number of the try, and why the one before it failed, to what an activity returns."""
+    """Adds to what an activity returns the number of the try, and why the one before it failed."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap the activity."""
@@ -29,4 +29,6 @@ class _ToldTry(ActivityInboundInterceptor):
         info = activity.info()
         # A try leaves its failure to the next one in its last heartbeat.
         last_error = info.heartbeat_details[0] if info.heartbeat_details else None
-        return Tried(result, book_input.earlier_tries + info.attempt, last_error)
+        attempt = book_input.earlier_tries + info.attempt
+        reference = result.reference if isinstance(result, Booked) else None
+        return Tried(result, attempt, last_error, reference)

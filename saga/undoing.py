@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from saga.failures import attempts_told, root_cause
+from saga.failures import attempts_told, question_in, root_cause
 from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try, start_to_close
 
@@ -53,6 +53,8 @@ class Undoing:
         self._compensations: list[Step] = []
         self._begun_before: list[Step] = []
         self._retries_asked: set[Kind] = set()
+        self._looks_again: dict[Kind, dt.timedelta] = {}
+        """After what time an undo that is undecided is to go on."""
 
     async def undo_all(self) -> None:
         """Undo every step that was begun, the last one first.
@@ -97,11 +99,14 @@ class Undoing:
 
     async def _undo_in_reverse(self, steps: Sequence[Step]) -> None:
         attempts = self._input.policy.undo_attempts
-        stuck = [step for step in reversed(steps) if not await self._undo_succeeds(step, attempts)]
-        if stuck:
+        left = [step for step in reversed(steps) if not await self._undo_succeeds(step, attempts)]
+        if any(self._is_stuck(step) for step in left):
             await self._tell_record("needs_attention", None)
         # One that cannot succeed has not stopped the others; now each waits for its own way out.
-        await asyncio.gather(*(self._settle(step) for step in stuck))
+        await asyncio.gather(*(self._settle(step) for step in left))
+
+    def _is_stuck(self, step: Step) -> bool:
+        return self._progress.steps[step.kind].state == "stuck"
 
     async def _undo_succeeds(self, step: Step, attempts: int) -> bool:
         progress = self._progress.steps[step.kind]
@@ -116,6 +121,11 @@ class Undoing:
                 retry_policy=retry_policy(self._input, attempts),
             )
         except ActivityError as error:
+            if question := question_in(error):
+                progress.undo_attempts = question.attempt - 1
+                progress.last_error = question.last_error or progress.last_error
+                self._looks_again[step.kind] = question.wait
+                return False
             if error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED:
                 progress.undo_attempts = earlier + attempts
             else:
@@ -132,15 +142,18 @@ class Undoing:
         return True
 
     async def _settle(self, step: Step) -> None:
-        """Wait until a stuck undo is resolved, or retried with success.
+        """Wait until an undo has succeeded, or was stuck and is resolved.
 
-        When nobody asks, it retries by itself, ever more seldom: a workflow's history is limited
-        to 51,200 events, and a retry adds about a dozen.
+        When nobody asks, a stuck one retries by itself, ever more seldom: a workflow's history is
+        limited to 51,200 events, and a retry adds about a dozen.
         https://docs.temporal.io/workflow-execution/event#event-history
         """
         progress = self._progress.steps[step.kind]
         interval = self._input.policy.stuck_retry_interval
-        while progress.state == "stuck":
+        while progress.state in ("stuck", "undoing"):
+            if progress.state == "undoing":
+                await self._look_again(step)
+                continue
             try:
                 await workflow.wait_condition(
                     lambda: step.kind in self._retries_asked or progress.state == "resolved",
@@ -154,6 +167,14 @@ class Undoing:
                 await self._undo_succeeds(step, attempts=1)
         if progress.state == "resolved" and workflow.patched(RESOLVED_LEAVES_TOMBSTONE):
             await self._refuse_late_booking(step)
+
+    async def _look_again(self, step: Step) -> None:
+        """Go on with an undo that was undecided, once it is time."""
+        wait = self._looks_again[step.kind]
+        await workflow.sleep(wait, summary=f"Look again for the {step.kind}")
+        await self._undo_succeeds(step, self._input.policy.undo_attempts)
+        if self._is_stuck(step):
+            await self._tell_record("needs_attention", None)
 
     async def _refuse_late_booking(self, step: Step) -> None:
         """Make sure that a try which is still under way somewhere cannot book any more.

@@ -1,14 +1,34 @@
-"""Who really books: the port, and the suppliers that implement it."""
+"""Who really books: the port, the desks before it, and the suppliers that implement it."""
 
-from suppliers.embedded import EmbeddedSupplier, embedded_suppliers
-from suppliers.port import Refused, Supplier, SupplierError, Suppliers, Unavailable
+from suppliers.desk import Desk, Desks, OutsideDesk, Undecided
+from suppliers.embedded import EmbeddedSupplier
+from suppliers.over_http import HttpSupplier
+from suppliers.port import (
+    Confirmed,
+    OutcomeUnknown,
+    Pending,
+    Refused,
+    Released,
+    Supplier,
+    SupplierError,
+    TryAgain,
+    Unavailable,
+)
 
 __all__ = [
+    "Confirmed",
+    "Desk",
+    "Desks",
     "EmbeddedSupplier",
+    "HttpSupplier",
+    "OutcomeUnknown",
+    "OutsideDesk",
+    "Pending",
     "Refused",
+    "Released",
     "Supplier",
     "SupplierError",
-    "Suppliers",
+    "TryAgain",
     "Unavailable",
-    "embedded_suppliers",
+    "Undecided",
 ]

@@ -1,16 +1,37 @@
 """What the service asks of a supplier, and what it may hear: the port that each one implements.
 
-It knows nothing of Temporal, of HTTP or of the saga.
+It knows nothing of Temporal, of HTTP, of the saga or of the record.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from shared import BookVacationInput, Kind
+from shared import BookVacationInput
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The trip's item is held."""
+
+    reference: str | None = None
+    """The supplier's own name for the booking, by which one asks about it on the telephone."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The supplier has not decided yet; `find` tells once it has."""
+
+    wait: float | None = None
+    """Seconds after which it wants to be asked again."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """Nothing is held, because it was cancelled."""
 
 
 class SupplierError(Exception):
-    """The base of what a supplier may answer but success.
+    """The base of whatever else a supplier may answer.
 
     The text is the supplier's own and meant for travellers: no address, credential or traceback.
     """
@@ -20,36 +41,49 @@ class Refused(SupplierError):
     """The supplier's final word: no later try can succeed."""
 
 
-class Unavailable(SupplierError):
-    """This try has failed; a later one may succeed."""
+class TryAgain(SupplierError):
+    """This try has failed; a later one may succeed, after `wait` seconds if there are any."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Unavailable(TryAgain):
+    """The call has changed nothing: it never reached the supplier, or was turned away."""
+
+
+class OutcomeUnknown(TryAgain):
+    """The call may have done what it was for, now or a little later; nobody can tell."""
 
 
 class Supplier(Protocol):
     """Books one kind of item.
 
-    Both calls are made at least once, sometimes twice at the same time, sometimes late. An
-    exception other than a `SupplierError` counts as a failure whose text is for the logs only.
+    A trip is known by its `book_user_id`, what it wants is `trip.item(kind)`. Each call is made at
+    least once, sometimes twice at the same time, sometimes late; it may take the trip's
+    `policy.try_timeout` and is cancelled then. What is raised but a `SupplierError` counts as an
+    unknown outcome whose text is for the logs only.
     """
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> None:
-        """Hold the trip's item, once, however often it is asked for.
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
+        """Hold the trip's item. `attempt` is the number of the try, from 1.
 
-        The trip is known by its `book_user_id`. `attempt` is the number of the try, from 1. Raises
-        `Refused`, also when the trip's reservation was cancelled before, and `Unavailable`.
+        Raises `Refused`, also when the trip's reservation was cancelled before or is for another
+        item; `Unavailable`; `OutcomeUnknown`.
         """
 
-    async def cancel(self, trip: BookVacationInput) -> None:
+    async def cancel(self, trip: BookVacationInput) -> Released | Pending:
         """Release what the trip holds, nothing included, and refuse every later `book` of it.
 
-        Raises `Refused` when it cannot be released, and `Unavailable`.
+        Raises `Refused` when it cannot be released, `Unavailable` and `OutcomeUnknown`.
         """
 
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
-        """Refuse every later `book` of the trip, whatever is held: an operator has settled it.
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        """Tell what the trip holds; `None`: the supplier knows nothing of it.
 
-        Raises `Unavailable`.
+        Raises `Unavailable` and `OutcomeUnknown`.
         """
 
-
-Suppliers = Mapping[Kind, Supplier]
-"""Who books each kind."""
+    async def close(self) -> None:
+        """Close what is open; nothing is asked any more."""

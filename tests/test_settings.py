@@ -12,8 +12,8 @@ from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import WorkflowEnvironment
 
 from connection import connect, lazy_client
-from settings import ApiKey, Settings, load_settings, temporal_config
-from shared import SagaPolicy
+from settings import ApiKey, Settings, SupplierSettings, load_settings, temporal_config
+from shared import KINDS, Kind, SagaPolicy
 from tests.conftest import TEMPORAL_CLI
 
 DEFAULTS: dict[str, Any] = {
@@ -25,10 +25,13 @@ DEFAULTS: dict[str, Any] = {
     "max_open_bookings": 1000,
     "temporal_ui_url": "http://localhost:8233",
     "database_url": "sqlite:///reservations.db",
+    "suppliers": dict.fromkeys(
+        KINDS, SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
+    ),
     "hotel_latency_seconds": 1.0,
     "hotel_outage_attempts": 1,
     "step_deadline_seconds": 600.0,
-    "try_timeout_seconds": 30.0,
+    "try_timeout_seconds": 120.0,
     "heartbeat_timeout_seconds": 10.0,
     "retry_interval_seconds": 1.0,
     "retry_interval_cap_seconds": 10.0,
@@ -126,6 +129,92 @@ def test_every_setting_is_read_from_its_variable(
     monkeypatch.setenv(name, text)
     settings = load_settings()
     assert dict(settings) == DEFAULTS | {name.lower(): value}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_supplier_of_each_kind_is_read_from_variables_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    for name, value in {
+        "URL": "https://hotels.example:8443/v1",
+        "TOKEN": SECRET,
+        "LATE_SECONDS": "90",
+        "CALLS_PER_SECOND": "0.5",
+    }.items():
+        monkeypatch.setenv(f"{kind.upper()}_SUPPLIER_{name}", value)
+    settings = load_settings()
+    told = SupplierSettings(
+        url="https://hotels.example:8443/v1",
+        token=SecretStr(SECRET),
+        late_seconds=90,
+        calls_per_second=0.5,
+    )
+    assert settings.suppliers == {**DEFAULTS["suppliers"], kind: told}
+    assert settings.saga_policy.own_queues == (kind,)
+
+
+def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().saga_policy.own_queues == ()
+    monkeypatch.setenv("FLIGHT_SUPPLIER_CALLS_PER_SECOND", "10")
+    assert load_settings().saga_policy.own_queues == ("flight",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("CAR_SUPPLIER_URL", bad)
+            for bad in (
+                "",
+                "cars.example",
+                "ftp://cars.example",
+                "http://",
+                f"http://{SECRET}@cars.example",
+                f"http://me:{SECRET}@cars.example/",
+                "http://cars.example:0",
+                "http://cars.example:65536",
+                "http://cars.example:http",
+                "http://cars.example/?key=1",
+                "http://cars.example/#cars",
+                "http://cars .example",
+                "http://cars.example\n",
+            )
+        ),
+        *(("HOTEL_SUPPLIER_TOKEN", bad) for bad in ("", "a b", f"{SECRET}\n", f"{SECRET}é", "=a")),
+        *(("FLIGHT_SUPPLIER_LATE_SECONDS", bad) for bad in ("-1", "nan", "inf", "86401", "x", "")),
+        *(
+            ("FLIGHT_SUPPLIER_CALLS_PER_SECOND", bad)
+            for bad in ("0", "-1", "nan", "inf", "100001", "x", "")
+        ),
+    ],
+)
+def test_a_bad_value_for_a_supplier_stops_the_process_with_one_line_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    kind, _, _ = name.partition("_")
+    monkeypatch.setenv(f"{kind}_SUPPLIER_URL", "http://supplier.example")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        load_settings()
+    assert_one_line(stopped.value, starts=f"Bad setting {name}: ")
+    assert SECRET not in str(stopped.value)
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "LATE_SECONDS"])
+def test_what_only_a_service_has_needs_its_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"CAR_SUPPLIER_{name}", "60")
+    with pytest.raises(SystemExit, match=rf"^Bad setting CAR_SUPPLIER_{name}: .* URL"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:3001/cars", "https://[::1]/", "http://cars.example/a/b"]
+)
+def test_a_supplier_may_be_anywhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CAR_SUPPLIER_URL", url)
+    assert load_settings().suppliers["car"].url == url
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)

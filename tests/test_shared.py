@@ -143,5 +143,6 @@ def test_steps_become_plain_json_objects() -> None:
             "last_error": None,
             "note": None,
             "held": False,
+            "reference": None,
         }
     ]

@@ -10,10 +10,10 @@ import activities
 from record import Record
 from run_worker import create_worker
 from settings import Settings
-from suppliers import Suppliers
+from suppliers import Desks
 
 
-def work_with(record: Record, suppliers: Suppliers | None = None, **settings: Any) -> Settings:
+def work_with(record: Record, desks: Desks | None = None, **settings: Any) -> Settings:
     """Have the activities work with a record and, if none are given, the embedded suppliers.
 
     Their hotel answers at once unless `settings` say otherwise.
@@ -21,16 +21,16 @@ def work_with(record: Record, suppliers: Suppliers | None = None, **settings: An
     values: dict[str, Any] = {"hotel_latency_seconds": 0, "hotel_outage_attempts": 0, **settings}
     chosen = Settings(worker_grace_seconds=1, workflow_sandbox=True, **values)
     composed = activities.compose(record, chosen)
-    if suppliers is not None:
-        composed = composed._replace(suppliers=suppliers)
+    if desks is not None:
+        composed = composed._replace(desks=desks)
     activities.composition.set(composed)
     return chosen
 
 
 @asynccontextmanager
 async def running_worker(
-    client: Client, record: Record, suppliers: Suppliers | None = None, **settings: Any
+    client: Client, record: Record, desks: Desks | None = None, **settings: Any
 ) -> AsyncIterator[None]:
     """Run the product's own worker in this process, as `work_with` says."""
-    async with create_worker(client, work_with(record, suppliers, **settings)):
+    async with create_worker(client, work_with(record, desks, **settings)):
         yield

@@ -141,7 +141,7 @@ async def test_what_a_newer_version_has_recorded_is_understood(
     rewrite(
         booked["user_id"],
         lambda request: request | {"boat": "a-boat", "insurance": {"level": 3}},
-        lambda step: step | {"reference": "ABC", "held_until": 5},
+        lambda step: step | {"colour": "red", "held_until": 5},
     )
     assert body_of(await api.book(JOHN, Idempotency_Key="newer")) == booked
     assert body_of(await api.get(path)) == looked_up

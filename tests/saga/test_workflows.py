@@ -74,6 +74,7 @@ async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyR
             "last_error": None,
             "note": None,
             "held": True,
+            "reference": None,
         }
         for kind in KINDS
     ]

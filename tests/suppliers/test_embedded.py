@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from record import Record
 from shared import KINDS, Kind
-from suppliers import Refused, Unavailable, embedded_suppliers
+from suppliers import EmbeddedSupplier, Refused, Unavailable
 from tests.faults import FaultyRecord, down
 from tests.record.trips import trip
 
@@ -23,7 +23,7 @@ async def test_a_record_that_is_broken_is_final_and_its_words_stay_in_the_logs(
     await record.prepare()
     with record._engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE reservations"))
-    supplier = embedded_suppliers(record)[kind]
+    supplier = EmbeddedSupplier(kind, record)
     calls = [
         supplier.book(TRIP, 1),
         supplier.cancel(TRIP),
@@ -39,7 +39,7 @@ async def test_a_record_that_is_broken_is_final_and_its_words_stay_in_the_logs(
 async def test_a_record_that_is_away_is_worth_another_try(record: Record, kind: Kind) -> None:
     faulty = FaultyRecord(record)
     faulty.faults["reserve", kind] = faulty.faults["cancel", kind] = down
-    supplier = embedded_suppliers(faulty)[kind]
+    supplier = EmbeddedSupplier(kind, faulty)
     for call in (supplier.book(TRIP, 1), supplier.cancel(TRIP)):
         with pytest.raises(Unavailable, match="The record is down"):
             await call
@@ -49,7 +49,7 @@ async def test_a_record_that_is_away_is_worth_another_try(record: Record, kind: 
 async def test_a_trip_that_is_anothers_is_refused_and_stays_as_it_is(
     record: Record, kind: Kind
 ) -> None:
-    supplier = embedded_suppliers(record)[kind]
+    supplier = EmbeddedSupplier(kind, record)
     await supplier.book(TRIP, 1)
     another = trip(run="another-run")
     with pytest.raises(Refused, match=r"\AThe id trip is another trip's\Z"):
@@ -61,25 +61,16 @@ async def test_a_trip_that_is_anothers_is_refused_and_stays_as_it_is(
 
 @each_kind
 async def test_late_bookings_are_refused_once_a_step_is_settled(record: Record, kind: Kind) -> None:
-    supplier = embedded_suppliers(record)[kind]
+    supplier = EmbeddedSupplier(kind, record)
     await supplier.refuse_late_booking(TRIP)
     with pytest.raises(Refused, match="was undone already"):
         await supplier.book(TRIP, 1)
 
 
-async def test_only_the_hotel_is_slow_and_down(record: Record) -> None:
-    suppliers = embedded_suppliers(record, hotel_outage_attempts=1)
-    for kind in KINDS:
-        if kind == "hotel":
-            with pytest.raises(Unavailable, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
-                await suppliers[kind].book(TRIP, 1)
-        await suppliers[kind].book(TRIP, 2)
-
-
 async def test_the_hotel_takes_its_latency_to_book_and_twice_that_to_say_that_it_is_down(
     record: Record,
 ) -> None:
-    hotel = embedded_suppliers(record, hotel_latency=0.1, hotel_outage_attempts=1)["hotel"]
+    hotel = EmbeddedSupplier("hotel", record, latency=0.1, outage_attempts=1)
     clock = asyncio.get_running_loop().time
     began = clock()
     with pytest.raises(Unavailable):

@@ -1,0 +1,130 @@
+"""What was asked of suppliers that are somebody else's services, and what they said.
+
+The truth of what is held is theirs; the record keeps what we know of it, in the same rows as the
+embedded reservations. `asked`: a call may be under way or its outcome unknown, unless `over_at` is
+null; `pending`: they have not decided yet; `reserved`: they have confirmed; `cancelling`: nothing
+is booked any more, but something may be held; `cancelled`: nothing is held, and never will be.
+"""
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+
+from record.errors import ForeignTrip
+from record.reservations import Reservation, Reservations, reservation, row_of
+from record.tables import reservations
+from shared import BookVacationInput, Kind
+
+
+class OutsideReservations(Reservations):
+    """Takes note of tries and of their outcomes."""
+
+    async def begin_try(
+        self,
+        trip: BookVacationInput,
+        kind: Kind,
+        supplier: str,
+        over_at: dt.datetime,
+        instead_of: dt.datetime | None = None,
+    ) -> Reservation | None:
+        """Take note of a try to book that is about to be sent, and is over at `over_at`.
+
+        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. A try
+        that was over at `instead_of` is one that the caller has looked after. Raises as `reserve`
+        does.
+        """
+
+        def begin(sql: sa.Connection) -> Reservation | None:
+            self._claim_to_book(sql, trip)
+            held = _row(sql, trip, kind)
+            if held is None:
+                asked = row_of(trip, kind, "asked", trip.item(kind))
+                values = asked | {"supplier": supplier, "over_at": over_at}
+                sql.execute(sa.insert(reservations).values(values))
+                return None
+            self._check_bookable(trip, kind, held)
+            if held.state == "asked" and held.over_at in (None, instead_of):
+                sql.execute(_change(trip, kind, "asked", over_at=over_at, supplier=supplier))
+                return None
+            return held
+
+        return await self._write(begin)
+
+    async def forget_try(self, trip: BookVacationInput, kind: Kind, over_at: dt.datetime) -> None:
+        """Take note that the try which was to be over at `over_at` has changed nothing."""
+        forget = _change(trip, kind, "asked", over_at=None).where(
+            reservations.c.over_at == over_at, reservations.c.state == "asked"
+        )
+        await self._write(lambda sql: sql.execute(forget))
+
+    async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
+        """Take note that the supplier has the try and has not decided yet."""
+        note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
+        await self._write(lambda sql: sql.execute(note))
+
+    async def confirm(self, trip: BookVacationInput, kind: Kind, reference: str | None) -> None:
+        """Take note that the supplier holds the item.
+
+        Raises `ReservationRefused` when the step was undone meanwhile, and `RecordUnavailable`.
+        """
+        confirm = _change(trip, kind, "reserved", reference=reference, over_at=None).where(
+            reservations.c.state.in_(["asked", "pending", "reserved"])
+        )
+
+        def write(sql: sa.Connection) -> None:
+            if sql.execute(confirm).rowcount == 0:
+                raise self._was_undone(trip, kind)
+
+        await self._write(write)
+
+    async def begin_cancel(self, trip: BookVacationInput, kind: Kind) -> Reservation | None:
+        """Refuse every later try, and return what may be held, for it to be cancelled.
+
+        `None`: the supplier holds nothing of this trip's own. Raises `RecordUnavailable`.
+        """
+
+        def begin(sql: sa.Connection) -> Reservation | None:
+            try:
+                self._claim(sql, trip)
+            except ForeignTrip:
+                return None  # What another execution has booked is not this one's to undo.
+            held = _row(sql, trip, kind)
+            if held is None:
+                tombstone = row_of(trip, kind, "cancelled", None)
+                sql.execute(sa.insert(reservations).values(tombstone))
+                return None
+            if held.state in ("cancelling", "cancelled"):
+                return held if held.state == "cancelling" else None
+            was_sent = held.supplier and (held.state != "asked" or held.over_at is not None)
+            sql.execute(_change(trip, kind, "cancelling" if was_sent else "cancelled"))
+            return held if was_sent else None
+
+        return await self._write(begin)
+
+    async def released(self, trip: BookVacationInput, kind: Kind) -> None:
+        """Take note that the supplier holds nothing any more."""
+        note = _change(trip, kind, "cancelled", over_at=None).where(
+            reservations.c.state == "cancelling"
+        )
+        await self._write(lambda sql: sql.execute(note))
+
+
+def _row(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation | None:
+    """Return the row of a step. The trip's row is locked, and so is this one, in effect."""
+    row = sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one_or_none()
+    return None if row is None else reservation(row)
+
+
+def _change(trip: BookVacationInput, kind: Kind, state: str, **values: Any) -> sa.Update:
+    changed = values | {"state": state, "updated_at": dt.datetime.now(dt.UTC)}
+    return (
+        sa.update(reservations)
+        .where(reservations.c.trip_id == trip.book_user_id, reservations.c.kind == kind)
+        .values(changed)
+    )
+
+
+_ONE = sa.select(reservations).where(
+    reservations.c.trip_id == sa.bindparam("trip_id"), reservations.c.kind == sa.bindparam("kind")
+)
