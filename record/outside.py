@@ -44,7 +44,7 @@ class OutsideReservations(Reservations):
                 sql.execute(sa.insert(reservations).values(values))
                 return None
             self._check_bookable(trip, kind, held)
-            if held.state == "asked" and held.over_at in (None, instead_of):
+            if held.state != "reserved" and held.over_at in (None, instead_of):
                 sql.execute(_change(trip, kind, "asked", over_at=over_at, supplier=supplier))
                 return None
             return held

@@ -108,7 +108,8 @@ class Saga(Undoing):
                     progress.attempts = question.attempt - 1
                     progress.last_error = question.last_error or progress.last_error
                     await workflow.sleep(question.wait, summary=f"Ask again about the {step.kind}")
-                    continue
+                    if workflow.now() < deadline:
+                        continue
                 failed = attempts_told(error)
                 if not was_lost(error) or workflow.now() >= deadline:
                     progress.last_error = root_cause(error)

@@ -1,0 +1,252 @@
+"""Suppliers that are somebody else's, seen through real workflows: undecided, late, refusing, busy.
+
+What a supplier answers is a script; the record, the desks, the worker and Temporal are real.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError
+
+from activities import compose
+from record import Record
+from run_worker import create_workers
+from settings import Settings
+from shared import KINDS, Kind, task_queue_of
+from suppliers import OutcomeUnknown, OutsideDesk, Pending, Refused, Released
+from tests.conftest import IMPATIENT, trip
+from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, Script
+from tests.trips import (
+    Trip,
+    activities_of,
+    events,
+    eventually,
+    held,
+    resolve,
+    result_of,
+    retry,
+    start,
+    steps_by_kind,
+    until,
+    until_stuck,
+)
+from tests.workers import running_worker, work_with
+from workflows import BookingWorkflow
+
+QUICK_TRIES = dataclasses.replace(IMPATIENT, try_timeout=0.4)
+
+
+@asynccontextmanager
+async def at(
+    client: Client, record: Record, kind: Kind = "hotel", late: float = 0.0
+) -> AsyncIterator[Script]:
+    """Run a worker whose supplier of one kind is a script; the others are embedded."""
+    supplier = Script()
+    desks = dict(compose(record, Settings(hotel_latency_seconds=0, hotel_outage_attempts=0)).desks)
+    desks[kind] = OutsideDesk(kind, supplier, record, "supplier.example", late)
+    async with running_worker(client, record, desks):
+        yield supplier
+
+
+async def states(trip: Trip) -> dict[Kind, str]:
+    progress = await trip.query(BookingWorkflow.progress)
+    return {step.kind: step.state for step in progress.steps}
+
+
+async def timers(trip: Trip) -> list[str]:
+    """Return what the trip's timers were for."""
+    return [
+        event.user_metadata.summary.data.decode().strip('"')
+        for event in await events(trip)
+        if event.HasField("timer_started_event_attributes")
+    ]
+
+
+async def test_a_pending_booking_is_asked_for_and_costs_no_try(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(Pending(0.01), Pending(0.01), Pending(0.01), QUICK)
+        booking = await start(client, trip(attempts=1))
+        hotel = steps_by_kind(await result_of(booking))["hotel"]
+    assert (hotel.state, hotel.attempts, hotel.reference) == ("booked", 1, "QK7R2M")
+    assert hotel.last_error is None
+    assert hotels.asked == ["book", "find", "find", "find"]
+    assert await timers(booking) == ["Ask again about the hotel"] * 3
+
+
+async def test_tries_that_failed_before_an_undecided_one_are_counted(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(UNKNOWN, None, Pending(0.01), UNKNOWN, Pending(0.01), Released())
+        booking = await start(client, trip(attempts=3))
+        hotel = steps_by_kind(await result_of(booking))["hotel"]
+    assert (hotel.state, hotel.attempts) == ("undone", 2)
+    assert hotel.last_error == "The supplier has cancelled the hotel"
+
+
+async def test_a_booking_that_shows_up_late_is_taken(client: Client, record: Record) -> None:
+    async with at(client, record, late=60) as hotels:
+        hotels.says(UNKNOWN, None, None, QUICK)
+        booking = await start(client, trip(attempts=2))
+        hotel = steps_by_kind(await result_of(booking))["hotel"]
+    assert (hotel.state, hotel.attempts) == ("booked", 2)
+    assert hotel.last_error == "The hotel supplier failed"
+    assert hotels.asked == ["book", "find", "find", "find"]
+
+
+async def test_what_stays_undecided_until_the_deadline_is_rolled_back(
+    client: Client, record: Record
+) -> None:
+    policy = dataclasses.replace(IMPATIENT, step_deadline=1.0)
+    async with at(client, record) as hotels:
+        hotels.says(Pending(0.2))
+        booking = await start(client, trip(policy=policy))
+        await until(booking, lambda steps: steps["hotel"].state == "undoing")
+        hotels.says(SURE)
+        result = await result_of(booking)
+    assert result["message"] == "The hotel supplier has not decided yet"
+    assert await held(record, booking) == []
+
+
+async def test_a_trip_whose_workers_are_away_past_the_deadline_is_rolled_back(
+    client: Client, record: Record
+) -> None:
+    policy = dataclasses.replace(IMPATIENT, step_deadline=1.0)
+    async with at(client, record) as hotels:
+        hotels.says(Pending(0.5))
+        booking = await start(client, trip(policy=policy))
+        await eventually(lambda: timers(booking))
+    await asyncio.sleep(policy.step_deadline)
+    async with at(client, record) as hotels:
+        hotels.says(SURE)
+        assert (await result_of(booking))["message"] == "The hotel supplier has not decided yet"
+    assert hotels.asked == ["cancel"]
+
+
+async def test_a_trip_that_is_cancelled_while_a_supplier_decides_is_undone(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(Pending(3600), SURE)
+        booking = await start(client, trip())
+        await eventually(lambda: timers(booking))
+        await booking.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await booking.result()
+    assert hotels.asked == ["book", "cancel"]
+    assert await held(record, booking) == []
+
+
+async def test_an_undo_that_looks_again_delays_no_other_and_no_late_booking_is_left(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record, late=60) as hotels:
+        hotels.says(UNKNOWN, None)
+        booking = await start(client, trip(attempts=1, policy=QUICK_TRIES))
+        await until(booking, lambda steps: steps["car"].state == "undone")
+        assert await states(booking) == {
+            **dict.fromkeys(KINDS, "pending"),
+            "car": "undone",
+            "hotel": "undoing",
+        }
+        hotels.says(QUICK, SURE)
+        result = await result_of(booking)
+    assert result["message"] == "The hotel supplier failed"
+    assert steps_by_kind(result)["hotel"].undo_attempts == 1
+    assert hotels.asked[-2:] == ["find", "cancel"]
+    assert "Look again for the hotel" in await timers(booking)
+
+
+async def test_an_undo_ends_once_nothing_can_show_up_any_more(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record, late=0.2) as hotels:
+        hotels.says(UNKNOWN, None)
+        booking = await start(client, trip(attempts=1, policy=QUICK_TRIES))
+        result = await result_of(booking)
+    assert steps_by_kind(result)["hotel"].state == "undone"
+    assert set(hotels.asked[1:]) == {"find"}
+    assert await held(record, booking) == []
+
+
+async def test_a_refused_cancellation_is_stuck_at_once_in_the_suppliers_words(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(QUICK, Refused("This fare cannot be refunded"))
+        booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+        progress = await until_stuck(booking, "hotel")
+        hotel = next(step for step in progress.steps if step.kind == "hotel")
+        assert (hotel.undo_attempts, hotel.last_error) == (1, "This fare cannot be refunded")
+        assert (await states(booking))["car"] == "undone"
+        assert hotels.asked == ["book", "cancel"]
+        hotels.says(SURE)
+        await retry(booking, "hotel")
+        await result_of(booking)
+
+
+async def test_an_undo_that_was_undecided_and_is_refused_then_needs_attention(
+    client: Client, record: Record
+) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(QUICK, Pending(0.01), QUICK, Refused("Too late to cancel"))
+        booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+        await until_stuck(booking, "hotel")
+        await eventually(lambda: record.which_need_attention([booking.id]))
+        await resolve(booking, "hotel", "settled by telephone")
+        await result_of(booking)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_kind_with_a_task_queue_of_its_own_is_booked_and_undone_there(
+    client: Client, record: Record, kind: Kind
+) -> None:
+    policy = dataclasses.replace(IMPATIENT, own_queues=(kind,))
+    settings = work_with(record)
+    async with running_all(client, settings):
+        booking = await start(client, trip(policy=policy, book_flight_id="invalid-flight-id"))
+        await result_of(booking)
+    queues = {
+        told.activity_type.name: told.task_queue.name
+        for event in await events(booking)
+        if (told := event.activity_task_scheduled_event_attributes).activity_id
+    }
+    own = {name for name, queue in queues.items() if queue == task_queue_of(kind)}
+    assert own == {f"book_{kind}", f"undo_book_{kind}"} & set(await activities_of(booking))
+    assert own
+
+
+@asynccontextmanager
+async def running_all(client: Client, settings: Settings) -> AsyncIterator[None]:
+    """Run all the workers of a worker process."""
+    workers = create_workers(client, settings)
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
+        await asyncio.gather(*running)
+
+
+async def test_a_supplier_that_wants_to_be_left_alone_is(client: Client, record: Record) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(OutcomeUnknown("The hotel supplier is busy", 0.7), None, QUICK)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        booking = await start(client, trip())
+        await result_of(booking)
+    # The policy alone would wait for a hundredth of a second.
+    assert loop.time() - began > 0.7
+
+
+async def test_a_refused_booking_is_final(client: Client, record: Record) -> None:
+    async with at(client, record) as hotels:
+        hotels.says(NO)
+        booking = await start(client, trip())
+        assert (await result_of(booking))["message"] == "The hotel is full"
+    assert hotels.asked == ["book"]
