@@ -2,16 +2,26 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 import activities
-from activities import BookingRefused, SupplierFailed
+from activities import BookingRefused, SupplierFailed, TripUndecided
 from record import Record, Reservation
 from shared import KINDS, BookVacationInput, Kind
+from suppliers import (
+    Confirmed,
+    OutcomeUnknown,
+    Released,
+    SupplierError,
+    Unavailable,
+    Undecided,
+)
 from tests.conftest import trip
 from tests.workers import work_with
 from workflows import STEPS
@@ -158,3 +168,93 @@ async def test_a_record_that_cannot_answer_fails_the_try_and_not_the_trip(
         for activity in (BOOK[kind], UNDO[kind]):
             with pytest.raises(SupplierFailed, match=r"\AThe record is unavailable\Z"):
                 await run(activity, trip())
+
+
+@dataclasses.dataclass
+class Waiting:
+    """A desk whose supplier wants to be asked again after so many seconds."""
+
+    answer: SupplierError
+
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+        raise self.answer
+
+    async def cancel(self, trip: BookVacationInput) -> Released:
+        raise self.answer
+
+    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
+        raise self.answer
+
+    async def close(self) -> None:
+        pass
+
+
+def wait_told(error: ApplicationError) -> dt.timedelta | None:
+    """Return how long the supplier is to be left alone, as the error tells Temporal or the saga."""
+    if isinstance(error, TripUndecided):
+        return dt.timedelta(seconds=error.details[1])
+    return error.next_retry_delay
+
+
+@pytest.mark.parametrize("answer", [OutcomeUnknown, Unavailable, Undecided])
+@pytest.mark.parametrize(
+    ("wanted", "left", "told"),
+    [
+        (20.0, 600.0, 20.0),
+        (3600.0, 600.0, 600.0 - activities.LAST_TRY),
+        (595.0, 600.0, 600.0 - activities.LAST_TRY),
+        # No time is left for a last try: it is for the deadline to end the step.
+        (20.0, activities.LAST_TRY / 2, 20.0),
+    ],
+)
+async def test_a_supplier_is_left_alone_as_long_as_it_wants_but_for_a_last_try(
+    record: Record,
+    answer: Callable[[str, float], SupplierError],
+    wanted: float,
+    left: float,
+    told: float,
+) -> None:
+    work_with(record, dict.fromkeys(KINDS, Waiting(answer("The hotel supplier is busy", wanted))))
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info,
+        scheduled_time=dt.datetime.now(dt.UTC),
+        schedule_to_close_timeout=dt.timedelta(seconds=left),
+    )
+    with pytest.raises(ApplicationError) as error:
+        await environment.run(activities.book_hotel, trip())
+    assert error.value.message == "The hotel supplier is busy"
+    waited = wait_told(error.value)
+    assert waited is not None
+    assert waited.total_seconds() == pytest.approx(told, abs=1)
+    assert error.value.non_retryable == (answer is Undecided)
+
+
+async def test_an_undo_is_as_patient_with_a_supplier_as_with_one_that_is_stuck(
+    record: Record,
+) -> None:
+    work_with(record, dict.fromkeys(KINDS, Waiting(OutcomeUnknown("Busy", 1e9))))
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, schedule_to_close_timeout=None)
+    with pytest.raises(SupplierFailed) as error:
+        await environment.run(activities.undo_book_hotel, trip())
+    assert wait_told(error.value) == dt.timedelta(seconds=trip().policy.stuck_retry_interval)
+
+
+async def test_a_supplier_that_says_nothing_of_a_wait_is_tried_again_as_the_policy_has_it(
+    record: Record,
+) -> None:
+    work_with(record, dict.fromkeys(KINDS, Waiting(OutcomeUnknown("Busy"))))
+    with pytest.raises(SupplierFailed) as error:
+        await run(activities.book_hotel, trip())
+    assert wait_told(error.value) is None
+
+
+@pytest.mark.parametrize("bug", [ValueError("int() of 'Tue, 1 Jan'"), KeyError("state")])
+async def test_a_bug_of_a_suppliers_class_is_worth_another_try_and_its_text_stays_in_the_logs(
+    record: Record, caplog: pytest.LogCaptureFixture, bug: Exception
+) -> None:
+    work_with(record, dict.fromkeys(KINDS, Waiting(bug)))  # type: ignore[arg-type]  # On purpose.
+    with pytest.raises(SupplierFailed, match=r"\AThe hotel supplier failed\Z"):
+        await run(activities.book_hotel, trip())
+    assert str(bug) in caplog.text
