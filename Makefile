@@ -15,9 +15,21 @@ help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
+# With suppliers that are a service of their own, simulated: make run SUPPLIERS=http
+PROCESSES := api worker temporal
+SUPPLIERS_PORT ?= 3001
+ifeq ($(SUPPLIERS),http)
+PROCESSES += suppliers
+# Points the worker at them, by a setting for each kind there is.
+URLS = from shared import KINDS; print(*(f"{kind.upper()}_SUPPLIER_URL=http://127.0.0.1:$(SUPPLIERS_PORT)/{kind}s" for kind in KINDS))
+SETTINGS = SUPPLIERS_PORT=$(SUPPLIERS_PORT) $$($(BIN)/python -c '$(URLS)')
+else ifneq ($(SUPPLIERS),)
+$(error SUPPLIERS is http, or nothing)
+endif
+
 .PHONY: run
 run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
-	@PATH="$(BIN):$$PATH" $(RUN) honcho start --port $(PORT) || [ $$? -eq 130 ]
+	@PATH="$(BIN):$$PATH" env $(SETTINGS) $(BIN)/python -m honcho start --port $(PORT) $(PROCESSES) || [ $$? -eq 130 ]
 
 .PHONY: migrate
 migrate: $(VENV)/.run ## Bring the database's schema up to date

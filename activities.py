@@ -94,6 +94,10 @@ class TripUndecided(ApplicationError):
         details = (attempt, wait, last_error)
         super().__init__(reason, *details, type="Undecided", non_retryable=True)
 
+    def __str__(self) -> str:
+        """Return what is not decided, alone."""
+        return self.message
+
 
 @activity.defn
 async def book_car(book_input: BookVacationInput) -> str:

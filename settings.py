@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -127,10 +128,10 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///reservations.db"
 
-    suppliers: Mapping[Kind, SupplierSettings] = Field(
+    # Read from variables of their own, `CAR_SUPPLIER_URL` and so on, and from no `SUPPLIERS`.
+    _suppliers: Mapping[Kind, SupplierSettings] = PrivateAttr(
         default_factory=lambda: {kind: SupplierSettings.of(kind) for kind in KINDS}
     )
-    """Read from variables of their own, `CAR_SUPPLIER_URL` and so on."""
 
     hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
     hotel_outage_attempts: int = Field(1, ge=0, le=100)
@@ -189,6 +190,11 @@ class Settings(BaseSettings):
                 "set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone"
             )
         return self
+
+    @property
+    def suppliers(self) -> Mapping[Kind, SupplierSettings]:
+        """Who books each kind."""
+        return self._suppliers
 
     @property
     def saga_policy(self) -> SagaPolicy:

@@ -51,12 +51,21 @@ class OutsideReservations(Reservations):
 
         return await self._write(begin)
 
-    async def forget_try(self, trip: BookVacationInput, kind: Kind, over_at: dt.datetime) -> None:
-        """Take note that the try which was to be over at `over_at` has changed nothing."""
-        forget = _change(trip, kind, "asked", over_at=None).where(
+    async def end_try(
+        self,
+        trip: BookVacationInput,
+        kind: Kind,
+        over_at: dt.datetime,
+        ended: dt.datetime | None,
+    ) -> None:
+        """Take note that the try which was to be over at `over_at` has ended before.
+
+        `ended` is `None` when it has changed nothing.
+        """
+        note = _change(trip, kind, "asked", over_at=ended).where(
             reservations.c.over_at == over_at, reservations.c.state == "asked"
         )
-        await self._write(lambda sql: sql.execute(forget))
+        await self._write(lambda sql: sql.execute(note))
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take note that the supplier has the try and has not decided yet."""

@@ -15,6 +15,7 @@ from record import Record, RecordBroken, RecordUnavailable, Reservation, Reserva
 from shared import BookVacationInput, Kind
 from suppliers.port import (
     Confirmed,
+    OutcomeUnknown,
     Pending,
     Refused,
     Released,
@@ -97,7 +98,11 @@ class OutsideDesk:
             answer = await self.supplier.book(trip, attempt)
         except (Refused, Unavailable):
             if earlier is None:  # Otherwise the earlier call may still take effect.
-                await self._in_record(self.record.forget_try(trip, self.kind, over_at))
+                await self._in_record(self.record.end_try(trip, self.kind, over_at, None))
+            raise
+        except OutcomeUnknown:
+            if self.late > 0:  # The time in which it may take effect has begun.
+                await self._in_record(self.record.end_try(trip, self.kind, over_at, _now()))
             raise
         return await self._decided(trip, answer)
 

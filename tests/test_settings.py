@@ -25,9 +25,6 @@ DEFAULTS: dict[str, Any] = {
     "max_open_bookings": 1000,
     "temporal_ui_url": "http://localhost:8233",
     "database_url": "sqlite:///reservations.db",
-    "suppliers": dict.fromkeys(
-        KINDS, SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
-    ),
     "hotel_latency_seconds": 1.0,
     "hotel_outage_attempts": 1,
     "step_deadline_seconds": 600.0,
@@ -76,6 +73,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
 }
 """For each variable another text than its default's, and the value that it means."""
 
+EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
+
 SECRET = "not-to-be-shown-0123456789"
 
 POSITIVE_SECONDS = [name for name in OTHERS if "SECONDS" in name and "LATENCY" not in name]
@@ -118,6 +117,13 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_default_that_runs_on_a_laptop() -> None:
+    settings = load_settings()
+    assert dict(settings) == DEFAULTS
+    assert settings.suppliers == dict.fromkeys(KINDS, EMBEDDED)
+
+
+def test_a_variable_of_make_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPPLIERS", "http")
     assert dict(load_settings()) == DEFAULTS
 
 
@@ -149,7 +155,7 @@ def test_the_supplier_of_each_kind_is_read_from_variables_of_its_own(
         late_seconds=90,
         calls_per_second=0.5,
     )
-    assert settings.suppliers == {**DEFAULTS["suppliers"], kind: told}
+    assert settings.suppliers == {**dict.fromkeys(KINDS, EMBEDDED), kind: told}
     assert settings.saga_policy.own_queues == (kind,)
 
 

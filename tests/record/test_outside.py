@@ -62,11 +62,18 @@ async def test_another_item_of_the_same_trip_is_refused(record: Record) -> None:
 
 async def test_only_the_try_that_changed_nothing_is_forgotten(record: Record) -> None:
     await begin(record)
-    await record.forget_try(trip(), "hotel", LATER)
+    await record.end_try(trip(), "hotel", LATER, None)
     assert await state(record) == ("asked", OVER)
-    await record.forget_try(trip(), "hotel", OVER)
+    await record.end_try(trip(), "hotel", OVER, None)
     assert await state(record) == ("asked", None)
     assert await begin(record) is None
+
+
+async def test_a_try_that_has_ended_is_over_then(record: Record) -> None:
+    await begin(record)
+    await record.end_try(trip(), "hotel", OVER, NOON)
+    assert await state(record) == ("asked", NOON)
+    assert await begin(record) == "asked"
 
 
 async def test_a_pending_try_is_begun_again_only_by_who_has_looked_for_it(record: Record) -> None:
@@ -82,7 +89,7 @@ async def test_what_is_confirmed_stays_so(record: Record) -> None:
     for _ in range(2):
         await record.confirm(trip(), "hotel", "QK7R2M")
     await record.note_pending(trip(), "hotel")
-    await record.forget_try(trip(), "hotel", OVER)
+    await record.end_try(trip(), "hotel", OVER, NOON)
     assert await state(record) == ("reserved", None)
     assert await begin(record, instead_of=OVER) == "reserved"
 
@@ -96,7 +103,7 @@ async def test_an_undo_refuses_every_later_try_and_every_later_answer(record: Re
         with pytest.raises(ReservationRefused, match="was undone already"):
             await call
     await record.note_pending(trip(), "hotel")
-    await record.forget_try(trip(), "hotel", OVER)
+    await record.end_try(trip(), "hotel", OVER, NOON)
     assert await state(record) == ("cancelling", OVER)
 
 
