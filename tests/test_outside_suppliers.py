@@ -1,0 +1,149 @@
+"""Suppliers that are a service of their own, as real processes: crowds, crashes, a frozen one."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shared import KINDS
+from tests.processes import Process, Service, bare_environment, free_port, service, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def at_suppliers(
+    folder: Path, *options: str, **settings: Any
+) -> Iterator[tuple[Service, Process, str]]:
+    """A service whose suppliers are a process of their own, all started; and where that one is."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "suppliers.simulator", "--port", str(port)]
+    command += ["--database", str(folder / "suppliers.db"), *options]
+    suppliers = Process("suppliers", command, folder / "suppliers.log", bare_environment())
+    urls = {f"{kind.upper()}_SUPPLIER_URL": f"{base}/{kind}s" for kind in KINDS}
+    with service(**{"UNDO_ATTEMPTS": 100, **urls, **settings}) as running:
+        try:
+            suppliers.start()
+            suppliers.wait_for_output("Suppliers at")
+            running.start(workers=2)
+            yield running, suppliers, base
+        finally:
+            suppliers.kill()
+
+
+async def book(session: aiohttp.ClientSession, number: int, **items: str) -> str:
+    """Ask for a trip, and return its id at once."""
+    valid: dict[str, str] = {kind: f"valid-{kind}" for kind in KINDS}
+    body = {"name": f"Traveller {number}", "attempts": 50, **valid, **items}
+    headers = {"Prefer": "respond-async", "Idempotency-Key": f"trip-{number}"}
+    async with session.post("/book", json=body, headers=headers) as answer:
+        return str((await answer.json())["user_id"])
+
+
+async def outcome(session: aiohttp.ClientSession, user_id: str, wait: float = 60) -> dict[str, Any]:
+    """Wait until a trip has ended, and return what the look-up says."""
+    while True:
+        async with session.get(f"/bookings/{user_id}?wait={wait:g}") as answer:
+            told: dict[str, Any] = await answer.json()
+            if told.get("closed_at"):
+                return told
+        await asyncio.sleep(0.2)
+
+
+def api(running: Service) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        f"http://127.0.0.1:{running.api_port}", connector=aiohttp.TCPConnector(limit=100)
+    )
+
+
+async def rows(base: str) -> list[dict[str, Any]]:
+    """Return every reservation that the suppliers have."""
+    async with aiohttp.ClientSession() as session, session.get(f"{base}/reservations") as answer:
+        told = await answer.json()
+        return list(told["reservations"] if isinstance(told, dict) else told)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["quietly", "while workers are killed"])
+async def test_the_last_seats_are_sold_once(tmp_path: Path, crash: bool) -> None:
+    with at_suppliers(tmp_path, HEARTBEAT_TIMEOUT_SECONDS=1) as (running, _, base):
+        async with api(running) as session:
+            trips = await asyncio.gather(
+                *(book(session, number, flight="valid-10-seats") for number in range(200))
+            )
+            if crash:
+                for worker in (*running.workers, *running.workers):
+                    await asyncio.sleep(1)
+                    worker.kill()
+                    worker.start()
+            told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
+        held = Counter(row["kind"] for row in await rows(base) if row["state"] == "confirmed")
+    assert held == dict.fromkeys(KINDS, 10)
+    assert Counter(trip["status"] for trip in told) == {"booked": 10, "rolled_back": 190}
+    reasons = {trip["reason"] for trip in told if trip["status"] == "rolled_back"}
+    assert reasons == {"The flight valid-10-seats is sold out"}
+
+
+async def test_all_that_is_held_is_held_once_and_for_a_booked_trip(tmp_path: Path) -> None:
+    with at_suppliers(tmp_path, "--faults", "0.3", RETRY_INTERVAL_SECONDS=0.2) as (
+        running,
+        _,
+        base,
+    ):
+        async with api(running) as session:
+            trips = await asyncio.gather(
+                *(book(session, number, flight="valid-10-seats") for number in range(40))
+            )
+            told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
+        held = [row for row in await rows(base) if row["state"] == "confirmed"]
+    references = {
+        (trip["user_id"], step["kind"]): step["reference"]
+        for trip in told
+        for step in trip["steps"]
+        if trip["status"] == "booked"
+    }
+    assert len(references) == 10 * len(KINDS)
+    assert {(row["trip_id"], row["kind"]): row["reference"] for row in held} == references
+    assert len(held) == len(references)
+
+
+async def test_a_frozen_supplier_harms_nobody_else_and_all_end_right_once_it_thaws(
+    tmp_path: Path,
+) -> None:
+    hotels_at = free_port()
+    folder = tmp_path / "hotels"
+    folder.mkdir()
+    command = [sys.executable, "-m", "suppliers.simulator", "--port", str(hotels_at)]
+    command += ["--database", str(folder / "suppliers.db")]
+    hotels = Process("hotels", command, folder / "hotels.log", bare_environment())
+    url = {"HOTEL_SUPPLIER_URL": f"http://127.0.0.1:{hotels_at}/hotels"}
+    with at_suppliers(tmp_path, **url) as (running, _, _):
+        try:
+            hotels.start()
+            hotels.wait_for_output("Suppliers at")
+            hotels.freeze()
+            async with api(running) as session:
+                waiting = await asyncio.gather(*(book(session, number) for number in range(500)))
+
+                def at_the_hotel() -> bool:
+                    answer = running.request("GET", f"/bookings/{waiting[-1]}").body
+                    return bool(answer["steps"][1]["state"] == "booking")
+
+                await asyncio.to_thread(wait_until, at_the_hotel, "the last one is at the hotel")
+                doomed = [
+                    await book(session, number, car="invalid-car") for number in range(500, 520)
+                ]
+                async with asyncio.timeout(20):
+                    ended = await asyncio.gather(*(outcome(session, trip) for trip in doomed))
+                assert {trip["status"] for trip in ended} == {"rolled_back"}
+                hotels.thaw()
+                told = await asyncio.gather(*(outcome(session, trip) for trip in waiting))
+            assert Counter(trip["status"] for trip in told) == {"booked": 500}
+        finally:
+            hotels.kill()
