@@ -4,22 +4,18 @@ What a call means is decided here and nowhere else. What breaks the contract is 
 logged with the kind and with what was wrong, and never shown to travellers. The token is in no log.
 """
 
-import asyncio
-import datetime as dt
 import hashlib
 import logging
-import ssl
-from email.utils import parsedate_to_datetime
+import re
 from http import HTTPStatus
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import quote
 
-import aiohttp
 import pydantic
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
 from shared import BookVacationInput, Kind, cut
+from suppliers.http_line import Answer, HttpLine, NoAnswer, NotSent
 from suppliers.port import (
     Confirmed,
     OutcomeUnknown,
@@ -31,30 +27,10 @@ from suppliers.port import (
 
 logger = logging.getLogger(__name__)
 
-CONNECT_LIMIT = 5.0
-"""Seconds that a connection may take. The whole of a call may take the trip's `try_timeout`."""
-
-READ_LIMIT = 10.0
-"""Seconds that the rest of an answer may take once it has begun."""
-
-LARGEST_ANSWER = 64 * 1024
-"""Bytes."""
-
 BAD_CREDENTIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 NOT_FINAL = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors that say nothing about what was asked for."""
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-
-NEVER_SENT = (
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-)
-
-
-class LineCut(aiohttp.ClientError):
-    """The connection ended before the answer was whole."""
 
 
 class _Reservation(pydantic.BaseModel):
@@ -64,21 +40,14 @@ class _Reservation(pydantic.BaseModel):
 
     state: Literal["confirmed", "pending", "cancelled"]
     item: str | None = None
-    reference: str | None = pydantic.Field(None, min_length=1, max_length=200)
+    # Not every database keeps control characters, and a traveller reads it.
+    reference: str | None = pydantic.Field(None, max_length=200, pattern=r"^\P{Cc}+$")
 
 
 class _Problem(pydantic.BaseModel):
     """What of a problem is meant for people (RFC 9457)."""
 
     detail: str = pydantic.Field(min_length=1)
-
-
-class _Answer(NamedTuple):
-    status: int
-    content: bytes
-    media_type: str
-    wait: float | None
-    """Seconds after which the supplier wants to be asked again."""
 
 
 class HttpSupplier:
@@ -88,21 +57,24 @@ class HttpSupplier:
         self, kind: Kind, url: str, token: str | None = None, connections: int = 1_000
     ) -> None:
         self.kind = kind
-        self._url = url.rstrip("/")
-        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        self._url = str(URL(url)).rstrip("/")
+        self._token = token
+        headers = {
+            "Accept": "application/json, application/problem+json",
+            "Accept-Encoding": "identity",
+        }
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+            headers["Authorization"] = f"Bearer {token}"
+        self._line = HttpLine(headers, connections)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._line.close()
 
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
         """PUT the reservation."""
+        if not (_can_be_sent(trip.book_user_id) and _is_text(trip.item(self.kind) or "")):
+            raise Refused(f"The {self.kind} cannot be booked under this id")
         answer = await self._call("PUT", trip, {"item": trip.item(self.kind)})
         match answer.status:
             case HTTPStatus.OK | HTTPStatus.CREATED | HTTPStatus.ACCEPTED:
@@ -110,159 +82,117 @@ class HttpSupplier:
                 if isinstance(told, Released):
                     raise Refused(f"The supplier has cancelled the {self.kind}")
                 return told
-            case status if status in BAD_CREDENTIALS or not _is_final(status):
-                raise self._failure(answer)
-        raise Refused(_detail(answer) or f"The {self.kind} supplier refused the booking")
+            case status if not _is_final(status):
+                raise self._failure(trip, answer)
+        raise Refused(self._detail(answer) or f"The {self.kind} supplier refused the booking")
 
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
         """DELETE the reservation."""
+        if not _can_be_sent(trip.book_user_id):
+            return Released()  # Nothing has been booked, and nothing ever will be.
         answer = await self._call("DELETE", trip)
         match answer.status:
             case HTTPStatus.NO_CONTENT | HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
                 return Released()
             case HTTPStatus.OK:
                 if answer.content and not isinstance(self._reservation(trip, answer), Released):
-                    raise self._broken("200 to a DELETE, and it is not cancelled")
+                    raise self._broken(trip, "200 to a DELETE, and it is not cancelled")
                 return Released()
             case HTTPStatus.ACCEPTED:
                 return Pending(answer.wait)
-            case status if status in BAD_CREDENTIALS or not _is_final(status):
-                raise self._failure(answer)
-        raise Refused(_detail(answer) or f"The {self.kind} supplier refused the cancellation")
+            case status if not _is_final(status):
+                raise self._failure(trip, answer)
+        raise Refused(self._detail(answer) or f"The {self.kind} supplier refused the cancellation")
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """GET the reservation."""
+        if not _can_be_sent(trip.book_user_id):
+            return None
         answer = await self._call("GET", trip)
         if answer.status == HTTPStatus.OK:
             return self._reservation(trip, answer)
         if answer.status in NOT_THERE:
             return None
-        raise self._failure(answer)
+        raise self._failure(trip, answer)
 
     def _reservation(
-        self, trip: BookVacationInput, answer: _Answer
+        self, trip: BookVacationInput, answer: Answer
     ) -> Confirmed | Pending | Released:
         try:
             told = _Reservation.model_validate_json(answer.content)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise self._broken(f"{where or 'the answer'}: {first['msg']}") from None
+            raise self._broken(trip, f"{where or 'the answer'}: {first['msg']}") from None
         if told.state == "cancelled":
             return Released()
         wanted = trip.item(self.kind)
         if told.item not in (wanted, None):
-            raise self._broken("another item than the one that was asked for")
+            raise self._broken(trip, "another item than the one that was asked for")
         if told.state == "pending":
             return Pending(answer.wait)
         if told.item is None or told.reference is None:
-            raise self._broken("a confirmation without item or reference")
+            raise self._broken(trip, "a confirmation without item or reference")
         return Confirmed(told.reference)
 
     async def _call(
         self, method: str, trip: BookVacationInput, body: object | None = None
-    ) -> _Answer:
-        """Send a request, and return the answer, whatever its status.
+    ) -> Answer:
+        """Send a request, and return the answer, unless nobody was let in.
 
-        Raises `Refused`, `Unavailable` when it was not sent, and `OutcomeUnknown`.
+        Raises `Unavailable` and `OutcomeUnknown`.
         """
+        trip_id = quote(trip.book_user_id, safe="")
+        url = URL(f"{self._url}/reservations/{trip_id}", encoded=True)
         try:
-            async with self._opened().request(
-                method,
-                self._address(trip),
-                json=body,
-                headers={"Trip-Id": quote(trip.book_user_id), "traceparent": _trace(trip)},
-                allow_redirects=False,
-            ) as response:
-                async with asyncio.timeout(READ_LIMIT):
-                    content = await _read(response)
-        except NEVER_SENT as error:
-            logger.warning("The %s supplier cannot be reached: %s", self.kind, _named(error))
+            headers = {"Trip-Id": trip_id, "traceparent": _trace(trip)}
+            answer = await self._line.ask(method, url, headers, body)
+        except NotSent as error:
+            logger.warning("The %s supplier cannot be reached: %s", self.kind, error)
             raise Unavailable(f"The {self.kind} supplier cannot be reached") from None
-        except TimeoutError:
-            raise self._broken("the answer stopped in the middle") from None
-        except aiohttp.ClientError as error:
-            raise self._broken(_named(error)) from None
-        if content is None:
-            raise self._broken(f"an answer of more than {LARGEST_ANSWER} bytes")
-        return _Answer(
-            response.status,
-            content,
-            response.content_type,
-            _retry_after(response.headers.get("Retry-After")),
-        )
-
-    def _opened(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                # Not shared between suppliers: one that is frozen takes no other's connections.
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                middlewares=[_sent_once],
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
-
-    def _address(self, trip: BookVacationInput) -> URL:
-        if trip.book_user_id in (".", ".."):
-            # Whoever takes the address apart takes them for folders. RFC 3986, 5.2.4
-            raise Refused("A trip of this id cannot be booked")
-        return URL(f"{self._url}/reservations/{quote(trip.book_user_id, safe='')}", encoded=True)
-
-    def _failure(self, answer: _Answer) -> Unavailable | OutcomeUnknown:
-        """Return what an answer means that says nothing about what was asked for."""
+        except NoAnswer as error:
+            if error.status in BAD_CREDENTIALS:
+                raise self._not_let_in(error.status) from None
+            raise self._broken(trip, str(error)) from None
         if answer.status in BAD_CREDENTIALS:
-            setting = f"{self.kind.upper()}_SUPPLIER_TOKEN"
-            logger.error(
-                "The %s supplier refuses our credentials (%d): see %s",
-                self.kind,
-                answer.status,
-                setting,
-            )
-            return Unavailable(f"The {self.kind} supplier is not available", answer.wait)
+            raise self._not_let_in(answer.status, answer.wait)
+        return answer
+
+    def _not_let_in(self, status: int, wait: float | None = None) -> Unavailable:
+        setting = f"{self.kind.upper()}_SUPPLIER_TOKEN"
+        logger.error(
+            "The %s supplier refuses our credentials (%d): see %s", self.kind, status, setting
+        )
+        return Unavailable(f"The {self.kind} supplier is not available", wait)
+
+    def _failure(self, trip: BookVacationInput, answer: Answer) -> OutcomeUnknown:
+        """Return what an answer means that says nothing about what was asked for."""
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-            return self._broken(f"a redirect ({answer.status})")
+            return self._broken(trip, f"a redirect ({answer.status})")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            return self._broken(f"the status {answer.status}")
-        logger.warning("The %s supplier answered %d", self.kind, answer.status)
+            return self._broken(trip, f"the status {answer.status}")
+        logger.warning("The %s supplier answered %d: %s", self.kind, answer.status, _id(trip))
         busy = answer.status == HTTPStatus.TOO_MANY_REQUESTS
         return OutcomeUnknown(
             f"The {self.kind} supplier {'is busy' if busy else 'failed'}", answer.wait
         )
 
-    def _broken(self, what: str) -> OutcomeUnknown:
-        logger.error("The %s supplier broke the contract: %s", self.kind, what)
+    def _broken(self, trip: BookVacationInput, what: str) -> OutcomeUnknown:
+        logger.error("The %s supplier broke the contract with %s: %s", self.kind, _id(trip), what)
         return OutcomeUnknown(f"The {self.kind} supplier failed")
 
-
-async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending a request again by itself when a connection ends.
-
-    It takes PUT for idempotent, which not every supplier's is.
-    https://docs.aiohttp.org/en/stable/client_advanced.html#client-middleware
-    """
-    try:
-        return await handler(request)
-    except NEVER_SENT:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise LineCut(type(error).__name__) from error
-
-
-async def _read(response: ClientResponse) -> bytes | None:
-    """Return the content; `None`: it is too large."""
-    content = b""
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > LARGEST_ANSWER:
-            response.close()
+    def _detail(self, answer: Answer) -> str | None:
+        """Return what a problem says to people, if it is one (RFC 9457)."""
+        if answer.media_type != "application/problem+json":
             return None
-    return content
+        try:
+            detail = _Problem.model_validate_json(answer.content).detail
+        except pydantic.ValidationError:
+            return None
+        if self._token and self._token in detail:
+            return None
+        printable = "".join(letter if letter.isprintable() else " " for letter in detail)
+        return cut(" ".join(printable.split())) or None
 
 
 def _is_final(status: int) -> bool:
@@ -271,30 +201,18 @@ def _is_final(status: int) -> bool:
     return is_client_error and status not in NOT_FINAL
 
 
-def _detail(answer: _Answer) -> str | None:
-    """Return what a problem says to people, if it is one (RFC 9457)."""
-    if answer.media_type != "application/problem+json":
-        return None
-    try:
-        detail = _Problem.model_validate_json(answer.content).detail
-    except pydantic.ValidationError:
-        return None
-    return cut(" ".join(detail.split())) or None
+def _can_be_sent(trip_id: str) -> bool:
+    """Tell whether an id can be the last part of an address, and nobody takes it for more.
+
+    `.` and `..` are folders to whoever takes the address apart (RFC 3986, 5.2.4), perhaps after
+    decoding it; no id at all is the address of all reservations.
+    """
+    return _is_text(trip_id) and not {"", ".", ".."} & set(re.split(r"[/\\]", trip_id))
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=dt.UTC)
-    return max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0)
+def _is_text(value: str) -> bool:
+    """Tell whether a text has no half characters, of which nobody agrees what they are in JSON."""
+    return not re.search(r"[\ud800-\udfff]", value)
 
 
 def _trace(trip: BookVacationInput) -> str:
@@ -302,11 +220,10 @@ def _trace(trip: BookVacationInput) -> str:
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """
-    digest = hashlib.sha256(trip.book_user_id.encode(errors="replace")).hexdigest()
+    digest = hashlib.sha256(trip.book_user_id.encode()).hexdigest()
     return f"00-{digest[:32]}-{digest[32:48]}-00"
 
 
-def _named(error: aiohttp.ClientError) -> str:
-    """Return what went wrong with a connection, for the logs."""
-    cause = getattr(error, "os_error", None) or error
-    return type(cause).__name__ if isinstance(cause, ssl.SSLError) else str(cause) or repr(cause)
+def _id(trip: BookVacationInput) -> str:
+    """Return a trip's id, on one line, for the logs."""
+    return ascii(cut(trip.book_user_id))

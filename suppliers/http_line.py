@@ -1,0 +1,187 @@
+"""The line to somebody else's service: a request goes out once, a whole, bounded answer comes in.
+
+It knows nothing of trips, nor of what an answer means. No text of its exceptions is the other
+side's, and no header of ours is in them: they are for the logs.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp.connector import Connection
+from yarl import URL
+
+CONNECT_LIMIT = 5.0
+"""Seconds that a connection may take. A whole call may take as long as its caller lets it."""
+
+READ_LIMIT = 10.0
+"""Seconds that the rest of an answer may take once it has begun."""
+
+LARGEST_ANSWER = 64 * 1024
+"""Bytes."""
+
+LONGEST_WAIT = 86_400.0
+"""The most seconds of a `Retry-After` that are believed."""
+
+
+class NotSent(Exception):
+    """The request has not been sent."""
+
+
+class NoAnswer(Exception):
+    """The request may have been sent and served; the answer was not whole, or is none.
+
+    `status` is the answer's if that much has come.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason if status is None else f"{reason} (status {status})")
+        self.status = status
+
+
+class Answer(NamedTuple):
+    """What the service has answered."""
+
+    status: int
+    content: bytes
+    media_type: str
+    wait: float | None
+    """Seconds after which it wants to be asked again."""
+
+
+class _LineCut(aiohttp.ClientError):
+    """The connection has ended. Not one of the errors after which aiohttp sends again."""
+
+
+class _LineNotClean(aiohttp.ClientError):
+    """Something lies on an open connection that nobody has asked for."""
+
+
+NEVER_SENT = (
+    _LineNotClean,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ClientConnectorSSLError,
+)
+
+
+class HttpLine:
+    """Connections to one service, which are kept for later calls. Each has the `headers`."""
+
+    def __init__(self, headers: Mapping[str, str], connections: int) -> None:
+        self._headers = headers
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, method: str, url: URL, headers: Mapping[str, str], body: object) -> Answer:
+        """Send a request, with `body` as JSON if there is one, and return the answer.
+
+        Raises `NotSent` and `NoAnswer`.
+        """
+        status: int | None = None
+        try:
+            async with self._opened().request(
+                method, url, json=body, headers=headers, allow_redirects=False
+            ) as response:
+                status = response.status
+                async with asyncio.timeout(READ_LIMIT):
+                    content = await _read(response)
+                if content is not None:
+                    wait = _retry_after(response.headers.get("Retry-After"))
+                    return Answer(status, content, response.content_type, wait)
+            failure: Exception = NoAnswer(f"an answer of more than {LARGEST_ANSWER} bytes", status)
+        except NEVER_SENT as error:
+            failure = NotSent(_named(error))
+        except TimeoutError:
+            failure = NoAnswer("the answer stopped in the middle", status)
+        except aiohttp.ClientError as error:
+            failure = NoAnswer(_named(error), status)
+        # Not above, where aiohttp's error would become its context: that one has our headers.
+        raise failure
+
+    def _opened(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                # Not shared between services: one that is frozen takes no other's connections.
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_Request,
+                middlewares=[_sent_once],
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+class _Request(ClientRequest):
+    """A request that is not sent where it could take an earlier answer for its own.
+
+    aiohttp keeps what a service says on an idle connection, and hands it to the next request there.
+    """
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _LineNotClean
+        return await super().send(conn)
+
+
+async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from sending a request again by itself when a connection ends.
+
+    It takes PUT for idempotent, which not every service's is.
+    https://docs.aiohttp.org/en/stable/client_advanced.html#client-middleware
+    """
+    try:
+        return await handler(request)
+    except NEVER_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LineCut from error
+
+
+async def _read(response: ClientResponse) -> bytes | None:
+    """Return the content; `None`: it is too large."""
+    content = b""
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            response.close()
+            return None
+    return content
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value), LONGEST_WAIT)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=dt.UTC)
+    return min(max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0), LONGEST_WAIT)
+
+
+def _named(error: aiohttp.ClientError) -> str:
+    """Return what went wrong, in nobody's words but the operating system's and TLS's."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error) or type(error.os_error).__name__
+    return type(error.__cause__ or error).__name__
