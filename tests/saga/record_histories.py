@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from record import Record
 from shared import KINDS, Kind
+from suppliers import Pending
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     FaultyRecord,
@@ -27,6 +28,7 @@ from tests.faults import (
     refuse_for_good,
     workflow_half,
 )
+from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, Script, working_with
 from tests.trips import (
     Cancellation,
     Trip,
@@ -374,6 +376,58 @@ UNATTENDED: dict[str, Scenario] = {
 """The endings that need a worker to be away for a moment."""
 
 
+async def decided_late(client: Client, hotels: Script) -> Trip:
+    hotels.says(UNKNOWN, None, None, QUICK)
+    return await booked_at(client)
+
+
+async def pending_and_booked(client: Client, hotels: Script) -> Trip:
+    hotels.says(Pending(0.01), Pending(0.01), QUICK)
+    return await booked_at(client, attempts=1)
+
+
+async def pending_and_cancelled(client: Client, hotels: Script) -> Trip:
+    hotels.says(Pending(3600), SURE)
+    booking = await start(client, trip())
+    await until(
+        booking, lambda steps: (steps["hotel"].state, steps["hotel"].attempts) == ("booking", 0)
+    )
+    await booking.cancel()
+    await cancelled_steps(booking)
+    return booking
+
+
+async def undone_late(client: Client, hotels: Script) -> Trip:
+    hotels.says(UNKNOWN, None, None, QUICK, SURE)
+    return await booked_at(client, attempts=1)
+
+
+async def undone_late_and_stuck(client: Client, hotels: Script) -> Trip:
+    hotels.says(QUICK, Pending(0.01), QUICK, NO)
+    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await until_stuck(booking, "hotel")
+    hotels.says(Pending(0.01), SURE)
+    await retry(booking, "hotel")
+    await result_of(booking)
+    return booking
+
+
+async def booked_at(client: Client, attempts: int = 3) -> Trip:
+    booking = await start(client, trip(attempts=attempts))
+    await result_of(booking)
+    return booking
+
+
+AT_SUPPLIERS: dict[str, Callable[[Client, Script], Awaitable[Trip]]] = {
+    "decided_late": decided_late,
+    "pending_and_booked": pending_and_booked,
+    "pending_and_cancelled": pending_and_cancelled,
+    "undone_late": undone_late,
+    "undone_late_and_stuck": undone_late_and_stuck,
+}
+"""The endings at a supplier that is somebody else's service."""
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_record(client: Client, record: Record, name: str) -> None:
     async with faulty_worker(client, record) as faults:
@@ -385,6 +439,12 @@ async def test_record_unattended(client: Client, record: Record, name: str) -> N
     faults = FaultyRecord(record)
     work_with(faults)
     await write(client, name, await UNATTENDED[name](client, faults))
+
+
+@pytest.mark.parametrize("name", AT_SUPPLIERS)
+async def test_record_at_suppliers(client: Client, record: Record, name: str) -> None:
+    async with working_with(client, record, late=60) as hotels:
+        await write(client, name, await AT_SUPPLIERS[name](client, hotels))
 
 
 async def write(client: Client, name: str, closed: Trip | Cancellation) -> None:

@@ -10,7 +10,7 @@ from temporalio.workflow import NondeterminismError
 from run_worker import WORKFLOWS
 from saga import Saga
 from tests.saga.mistakes import HotelFirst
-from tests.saga.record_histories import HISTORIES, SCENARIOS, UNATTENDED
+from tests.saga.record_histories import AT_SUPPLIERS, HISTORIES, SCENARIOS, UNATTENDED
 
 RECORDED = sorted(HISTORIES.rglob("*.json"))
 
@@ -20,7 +20,9 @@ def recorded(path: Path) -> WorkflowHistory:
 
 
 def test_each_ending_is_recorded() -> None:
-    assert {*SCENARIOS, *UNATTENDED} == {path.stem for path in HISTORIES.glob("*.json")}
+    assert {*SCENARIOS, *UNATTENDED, *AT_SUPPLIERS} == {
+        path.stem for path in HISTORIES.glob("*.json")
+    }
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: str(path.relative_to(HISTORIES)))

@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from activities import compose
 from record import Record
 from run_worker import create_workers
 from settings import Settings
 from shared import KINDS, Kind, task_queue_of
-from suppliers import OutcomeUnknown, OutsideDesk, Pending, Refused, Released
+from suppliers import OutcomeUnknown, Pending, Refused, Released
 from tests.conftest import IMPATIENT, trip
-from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, Script
+from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, working_with
 from tests.trips import (
     Trip,
     activities_of,
@@ -33,22 +32,10 @@ from tests.trips import (
     until,
     until_stuck,
 )
-from tests.workers import running_worker, work_with
+from tests.workers import work_with
 from workflows import BookingWorkflow
 
 QUICK_TRIES = dataclasses.replace(IMPATIENT, try_timeout=0.4)
-
-
-@asynccontextmanager
-async def at(
-    client: Client, record: Record, kind: Kind = "hotel", late: float = 0.0
-) -> AsyncIterator[Script]:
-    """Run a worker whose supplier of one kind is a script; the others are embedded."""
-    supplier = Script()
-    desks = dict(compose(record, Settings(hotel_latency_seconds=0, hotel_outage_attempts=0)).desks)
-    desks[kind] = OutsideDesk(kind, supplier, record, "supplier.example", late)
-    async with running_worker(client, record, desks):
-        yield supplier
 
 
 async def states(trip: Trip) -> dict[Kind, str]:
@@ -68,7 +55,7 @@ async def timers(trip: Trip) -> list[str]:
 async def test_a_pending_booking_is_asked_for_and_costs_no_try(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(Pending(0.01), Pending(0.01), Pending(0.01), QUICK)
         booking = await start(client, trip(attempts=1))
         hotel = steps_by_kind(await result_of(booking))["hotel"]
@@ -81,7 +68,7 @@ async def test_a_pending_booking_is_asked_for_and_costs_no_try(
 async def test_tries_that_failed_before_an_undecided_one_are_counted(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(UNKNOWN, None, Pending(0.01), UNKNOWN, Pending(0.01), Released())
         booking = await start(client, trip(attempts=3))
         hotel = steps_by_kind(await result_of(booking))["hotel"]
@@ -90,7 +77,7 @@ async def test_tries_that_failed_before_an_undecided_one_are_counted(
 
 
 async def test_a_booking_that_shows_up_late_is_taken(client: Client, record: Record) -> None:
-    async with at(client, record, late=60) as hotels:
+    async with working_with(client, record, late=60) as hotels:
         hotels.says(UNKNOWN, None, None, QUICK)
         booking = await start(client, trip(attempts=2))
         hotel = steps_by_kind(await result_of(booking))["hotel"]
@@ -103,7 +90,7 @@ async def test_what_stays_undecided_until_the_deadline_is_rolled_back(
     client: Client, record: Record
 ) -> None:
     policy = dataclasses.replace(IMPATIENT, step_deadline=1.0)
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(Pending(0.2))
         booking = await start(client, trip(policy=policy))
         await until(booking, lambda steps: steps["hotel"].state == "undoing")
@@ -117,12 +104,12 @@ async def test_a_trip_whose_workers_are_away_past_the_deadline_is_rolled_back(
     client: Client, record: Record
 ) -> None:
     policy = dataclasses.replace(IMPATIENT, step_deadline=1.0)
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(Pending(0.5))
         booking = await start(client, trip(policy=policy))
         await eventually(lambda: timers(booking))
     await asyncio.sleep(policy.step_deadline)
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(SURE)
         assert (await result_of(booking))["message"] == "The hotel supplier has not decided yet"
     assert hotels.asked == ["cancel"]
@@ -131,7 +118,7 @@ async def test_a_trip_whose_workers_are_away_past_the_deadline_is_rolled_back(
 async def test_a_trip_that_is_cancelled_while_a_supplier_decides_is_undone(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(Pending(3600), SURE)
         booking = await start(client, trip())
         await eventually(lambda: timers(booking))
@@ -145,7 +132,7 @@ async def test_a_trip_that_is_cancelled_while_a_supplier_decides_is_undone(
 async def test_an_undo_that_looks_again_delays_no_other_and_no_late_booking_is_left(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record, late=60) as hotels:
+    async with working_with(client, record, late=60) as hotels:
         hotels.says(UNKNOWN, None)
         booking = await start(client, trip(attempts=1, policy=QUICK_TRIES))
         await until(booking, lambda steps: steps["car"].state == "undone")
@@ -165,7 +152,7 @@ async def test_an_undo_that_looks_again_delays_no_other_and_no_late_booking_is_l
 async def test_an_undo_ends_once_nothing_can_show_up_any_more(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record, late=0.2) as hotels:
+    async with working_with(client, record, late=0.2) as hotels:
         hotels.says(UNKNOWN, None)
         booking = await start(client, trip(attempts=1, policy=QUICK_TRIES))
         result = await result_of(booking)
@@ -177,7 +164,7 @@ async def test_an_undo_ends_once_nothing_can_show_up_any_more(
 async def test_a_refused_cancellation_is_stuck_at_once_in_the_suppliers_words(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(QUICK, Refused("This fare cannot be refunded"))
         booking = await start(client, trip(book_flight_id="invalid-flight-id"))
         progress = await until_stuck(booking, "hotel")
@@ -193,7 +180,7 @@ async def test_a_refused_cancellation_is_stuck_at_once_in_the_suppliers_words(
 async def test_an_undo_that_was_undecided_and_is_refused_then_needs_attention(
     client: Client, record: Record
 ) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(QUICK, Pending(0.01), QUICK, Refused("Too late to cancel"))
         booking = await start(client, trip(book_flight_id="invalid-flight-id"))
         await until_stuck(booking, "hotel")
@@ -234,7 +221,7 @@ async def running_all(client: Client, settings: Settings) -> AsyncIterator[None]
 
 
 async def test_a_supplier_that_wants_to_be_left_alone_is(client: Client, record: Record) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(OutcomeUnknown("The hotel supplier is busy", 0.7), None, QUICK)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -245,7 +232,7 @@ async def test_a_supplier_that_wants_to_be_left_alone_is(client: Client, record:
 
 
 async def test_a_refused_booking_is_final(client: Client, record: Record) -> None:
-    async with at(client, record) as hotels:
+    async with working_with(client, record) as hotels:
         hotels.says(NO)
         booking = await start(client, trip())
         assert (await result_of(booking))["message"] == "The hotel is full"

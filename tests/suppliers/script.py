@@ -1,10 +1,18 @@
 """A supplier that says what a test tells it to say, and notes what it is asked."""
 
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from shared import BookVacationInput
-from suppliers import Confirmed, OutcomeUnknown, Refused, Released, Unavailable
+from temporalio.client import Client
+
+from activities import compose
+from record import Record
+from settings import Settings
+from shared import BookVacationInput, Kind
+from suppliers import Confirmed, OutcomeUnknown, OutsideDesk, Refused, Released, Unavailable
+from tests.workers import running_worker
 
 UNKNOWN = OutcomeUnknown("The hotel supplier failed")
 DOWN = Unavailable("The hotel supplier cannot be reached")
@@ -45,3 +53,15 @@ class Script:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+@asynccontextmanager
+async def working_with(
+    client: Client, record: Record, kind: Kind = "hotel", late: float = 0.0
+) -> AsyncIterator[Script]:
+    """Run a worker whose supplier of one kind is a script; the others are embedded."""
+    supplier = Script()
+    desks = dict(compose(record, Settings(hotel_latency_seconds=0, hotel_outage_attempts=0)).desks)
+    desks[kind] = OutsideDesk(kind, supplier, record, "supplier.example", late)
+    async with running_worker(client, record, desks):
+        yield supplier
