@@ -1,0 +1,218 @@
+"""The HTTP client's connections: when there is none, how many there are, and when each ends."""
+
+import asyncio
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suppliers import (
+    Confirmed,
+    HttpSupplier,
+    OutcomeUnknown,
+    Unavailable,
+    http_line,
+)
+from tests.faults import DEADLINE
+from tests.record.trips import trip
+from tests.suppliers.raw_service import (
+    CONFIRMED,
+    METHODS,
+    TOKEN,
+    Answer,
+    RawService,
+    call,
+    heard,
+    hotels_at,
+    http,
+    raw_service,
+)
+
+HELD = Confirmed("QK7R2M")
+OK = http(200, CONFIRMED)
+
+UNREACHED = (Unavailable, "The hotel supplier cannot be reached")
+FAILED = (OutcomeUnknown, "The hotel supplier failed")
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@each_method
+async def test_a_supplier_that_is_not_there_is_unavailable(
+    caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        async with hotels_at(url, TOKEN) as supplier:
+            assert await heard(supplier, method, trip()) == UNREACHED
+    [line] = [record for record in caplog.records if record.name == "suppliers.over_http"]
+    assert line.levelname == "WARNING"
+    assert "The hotel supplier cannot be reached: [Errno 111]" in line.getMessage()
+
+
+@each_method
+async def test_a_supplier_whose_name_nobody_knows_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    async with hotels_at("http://hotels.example") as supplier:
+        assert await heard(supplier, method, trip()) == UNREACHED
+
+
+@each_method
+async def test_a_supplier_that_lets_nobody_connect_in_time_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, service: RawService, method: str
+) -> None:
+    monkeypatch.setattr(http_line, "CONNECT_LIMIT", 0.02)
+    # It waits for a request, and says nothing of TLS.
+    url = service.url.replace("http:", "https:")
+    async with hotels_at(url, TOKEN) as supplier:
+        assert await heard(supplier, method, trip()) == UNREACHED
+
+
+@each_method
+async def test_a_certificate_that_nobody_vouches_for_gets_no_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    context = _self_signed(tmp_path)
+    async with raw_service(context) as service:
+        service.says(OK)
+        async with hotels_at(service.url, TOKEN) as supplier:
+            assert await heard(supplier, method, trip()) == UNREACHED
+    assert not service.requests
+    assert "certificate" in caplog.text
+
+
+async def test_a_service_that_speaks_no_tls_is_unavailable() -> None:
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 This is no HTTPS\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1") as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with hotels_at(url, TOKEN) as supplier:
+            assert await heard(supplier, "PUT", trip()) == UNREACHED
+
+
+async def test_calls_one_after_the_other_share_a_connection(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    service.says(http(409), http(503), OK)
+    for method in ("PUT", "PUT", "PUT", "GET"):
+        await call(hotels, method, trip())
+    assert [sent.connection for sent in service.requests] == [1, 1, 1, 1]
+
+
+async def test_300_calls_are_under_way_at_once(service: RawService, hotels: HttpSupplier) -> None:
+    service.says(OK)
+    service.answering.clear()
+    calls = [asyncio.create_task(call(hotels, "PUT", trip(f"trip-{n}"))) for n in range(300)]
+    await service.asked(300)
+    service.answering.set()
+    assert await asyncio.gather(*calls) == [HELD] * 300
+    assert {sent.trip_id for sent in service.requests} == {f"trip-{n}" for n in range(300)}
+
+
+async def test_there_are_no_more_connections_than_were_asked_for(service: RawService) -> None:
+    service.says(OK)
+    async with hotels_at(service.url, connections=2) as supplier:
+        found = await asyncio.gather(*(call(supplier, "GET", trip()) for _ in range(20)))
+    assert found == [HELD] * 20
+    assert service.connections == 2
+
+
+@each_method
+@pytest.mark.parametrize("said", [b"", OK.raw[:20], OK.raw[:-5]], ids=["nothing", "head", "body"])
+async def test_a_call_that_is_cancelled_hangs_up(
+    service: RawService, hotels: HttpSupplier, method: str, said: bytes
+) -> None:
+    service.says(Answer(said, "hold"))
+    asking = asyncio.create_task(call(hotels, method, trip()))
+    await service.asked()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    async with asyncio.timeout(DEADLINE):
+        await service.hung_up.wait()
+
+
+@each_method
+@pytest.mark.parametrize("then", ["hold", "drip"])
+async def test_an_answer_that_never_ends_is_not_waited_for(
+    service: RawService,
+    hotels: HttpSupplier,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    then: Any,
+) -> None:
+    monkeypatch.setattr(http_line, "READ_LIMIT", 0.05)
+    endless = OK.raw.replace(b"Content-Length: ", b"Content-Length: 9")
+    service.says(Answer(endless, then))
+    assert await heard(hotels, method, trip()) == FAILED
+    async with asyncio.timeout(DEADLINE):
+        await service.hung_up.wait()
+
+
+async def test_what_is_too_large_is_not_read_to_its_end(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    endless = http(200, b" " * 100_000).raw.replace(b"Content-Length: ", b"Content-Length: 9")
+    service.says(Answer(endless, "hold"))
+    assert await heard(hotels, "GET", trip()) == FAILED
+    async with asyncio.timeout(DEADLINE):
+        await service.hung_up.wait()
+
+
+async def test_a_supplier_works_in_one_event_loop_after_the_other(service: RawService) -> None:
+    supplier = HttpSupplier("hotel", service.url, TOKEN)
+    service.says(OK)
+
+    async def once() -> Any:
+        found = await call(supplier, "GET", trip())
+        await supplier.close()
+        return found
+
+    for _ in range(3):
+        assert await asyncio.to_thread(asyncio.run, once()) == HELD
+
+
+async def test_a_supplier_that_was_never_asked_can_be_closed() -> None:
+    await HttpSupplier("hotel", "http://127.0.0.1:1", TOKEN).close()
+
+
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    """Return what serves a certificate for 127.0.0.1 that is signed by nobody else."""
+    if not shutil.which("openssl"):
+        pytest.skip("Nothing here can make a certificate: there is no openssl")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "2",
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+            ),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,247 @@
+"""The HTTP client's line: what leaves it, to whom, and how often."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import aiohttp
+import pytest
+
+from suppliers import (
+    Confirmed,
+    HttpSupplier,
+    OutcomeUnknown,
+    Refused,
+    Released,
+    Unavailable,
+)
+from tests.faults import DEADLINE
+from tests.record.trips import trip, with_item
+from tests.suppliers.raw_service import (
+    CONFIRMED,
+    METHODS,
+    TOKEN,
+    Answer,
+    RawService,
+    call,
+    heard,
+    hotels_at,
+    http,
+)
+
+HELD = Confirmed("QK7R2M")
+OK = http(200, CONFIRMED)
+
+UNREACHED = (Unavailable, "The hotel supplier cannot be reached")
+FAILED = (OutcomeUnknown, "The hotel supplier failed")
+
+ODD_IDS = [
+    "a b+c",
+    "one/two",
+    "100%",
+    "%2e%2e",
+    "?state=confirmed",
+    "#part",
+    "a;b=c&d@e:f",
+    "back\\slash",
+    "tab\tand\r\nTrip-Id: another",
+    "NUL\x00",
+    "...",
+    "Zoë-満室-🏨",
+    "x" * 1_000,
+    "🏨" * 200,
+]
+
+NO_IDS = ["", ".", "..", "../trip", "a/../trip", "a/./b", "..\\trip", "a//b", "trip/", "half\ud83d"]
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+# What leaves
+
+
+async def test_a_call_says_who_asks_for_which_trip(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    service.says(OK)
+    for method in METHODS:
+        service.says(OK if method != "DELETE" else http(200))
+        await call(hotels, method, trip())
+    for method, sent in zip(METHODS, service.requests, strict=True):
+        assert (sent.method, sent.target) == (method, "/v1/reservations/trip")
+        assert sent.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert sent.headers["Trip-Id"] == "trip"
+        assert sent.headers["Accept"] == "application/json, application/problem+json"
+        assert sent.headers["Accept-Encoding"] == "identity"
+    booked, *others = service.requests
+    assert booked.headers["Content-Type"] == "application/json"
+    assert json.loads(booked.body) == {"item": "a-hotel"}
+    assert not any(other.body for other in others)
+
+
+async def test_all_calls_of_a_trip_are_of_one_trace_and_no_other_trip_s(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    service.says(OK)
+    for trip_id in ("trip", "trip", "Zoë\n"):
+        for method in ("PUT", "GET"):
+            await call(hotels, method, trip(trip_id))
+    traces = [sent.headers["traceparent"] for sent in service.requests]
+    assert len(set(traces[:4])) == len(set(traces[4:])) == 1
+    assert traces[0] != traces[4]
+    for trace in traces:
+        # https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+        match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]", trace)
+        assert match
+        assert int(match[1], 16)
+        assert int(match[2], 16)
+
+
+@each_method
+@pytest.mark.parametrize("trip_id", ODD_IDS, ids=ascii)
+async def test_the_supplier_sees_exactly_the_trip_s_id(
+    service: RawService, hotels: HttpSupplier, method: str, trip_id: str
+) -> None:
+    service.says(OK if method != "DELETE" else http(200))
+    assert await call(hotels, method, trip(trip_id)) in (HELD, Released())
+    [sent] = service.requests
+    assert re.fullmatch(r"/v1/reservations/[\w.~%-]+", sent.target, re.ASCII)
+    assert sent.trip_id == unquote(sent.headers["Trip-Id"]) == trip_id
+
+
+@each_method
+@pytest.mark.parametrize("trip_id", NO_IDS, ids=ascii)
+async def test_an_id_that_could_be_another_address_is_sent_to_nobody(
+    service: RawService, hotels: HttpSupplier, method: str, trip_id: str
+) -> None:
+    outcome = await call(hotels, method, trip(trip_id))
+    if method == "PUT":
+        assert (type(outcome), str(outcome)) == (
+            Refused,
+            "The hotel cannot be booked under this id",
+        )
+    else:
+        # So nothing of it is held.
+        assert outcome == (Released() if method == "DELETE" else None)
+    assert not service.requests
+
+
+@pytest.mark.parametrize("item", ['"', "Hôtel 🏨", "{}\n\x00\u2028", "%2F..", "x" * 1_000])
+async def test_an_item_may_be_any_text(
+    service: RawService, hotels: HttpSupplier, item: str
+) -> None:
+    service.says(http(201, CONFIRMED | {"item": item}))
+    assert await call(hotels, "PUT", with_item("hotel", item)) == HELD
+    assert json.loads(service.requests[0].body) == {"item": item}
+
+
+async def test_an_item_with_half_a_character_is_refused_unasked(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    assert isinstance(await call(hotels, "PUT", with_item("hotel", "half\ud83d")), Refused)
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/v1/reservations/trip"),
+        ("/", "/v1/reservations/trip"),
+        ("/deep/er//", "/v1/deep/er/reservations/trip"),
+        ("/é/a%2Fb", "/v1/%C3%A9/a%2Fb/reservations/trip"),
+    ],
+)
+async def test_a_service_may_be_anywhere_below_its_host(
+    service: RawService, path: str, target: str
+) -> None:
+    service.says(OK)
+    async with hotels_at(service.url + path) as supplier:
+        assert await call(supplier, "GET", trip()) == HELD
+    assert service.requests[0].target == target
+
+
+async def test_nothing_of_the_environment_is_used(
+    service: RawService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".netrc").write_text("default login ada password s3cret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    service.says(OK)
+    async with hotels_at(service.url) as supplier:
+        assert await call(supplier, "GET", trip()) == HELD
+    assert "Authorization" not in service.requests[0].headers
+
+
+@each_method
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(
+    service: RawService, hotels: HttpSupplier, method: str, status: int
+) -> None:
+    service.says(http(status, headers={"Location": "/v1/reservations/another"}), OK)
+    assert await heard(hotels, method, trip()) == FAILED
+    assert len(service.requests) == 1
+
+
+async def test_a_cookie_is_not_kept(service: RawService, hotels: HttpSupplier) -> None:
+    service.says(http(200, CONFIRMED, {"Set-Cookie": "session=7; Path=/"}))
+    for _ in range(2):
+        assert await call(hotels, "GET", trip()) == HELD
+    assert not any("Cookie" in sent.headers for sent in service.requests)
+
+
+# Once
+
+
+@each_method
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("calls_before", [0, 1])
+async def test_a_request_whose_line_is_cut_is_not_sent_again(
+    service: RawService, hotels: HttpSupplier, method: str, then: Any, calls_before: int
+) -> None:
+    service.says(*[OK] * calls_before, Answer(b"", then))
+    for _ in range(calls_before):
+        assert await call(hotels, "GET", trip()) == HELD
+    assert await heard(hotels, method, trip()) == FAILED
+    assert [sent.connection for sent in service.requests] == [1] * (calls_before + 1)
+
+
+@each_method
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_one_s(
+    service: RawService, hotels: HttpSupplier, method: str
+) -> None:
+    stale = http(409, {"detail": "This is another trip's"}, problem=True)
+    service.says(Answer(OK.raw + stale.raw), OK if method != "DELETE" else http(200))
+    assert await call(hotels, "GET", trip()) == HELD
+    assert await call(hotels, method, trip()) in (HELD, Released())
+    assert [sent.connection for sent in service.requests] == [1, 2]
+
+
+@each_method
+async def test_what_comes_on_an_idle_line_is_no_answer(
+    service: RawService, hotels: HttpSupplier, method: str
+) -> None:
+    service.says(OK if method != "DELETE" else http(200))
+    await call(hotels, method, trip())
+    service.interject(http(409, {"detail": "This is another trip's"}, problem=True).raw)
+    [[(idle, _)]] = _connector(hotels)._conns.values()
+    async with asyncio.timeout(DEADLINE):
+        while not idle.should_close:
+            await asyncio.sleep(0.001)
+    assert await heard(hotels, method, trip()) == UNREACHED
+    assert len(service.requests) == 1
+    assert await call(hotels, method, trip()) in (HELD, Released())
+
+
+def _connector(supplier: HttpSupplier) -> aiohttp.BaseConnector:
+    session = supplier._line._session
+    assert session
+    assert session.connector
+    return session.connector

@@ -1,0 +1,174 @@
+"""The HTTP client: what travellers and operators read, and when a supplier is asked again."""
+
+import datetime as dt
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from suppliers import (
+    HttpSupplier,
+    Refused,
+    Unavailable,
+    http_line,
+)
+from tests.record.trips import trip
+from tests.suppliers.raw_service import (
+    METHODS,
+    TOKEN,
+    Answer,
+    RawService,
+    call,
+    http,
+)
+
+FULL = {"type": "about:blank", "title": "Conflict", "detail": "The hotel is full"}
+
+SOON = {"Retry-After": "20"}
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ("The hotel is full", "The hotel is full"),
+        ("Überbucht — 満室 🏨", "Überbucht — 満室 🏨"),
+        ("  two\r\nlines\tand\x00 \x1b[31mcolour\x85\u2028 ", "two lines and [31mcolour"),
+        ("read \u202ebackwards\u200b", "read backwards"),
+        ("x" * 501, "x" * 499 + "…"),
+        ("\n" * 600 + "far down", "far down"),
+    ],
+)
+async def test_a_refusal_is_told_in_the_words_of_the_problem(
+    service: RawService, hotels: HttpSupplier, method: str, detail: str, words: str
+) -> None:
+    service.says(http(422, {"detail": detail}, problem=True))
+    outcome = await call(hotels, method, trip())
+    assert (type(outcome), str(outcome)) == (Refused, words)
+
+
+@pytest.mark.parametrize("media_type", ["Application/Problem+JSON; charset=utf-8"])
+async def test_a_problem_is_known_by_its_media_type_however_it_is_written(
+    service: RawService, hotels: HttpSupplier, media_type: str
+) -> None:
+    service.says(http(409, FULL, {"Content-Type": media_type}))
+    assert str(await call(hotels, "PUT", trip())) == "The hotel is full"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(422),
+        http(422, FULL),
+        http(422, FULL, {"Content-Type": "text/html"}),
+        http(422, b"<html>no</html>", problem=True),
+        http(422, b"", problem=True),
+        http(422, [FULL], problem=True),
+        http(422, {"title": "Conflict"}, problem=True),
+        http(422, FULL | {"detail": ""}, problem=True),
+        http(422, FULL | {"detail": "\x00\n\u200b"}, problem=True),
+        http(422, FULL | {"detail": 409}, problem=True),
+        http(422, FULL | {"detail": "\ud83d"}, problem=True),
+        http(422, FULL | {"detail": f"Bearer {TOKEN} may not book"}, problem=True),
+    ],
+    ids=lambda answer: answer.raw[-40:].decode(),
+)
+async def test_a_refusal_without_words_for_people_is_told_in_ours(
+    service: RawService, hotels: HttpSupplier, method: str, answer: Answer
+) -> None:
+    service.says(answer)
+    outcome = await call(hotels, method, trip())
+    what = {"PUT": "booking", "DELETE": "cancellation"}[method]
+    assert isinstance(outcome, Refused)
+    assert str(outcome) == f"The hotel supplier refused the {what}"
+
+
+@each_method
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(999, FULL, SOON, problem=True),
+        http(999, b"<html>" * 500_000),
+        Answer(http(999, FULL).raw[:-5], "close"),
+    ],
+    ids=["problem", "3 MB of HTML", "cut"],
+)
+async def test_credentials_that_are_refused_are_an_error_that_names_the_setting(
+    service: RawService,
+    hotels: HttpSupplier,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    status: int,
+    answer: Answer,
+) -> None:
+    raw = answer.raw.replace(b"999", str(status).encode(), 1)
+    service.says(Answer(raw, answer.then))
+    outcome = await call(hotels, method, trip())
+    assert (type(outcome), str(outcome)) == (Unavailable, "The hotel supplier is not available")
+    assert outcome.wait == (20.0 if b"Retry-After" in raw else None)
+    [line] = [record for record in caplog.records if record.name == "suppliers.over_http"]
+    assert (line.levelname, "HOTEL_SUPPLIER_TOKEN" in line.getMessage()) == ("ERROR", True)
+
+
+async def test_a_failure_that_the_supplier_tells_is_logged_with_kind_status_and_trip(
+    service: RawService, hotels: HttpSupplier, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.says(http(503, FULL, SOON, problem=True))
+    outcome = await call(hotels, "PUT", trip("two\nlines"))
+    assert (str(outcome), outcome.wait) == ("The hotel supplier failed", 20.0)
+    assert r"The hotel supplier answered 503: 'two\nlines'" in caplog.text
+
+
+# Retry-After
+
+NOW = dt.datetime.now(dt.UTC)
+
+
+@each_method
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("0", 0, 0),
+        ("120", 120, 120),
+        ("0120", 120, 120),
+        ("9" * 5_000, 86_400, 86_400),
+        (format_datetime(NOW + dt.timedelta(hours=9), usegmt=True), 7 * 3600, 9 * 3600),
+        ((NOW + dt.timedelta(hours=9)).strftime("%a, %d %b %Y %H:%M:%S"), 7 * 3600, 9 * 3600),
+        ((NOW + dt.timedelta(hours=9)).strftime("%a %b %d %H:%M:%S %Y"), 7 * 3600, 9 * 3600),
+        ((NOW + dt.timedelta(hours=9)).strftime("%A, %d-%b-%y %H:%M:%S GMT"), 7 * 3600, 9 * 3600),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 86_400),
+    ],
+)
+async def test_the_supplier_is_asked_again_when_it_wishes(
+    service: RawService, hotels: HttpSupplier, method: str, value: str, least: int, most: int
+) -> None:
+    service.says(http(429, headers={"Retry-After": value}))
+    outcome = await call(hotels, method, trip())
+    assert str(outcome) == "The hotel supplier is busy"
+    assert least <= outcome.wait <= most
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "-5", "1.5", "1e3", "٣٤", "²", "1, 2", "NaN", "Mon, 01 Jan 2026 00:00:00 +9999"],
+)
+async def test_a_wish_that_nobody_understands_is_none(
+    service: RawService, hotels: HttpSupplier, value: str
+) -> None:
+    service.says(http(429, headers={"Retry-After": value}))
+    assert (await call(hotels, "PUT", trip())).wait is None
+
+
+@given(st.text() | st.from_regex(r"\w{3}, \d+ Jan \d+ \d+:\d+:\d+ [+-]\d+", fullmatch=True))
+@example(f"Mon, 01 Jan 2026 00:00:00 +{'9' * 30}")
+@example(f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT")
+@example(f"Mon, 01 Jan {'9' * 5_000} 00:00:00 GMT")
+def test_no_wish_breaks_anything(value: str) -> None:
+    wait = http_line._retry_after(value)
+    assert wait is None or 0 <= wait <= http_line.LONGEST_WAIT

@@ -1,0 +1,214 @@
+"""The HTTP client: what each answer of a supplier means."""
+
+import gzip
+import re
+from typing import Any
+
+import pytest
+
+from suppliers import (
+    Confirmed,
+    HttpSupplier,
+    OutcomeUnknown,
+    Pending,
+    Refused,
+    Released,
+    SupplierError,
+    Unavailable,
+)
+from tests.record.trips import trip
+from tests.suppliers.raw_service import (
+    CONFIRMED,
+    METHODS,
+    TOKEN,
+    Answer,
+    RawService,
+    call,
+    http,
+)
+
+PENDING = {"state": "pending", "item": "a-hotel"}
+CANCELLED = {"state": "cancelled", "item": "a-hotel"}
+
+HELD = Confirmed("QK7R2M")
+
+FULL = {"type": "about:blank", "title": "Conflict", "detail": "The hotel is full"}
+
+SOON = {"Retry-After": "20"}
+
+OURS = re.compile(r"The (hotel supplier|supplier has) [a-z ]+")
+"""Our own words: no address, no number, no exception."""
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+def matches(outcome: Any, meaning: Any) -> bool:
+    return isinstance(outcome, meaning) if isinstance(meaning, type) else bool(outcome == meaning)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "meaning"),
+    [
+        ("PUT", http(200, CONFIRMED), HELD),
+        ("PUT", http(201, CONFIRMED), HELD),
+        ("PUT", http(202, PENDING), Pending(None)),
+        ("PUT", http(202, {"state": "pending"}), Pending(None)),
+        ("PUT", http(202, PENDING, SOON), Pending(20.0)),
+        ("PUT", http(200, CANCELLED), Refused),
+        ("GET", http(200, CONFIRMED), HELD),
+        ("GET", http(200, CONFIRMED | {"seat": "12A"}), HELD),
+        ("GET", http(200, PENDING), Pending(None)),
+        ("GET", http(200, {"state": "pending"}, SOON), Pending(20.0)),
+        ("GET", http(200, CANCELLED), Released()),
+        ("GET", http(200, {"state": "cancelled"}), Released()),
+        ("GET", http(404), None),
+        ("GET", http(410, FULL, problem=True), None),
+        ("GET", http(409, FULL, problem=True), OutcomeUnknown),
+        ("GET", http(204), OutcomeUnknown),
+        ("DELETE", http(200), Released()),
+        ("DELETE", http(200, CANCELLED), Released()),
+        ("DELETE", http(200, CONFIRMED), OutcomeUnknown),
+        ("DELETE", http(200, PENDING), OutcomeUnknown),
+        ("DELETE", Answer(b"HTTP/1.1 204 No Content\r\n\r\n"), Released()),
+        ("DELETE", http(202), Pending(None)),
+        ("DELETE", http(202, PENDING, SOON), Pending(20.0)),
+        ("DELETE", http(404), Released()),
+        ("DELETE", http(410), Released()),
+        *(("PUT", http(status), Refused) for status in (400, 404, 405, 409, 410, 418, 422, 451)),
+        *(("DELETE", http(status), Refused) for status in (400, 405, 409, 422)),
+        *((method, http(status), Unavailable) for status in (401, 403) for method in METHODS),
+        *(
+            (method, http(status, headers={"Location": "/elsewhere"}), OutcomeUnknown)
+            for status in (300, 301, 302, 303, 304, 307, 308)
+            for method in METHODS
+        ),
+        *(
+            (method, http(status), OutcomeUnknown)
+            for status in (408, 425, 429, 500, 501, 502, 503, 504, 520, 599, 600, 999)
+            for method in METHODS
+        ),
+        *(("PUT", http(status, CONFIRMED), OutcomeUnknown) for status in (203, 204, 206, 226)),
+        # What comes before the answer is none.
+        ("PUT", Answer(b"HTTP/1.1 100 Continue\r\n\r\n" + http(201, CONFIRMED).raw), HELD),
+        ("GET", Answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + http(200, CONFIRMED).raw), HELD),
+        ("PUT", Answer(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "close"), OutcomeUnknown),
+        # Older than HTTP/1.1, and a body as long as its connection.
+        ("PUT", Answer(http(201, CONFIRMED).raw.replace(b"1.1", b"1.0"), "close"), HELD),
+    ],
+    ids=lambda value: re.sub(r"\W+", " ", str(value))[:40],
+)
+async def test_each_answer_of_the_contract_has_its_meaning(
+    service: RawService, hotels: HttpSupplier, method: str, answer: Answer, meaning: Any
+) -> None:
+    service.says(answer)
+    outcome = await call(hotels, method, trip())
+    assert matches(outcome, meaning)
+    assert not isinstance(outcome, SupplierError) or OURS.fullmatch(str(outcome))
+    assert len(service.requests) == 1
+
+
+BROKEN: dict[str, Any] = {
+    "half": b'{"state": "confirmed", "item": "a-h',
+    "HTML": b"<html><body>Please log in</body></html>",
+    "3 MB of HTML": b"<html>" * 500_000,
+    "a list": [CONFIRMED],
+    "null": None,
+    "a word": "confirmed",
+    "no state": {"item": "a-hotel", "reference": "QK7R2M"},
+    "maybe": CONFIRMED | {"state": "maybe"},
+    "capitals": CONFIRMED | {"state": "CONFIRMED"},
+    "a state of another type": CONFIRMED | {"state": True},
+    "another item": CONFIRMED | {"item": "another-hotel"},
+    "another item, pending": PENDING | {"item": "another-hotel"},
+    "an item of another type": CONFIRMED | {"item": ["a-hotel"]},
+    "no item": {"state": "confirmed", "reference": "QK7R2M"},
+    "no reference": {"state": "confirmed", "item": "a-hotel"},
+    "reference null": CONFIRMED | {"reference": None},
+    "an empty reference": CONFIRMED | {"reference": ""},
+    "a long reference": CONFIRMED | {"reference": "x" * 201},
+    "a reference of another type": CONFIRMED | {"reference": 7},
+    "a reference that no database keeps": CONFIRMED | {"reference": "QK7\x00R2M"},
+    "a reference of two lines": CONFIRMED | {"reference": "QK7R2M\nERROR all is lost"},
+    "half a character": CONFIRMED | {"reference": "\ud83d"},
+    "no UTF-8": b'{"state": "confirmed", "item": "a-hotel", "reference": "\xff"}',
+    "UTF-16": '{"state": "cancelled"}'.encode("utf-16"),
+    "compressed": gzip.compress(b'{"state": "cancelled"}'),
+    "deeply nested": b"[" * 60_000,
+    "no number": b'{"state": NaN}',
+}
+
+
+@each_method
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+async def test_what_breaks_the_contract_is_an_unknown_outcome(
+    service: RawService,
+    hotels: HttpSupplier,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    body: Any,
+) -> None:
+    service.says(http(200, body, {"Content-Encoding": "gzip"} if body == GZIPPED else None))
+    outcome = await call(hotels, method, trip())
+    assert (type(outcome), str(outcome)) == (OutcomeUnknown, "The hotel supplier failed")
+    [line] = [record for record in caplog.records if record.name == "suppliers.over_http"]
+    assert line.levelname == "ERROR"
+    assert "hotel supplier broke the contract with 'trip': " in line.getMessage()
+    assert len(line.getMessage()) < 200
+
+
+GZIPPED = BROKEN["compressed"]
+
+OK = http(200, CONFIRMED).raw
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+CUT: dict[str, Answer] = {
+    "closed without a word": Answer(b"", "close"),
+    "reset without a word": Answer(b"", "reset"),
+    "closed in the status line": Answer(OK[:10], "close"),
+    "closed in the headers": Answer(OK[:40], "close"),
+    "closed before the body": Answer(OK[: OK.index(b"{")], "close"),
+    "closed in the body": Answer(OK[:-5], "close"),
+    "reset in the body": Answer(OK[:-5], "reset"),
+    "closed in a chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\n50\r\n{", "close"),
+    "no last chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "close"),
+    "a bad chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}", "close"),
+    "no HTTP": Answer(b"SSH-2.0-OpenSSH_9.6\r\n", "close"),
+    "an echo of what it was sent": Answer(f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()),
+    "a TLS alert": Answer(b"\x15\x03\x01\x00\x02\x02\x0a", "close"),
+    "HTTP of the future": Answer(OK.replace(b"1.1", b"9.9"), "close"),
+    "no status": Answer(OK.replace(b"200", b"abc"), "close"),
+    "a huge header": Answer(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n", "close"),
+    "headers without end": Answer(HEAD + b"X: y\r\n" * 10_000 + b"\r\n", "close"),
+    "a header of no name": Answer(HEAD + b": " + TOKEN.encode() + b"\r\n\r\n", "close"),
+    "less than no body": Answer(HEAD + b"Content-Length: -1\r\n\r\n{}", "close"),
+    "a length of no number": Answer(HEAD + b"Content-Length: many\r\n\r\n{}", "close"),
+    "two lengths": Answer(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "close"),
+    "NUL in a header": Answer(HEAD + b"X: a\x00b\r\n\r\n", "close"),
+}
+
+
+@each_method
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
+async def test_a_line_that_is_cut_or_speaks_no_http_is_an_unknown_outcome(
+    service: RawService,
+    hotels: HttpSupplier,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    answer: Answer,
+) -> None:
+    service.says(answer)
+    outcome = await call(hotels, method, trip())
+    assert (type(outcome), str(outcome)) == (OutcomeUnknown, "The hotel supplier failed")
+    assert "The hotel supplier broke the contract with 'trip': " in caplog.text
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "media_type", ["", ";", 'a/b; c="d', "=?utf-8?q?x?=", "\xe9\xff", "x" * 8_000, "//;;=="]
+)
+async def test_a_media_type_may_be_any_nonsense(
+    service: RawService, hotels: HttpSupplier, media_type: str
+) -> None:
+    service.says(http(200, CONFIRMED, {"Content-Type": media_type}), http(422, FULL))
+    assert await call(hotels, "GET", trip()) == HELD
+    assert isinstance(await call(hotels, "PUT", trip()), Refused)
