@@ -26,13 +26,12 @@ class OutsideReservations(Reservations):
         kind: Kind,
         supplier: str,
         over_at: dt.datetime,
-        instead_of: dt.datetime | None = None,
+        instead_of: Reservation | None = None,
     ) -> Reservation | None:
         """Take note of a try to book that is about to be sent, and is over at `over_at`.
 
-        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. A try
-        that was over at `instead_of` is one that the caller has looked after. Raises as `reserve`
-        does.
+        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. Who has
+        looked for the earlier one says so with `instead_of`. Raises as `reserve` does.
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
@@ -44,7 +43,8 @@ class OutsideReservations(Reservations):
                 sql.execute(sa.insert(reservations).values(values))
                 return None
             self._check_bookable(trip, kind, held)
-            if held.state != "reserved" and held.over_at in (None, instead_of):
+            changed_nothing = held.state == "asked" and held.over_at is None
+            if changed_nothing or held == instead_of:
                 sql.execute(_change(trip, kind, "asked", over_at=over_at, supplier=supplier))
                 return None
             return held
@@ -69,7 +69,7 @@ class OutsideReservations(Reservations):
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take note that the supplier has the try and has not decided yet."""
-        note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
+        note = _change(trip, kind, "pending", over_at=None).where(reservations.c.state == "asked")
         await self._write(lambda sql: sql.execute(note))
 
     async def confirm(self, trip: BookVacationInput, kind: Kind, reference: str | None) -> None:

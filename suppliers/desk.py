@@ -88,7 +88,7 @@ class OutsideDesk:
         if earlier is not None:
             if found := await self._held_already(trip, earlier):
                 return found
-            overtaken = await self._begin_try(trip, over_at, instead_of=earlier.over_at)
+            overtaken = await self._begin_try(trip, over_at, instead_of=earlier)
             if overtaken is not None:
                 raise self._undecided(trip, overtaken)
         if _now() >= over_at:
@@ -111,12 +111,12 @@ class OutsideDesk:
         held = await self._in_record(self.record.begin_cancel(trip, self.kind))
         if held is None:
             return Released()
-        may_appear = self.late > 0 and held.over_at is not None
-        if may_appear or held.state == "cancelling":
+        seen_by = self._seen_by(held)
+        if seen_by or held.state == "cancelling":
             match await self.supplier.find(trip):
-                case None | Released() if may_appear:
-                    if _now() < self._seen_by(held):
-                        raise self._undecided(trip, held, until=self._seen_by(held))
+                case None | Released() if seen_by:
+                    if _now() < seen_by:
+                        raise self._undecided(trip, held, until=seen_by)
                     return await self._released(trip)
                 case Released():
                     return await self._released(trip)
@@ -136,7 +136,7 @@ class OutsideDesk:
         await self.supplier.close()
 
     async def _begin_try(
-        self, trip: BookVacationInput, over_at: dt.datetime, instead_of: dt.datetime | None = None
+        self, trip: BookVacationInput, over_at: dt.datetime, instead_of: Reservation | None = None
     ) -> Reservation | None:
         return await self._in_record(
             self.record.begin_try(trip, self.kind, self.name, over_at, instead_of)
@@ -149,17 +149,17 @@ class OutsideDesk:
         if earlier.state == "reserved":
             return Confirmed(earlier.reference)
         seen_by = self._seen_by(earlier)
-        is_open = earlier.state == "pending" or (self.late > 0 and _now() < seen_by)
+        may_appear = seen_by is not None and _now() < seen_by
         try:
             found = await self.supplier.find(trip)
         except TryAgain as failure:
             # The question has failed; what was asked before may not be sent again for all that.
-            if is_open:
+            if may_appear or earlier.state == "pending":
                 raise self._undecided(trip, earlier, failure.wait) from failure
             raise
         if found is not None:
             return await self._decided(trip, found, earlier)
-        if self.late > 0 and _now() < seen_by:
+        if may_appear:
             raise self._undecided(trip, earlier, until=seen_by)
         return None
 
@@ -187,9 +187,14 @@ class OutsideDesk:
     async def _in_record(self, call: Awaitable[Answer]) -> Answer:
         return await in_record(call, self.kind)
 
-    def _seen_by(self, held: Reservation) -> dt.datetime:
-        """Return when everything that was sent has taken effect or never will."""
-        return (held.over_at or _now()) + dt.timedelta(seconds=self.late)
+    def _seen_by(self, held: Reservation) -> dt.datetime | None:
+        """Return by when a call of unknown outcome has taken effect if it ever does.
+
+        `None`: nothing can appear any more.
+        """
+        if held.over_at is None or not self.late:
+            return None
+        return held.over_at + dt.timedelta(seconds=self.late)
 
     def _undecided(
         self,

@@ -267,6 +267,17 @@ async def test_a_pending_booking_that_is_decided_against_is_refused(
         await hotels.book(trip(), 1)
 
 
+async def test_an_undo_of_a_pending_booking_waits_for_nothing(
+    late_hotels: OutsideDesk, supplier: Script, record: Record
+) -> None:
+    supplier.says(Pending(), SURE)
+    with pytest.raises(Undecided):
+        await late_hotels.book(trip(), 1)
+    await late_hotels.cancel(trip())
+    assert supplier.asked == ["book", "cancel"]
+    assert await states(record) == [("cancelled", None)]
+
+
 async def test_a_pending_booking_that_the_supplier_does_not_know_any_more_is_sent_again(
     hotels: OutsideDesk, supplier: Script
 ) -> None:
