@@ -3,10 +3,10 @@
 A call of the contract may be broken on the way in or out; those that rule never are.
 """
 
-import asyncio
 import logging
 import random
 import secrets
+from asyncio import sleep as _sleep
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
@@ -95,7 +95,7 @@ class Service:
             return _broken(request, way)
         answer = await call(kind, request, way == "late")
         if way == "slow":
-            await asyncio.sleep(self._slow_seconds)
+            await _sleep(self._slow_seconds)
         if answer.cut_off:
             return _cut(request)
         return _said(answer) if way in (None, "slow", "late") else _broken(request, way)
@@ -103,7 +103,7 @@ class Service:
     async def _book(self, kind: str, request: web.Request, late: bool) -> Answer:
         trip_id, order = _id(request), await _body(request, _Order)
         if "slow" in Item.named(order.item).words:
-            await asyncio.sleep(self._slow_seconds)
+            await _sleep(self._slow_seconds)
         return self._suppliers.book(kind, trip_id, order.item, late)
 
     async def _find(self, kind: str, request: web.Request, _late: bool) -> Answer:
@@ -112,7 +112,7 @@ class Service:
     async def _cancel(self, kind: str, request: web.Request, _late: bool) -> Answer:
         trip_id = _id(request)
         if self._suppliers.is_slow(kind, trip_id):
-            await asyncio.sleep(self._slow_seconds)
+            await _sleep(self._slow_seconds)
         return self._suppliers.cancel(kind, trip_id)
 
     async def _set_capacity(self, kind: str, request: web.Request) -> web.Response:
