@@ -93,27 +93,59 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind that the service supports."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/reservations.db"
-    maintenance = request.getfixturevalue("postgres")
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    parts = psycopg.conninfo.conninfo_to_dict(maintenance)
-    return f"postgresql+psycopg://{parts['user']}@/{name}?host={parts['host']}"
-
-
 @pytest.fixture(scope="session")
 def prepared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty record: to copy it takes a hundredth of what its migrations take."""
     file = tmp_path_factory.mktemp("prepared") / "record.db"
-    engine = sa.create_engine(f"sqlite:///{file}")
+    prepare(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def prepared_database(postgres: str) -> str:
+    """The name of the like in PostgreSQL, to which nobody may be connected."""
+    prepare(new_database(postgres, "prepared"))
+    return "prepared"
+
+
+def prepare(database_url: str) -> None:
+    """Give a brand-new database its schema, and leave it."""
+    engine = sa.create_engine(database_url)
     schema.prepare(engine)
     engine.dispose()
-    return file
+
+
+def new_database(postgres: str, name: str, template: str = "template1") -> str:
+    """Create a PostgreSQL database and return its URL."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    parts = psycopg.conninfo.conninfo_to_dict(postgres)
+    return f"postgresql+psycopg://{parts['user']}@/{name}?host={parts['host']}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database that the service supports."""
+    return str(request.param)
+
+
+@pytest.fixture
+def brand_new_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind that has no schema yet."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{tmp_path}/reservations.db"
+    return new_database(request.getfixturevalue("postgres"), f"test_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind with an empty record in it."""
+    if database_kind == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("prepared_file"), tmp_path / "reservations.db")
+        return f"sqlite:///{copy}"
+    template = request.getfixturevalue("prepared_database")
+    name = f"test_{uuid.uuid4().hex}"
+    return new_database(request.getfixturevalue("postgres"), name, template)
 
 
 @pytest.fixture(autouse=True)

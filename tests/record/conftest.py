@@ -14,15 +14,16 @@ from record import Record
 
 @pytest.fixture
 async def record(database_url: str) -> AsyncIterator[Record]:
-    """The record over a brand-new database."""
+    """The record over a database of its own."""
     async with Record.open(database_url) as opened:
+        # Its connections are there, too, when the test begins.
         await opened.prepare()
         yield opened
 
 
 @pytest.fixture
 async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
-    """Two records with connections of their own over one brand-new database."""
+    """Two records with connections of their own over one database."""
     async with AsyncExitStack() as stack:
         first, second = [
             await stack.enter_async_context(Record.open(database_url)) for _ in range(2)

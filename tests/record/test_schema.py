@@ -50,6 +50,12 @@ def downgrade() -> None:
 '''
 
 
+@pytest.fixture
+def database_url(brand_new_url: str) -> str:
+    """A database that nobody has prepared: how it gets its schema is what is tested here."""
+    return brand_new_url
+
+
 def at(database_url: str, revision: str) -> None:
     """Bring a brand-new database to an earlier schema."""
     with transaction(database_url) as connection:
