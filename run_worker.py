@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import asyncio
 import datetime as dt
 import logging
+import resource
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -37,6 +38,9 @@ from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 logger = logging.getLogger("worker")
 
 MAX_CONCURRENT_ACTIVITIES = 1_000
+
+OPEN_FILES = 4_096
+"""Many systems allow 1,024 unless they are asked."""
 
 STOP_LIMIT = 3.0
 """Seconds that a stop may take beyond the grace for running activities, whatever hangs."""
@@ -155,9 +159,18 @@ async def run_until_signalled(settings: Settings, config: ClientConnectConfig) -
     logger.info("Stopped")
 
 
+def _allow_open_files() -> None:
+    """Raise the limit of open files as far as it may be: a connection to a supplier is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> None:
     """Run the worker process."""
     settings = load_settings()
+    _allow_open_files()
     config = temporal_config()
     configure_logging(settings.log_level, settings.log_format)
     uvloop.run(run_until_signalled(settings, config))

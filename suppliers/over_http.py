@@ -7,6 +7,7 @@ logged with the kind and with what was wrong, and never shown to travellers. The
 import hashlib
 import logging
 import re
+import resource
 from http import HTTPStatus
 from typing import Literal
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from urllib.parse import quote
 import pydantic
 from yarl import URL
 
-from shared import BookVacationInput, Kind, cut
+from shared import KINDS, BookVacationInput, Kind, cut
 from suppliers.http_line import Answer, HttpLine, NoAnswer, NotSent
 from suppliers.port import (
     Confirmed,
@@ -30,6 +31,12 @@ logger = logging.getLogger(__name__)
 BAD_CREDENTIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 NOT_FINAL = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors that say nothing about what was asked for."""
+MOST_CONNECTIONS = 1_000
+"""To one supplier: as many as the worker has tries of a kind under way."""
+
+OTHER_FILES = 100
+"""That a process has open for all else: Temporal, the record, the event loop."""
+
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
@@ -54,7 +61,7 @@ class HttpSupplier:
     """Calls one supplier, over connections of its own."""
 
     def __init__(
-        self, kind: Kind, url: str, token: str | None = None, connections: int = 1_000
+        self, kind: Kind, url: str, token: str | None = None, connections: int | None = None
     ) -> None:
         self.kind = kind
         self._url = str(URL(url)).rstrip("/")
@@ -65,7 +72,7 @@ class HttpSupplier:
         }
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._line = HttpLine(headers, connections)
+        self._line = HttpLine(headers, connections or _connections_that_fit())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -193,6 +200,17 @@ class HttpSupplier:
             return None
         printable = "".join(letter if letter.isprintable() else " " for letter in detail)
         return cut(" ".join(printable.split())) or None
+
+
+def _connections_that_fit() -> int:
+    """Return how many connections one of the suppliers may have under the limit of open files.
+
+    A call waits for a free one; one that has no file for its connection would fail.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(max((soft - OTHER_FILES) // len(KINDS), 1), MOST_CONNECTIONS)
 
 
 def _is_final(status: int) -> bool:

@@ -1,6 +1,7 @@
 """Suppliers that are a service of their own, as real processes: crowds, crashes, a frozen one."""
 
 import asyncio
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -111,6 +112,26 @@ async def test_all_that_is_held_is_held_once_and_for_a_booked_trip(tmp_path: Pat
     assert len(references) == 10 * len(KINDS)
     assert {(row["trip_id"], row["kind"]): row["reference"] for row in held} == references
     assert len(held) == len(references)
+
+
+async def test_a_worker_that_may_open_few_files_lets_calls_wait(tmp_path: Path) -> None:
+    with at_suppliers(tmp_path, "--slow-seconds", "1") as (running, _, _base):
+        for worker in running.workers:
+            worker.stop()
+        command = ["sh", "-c", f"ulimit -n 256 && exec {shlex.quote(sys.executable)} run_worker.py"]
+        settings = bare_environment() | running.settings
+        worker = Process("few files", command, tmp_path / "worker.log", settings)
+        try:
+            worker.start()
+            worker.wait_for_output("Polling task queue")
+            async with api(running) as session:
+                trips = await asyncio.gather(
+                    *(book(session, number, car="slow-car", attempts="1") for number in range(300))
+                )
+                told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
+        finally:
+            worker.kill()
+    assert Counter(trip["status"] for trip in told) == {"booked": 300}
 
 
 async def test_a_frozen_supplier_harms_nobody_else_and_all_end_right_once_it_thaws(

@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowFailureError
 from record import Record
 from run_worker import create_workers
 from settings import Settings
-from shared import KINDS, Kind, task_queue_of
+from shared import KINDS, TASK_QUEUE_NAME, Kind, task_queue_of
 from suppliers import OutcomeUnknown, Pending, Refused, Released
 from tests.conftest import IMPATIENT, trip
 from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, working_with
@@ -237,3 +237,15 @@ async def test_a_refused_booking_is_final(client: Client, record: Record) -> Non
         booking = await start(client, trip())
         assert (await result_of(booking))["message"] == "The hotel is full"
     assert hotels.asked == ["book"]
+
+
+async def test_a_rate_is_set_for_its_own_kind_only(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTEL_SUPPLIER_CALLS_PER_SECOND", "2.5")
+    rates = {
+        worker.task_queue: worker.config().get("max_task_queue_activities_per_second")
+        for worker in create_workers(client, Settings())
+    }
+    kinds = {task_queue_of(kind): None for kind in KINDS}
+    assert rates == {TASK_QUEUE_NAME: None, **kinds, task_queue_of("hotel"): 2.5}
