@@ -160,7 +160,6 @@ async def _read(response: ClientResponse) -> bytes | None:
     async for chunk in response.content.iter_any():
         content += chunk
         if len(content) > LARGEST_ANSWER:
-            response.close()
             return None
     return content
 

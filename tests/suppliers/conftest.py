@@ -1,29 +1,173 @@
-"""What the tests of the HTTP client share: a service, the supplier that it is, and the secrecy."""
+"""Whom the conformance suite asks: the supplier of the options, or else our own and the example."""
 
-import logging
+import argparse
+import datetime as dt
+import importlib
+import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestServer
 
-from suppliers import HttpSupplier
-from tests.suppliers.raw_service import TOKEN, RawService, hotels_at, raw_service
+from record import Record
+from shared import KINDS
+from suppliers import EmbeddedSupplier, HttpSupplier, Supplier, desk
+from tests.suppliers.example import Airline
+from tests.suppliers.example_service import AirlineService
+from tests.suppliers.simulated import Simulator
+from tests.suppliers.subject import Items, Subject
+
+OUR_OWN = ("embedded", "http", "example")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add = parser.getgroup("supplier", "the supplier that the conformance suite asks").addoption
+    add("--supplier", help="its URL, or package.module:name of a class or function that makes it")
+    add("--supplier-kind", choices=KINDS, default="hotel", help="what it books (hotel)")
+    add("--supplier-item", help="an item that can be booked and cancelled, 50 times over")
+    add("--supplier-other-item", help="another one")
+    add("--supplier-unknown-item", help="one that does not exist")
+    add("--supplier-sold-out-item", help="one that is sold out")
+    add("--supplier-pending-item", help="one that is pending at first, and then confirmed")
+    add("--supplier-token", help="what is sent as a Bearer token to a URL")
+    add("--supplier-late-seconds", type=float, default=0.0, help="as HOTEL_SUPPLIER_LATE_SECONDS")
+    add("--supplier-try-seconds", type=float, default=30.0, help="the most a call may take (30)")
+    add("--supplier-patience", type=float, default=120.0, help="as long may it be pending (120)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "subject" in metafunc.fixturenames:
+        ours = ("http",) if metafunc.function.__name__.startswith("test_http_") else OUR_OWN
+        given = metafunc.config.getoption("supplier", None)
+        metafunc.parametrize("subject", ["given"] if given else ours, indirect=True)
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[RawService]:
-    async with raw_service() as served:
-        yield served
-
-
-@pytest.fixture
-async def hotels(
-    service: RawService, caplog: pytest.LogCaptureFixture
-) -> AsyncIterator[HttpSupplier]:
-    """The hotels' supplier, which is `service`; its token is in no log, whatever the test does."""
-    caplog.set_level(logging.DEBUG)
-    async with hotels_at(service.url, TOKEN, connections=1_000) as supplier:
+async def subject(
+    request: pytest.FixtureRequest,
+    record: Record,
+    prepared_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Subject]:
+    """The supplier that a check asks."""
+    match request.param:
+        case "given":
+            asked = given(record, request.config.option)
+        case "http":
+            asked = simulated(record, tmp_path, TestClock(monkeypatch))
+        case "embedded":
+            asked = embedded(record, prepared_file, tmp_path)
+        case "example":
+            asked = example(record, TestClock(monkeypatch))
+    async with asked as supplier:
         yield supplier
-    for record in caplog.get_records("call"):
-        line = logging.Formatter().format(record)
-        assert TOKEN not in line
-        assert record.name != "suppliers.over_http" or line.isprintable()
+        await supplier.clear()
+
+
+class TestClock:
+    """The time, in the test's hand: the desk's and, as it is told, the service's."""
+
+    __test__ = False
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._began = dt.datetime.now(dt.UTC)
+        self.after = 0.0
+        monkeypatch.setattr(desk, "_now", self)
+
+    def __call__(self) -> dt.datetime:
+        return self._began + dt.timedelta(seconds=self.after)
+
+    async def pause(self, seconds: float) -> None:
+        self.after += seconds
+
+
+@asynccontextmanager
+async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Subject]:
+    """Ask the supplier of the options."""
+    if not options.supplier_item:
+        raise pytest.UsageError("--supplier needs --supplier-item, one that can be booked")
+    kind, where, token = options.supplier_kind, options.supplier, options.supplier_token
+    is_url = where.startswith(("http://", "https://"))
+    yield Subject(
+        HttpSupplier(kind, where, token) if is_url else made_by(where),
+        kind,
+        Items(
+            options.supplier_item,
+            other=options.supplier_other_item,
+            unknown=options.supplier_unknown_item,
+            sold_out=options.supplier_sold_out_item,
+            pending=options.supplier_pending_item,
+        ),
+        record,
+        late=options.supplier_late_seconds,
+        url=where if is_url else None,
+        token=token,
+        try_seconds=options.supplier_try_seconds,
+        patience=options.supplier_patience,
+    )
+
+
+def made_by(where: str) -> Supplier:
+    """Return what a class or function makes that is named as `package.module:name`."""
+    module, _, name = where.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(
+            f"--supplier={where} is no URL and no module:name: {error}"
+        ) from None
+    supplier: Supplier = factory()
+    return supplier
+
+
+@asynccontextmanager
+async def embedded(record: Record, prepared_file: Path, folder: Path) -> AsyncIterator[Subject]:
+    """Ask the embedded supplier, over a record that is not the desk's."""
+    own = shutil.copy(prepared_file, folder / "embedded.db")
+    items = Items("valid-hotel", other="valid-other", unknown="invalid-hotel")
+    async with Record.open(f"sqlite:///{own}") as its_own:
+        yield Subject(EmbeddedSupplier("hotel", its_own), "hotel", items, record)
+
+
+@asynccontextmanager
+async def simulated(
+    record: Record,
+    folder: Path,
+    clock: TestClock,
+    late: float = 0.0,
+    wants: str | None = "t0ken",
+    **mode: Any,
+) -> AsyncIterator[Subject]:
+    """Ask a simulator, which `wants` a token, through the HTTP client."""
+    simulator = Simulator(folder / "suppliers.db", token=wants, slow_seconds=0.0, seed=1)
+    await simulator.start(**mode)
+
+    async def pause(seconds: float) -> None:
+        simulator.now += seconds
+        await clock.pause(seconds)
+
+    url = str(simulator.server.make_url("/hotels"))
+    names = ("valid-hotel", "valid-other", "unknown-hotel", "sold-out-hotel", "pending-hotel")
+    items, supplier = Items(*names), HttpSupplier("hotel", url, "t0ken")
+    try:
+        yield Subject(supplier, "hotel", items, record, late, url=url, token="t0ken", pause=pause)
+    finally:
+        await supplier.close()
+        await simulator.stop()
+
+
+@asynccontextmanager
+async def example(
+    record: Record, clock: TestClock, late: float = 4.0, found_after: float = 2.0
+) -> AsyncIterator[Subject]:
+    """Ask the docs' example, whose airline lists an order only a while after it was made."""
+    service = AirlineService(lambda: clock.after, found_after)
+    async with TestServer(service.app()) as server:
+        airline = Airline(str(server.make_url("/air")), "t0ken")
+        items = Items("offer-1", "offer-2", "unknown-offer", "sold-out-offer", "pending-offer")
+        yield Subject(airline, "flight", items, record, late, pause=clock.pause)
+        await airline.close()

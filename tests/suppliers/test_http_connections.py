@@ -162,11 +162,12 @@ async def test_an_answer_that_never_ends_is_not_waited_for(
 
 
 async def test_what_is_too_large_is_not_read_to_its_end(
-    service: RawService, hotels: HttpSupplier
+    service: RawService, hotels: HttpSupplier, caplog: pytest.LogCaptureFixture
 ) -> None:
     endless = http(200, b" " * 100_000).raw.replace(b"Content-Length: ", b"Content-Length: 9")
     service.says(Answer(endless, "hold"))
     assert await heard(hotels, "GET", trip()) == FAILED
+    assert "an answer of more than 65536 bytes (status 200)" in caplog.text
     async with asyncio.timeout(DEADLINE):
         await service.hung_up.wait()
 

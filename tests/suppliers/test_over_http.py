@@ -111,6 +111,7 @@ BROKEN: dict[str, Any] = {
     "half": b'{"state": "confirmed", "item": "a-h',
     "HTML": b"<html><body>Please log in</body></html>",
     "3 MB of HTML": b"<html>" * 500_000,
+    "more than 64 KiB": CONFIRMED | CANCELLED | {"note": "x" * 64 * 1024},
     "a list": [CONFIRMED],
     "null": None,
     "a word": "confirmed",
