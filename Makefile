@@ -83,7 +83,7 @@ lock: $(VENV)/.dev ## Pin what the requirements need in turn
 
 .PHONY: clean
 clean: ## Remove the virtual environment and the databases of `make run`
-	rm -rf $(VENV) temporal.db* reservations.db*
+	rm -rf $(VENV) temporal.db* reservations.db* suppliers.db*
 
 # The virtual environment is made by the first Python that will do: python3, python, or what lies
 # beneath one of them that is itself a virtual environment, without pip. ensurepip is not needed.

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Series, Spread, all_cpu, p50, p99, rate
-from benchmarks.sections import FULL, NORMAL, QUICK, SECTIONS, Report, Target
+from benchmarks.reports import FULL, NORMAL, QUICK, Report, Target
+from benchmarks.sections import SECTIONS
 
 RESULTS = Path(__file__).with_name("results.json")
 
-ROLES = ("server", "worker", "api", "postgres", "client")
+ROLES = ("server", "worker", "api", "postgres", "suppliers", "client")
 
 EPILOG = """\
 sections:
@@ -32,6 +33,7 @@ sections:
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
+  s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
   v  this checkout's server, worker and API beside another's (--beside FOLDER)
 
 Run it on a quiet machine. It takes a few minutes with --quick, fifty minutes as it is, over an hour

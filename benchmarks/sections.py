@@ -1,12 +1,6 @@
-"""What is measured: one function a section, each with its baseline in the same run.
+"""What is measured: one function a section, each with its baseline in the same run."""
 
-Set-ups that are compared take turns, so that what the machine does meanwhile meets them alike.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
 from benchmarks.measure import (
@@ -14,7 +8,6 @@ from benchmarks.measure import (
     Sample,
     Series,
     Spread,
-    Way,
     all_cpu,
     cpu_of,
     over_http,
@@ -25,103 +18,22 @@ from benchmarks.measure import (
     sample,
     warm_up,
 )
+from benchmarks.outside import at_suppliers
 from benchmarks.reading import KEYS, Read, fill_record, median_ms, questions, without_temporal
+from benchmarks.reports import (
+    BOOKINGS,
+    Contender,
+    Effort,
+    Report,
+    Target,
+    contender,
+    pair,
+    take_turns,
+)
 from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, project
-from tests.processes import ROOT, Database
+from tests.processes import Database
 
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
-
-BOOKINGS = {1: 40, 10: 150, 50: 250, 100: 400}
-"""How many bookings make a sample, by how many are under way at once."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured."""
-
-    repetitions: int
-    share: float
-    """Of the bookings that make a sample."""
-    fills: tuple[int, ...]
-    """After how many bookings the cost of one is measured."""
-    open_requests: int
-    recorded: tuple[int, int]
-    """How many trips are in the record when it is read: in the one, and in the other beside it."""
-    reads: int
-    """How often each question makes a sample."""
-    beside: Path = ROOT
-    """Another checkout of the project, to be measured beside this one."""
-
-    def bookings(self, at_once: int) -> int:
-        """Return how many bookings make a sample."""
-        return max(at_once, round(BOOKINGS[at_once] * self.share))
-
-
-QUICK = Effort(2, 0.25, (50, 200), 200, (10_000, 50_000), 30)
-NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000, (100_000, 1_000_000), 60)
-FULL = replace(NORMAL, fills=(*NORMAL.fills, 50_000))
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound on what was measured."""
-
-    what: str
-    measured: Spread
-    bound: float
-    at_least: bool
-    unit: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether the median keeps the bound."""
-        reached = self.measured.median
-        return reached >= self.bound if self.at_least else reached <= self.bound
-
-
-@dataclass
-class Report:
-    """What a section has found."""
-
-    title: str
-    series: list[Series] = field(default_factory=list)
-    targets: list[Target] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain JSON."""
-        return {
-            "title": self.title,
-            "series": [series.as_json() for series in self.series],
-            "targets": [asdict(target) | {"met": target.met} for target in self.targets],
-            "facts": self.facts,
-        }
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One of the set-ups that take turns."""
-
-    series: Series
-    measure: Callable[[int], Sample]
-    """Takes a sample of so many bookings."""
-
-
-def contender(
-    name: str, at_once: int, stack: Stack, way: Way = over_http, trip: Trip | None = None
-) -> Contender:
-    """Return a contender that books on `stack`, so many at once."""
-    return Contender(Series(name, at_once), lambda n: sample(stack, n, at_once, way, trip))
-
-
-def take_turns(effort: Effort, contenders: Sequence[Contender]) -> list[Series]:
-    """Sample each contender in every repetition, in turning order, and return their series."""
-    for repetition in range(effort.repetitions):
-        order = contenders if repetition % 2 == 0 else contenders[::-1]
-        for contender in order:
-            bookings = effort.bookings(contender.series.at_once)
-            contender.series.samples.append(contender.measure(bookings))
-    return [contender.series for contender in contenders]
 
 
 def http_beside_sdk(effort: Effort) -> Report:
@@ -151,8 +63,8 @@ def beside_defaults(effort: Effort) -> Report:
     with project() as ours, defaults() as theirs:
         for stack in (ours, theirs):
             warm_up(stack)
-        one, one_default = _pair(effort, ours, theirs, ("project", "defaults"), 1)
-        many, many_default = _pair(effort, ours, theirs, ("project", "defaults"), 100)
+        one, one_default = pair(effort, ours, theirs, ("project", "defaults"), 1)
+        many, many_default = pair(effort, ours, theirs, ("project", "defaults"), 100)
     report.series = [one, one_default, many, many_default]
     report.targets = [
         Target("p50 of defaults / project, 1 at once", one_default.ratio(one, p50), 3.0, True),
@@ -175,7 +87,7 @@ def beside_checkout(effort: Effort) -> Report:
         for stack in (ours, theirs):
             warm_up(stack)
         for at_once, least in ((1, 0.97), (100, 1.10)):
-            one, other = _pair(effort, ours, theirs, ("this", "other"), at_once)
+            one, other = pair(effort, ours, theirs, ("this", "other"), at_once)
             report.series += [one, other]
             rates = one.ratio(other, rate)
             report.targets.append(Target(f"rate / other, {at_once} at once", rates, least, True))
@@ -281,7 +193,7 @@ def full_stores(effort: Effort) -> Report:
         for size in effort.fills:
             fill(filled, size - done)
             names = (f"after {size}", f"after {reference_fill}, beside it")
-            cost, beside = _pair(effort, filled, reference, names, 50)
+            cost, beside = pair(effort, filled, reference, names, 50)
             done = size + len(cost.samples) * effort.bookings(50)
             report.series += [cost, beside]
             report.facts.append(f"after {size}: {_store_sizes(filled)}")
@@ -305,7 +217,7 @@ def databases(effort: Effort) -> Report:
             warm_up(stack)
         for at_once in (1, 100):
             names = ("SQLite", "PostgreSQL")
-            report.series += _pair(effort, sqlite, postgresql, names, at_once)
+            report.series += pair(effort, sqlite, postgresql, names, at_once)
     return report
 
 
@@ -341,6 +253,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "g": databases,
     "h": scales,
     "r": long_record,
+    "s": at_suppliers,
     "v": beside_checkout,
 }
 """By the letters of the issue; `c`, CPU time per booking, is a column of every section."""
@@ -356,13 +269,6 @@ def fill(stack: Stack, bookings: int) -> None:
         load = _sdk(stack, Trip(), min(chunk, bookings - begin), 50)
         if load.errors:
             raise RuntimeError(f"Filling the stores failed: {dict(load.errors)}")
-
-
-def _pair(
-    effort: Effort, one: Stack, other: Stack, names: tuple[str, str], at_once: int
-) -> list[Series]:
-    contenders = [contender(names[0], at_once, one), contender(names[1], at_once, other)]
-    return take_turns(effort, contenders)
 
 
 def _sdk(stack: Stack, trip: Trip, bookings: int, at_once: int) -> Load:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from shared import KINDS
 from tests.processes import (
     ROOT,
     Database,
@@ -47,6 +48,7 @@ class Stack:
         database: Database,
         settings: Mapping[str, str],
         source: Path,
+        suppliers: bool = False,
     ) -> None:
         self.folder = folder
         self._source = source
@@ -66,6 +68,15 @@ class Stack:
             "DATABASE_URL": self.database_url,
             **settings,
         }
+        self.suppliers: Process | None = None
+        if suppliers:
+            port = free_port()
+            command = ["-m", "suppliers.simulator", "--port", str(port)]
+            command += ["--database", str(folder / "suppliers.db")]
+            self.suppliers = self._python("suppliers", command)
+            for kind in KINDS:
+                url = f"http://127.0.0.1:{port}/{kind}s"
+                self._settings[f"{kind.upper()}_SUPPLIER_URL"] = url
         self.workers: list[Process] = []
         self.apis: list[Process] = []
         self.api_urls: list[str] = []
@@ -74,6 +85,9 @@ class Stack:
         """Start the server, one worker and one API, and wait until trips can be booked."""
         if self.postgres:
             self.postgres.start()
+        if self.suppliers:
+            self.suppliers.start()
+            self.suppliers.wait_for_output("Suppliers at")
         self.temporal.start()
         self.scale(workers=1, apis=1)
 
@@ -101,7 +115,7 @@ class Stack:
 
     def kill(self) -> None:
         """Kill whatever runs, the server last."""
-        for process in (*self.apis, *self.workers, self.temporal, self.postgres):
+        for process in (*self.apis, *self.workers, self.suppliers, self.temporal, self.postgres):
             if process:
                 process.kill()
 
@@ -112,6 +126,7 @@ class Stack:
             "worker": self.workers,
             "api": self.apis,
             "postgres": [self.postgres] if self.postgres else [],
+            "suppliers": [self.suppliers] if self.suppliers else [],
         }
         return {
             role: [psutil.Process(process.pid) for process in processes]
@@ -126,14 +141,19 @@ class Stack:
 
 
 def project(
-    database: Database = "sqlite", settings: Mapping[str, str] = NO_WAITS, source: Path = ROOT
+    database: Database = "sqlite",
+    settings: Mapping[str, str] = NO_WAITS,
+    source: Path = ROOT,
+    *,
+    suppliers: bool = False,
 ) -> contextlib.AbstractContextManager[Stack]:
     """Return a started stack as the Procfile has it, on files of its own.
 
-    `source` is the checkout whose Procfile, worker and API it is.
+    `source` is the checkout whose Procfile, worker and API it is; `suppliers` says whether they are
+    a process of their own.
     """
     server = functools.partial(temporal_command, source=source)
-    return _started(server, PROJECT_WORKER, database, settings, source)
+    return _started(server, PROJECT_WORKER, database, settings, source, suppliers)
 
 
 def defaults() -> contextlib.AbstractContextManager[Stack]:
@@ -148,11 +168,12 @@ def _started(
     database: Database,
     settings: Mapping[str, str],
     source: Path = ROOT,
+    suppliers: bool = False,
 ) -> Iterator[Stack]:
     # Not under the user's own folder: PostgreSQL needs one that other users may enter.
     with tempfile.TemporaryDirectory(prefix="trip-benchmark-") as name:
         folder = Path(name)
-        stack = Stack(folder, server(folder), worker_command, database, settings, source)
+        stack = Stack(folder, server(folder), worker_command, database, settings, source, suppliers)
         try:
             stack.start()
             yield stack
