@@ -17,7 +17,7 @@ from suppliers import (
     Unavailable,
 )
 from tests.record.trips import trip
-from tests.suppliers.raw_service import (
+from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
     METHODS,
     TOKEN,

@@ -19,7 +19,7 @@ from suppliers import (
 )
 from tests.faults import DEADLINE
 from tests.record.trips import trip
-from tests.suppliers.raw_service import (
+from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
     METHODS,
     TOKEN,

@@ -14,7 +14,7 @@ from suppliers import (
     http_line,
 )
 from tests.record.trips import trip
-from tests.suppliers.raw_service import (
+from tests.suppliers.over_http.raw_service import (
     METHODS,
     TOKEN,
     Answer,
