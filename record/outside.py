@@ -60,10 +60,12 @@ class OutsideReservations(Reservations):
     ) -> None:
         """Take note that the try which was to be over at `over_at` has ended before.
 
-        `ended` is `None` when it has changed nothing.
+        `ended` is `None` when it has changed nothing. The step may be about to be undone.
         """
-        note = _change(trip, kind, "asked", over_at=ended).where(
-            reservations.c.over_at == over_at, reservations.c.state == "asked"
+        note = (
+            sa.update(reservations)
+            .where(_is_of(trip, kind), reservations.c.over_at == over_at)
+            .values(over_at=ended)
         )
         await self._write(lambda sql: sql.execute(note))
 
@@ -127,11 +129,11 @@ def _row(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation
 
 def _change(trip: BookVacationInput, kind: Kind, state: str, **values: Any) -> sa.Update:
     changed = values | {"state": state, "updated_at": dt.datetime.now(dt.UTC)}
-    return (
-        sa.update(reservations)
-        .where(reservations.c.trip_id == trip.book_user_id, reservations.c.kind == kind)
-        .values(changed)
-    )
+    return sa.update(reservations).where(_is_of(trip, kind)).values(changed)
+
+
+def _is_of(trip: BookVacationInput, kind: Kind) -> sa.ColumnElement[bool]:
+    return (reservations.c.trip_id == trip.book_user_id) & (reservations.c.kind == kind)
 
 
 _ONE = sa.select(reservations).where(

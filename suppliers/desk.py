@@ -5,6 +5,7 @@ asked of it, noted before it is asked, so that whoever comes after a crash knows
 A desk never waits for a supplier to decide: it says when to ask again, and Temporal waits.
 """
 
+import asyncio
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Mapping
@@ -100,7 +101,7 @@ class OutsideDesk:
             if earlier is None:  # Otherwise the earlier call may still take effect.
                 await self._in_record(self.record.end_try(trip, self.kind, over_at, None))
             raise
-        except OutcomeUnknown:
+        except (OutcomeUnknown, asyncio.CancelledError):
             if self.late > 0:  # The time in which it may take effect has begun.
                 await self._in_record(self.record.end_try(trip, self.kind, over_at, _now()))
             raise

@@ -109,8 +109,18 @@ async def test_an_undo_refuses_every_later_try_and_every_later_answer(record: Re
         with pytest.raises(ReservationRefused, match="was undone already"):
             await call
     await record.note_pending(trip(), "hotel")
-    await record.end_try(trip(), "hotel", OVER, NOON)
     assert await state(record) == ("cancelling", OVER)
+
+
+async def test_an_undo_learns_when_the_try_before_it_has_ended(record: Record) -> None:
+    await begin(record)
+    await record.begin_cancel(trip(), "hotel")
+    before = await row(record)
+    await record.end_try(trip(), "hotel", LATER, NOON)
+    assert await row(record) == before
+    await record.end_try(trip(), "hotel", OVER, NOON)
+    assert await state(record) == ("cancelling", NOON)
+    assert (await row(record)).since == before.since
 
 
 async def test_an_undo_that_goes_on_knows_that_it_does_and_since_when(record: Record) -> None:

@@ -4,6 +4,7 @@ The supplier is a script: what it says, and in which order it is asked, is the t
 a real one, and the time is the test's.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
@@ -182,6 +183,28 @@ async def test_a_late_supplier_is_sent_nothing_again_before_the_time_is_over(
     supplier.says(None, QUICK)
     assert await late_hotels.book(trip(), 2) == QUICK
     assert supplier.asked == ["book", "find", "find", "find", "book"]
+
+
+async def test_a_call_that_is_broken_off_is_over_then(
+    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
+) -> None:
+    calling = asyncio.Event()
+
+    async def never() -> None:
+        calling.set()
+        await asyncio.Event().wait()
+
+    supplier.says(never)
+    call = asyncio.create_task(late_hotels.book(trip(), 1))
+    await calling.wait()
+    supplier.says(None)
+    with pytest.raises(Undecided):  # The trip is cancelled, and so is its call, a little later.
+        await late_hotels.cancel(trip())
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    (row,) = await record.all_reservations()
+    assert (row.state, row.over_at) == ("cancelling", clock.now)
 
 
 async def test_a_late_booking_is_found_and_not_made_twice(
