@@ -1,0 +1,312 @@
+"""The supplier that the conformance suite asks, and how: as the service does, in its two forms.
+
+A supplier that keeps to the port is asked directly, as often as the suite likes. One that keeps
+less (`late` > 0) is asked through the service's own desk, which sends nothing twice to it. It knows
+of no check: it only fails one when an answer is none of the port's.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from record import Record
+from shared import KINDS, BookVacationInput, Execution, Kind, SagaPolicy
+from suppliers import (
+    Confirmed,
+    OutsideDesk,
+    Pending,
+    Refused,
+    Released,
+    Supplier,
+    TryAgain,
+    Undecided,
+)
+
+Answer = TypeVar("Answer")
+
+BUSY_TRIES = 5
+"""A supplier that wants to be asked again later is asked so often before a check gives up."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries, as `RETRY_INTERVAL_CAP_SECONDS` has it."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """What can be booked at the supplier. What is `None` was not given."""
+
+    item: str
+    other: str | None = None
+    unknown: str | None = None
+    sold_out: str | None = None
+    pending: str | None = None
+
+
+class Said(NamedTuple):
+    """An answer over HTTP."""
+
+    status: int
+    media_type: str
+    body: Any
+    """The JSON; `None`: there is no content."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The supplier. All times are in seconds."""
+
+    supplier: Supplier
+    kind: Kind
+    items: Items
+    record: Record
+    """For the desk: a supplier that keeps something in a record has one of its own."""
+    late: float = 0.0
+    url: str | None = None
+    token: str | None = None
+    try_seconds: float = 30.0
+    """The most that a call may take."""
+    patience: float = 120.0
+    """The most that it may take to decide what is pending."""
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    trips: list[BookVacationInput] = field(default_factory=list)
+
+    def trip(self, item: str | None = None, name: str = "") -> BookVacationInput:
+        """Return a trip of its own id, which ends in `name`, for an item of the supplier's."""
+        trip_id = f"conformance-{uuid.uuid4().hex}{name}"
+        items: dict[str, Any] = {f"book_{kind}_id": f"no-{kind}" for kind in KINDS}
+        trip = BookVacationInput(
+            attempts=3,
+            book_user_id=trip_id,
+            policy=SagaPolicy(try_timeout=self.try_seconds, step_deadline=self.patience),
+            execution=Execution(trip_id, "conformance"),
+            accepted=True,
+            **items | {f"book_{self.kind}_id": item or self.items.item},
+        )
+        self.trips.append(trip)
+        return trip
+
+    def with_item(self, trip: BookVacationInput, item: str) -> BookVacationInput:
+        """Return the same trip, wanting another item."""
+        changed: dict[str, Any] = {f"book_{self.kind}_id": item}
+        return dataclasses.replace(trip, **changed)
+
+    def renamed(self, trip: BookVacationInput, trip_id: str) -> BookVacationInput:
+        """Return another trip, with the same wishes."""
+        return dataclasses.replace(trip, book_user_id=trip_id)
+
+    def given(self, name: str) -> str:
+        """Return an item of a sort, or skip the check."""
+        item: str | None = getattr(self.items, name)
+        if item is None:
+            pytest.skip(f"needs --supplier-{name.replace('_', '-')}-item, which was not given")
+        return item
+
+    def desk(self, supplier: Supplier | None = None) -> OutsideDesk:
+        """Return the service's desk before the supplier, or before what stands for it."""
+        asked = supplier or self.supplier
+        return OutsideDesk(self.kind, asked, self.record, "conformance", self.late)
+
+    # What the service asks
+
+    async def book(
+        self, trip: BookVacationInput, attempt: int = 1, crowd: bool = False
+    ) -> Confirmed:
+        """Book what is to be had. In a `crowd` it may take several tries."""
+        try:
+            return await self.attempt(trip, attempt, crowd)
+        except Refused as refused:
+            pytest.fail(f"book refused {trip.item(self.kind)!r}, which can be booked: {refused}")
+
+    async def refusal(self, trip: BookVacationInput, why: str) -> str:
+        """Book what is not to be had, and return the words in which it is refused."""
+        try:
+            answer = await self.attempt(trip, 2)
+        except Refused as refused:
+            return str(refused)
+        pytest.fail(f"book answered {answer}; it must raise Refused, because {why}")
+
+    async def attempt(
+        self, trip: BookVacationInput, attempt: int = 1, crowd: bool = False
+    ) -> Confirmed:
+        """Book until it is decided. Raises `Refused`."""
+        if self.late > 0:
+            return await self.through(lambda: self.desk().book(trip, attempt))
+        answer = await self.ask("book", lambda: self.supplier.book(trip, attempt), crowd)
+        match answer:
+            case Confirmed():
+                return answer
+            case Pending(wait):
+                return await self._decided(trip, wait)
+        pytest.fail(f"book answered {answer!r}; it must answer Confirmed or Pending")
+
+    async def _decided(self, trip: BookVacationInput, wait: float | None) -> Confirmed:
+        waited = 0.0
+        while waited <= self.patience:
+            waited += wait or 1.0
+            await self.pause(wait or 1.0)
+            match await self.find(trip):
+                case Confirmed() as confirmed:
+                    return confirmed
+                case Released():
+                    raise Refused("what was pending was not booked in the end")
+                case None:
+                    pytest.fail("find answered None for what is pending: it would be booked again")
+                case Pending(wait):
+                    pass
+        pytest.fail(f"what is pending was not decided within {self.patience:g} seconds")
+
+    async def cancel(self, trip: BookVacationInput) -> None:
+        """Cancel, until it is done."""
+        try:
+            if self.late > 0:
+                return await self._cancel_at_desk(trip)
+            waited = 0.0
+            while waited <= self.patience:
+                answer = await self.ask("cancel", lambda: self.supplier.cancel(trip))
+                if isinstance(answer, Released):
+                    return None
+                if not isinstance(answer, Pending):
+                    pytest.fail(f"cancel answered {answer!r}; it must be Released or Pending")
+                waited += answer.wait or 1.0
+                await self.pause(answer.wait or 1.0)
+                if isinstance(await self.find(trip), Released):
+                    return None
+        except Refused as refused:
+            pytest.fail(f"cancel was refused; the suite needs an item with a refund: {refused}")
+        pytest.fail(f"the cancellation was not done within {self.patience:g} seconds")
+
+    async def _cancel_at_desk(self, trip: BookVacationInput) -> None:
+        for attempt in range(trip.policy.undo_attempts):
+            try:
+                await self.through(lambda: self.desk().cancel(trip), takes_tries=True)
+            except TryAgain as error:
+                await self.pause(error.wait or min(2.0**attempt, LONGEST_PAUSE))
+            else:
+                return
+        pytest.fail("cancel did not succeed within the tries that an undo has")
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        """Ask what a trip holds."""
+        try:
+            answer = await self.ask("find", lambda: self.supplier.find(trip))
+        except Refused as refused:
+            pytest.fail(f"find raised Refused, which decides nothing; raise TryAgain: {refused}")
+        if answer is None or isinstance(answer, Confirmed | Pending | Released):
+            return answer
+        pytest.fail(f"find answered {answer!r}, which is none of the port's answers")
+
+    async def find_booked(self, trip: BookVacationInput) -> object:
+        """Ask what a booked trip holds; it may take `late` seconds to show up."""
+        step, waited = max(self.late / 4, 0.01), 0.0
+        while (found := await self.find(trip)) is None and waited < self.late:
+            await self.pause(step)
+            waited += step
+        return found
+
+    async def assert_nothing_is_held(self, trip: BookVacationInput, after: str) -> None:
+        """Fail if something is held, or shows up while it may."""
+        if self.late > 0:
+            await self.pause(self.late)
+        found = await self.find(trip)
+        held = isinstance(found, Confirmed | Pending)
+        assert not held, f"find answers {found} after {after}: it must be Released, or None"
+
+    # How
+
+    async def through(
+        self, call: Callable[[], Awaitable[Answer]], takes_tries: bool = False
+    ) -> Answer:
+        """Ask at a desk until it is decided, as the saga does."""
+        waited = 0.0
+        while waited <= self.try_seconds + self.late + self.patience:
+            try:
+                return await self.ask("the supplier", call, takes_tries=takes_tries)
+            except Undecided as undecided:
+                waited += max(undecided.wait, 0.01)
+                await self.pause(max(undecided.wait, 0.01))
+        pytest.fail("it was never decided, long after the time in which bookings may appear")
+
+    async def ask(
+        self,
+        question: str,
+        call: Callable[[], Awaitable[Answer]],
+        crowd: bool = False,
+        takes_tries: bool = False,
+    ) -> Answer:
+        """Ask once, or again if the supplier says when. Fail on what a quiet day does not have."""
+        for _ in range(BUSY_TRIES):
+            try:
+                async with asyncio.timeout(self.try_seconds):
+                    return await call()
+            except (Refused, Undecided):
+                raise
+            except TryAgain as error:
+                if takes_tries:
+                    raise
+                if error.wait is None and not crowd:
+                    pytest.fail(f"{question} raised {error!r}, and the suite had done nothing odd")
+                await self.pause(error.wait or 1.0)
+            except TimeoutError:
+                pytest.fail(f"{question} took more than {self.try_seconds:g} seconds")
+            except Exception as error:
+                pytest.fail(f"{question} raised {error!r}, which is none of the port's errors")
+        pytest.fail(f"{question} was answered with `try again` {BUSY_TRIES} times")
+
+    @contextlib.asynccontextmanager
+    async def http(self) -> AsyncIterator["Caller"]:
+        """Call a supplier that has a URL, past our client; skip the check for one that has none."""
+        if self.url is None:
+            pytest.skip("is about HTTP, and the supplier is a class")
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            yield Caller(self, session)
+
+    async def clear(self) -> None:
+        """Leave nothing booked, as far as that can be helped."""
+        if self.late > 0:
+            await self.pause(self.late)
+        for trip in self.trips:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(self.try_seconds):
+                    if isinstance(await self.supplier.find(trip), Confirmed | Pending):
+                        await self.supplier.cancel(trip)
+        await self.supplier.close()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Sends the calls of the contract byte by byte as they are, and reads the bare answers."""
+
+    subject: Subject
+    session: aiohttp.ClientSession
+
+    async def put(self, trip: BookVacationInput) -> Said:
+        return await self._call("PUT", trip, {"item": trip.item(self.subject.kind)})
+
+    async def get(self, trip: BookVacationInput) -> Said:
+        return await self._call("GET", trip)
+
+    async def delete(self, trip: BookVacationInput) -> Said:
+        return await self._call("DELETE", trip)
+
+    async def _call(self, method: str, trip: BookVacationInput, body: object = None) -> Said:
+        base = str(self.subject.url).rstrip("/")
+        url = URL(f"{base}/reservations/{trip.book_user_id}", encoded=True)
+        try:
+            async with (
+                asyncio.timeout(self.subject.try_seconds),
+                self.session.request(method, url, json=body, allow_redirects=False) as answer,
+            ):
+                content = await answer.read()
+                told = await answer.json(content_type=None) if content else None
+                return Said(answer.status, answer.content_type, told)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            pytest.fail(f"{method} was not answered, or not in JSON: {error!r}")

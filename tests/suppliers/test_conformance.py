@@ -1,0 +1,417 @@
+"""Does a supplier keep the port? Each test is a promise; docs/suppliers.md tells how to run it.
+
+It asks a supplier by URL or class (`--supplier=…`), and without that our own and the example of the
+docs. What it needs for that is a supplier on which nobody else books, and items as the options name
+them. Everything that it books it cancels.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from shared import BookVacationInput
+from suppliers import Confirmed, OutcomeUnknown, Pending, Refused, Released, Supplier
+from tests.suppliers.subject import Said, Subject
+
+CROWD = 8
+
+ODD_IDS = (
+    "-Zoë-旅行-🧳",
+    "-a/b",
+    '-it\'s "quoted"',
+    "-100%25 & more?x=1#y+z;",
+    "-c:\\trips",
+)
+
+ODD_ITEMS = ("Hôtel 旅館 🧳", "a/b/../c", 'it\'s "quoted" \\', "100%25?x=1#y+z", "'; DROP TABLE --")
+
+NOT_FOR_TRAVELLERS = {
+    "an address": r"\w+://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\blocalhost\b",
+    "a status code": r"(?i:\b(?:http|status|code|error)\W{0,3}[1-5]\d\d\b)|\b[45]\d\d(?: [A-Z]|$)",
+    "a traceback": r"Traceback|\bline \d+, in |\b\w+(?:Error|Exception)\b|<[\w. ]+ at 0x",
+    "a page or JSON": r"^\s*[<{\[]|</\w+>",
+    "a control character": r"[\x00-\x1f\x7f]",
+}
+
+MAX_WORDS = 500
+"""Characters."""
+
+NOT_FINAL = {401, 403, 408, 425, 429}
+"""Client errors after which the service tries again."""
+
+
+def assert_for_travellers(words: str, trip: BookVacationInput, subject: Subject) -> None:
+    item = trip.item(subject.kind) or ""
+    said = words.replace(item, "…")  # That may look like anything.
+    assert said.strip(), "Refused has no text: say why, travellers read it"
+    assert len(said) < MAX_WORDS, f"the text of Refused has {len(said)} characters: {said[:80]}…"
+    for what, pattern in NOT_FOR_TRAVELLERS.items():
+        assert not re.search(pattern, said), (
+            f"travellers read {what} in the text of Refused: {said}"
+        )
+    assert not (subject.token and subject.token in said), "the text of Refused has our token in it"
+
+
+@contextlib.contextmanager
+def nothing_refused() -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        pytest.fail(f"this was refused, and must not be: {refused}")
+
+
+# Booking
+
+
+async def test_a_trip_is_booked_and_found(subject: Subject) -> None:
+    trip = subject.trip()
+    confirmed = await subject.book(trip)
+    found = await subject.find_booked(trip)
+    assert found == confirmed, f"book answered {confirmed}, and find answers {found}"
+
+
+async def test_what_was_never_asked_for_is_found_as_none(subject: Subject) -> None:
+    found = await subject.find(subject.trip())
+    assert found is None, f"find answers {found} for a trip that was never booked: answer None"
+
+
+async def test_a_trip_is_booked_once_however_often_it_is_sent(subject: Subject) -> None:
+    trip = subject.trip()
+    answers = [await subject.book(trip, attempt) for attempt in (1, 2, 3)]
+    assert len(set(answers)) == 1, f"one trip was booked more than once: {answers}"
+    await subject.cancel(trip)
+    await subject.assert_nothing_is_held(trip, "three bookings of a trip and one cancellation")
+
+
+async def test_a_trip_is_booked_once_by_many_calls_at_once(subject: Subject) -> None:
+    trip = subject.trip()
+    calls = (subject.book(trip, 1 + number, crowd=True) for number in range(CROWD))
+    answers = await asyncio.gather(*calls)
+    assert len(set(answers)) == 1, f"{CROWD} calls at once booked a trip more than once: {answers}"
+    await subject.cancel(trip)
+    await subject.assert_nothing_is_held(trip, f"{CROWD} bookings at once and one cancellation")
+
+
+async def test_another_item_of_a_booked_trip_is_refused(subject: Subject) -> None:
+    trip = subject.trip()
+    other = subject.with_item(trip, subject.given("other"))
+    confirmed = await subject.book(trip)
+    await subject.refusal(other, "the trip has booked another item")
+    found = await subject.find_booked(trip)
+    assert found == confirmed, f"another item was refused, and then find answers {found}"
+
+
+async def test_an_unknown_item_is_refused_in_words_for_travellers(subject: Subject) -> None:
+    await assert_refused(subject, subject.given("unknown"), "there is no such item")
+
+
+async def test_a_sold_out_item_is_refused_in_words_for_travellers(subject: Subject) -> None:
+    await assert_refused(subject, subject.given("sold_out"), "the item is sold out")
+
+
+async def assert_refused(subject: Subject, item: str, why: str) -> None:
+    trip = subject.trip(item)
+    assert_for_travellers(await subject.refusal(trip, why), trip, subject)
+    await subject.assert_nothing_is_held(trip, "a refusal")
+
+
+async def test_what_is_pending_is_decided_in_time_and_found(subject: Subject) -> None:
+    trip = subject.trip(subject.given("pending"))
+    with nothing_refused():
+        answer = await subject.ask("book", lambda: subject.supplier.book(trip, 1))
+    assert isinstance(answer, Pending), f"book answered {answer}: its item must be pending at first"
+    waiting = await subject.find_booked(trip)
+    assert isinstance(waiting, Pending | Confirmed), f"find answers {waiting} for what is pending"
+    confirmed = await subject.book(trip, 2) if subject.late == 0 else await decided(subject, trip)
+    found = await subject.find_booked(trip)
+    assert found == confirmed, f"{confirmed} was decided, and then find answers {found}"
+
+
+async def decided(subject: Subject, trip: BookVacationInput) -> object:
+    waited = 0.0
+    while isinstance(found := await subject.find_booked(trip), Pending):
+        assert waited < subject.patience, "what is pending was not decided in time"
+        waited += found.wait or 1.0
+        await subject.pause(found.wait or 1.0)
+    return found
+
+
+async def test_what_is_pending_can_be_cancelled(subject: Subject) -> None:
+    trip, supplier = subject.trip(subject.given("pending")), subject.supplier
+    with nothing_refused():
+        await subject.ask("book", lambda: supplier.book(trip, 1))
+        await subject.find_booked(trip)
+        answer = await subject.ask("cancel", lambda: supplier.cancel(trip))
+    if isinstance(answer, Pending):
+        await subject.pause(answer.wait or 1.0)
+    await subject.assert_nothing_is_held(trip, "what was pending was cancelled")
+
+
+async def test_two_trips_do_not_mix(subject: Subject) -> None:
+    one, other = subject.trip(), subject.trip()
+    first, second = await subject.book(one), await subject.book(other)
+    named = first.reference is not None
+    assert not (named and first == second), f"two trips have the same reference: {first.reference}"
+    await subject.cancel(one)
+    await subject.assert_nothing_is_held(one, "its cancellation")
+    found = await subject.find_booked(other)
+    assert found == second, f"another trip was cancelled, and find answers {found} for this one"
+
+
+async def test_odd_trip_ids_come_through(subject: Subject) -> None:
+    for name in ODD_IDS:
+        trip = subject.trip(name=name)
+        confirmed = await subject.book(trip)
+        found = await subject.find_booked(trip)
+        assert found == confirmed, f"find answers {found} for the trip with {name!r} in its id"
+        await subject.cancel(trip)
+        await subject.assert_nothing_is_held(trip, f"the cancellation of a trip with {name!r}")
+
+
+async def test_trips_whose_ids_look_alike_do_not_mix(subject: Subject) -> None:
+    for name, alike in (("-x/y", "-x%2Fy"), ("-Case", "-case"), ("-é", "-e"), ("-1", "-1 ")):
+        trip = subject.trip(name=name)
+        await subject.book(trip)
+        await subject.find_booked(trip)
+        other = subject.renamed(trip, trip.book_user_id.removesuffix(name) + alike)
+        found = await subject.find(other)
+        assert found is None, f"{name!r} was booked, and find answers {found} for {alike!r}"
+
+
+async def test_odd_items_are_booked_or_refused(subject: Subject) -> None:
+    for item in ODD_ITEMS:
+        trip = subject.trip(item)
+        await booked_or_refused(subject, trip)
+        await subject.cancel(trip)
+        await subject.assert_nothing_is_held(trip, f"{item!r} was refused, or cancelled")
+
+
+async def test_no_call_holds_up_the_event_loop(subject: Subject) -> None:
+    """One that waits for a blocking library stops every trip of the worker."""
+    trip, supplier = subject.trip(), subject.supplier
+    calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "book": lambda: supplier.book(trip, 1),
+        "find": lambda: supplier.find(trip),
+        "cancel": lambda: supplier.cancel(trip),
+    }
+    for name, call in calls.items():
+        task = asyncio.create_task(call())
+        await asyncio.sleep(0)  # It runs until it waits for something.
+        blocked = task.done()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(task, subject.try_seconds)
+        assert not blocked, f"{name} never awaits: call a blocking library by asyncio.to_thread"
+
+
+# Cancelling
+
+
+async def test_a_cancelled_trip_holds_nothing_and_refuses_every_later_booking(
+    subject: Subject,
+) -> None:
+    trip = subject.trip()
+    await subject.book(trip)
+    await subject.cancel(trip)
+    await subject.assert_nothing_is_held(trip, "a booking and its cancellation")
+    await subject.refusal(trip, "the trip was cancelled; a late call must not book it again")
+    await subject.assert_nothing_is_held(trip, "a late booking of a cancelled trip")
+
+
+async def test_a_trip_that_was_cancelled_before_it_was_booked_refuses_every_booking(
+    subject: Subject,
+) -> None:
+    trip = subject.trip()
+    await subject.cancel(trip)
+    await subject.refusal(trip, "its cancellation came first: keep a tombstone")
+    await subject.assert_nothing_is_held(trip, "a cancellation before the booking")
+
+
+async def test_cancelling_again_changes_nothing(subject: Subject) -> None:
+    trip = subject.trip()
+    await subject.book(trip)
+    await subject.find_booked(trip)
+    await subject.cancel(trip)
+    for _ in range(2):
+        with nothing_refused():
+            answer = await subject.ask("cancel", lambda: subject.supplier.cancel(trip))
+        assert answer == Released(), f"a repeated cancel answered {answer}: answer Released"
+    await subject.assert_nothing_is_held(trip, "three cancellations")
+
+
+async def test_a_cancellation_that_meets_the_booking_leaves_nothing(subject: Subject) -> None:
+    for booked_first in (True, False) * 2:
+        trip = subject.trip()
+        calls = [booked_or_refused(subject, trip), subject.cancel(trip)]
+        await asyncio.gather(*calls[:: 1 if booked_first else -1])
+        await subject.assert_nothing_is_held(trip, "a booking and a cancellation at once")
+
+
+async def booked_or_refused(subject: Subject, trip: BookVacationInput) -> None:
+    with contextlib.suppress(Refused):
+        await subject.attempt(trip, crowd=True)
+
+
+# A lost answer
+
+
+class Lossy:
+    """The supplier, but the answer to the first booking is lost on its way."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._supplier: Supplier = subject.supplier
+        self.books = 0
+
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
+        self.books += 1
+        answer = await self._subject.ask("book", lambda: self._supplier.book(trip, attempt))
+        if self.books == 1:
+            raise OutcomeUnknown("The answer was lost")
+        return answer
+
+    async def cancel(self, trip: BookVacationInput) -> Released | Pending:
+        return await self._supplier.cancel(trip)
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        return await self._subject.find(trip)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_booking_whose_answer_was_lost_is_found_and_not_booked_again(
+    subject: Subject,
+) -> None:
+    trip, lossy = subject.trip(), Lossy(subject)
+    desk = subject.desk(lossy)
+    with nothing_refused():
+        with contextlib.suppress(OutcomeUnknown):
+            await desk.book(trip, 1)
+        confirmed = await subject.through(lambda: desk.book(trip, 2))
+    found = await subject.find_booked(trip)
+    assert found == confirmed, f"{confirmed} was booked, and find answers {found}"
+    assert lossy.books == 1, f"find did not tell of it {told_when(subject)}: it was booked again"
+
+
+async def test_a_booking_whose_answer_was_lost_is_found_and_cancelled(subject: Subject) -> None:
+    trip, desk = subject.trip(), subject.desk(Lossy(subject))
+    with nothing_refused():
+        with contextlib.suppress(OutcomeUnknown):
+            await desk.book(trip, 1)
+        await subject.through(lambda: desk.cancel(trip))
+    await subject.assert_nothing_is_held(trip, "a booking whose answer was lost was cancelled")
+
+
+def told_when(subject: Subject) -> str:
+    return f"within {subject.late:g} seconds" if subject.late else "at once"
+
+
+# Over HTTP
+
+
+def assert_problem(said: Said, call: str) -> None:
+    is_problem = said.media_type == "application/problem+json"
+    assert is_problem, f"{call}: the error is {said.media_type}, not application/problem+json"
+    detail = said.body.get("detail") if isinstance(said.body, dict) else None
+    assert isinstance(detail, str), f"{call}: the problem has no `detail` for travellers"
+
+
+def assert_tells(said: Said, call: str, item: str) -> None:
+    assert said.media_type == "application/json", f"{call}: {said.media_type}, not application/json"
+    assert isinstance(said.body, dict), f"{call}: {said.body!r} is no JSON object"
+    state = said.body.get("state")
+    assert state in ("confirmed", "pending", "cancelled"), f"{call}: the state is {state!r}"
+    if state == "confirmed":
+        assert said.body.get("item") == item, f"{call}: `item` must be {item!r}: {said.body}"
+        reference = said.body.get("reference")
+        is_reference = isinstance(reference, str) and 0 < len(reference) <= 200
+        assert is_reference, f"{call}: `reference` must be a text of 1 to 200 characters"
+
+
+async def test_http_a_booking_is_told_of_in_json(subject: Subject) -> None:
+    async with subject.http() as http:
+        trip = subject.trip()
+        put = await http.put(trip)
+        assert put.status in (200, 201), f"PUT of a new trip: {put.status}, not 200 or 201"
+        assert_tells(put, "PUT", subject.items.item)
+        got = await http.get(trip)
+        if not subject.late:
+            assert got.status == HTTPStatus.OK, f"GET of a booked trip: {got.status}, not 200"
+            assert_tells(got, "GET", subject.items.item)
+            assert got.body["state"] == "confirmed", f"GET of a booked trip: {got.body}"
+
+
+async def test_http_what_is_pending_is_202_and_then_200(subject: Subject) -> None:
+    async with subject.http() as http:
+        trip = subject.trip(subject.given("pending"))
+        put = await http.put(trip)
+        assert put.status == HTTPStatus.ACCEPTED, f"PUT of what is pending: {put.status}, not 202"
+        assert_tells(put, "PUT", subject.given("pending"))
+        if not subject.late:
+            got = await http.get(trip)
+            assert got.status == HTTPStatus.OK, f"GET of what is pending: {got.status}, not 200"
+            assert_tells(got, "GET", subject.given("pending"))
+
+
+async def test_http_what_was_never_asked_for_is_404(subject: Subject) -> None:
+    async with subject.http() as http:
+        got = await http.get(subject.trip())
+        is_404 = got.status == HTTPStatus.NOT_FOUND
+        assert is_404, f"GET of a trip that was never booked: {got.status}, not 404"
+        assert_problem(got, "GET of a trip that was never booked")
+
+
+async def test_http_an_unknown_item_is_a_final_problem(subject: Subject) -> None:
+    async with subject.http() as http:
+        put = await http.put(subject.trip(subject.given("unknown")))
+        final = 400 <= put.status < 500 and put.status not in NOT_FINAL
+        assert final, f"PUT of an unknown item: {put.status}, after which the service tries again"
+        assert_problem(put, "PUT of an unknown item")
+
+
+async def test_http_a_cancelled_trip_is_told_of_and_its_booking_is_409(subject: Subject) -> None:
+    async with subject.http() as http:
+        trip = subject.trip()
+        await http.put(trip)
+        for call in ("DELETE", "DELETE again"):
+            gone = await http.delete(trip)
+            known = (200, 204, 404) if subject.late else (200, 204)
+            assert gone.status in known, f"{call}: {gone.status}, not 200 or 204"
+            if gone.status == HTTPStatus.OK and gone.body is not None:
+                assert gone.body.get("state") == "cancelled", f"{call}: {gone.body}"
+        if subject.late:
+            return
+        got = await http.get(trip)
+        told = got.status == HTTPStatus.NOT_FOUND or got.body.get("state") == "cancelled"
+        assert told, f"GET of a cancelled trip: {got.status}, {got.body}"
+        put = await http.put(trip)
+        assert put.status == HTTPStatus.CONFLICT, f"PUT of a cancelled trip: {put.status}, not 409"
+        assert_problem(put, "PUT of a cancelled trip")
+
+
+async def test_http_a_tombstone_is_left_where_nothing_was_booked(subject: Subject) -> None:
+    async with subject.http() as http:
+        if subject.late:
+            pytest.skip(
+                "is about tombstones, and the supplier keeps none (--supplier-late-seconds)"
+            )
+        trip = subject.trip()
+        gone = await http.delete(trip)
+        assert gone.status in (200, 204), f"DELETE of what was never booked: {gone.status}, not 200"
+        put = await http.put(trip)
+        assert put.status == HTTPStatus.CONFLICT, f"PUT after the DELETE: {put.status}, not 409"
+        assert_problem(put, "PUT after the DELETE")
+
+
+async def test_http_who_has_no_token_is_not_let_in(subject: Subject) -> None:
+    async with subject.http() as http:
+        if subject.token is None:
+            pytest.skip("needs --supplier-token, which was not given")
+        del http.session.headers["Authorization"]
+        got = await http.get(subject.trip())
+        assert got.status in (401, 403), f"GET without our token: {got.status}, not 401"
