@@ -1,14 +1,16 @@
 """Random trips against the real workflow: whatever fails, a trip is whole or nothing.
 
-Hypothesis makes the plans: what becomes of each try of each step and of its undo, and at which call
-of the record a cancel comes. `--hypothesis-profile=thorough` tries many more.
+Hypothesis makes the plans: what becomes of each try of each step and of its undo, and of what the
+record is told, at which call of the record a cancel comes, and what is done to the trip when it is
+over. `--hypothesis-profile=thorough` tries many more.
 """
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -25,9 +27,17 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from record import Record, ReservationRefused
+from record import Record, RecordUnavailable, ReservationRefused
 from run_worker import WORKFLOWS
-from shared import KINDS, BookVacationInput, Kind, StepProgress, StepState, TripStatus
+from shared import (
+    KINDS,
+    BookVacationInput,
+    Kind,
+    StepProgress,
+    StepState,
+    TripNews,
+    TripStatus,
+)
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
@@ -41,14 +51,19 @@ from tests.faults import (
     refuse_for_good,
 )
 from tests.trips import (
+    Cancellation,
     Trip,
     activities_of,
     held,
+    reset,
     resolve,
+    result_of,
     retry,
     start,
+    start_cancellation,
     status_shown,
     steps_by_kind,
+    workflow_tasks,
 )
 from tests.workers import running_worker
 from workflows import BookingWorkflow
@@ -62,11 +77,16 @@ End = Literal["good", "invalid", "refused"]
 WayOut = Literal["retry", "resolve", "wait"]
 """What the operator does about a stuck undo; `wait` leaves it to the undo's own interval."""
 
+Afterwards = Literal["nothing", "started again", "reset", "cancelled"]
+"""What is done to a trip that is over: somebody starts another one under its id, it is reset to
+one of its workflow tasks, or it is cancelled if it was booked."""
+
+RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 UNDO_ATTEMPTS = 2
 
-TRIPS_AT_ONCE = 4
+TRIPS_AT_ONCE = 8
 """How many trips run side by side in one example. The profile's `max_examples` counts trips."""
 
 
@@ -91,6 +111,11 @@ class Plan:
     """One for each kind."""
     cancels: frozenset[int]
     """The record's calls, counted from 1, during which the trip is cancelled."""
+    told: tuple[Try, ...] = ()
+    """What becomes of telling the record, before it is heard."""
+    afterwards: Afterwards = "nothing"
+    reset_to: int = 0
+    """Which of its workflow tasks it is reset to; after the last one the count begins again."""
 
     def step(self, kind: Kind) -> StepPlan:
         return self.steps[KINDS.index(kind)]
@@ -99,6 +124,13 @@ class Plan:
     def is_slow(self) -> bool:
         """Whether a try may time out, so that a clock has a say in how the trip ends."""
         return any("slow" in (*step.tries, *step.undo_tries) for step in self.steps)
+
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether an undo may need an operator."""
+        return any(
+            step.undo_refused or len(step.undo_tries) >= UNDO_ATTEMPTS for step in self.steps
+        )
 
     def failure(self) -> str | None:
         """Return why the trip must fail if nothing is slow and nobody cancels it."""
@@ -151,6 +183,9 @@ def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
         attempts=st.integers(1, 4),
         steps=st.tuples(*(step for _ in KINDS)),
         cancels=st.frozensets(st.integers(1, 12), max_size=2),
+        told=st.just(()) | st.lists(st.sampled_from(["down", "lost"]), max_size=2).map(tuple),
+        afterwards=st.sampled_from(["nothing", "started again", "reset", "cancelled"]),
+        reset_to=st.integers(0, 12),
     )
 
 
@@ -182,15 +217,33 @@ class PlannedTrip:
         self.book_input = plan.book_input()
         self.cancelled = False
         self.calls: Counter[tuple[Operation, Kind]] = Counter()
-        self._client = client
+        self.client = client
+        self.told = 0
+        self._over = False
         self._late = Gate()
         self._healed: set[Kind] = set()
 
     async def fault(self, call: Call) -> None:
+        if self._over:
+            await healthy(call)
+            return
         self.calls[call.operation, call.kind] += 1
         if self.calls.total() in self.plan.cancels:
             await self._cancel()
         await self._fault_for(call)(call)
+
+    async def tell(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Have what the workflow tells the record go as planned."""
+        self.told += 1
+        failing = () if self._over else self.plan.told[self.told - 1 : self.told]
+        if failing != ("down",):
+            await write()
+        if failing:
+            raise RecordUnavailable("The record is down, or its answer was lost")
+
+    def heal(self) -> None:
+        """Let nothing more go wrong: the plan is carried out."""
+        self._over = True
 
     def _fault_for(self, call: Call) -> Fault:
         if call.kind in self._healed:
@@ -206,7 +259,7 @@ class PlannedTrip:
 
     async def _cancel(self) -> None:
         try:
-            await self._client.get_workflow_handle(self.book_input.book_user_id).cancel()
+            await self.client.get_workflow_handle(self.book_input.book_user_id).cancel()
         except RPCError as error:
             # A try that was given up may come here after its trip has closed.
             if error.status != RPCStatusCode.NOT_FOUND:
@@ -235,12 +288,16 @@ class PlannedTrip:
 
     async def run(self) -> Ended:
         """Run the trip to its end, and even let in the writes that come after it."""
+        ended = await self.to_its_end(await start(self.client, self.book_input))
+        await self._late.open()
+        return ended
+
+    async def to_its_end(self, running: Trip) -> Ended:
         async with asyncio.timeout(60):
-            running = await start(self._client, self.book_input)
-            await self.look_after(running)
+            if self.plan.may_be_stuck:
+                await self.look_after(running)
             with contextlib.suppress(WorkflowFailureError):
                 await running.result()
-        await self._late.open()
         description = await running.describe()
         if description.status != WorkflowExecutionStatus.CANCELED:
             result = await running.result()
@@ -261,6 +318,9 @@ class PlannedRecord(FaultyRecord):
 
     def fault_for(self, call: Call) -> Fault:
         return self.trips[call.trip_id].fault
+
+    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
+        await self.trips[trip.book_user_id].tell(partial(Record.tell, self, trip, news))
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +359,9 @@ async def test_a_trip_is_whole_or_nothing_whatever_fails(
         await assert_it_is_whole_or_nothing(planned, each, ended)
         await assert_all_that_was_begun_is_undone_in_reverse(ended)
         assert_its_tries_are_bounded_and_truly_told(each, ended)
-    await assert_they_are_deterministic([ended.trip for ended in endings])
+        event(f"{each.plan.afterwards} when {ended.status}")
+    afterwards = await asyncio.gather(*map(partial(assert_it_stays_so, planned), trips, endings))
+    await assert_they_are_deterministic([run for runs in afterwards for run in runs])
 
 
 async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: Ended) -> None:
@@ -329,6 +391,49 @@ async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended
         assert ended.states <= {"undone", "resolved", "pending"}
 
 
+async def assert_it_stays_so(
+    record: Record, trip: PlannedTrip, ended: Ended
+) -> list[Trip | Cancellation]:
+    """Do to the trip that is over what is planned, and see that it holds what it must.
+
+    Return every workflow run of the trip.
+    """
+    client = trip.client
+    trip.heal()
+    booking, before = ended.trip, await record.trip(ended.trip.id)
+    assert before is not None
+    status, holds = before.status, await held(record, booking)
+    first = client.get_workflow_handle_for(
+        BookingWorkflow.run, booking.id, run_id=booking.first_execution_run_id
+    )
+    runs: list[Trip | Cancellation] = [first]
+    match trip.plan.afterwards:
+        case "started again":
+            stranger = replace(trip.book_input, book_car_id="another-car")
+            second = await start(client, stranger)
+            assert (await result_of(second))["status"] == "failure"
+            runs.append(second)
+            assert await record.trip(booking.id) == before
+        case "reset":
+            tasks = await workflow_tasks(booking)
+            await reset(client, booking, tasks[trip.plan.reset_to % len(tasks)])
+            again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+            # What an operator did before may come too early now, and is refused.
+            ended_again = await trip.to_its_end(again)
+            assert (ended_again.status == "success") == (ended.status == "success")
+            runs.append(again)
+        case "cancelled" if ended.status == "success":
+            await record.begin_cancellation(booking.id)
+            cancellation = await start_cancellation(client, trip.book_input)
+            await result_of(cancellation)
+            runs.append(cancellation)
+            status, holds = "cancelled", []
+    after = await record.trip(booking.id)
+    assert after is not None and after.closed_at is not None
+    assert (after.status, await held(record, booking)) == (status, holds)
+    return runs
+
+
 async def assert_all_that_was_begun_is_undone_in_reverse(ended: Ended) -> None:
     ran = await activities_of(ended.trip)
     begun = [name for name in ran if name.startswith("book_")]
@@ -348,10 +453,10 @@ def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended)
             assert step.attempts == tries
 
 
-async def assert_they_are_deterministic(trips: list[Trip]) -> None:
+async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for running in trips:
-            history = await running.fetch_history()
+        for run in runs:
+            history = await run.fetch_history()
             failed = [
                 event.workflow_task_failed_event_attributes
                 for event in history.events
@@ -359,7 +464,13 @@ async def assert_they_are_deterministic(trips: list[Trip]) -> None:
             ]
             # The server has a workflow task done again when a signal or a cancel came in while the
             # workflow was closing: no mistake of the workflow.
-            assert {each.cause for each in failed} <= {UNHANDLED_COMMAND}
+            assert {each.cause for each in failed} <= {UNHANDLED_COMMAND, RESET}
+            for each in failed:
+                if each.cause == RESET:
+                    # A replay takes the run's id from here, where a reset leaves the first run's;
+                    # a worker is told the run's own, by which the workflow sees that it was reset.
+                    started = history.events[0].workflow_execution_started_event_attributes
+                    started.original_execution_run_id = each.new_run_id
             yield history
 
     await Replayer(workflows=WORKFLOWS).replay_workflows(histories())
