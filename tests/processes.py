@@ -48,7 +48,7 @@ FAST_FORGETTING = (
 POLL_INTERVAL = 0.05
 
 OWN_SETTINGS = re.compile(
-    "TEMPORAL_.*|HOTEL_.*|.*_SECONDS|HOST|PORT|HTTP_THREADS|DATABASE_URL|UNDO_ATTEMPTS|LOG_.*|API_KEYS"
+    "TEMPORAL_.*|HOTEL_.*|.*_SUPPLIER_.*|.*_SECONDS|HOST|PORT|HTTP_THREADS|DATABASE_URL|UNDO_ATTEMPTS|LOG_.*|API_KEYS"
 )
 """What the tests' own environment must not pass on to the processes."""
 
@@ -207,6 +207,14 @@ class Service:
         environment = bare_environment() | self.settings | changes
         log = self._folder / f"{name}.log"
         process = Process(name, [sys.executable, script], log, environment)
+        self.processes.append(process)
+        return process
+
+    def simulated_suppliers(self, *options: str) -> Process:
+        """Return the suppliers' simulator, on a file of the service's own."""
+        file, log = self._folder / "suppliers.db", self._folder / "suppliers.log"
+        command = [sys.executable, "-m", "suppliers.simulator", "--database", str(file), *options]
+        process = Process("suppliers", command, log, bare_environment())
         self.processes.append(process)
         return process
 

@@ -1,0 +1,132 @@
+"""What a run of chaos consists of: trips with their callers' whims, and faults, drawn by a seed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared import KINDS, keyed_user_id
+
+ATTEMPTS = 10
+
+OWNER = "anonymous"
+"""Whose trips they are, because the API has no keys here."""
+
+FIRST_CROWD = 0.4
+"""So great a share of the callers comes before the first fault."""
+
+Cancel = Literal[
+    "never", "under way, by Temporal", "under way, by API", "once booked", "once forgotten"
+]
+
+SCARCE = {"car": "valid-5-cars", "hotel": "valid-5-rooms", "flight": "valid-5-seats"}
+"""What many want and few get."""
+
+ODD = (
+    *("late", "late", "late", "lost-answer", "flaky", "slow", "busy"),
+    *("pending", "pending-sold-out", "slow-to-cancel"),
+)
+"""Words of the simulator's items that make a booking difficult. None needs an operator."""
+
+
+@dataclass(frozen=True)
+class PlannedTrip:
+    """One caller: what they want, when they ask for it, and whether they think better of it."""
+
+    name: str
+    items: dict[str, str]
+    comes_before: int
+    """The number of the fault."""
+    asks_after: float
+    """Seconds after the fault before that one was over."""
+    cancel: Cancel
+    cancel_after: float
+    forgotten: bool
+    """Whether Temporal is made to forget the trip's workflow once it has closed."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What makes a request one of this trip."""
+        return {"Idempotency-Key": self.name.replace(" ", "-")}
+
+    @property
+    def trip_id(self) -> str:
+        """The id that its key leads to."""
+        return keyed_user_id(OWNER, self.headers["Idempotency-Key"])
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The request."""
+        return {"name": self.name, "attempts": ATTEMPTS, **self.items}
+
+    @property
+    def other_body(self) -> dict[str, object]:
+        """Another request than this trip's."""
+        return self.body | {"car": "valid-other-car"}
+
+
+@dataclass(frozen=True)
+class PlannedFault:
+    """One fault: its kind, its moment, how long it lasts and which worker it strikes."""
+
+    kind: str
+    after: float
+    """Seconds after the previous fault was over."""
+    lasts: float
+    worker: int
+
+
+def plan_trips(
+    chance: random.Random, count: int, faults: int, outside: bool = False
+) -> list[PlannedTrip]:
+    """Return a crowd that comes at once, and callers who come before each of the faults.
+
+    `outside`: the suppliers are the simulated ones, which have more than one way to be difficult.
+    """
+    cancels: list[Cancel] = [
+        "under way, by Temporal",
+        "under way, by API",
+        "once booked",
+        "once forgotten",
+        "never",
+    ]
+    trips = []
+    for number in range(count):
+        items: dict[str, str] = {kind: f"valid-{kind}-{number}" for kind in KINDS}
+        if outside:
+            items = {kind: _perhaps_odd(chance, kind, item) for kind, item in items.items()}
+        if chance.random() < (0.1 if outside else 0.25):
+            items[chance.choice(KINDS)] = f"invalid-{number}"
+        trips.append(
+            PlannedTrip(
+                name=f"Traveller {number}",
+                items=items,
+                comes_before=0 if number < FIRST_CROWD * count else chance.randrange(faults),
+                asks_after=chance.uniform(0, 1.5),
+                cancel=chance.choices(cancels, [10, 10, 10, 10, 60])[0],
+                cancel_after=chance.uniform(0, 4),
+                forgotten=chance.random() < 0.5,
+            )
+        )
+    return trips
+
+
+def _perhaps_odd(chance: random.Random, kind: str, item: str) -> str:
+    draw = chance.random()
+    if draw < 0.1:
+        return SCARCE[kind]
+    return f"{item}-{chance.choice(ODD)}" if draw < 0.4 else item
+
+
+def plan_faults(
+    chance: random.Random, seconds: float, always: Sequence[str], others: Sequence[str] = ()
+) -> list[PlannedFault]:
+    """Return faults for so many seconds, and at least one of each kind that is caused `always`."""
+    faults: list[PlannedFault] = []
+    while True:
+        for kind in chance.sample(always, len(always)) + chance.sample(others, len(others)):
+            planned = sum(fault.after + fault.lasts for fault in faults)
+            if planned >= seconds and len(faults) >= len(always):
+                return faults
+            after, lasts = chance.uniform(0.5, 2.5), chance.uniform(0, 2)
+            faults.append(PlannedFault(kind, after, lasts, chance.randrange(2)))
