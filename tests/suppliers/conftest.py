@@ -4,7 +4,7 @@ import argparse
 import datetime as dt
 import importlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--supplier-late-seconds", type=float, default=0.0, help="as HOTEL_SUPPLIER_LATE_SECONDS")
     add("--supplier-try-seconds", type=float, default=30.0, help="the most a call may take (30)")
     add("--supplier-patience", type=float, default=120.0, help="as long may it be pending (120)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say in one line what is wrong with the options."""
+    where = config.getoption("supplier", None)
+    if not where:
+        return
+    if not config.option.supplier_item:
+        raise pytest.UsageError("--supplier needs --supplier-item, one that can be booked")
+    if not is_url(where):
+        factory_of(where)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,12 +99,10 @@ class TestClock:
 @asynccontextmanager
 async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Subject]:
     """Ask the supplier of the options."""
-    if not options.supplier_item:
-        raise pytest.UsageError("--supplier needs --supplier-item, one that can be booked")
     kind, where, token = options.supplier_kind, options.supplier, options.supplier_token
-    is_url = where.startswith(("http://", "https://"))
+    supplier = HttpSupplier(kind, where, token) if is_url(where) else factory_of(where)()
     yield Subject(
-        HttpSupplier(kind, where, token) if is_url else made_by(where),
+        supplier,
         kind,
         Items(
             options.supplier_item,
@@ -104,24 +113,27 @@ async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Su
         ),
         record,
         late=options.supplier_late_seconds,
-        url=where if is_url else None,
+        url=where if is_url(where) else None,
         token=token,
         try_seconds=options.supplier_try_seconds,
         patience=options.supplier_patience,
     )
 
 
-def made_by(where: str) -> Supplier:
-    """Return what a class or function makes that is named as `package.module:name`."""
+def is_url(where: str) -> bool:
+    return where.startswith(("http://", "https://"))
+
+
+def factory_of(where: str) -> Callable[[], Supplier]:
+    """Return the class or function that is named as `package.module:name`."""
     module, _, name = where.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), name)
+        factory: Callable[[], Supplier] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise pytest.UsageError(
             f"--supplier={where} is no URL and no module:name: {error}"
         ) from None
-    supplier: Supplier = factory()
-    return supplier
+    return factory
 
 
 @asynccontextmanager
