@@ -123,6 +123,7 @@ class RawService:
                 return
 
     async def end(self) -> None:
+        self.answering.set()
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.gather(*self._served)
@@ -181,12 +182,13 @@ async def call(supplier: HttpSupplier, method: str, trip: BookVacationInput) -> 
     What it raises, and what that was raised from, has no secret of ours.
     """
     try:
-        match method:
-            case "PUT":
-                return await supplier.book(trip, 1)
-            case "GET":
-                return await supplier.find(trip)
-        return await supplier.cancel(trip)
+        async with asyncio.timeout(DEADLINE):
+            match method:
+                case "PUT":
+                    return await supplier.book(trip, 1)
+                case "GET":
+                    return await supplier.find(trip)
+            return await supplier.cancel(trip)
     except SupplierError as error:
         link: BaseException | None = error
         while link:
