@@ -12,6 +12,8 @@ import pytest
 
 from tests.processes import ROOT, Process, service, wait_until
 
+slow = pytest.mark.slow
+
 SLOW_IMPORT = "temporal_sdk_bridge"
 """A library that both processes load late."""
 
@@ -30,7 +32,7 @@ def loaded(process: Process, library: str) -> bool:
     return any(library in mapped.path for mapped in psutil.Process(process.pid).memory_maps())
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.25, 0.65])
+@pytest.mark.parametrize("seconds", [0.0, *(pytest.param(s, marks=slow) for s in (0.25, 0.65))])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("script", ["starter.py", "run_worker.py"])
 def test_an_order_to_stop_in_the_first_second_is_obeyed(

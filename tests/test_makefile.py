@@ -74,10 +74,15 @@ def offline() -> dict[str, str]:
     if spec is None or spec.origin is None:
         pytest.skip("needs the wheel of pip that ensurepip has")
     wheels = Path(spec.origin).with_name("_bundled")
-    return {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    return {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_NO_COMPILE": "1",  # Nobody runs what is installed more than once.
+    }
 
 
-@pytest.mark.parametrize("name", ["python3", "python"])
+@pytest.mark.parametrize("name", ["python3", pytest.param("python", marks=pytest.mark.slow)])
 def test_the_environment_is_made_by_the_python_that_will_do(
     project: Path, tmp_path: Path, offline: dict[str, str], name: str
 ) -> None:
@@ -87,6 +92,7 @@ def test_the_environment_is_made_by_the_python_that_will_do(
     assert_makes_the_environment(project, path=str(programs), **offline)
 
 
+@pytest.mark.slow
 def test_an_activated_environment_without_pip_will_do(
     project: Path, offline: dict[str, str]
 ) -> None:
@@ -94,6 +100,7 @@ def test_an_activated_environment_without_pip_will_do(
     assert_makes_the_environment(project, path=str(project / ".venv" / "bin"), **offline)
 
 
+@pytest.mark.slow
 def test_a_python_may_be_named_by_a_path_of_any_name(
     project: Path, offline: dict[str, str]
 ) -> None:

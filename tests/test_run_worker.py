@@ -67,7 +67,9 @@ async def test_a_signal_stops_a_polling_worker(address: str, tmp_path: Path, num
         await worker.stops(number)
 
 
-@both_signals
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 async def test_a_signal_stops_a_worker_that_waits_for_temporal(
     unused_tcp_port: int, tmp_path: Path, number: int
 ) -> None:
@@ -93,8 +95,8 @@ async def test_the_worker_waits_for_the_database_and_goes_on_when_it_is_there(
     ("name", "value"),
     [
         ("HEARTBEAT_TIMEOUT_SECONDS", "0"),
-        ("TEMPORAL_PROFILE", "nobody-wrote-it"),
-        ("TEMPORAL_ADDRESS", "localhost:99999"),
+        pytest.param("TEMPORAL_PROFILE", "nobody-wrote-it", marks=pytest.mark.slow),
+        pytest.param("TEMPORAL_ADDRESS", "localhost:99999", marks=pytest.mark.slow),
     ],
 )
 async def test_a_bad_setting_stops_the_worker_with_one_line(name: str, value: str) -> None:
