@@ -20,6 +20,10 @@ from tests.suppliers.example_service import AirlineService
 from tests.suppliers.simulated import Simulator
 from tests.suppliers.subject import Items, Subject
 
+PENDING_SENT_TWICE = (
+    "OutsideDesk sends what is pending again if find does not tell of it yet, within late_seconds"
+)
+
 OUR_OWN = ("embedded", "http", "example")
 
 
@@ -54,6 +58,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ours = ("http",) if metafunc.function.__name__.startswith("test_http_") else OUR_OWN
         given = metafunc.config.getoption("supplier", None)
         metafunc.parametrize("subject", ["given"] if given else ours, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name == "test_what_is_pending_is_decided_in_time_and_found[example]":
+            item.add_marker(pytest.mark.xfail(strict=True, reason=PENDING_SENT_TWICE))
 
 
 @pytest.fixture
