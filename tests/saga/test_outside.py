@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 
-from tests.conftest import trip
+from tests.conftest import IMPATIENT, trip
 from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.trips import (
     Trip,
@@ -78,7 +79,9 @@ async def refused_update(running: Trip, name: str, arguments: list[Any]) -> bool
 
 async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: FaultyRecord) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
-    booking = await start(client, trip())
+    # However long the shouting takes, its hotel is not given up meanwhile.
+    patient = replace(IMPATIENT, step_deadline=300.0, try_timeout=300.0)
+    booking = await start(client, trip(policy=patient))
     await gate.reached()
     await shout_at(booking)
     await gate.open()
