@@ -40,7 +40,7 @@ class Callers:
         await self._turns[trip.comes_before].wait()
         await asyncio.sleep(trip.asks_after)
         headers = trip.headers
-        if trip.cancel.startswith("under way"):
+        if trip.cancel.startswith(("under way", "in doubt")):
             headers |= {"Prefer": "respond-async"}
         answer = await self._asking.insist("POST", "/book", trip.body, headers)
         if answer.status not in (200, 202):
@@ -56,6 +56,8 @@ class Callers:
             return
         if trip.cancel.startswith("once") and await self._outcome(user_id) != "booked":
             return
+        if trip.cancel == "in doubt":
+            await self._failure(user_id)
         if trip.cancel == "once forgotten":
             async with asyncio.timeout(SETTLED_WITHIN):
                 while user_id not in self._asking.forgotten:
@@ -79,6 +81,14 @@ class Callers:
                 return "unknown"
             if answer.body["closed_at"] is not None:
                 return str(answer.body["status"])
+
+    async def _failure(self, user_id: str) -> None:
+        """Wait until the API tells of a call that has failed, or calls the trip closed."""
+        while True:
+            told = (await self._asking.insist("GET", f"/bookings/{user_id}")).body
+            if told.get("closed_at") or any(step["last_error"] for step in told.get("steps") or []):
+                return
+            await asyncio.sleep(PATIENCE / 3)
 
     # Retention
 

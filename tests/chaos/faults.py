@@ -170,7 +170,7 @@ class Faults:
         """Freeze them until the calls that were under way have timed out."""
         assert self.outside
         self.outside.process.freeze()
-        await asyncio.sleep(FROZEN + fault.lasts / 2)
+        await asyncio.sleep(FROZEN + fault.lasts / 4)
         self.outside.process.thaw()
 
 

@@ -16,8 +16,14 @@ FIRST_CROWD = 0.4
 """So great a share of the callers comes before the first fault."""
 
 Cancel = Literal[
-    "never", "under way, by Temporal", "under way, by API", "once booked", "once forgotten"
+    "never",
+    "under way, by Temporal",
+    "under way, by API",
+    "in doubt",
+    "once booked",
+    "once forgotten",
 ]
+"""`in doubt`: as soon as some call has failed."""
 
 SCARCE = {"car": "valid-5-cars", "hotel": "valid-5-rooms", "flight": "valid-5-seats"}
 """What many want and few get."""
@@ -27,6 +33,9 @@ ODD = (
     *("pending", "pending-sold-out", "slow-to-cancel"),
 )
 """Words of the simulator's items that make a booking difficult. None needs an operator."""
+
+DOUBTING = 0.25
+"""So great a share of the callers cancels while a late booking is on its way, perhaps."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +106,19 @@ def plan_trips(
             items = {kind: _perhaps_odd(chance, kind, item) for kind, item in items.items()}
         if chance.random() < (0.1 if outside else 0.25):
             items[chance.choice(KINDS)] = f"invalid-{number}"
+        cancel: Cancel = chance.choices(cancels, [10, 10, 10, 10, 60])[0]
+        cancel_after = chance.uniform(0, 4)
+        if outside and chance.random() < DOUBTING:
+            items["car"] = f"late-{number}"
+            cancel, cancel_after = "in doubt", chance.uniform(0, 0.5)
         trips.append(
             PlannedTrip(
                 name=f"Traveller {number}",
                 items=items,
                 comes_before=0 if number < FIRST_CROWD * count else chance.randrange(faults),
                 asks_after=chance.uniform(0, 1.5),
-                cancel=chance.choices(cancels, [10, 10, 10, 10, 60])[0],
-                cancel_after=chance.uniform(0, 4),
+                cancel=cancel,
+                cancel_after=cancel_after,
                 forgotten=chance.random() < 0.5,
             )
         )

@@ -26,24 +26,24 @@ BROKEN = 0.3
 LATE = 2.0
 """Seconds after which a late booking takes effect."""
 
-SLOW = 0.7
+SLOW = 0.5
 """Seconds that the slow ones take."""
 
 PENDING = 2.0
 """Seconds that the undecided ones take."""
 
-TRY_TIMEOUT = 2.0
+TRY_TIMEOUT = 1.5
 """Seconds that the service waits for an answer."""
 
-FROZEN = 2.2
-"""Seconds, and up to half of the fault's own more, that the suppliers are frozen: longer than the
+FROZEN = 1.7
+"""Seconds, and a quarter of the fault's own more, that the suppliers are frozen: longer than the
 service waits for an answer."""
 
-LATE_AT_MOST = FROZEN + 1.0 + SLOW + LATE - TRY_TIMEOUT
+LATE_AT_MOST = FROZEN + 0.5 + SLOW + LATE
 """Seconds after its call has ended that a booking may take effect: sent when the suppliers froze,
-of a slow item, and then late."""
+and broken off at once; of a slow item; and then late."""
 
-MARGIN = 1.5
+MARGIN = 1.3
 """Seconds that a busy machine may add to that."""
 
 SETTLED_WITHIN = SLOW + LATE + PENDING + 1.0
