@@ -35,6 +35,9 @@ Answer = TypeVar("Answer")
 BUSY_TRIES = 5
 """A supplier that wants to be asked again later is asked so often before a check gives up."""
 
+MOST_BOOKINGS = 10
+"""Of one trip, by a supplier that books more than once: each is cancelled."""
+
 LONGEST_PAUSE = 10.0
 """Seconds between two tries, as `RETRY_INTERVAL_CAP_SECONDS` has it."""
 
@@ -276,7 +279,9 @@ class Subject:
         for trip in self.trips:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(self.try_seconds):
-                    if isinstance(await self.supplier.find(trip), Confirmed | Pending):
+                    for _ in range(MOST_BOOKINGS):
+                        if not isinstance(await self.supplier.find(trip), Confirmed | Pending):
+                            break
                         await self.supplier.cancel(trip)
         await self.supplier.close()
 

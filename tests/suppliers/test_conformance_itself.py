@@ -6,6 +6,8 @@ too short for its airline, and some in memory that break one promise each.
 
 import asyncio
 import inspect
+import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Set
 from http import HTTPStatus
@@ -17,14 +19,18 @@ from aiohttp import web
 
 from record import Record
 from suppliers.simulator import service
-from suppliers.simulator.answers import Answer
-from suppliers.simulator.behaviour import Way
+from suppliers.simulator.answers import Answer, Suppliers
+from suppliers.simulator.behaviour import Mode, Way
+from suppliers.simulator.stock import Stock
 from tests.processes import ROOT, bare_environment
 from tests.suppliers import test_conformance as suite
 from tests.suppliers import unfaithful
 from tests.suppliers.conftest import TestClock, example, simulated
+from tests.suppliers.example import Airline
 from tests.suppliers.subject import Items, Subject
 from tests.suppliers.unfaithful import Faithful
+
+DOCS = ROOT / "docs" / "suppliers.md"
 
 CHECKS: dict[str, Callable[[Subject], Awaitable[None]]] = {
     name.removeprefix("test_"): check
@@ -354,3 +360,41 @@ async def test_a_bad_option_is_told_of_in_one_line(options: list[str], told: str
     code, output = await run_suite(*options)
     assert (code, output.strip().count("\n")) == (pytest.ExitCode.USAGE_ERROR, 0), output
     assert told in output
+
+
+# The docs
+
+
+def test_the_docs_have_the_example_as_it_is() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert block == Path(inspect.getfile(Airline)).read_text()
+
+
+def test_the_docs_tell_of_every_option_of_the_suite(pytestconfig: pytest.Config) -> None:
+    told = DOCS.read_text().partition("| pytest option |")[2].partition("\n\n")[0]
+    options = {f"--{name.replace('_', '-')}" for name in vars(pytestconfig.option)}
+    ours = {name for name in options if re.match("--supplier(-|$)", name)}
+    assert set(re.findall(r"--supplier[a-z-]*", told)) == ours
+
+
+def test_the_docs_have_what_the_simulator_answers(tmp_path: Path) -> None:
+    """Each call of the transcript, but for the wait before the last one."""
+    console = DOCS.read_text().partition("$ HOTELS=")[2].partition("```")[0]
+    calls = re.findall(r"^\$ curl (.*)\n(.*) (\d{3})$", console, re.MULTILINE)
+    time = [0.0]
+    stock = Stock.open(tmp_path / "suppliers.db")
+    suppliers = Suppliers(stock, Mode(), clock=lambda: time[0])
+    for call, body, status in calls:
+        match = re.fullmatch(r"(?:-X (\w+) )?\$HOTELS/(\S+)(?: -d '(.*)')?", call)
+        assert match, call
+        method, trip_id, sent = match.groups()
+        if method == "PUT":
+            answer = suppliers.book("hotel", trip_id, json.loads(sent)["item"])
+        elif method == "DELETE":
+            answer = suppliers.cancel("hotel", trip_id)
+        else:
+            time[0] += 4.0
+            answer = suppliers.find("hotel", trip_id)
+        assert (json.dumps(answer.body), str(int(answer.status))) == (body, status), call
+    stock.close()
+    assert len(calls) == console.count("$ curl")
