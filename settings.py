@@ -34,7 +34,7 @@ ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
 
 BASE_URL = re.compile(
-    r"https?://(?:[^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(?:/[^\s?#]*)?"
+    r"https?://(?P<host>[^\s/?#@:\[\]\\]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:/[^\s?#]*)?"
 )
 """Where a supplier is: no credentials, which would be logged; no query, which a path follows."""
 
@@ -88,10 +88,16 @@ class SupplierSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
-        match = value and BASE_URL.fullmatch(value)
-        if value is not None and not (match and int(match[1] or 1) in range(1, MAX_PORT + 1)):
-            raise ValueError("must be http://host:port/path or https://…, without credentials")
-        return value
+        if value is None:
+            return None
+        match = BASE_URL.fullmatch(value)
+        try:
+            if match and int(match["port"] or 1) in range(1, MAX_PORT + 1):
+                match["host"].encode("idna")
+                return value
+        except UnicodeError:
+            pass
+        raise ValueError("must be http://host:port/path or https://…, without credentials")
 
     @field_validator("token")
     @classmethod

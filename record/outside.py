@@ -71,7 +71,7 @@ class OutsideReservations(Reservations):
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take note that the supplier has the try and has not decided yet."""
-        note = _change(trip, kind, "pending", over_at=None).where(reservations.c.state == "asked")
+        note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
         await self._write(lambda sql: sql.execute(note))
 
     async def confirm(self, trip: BookVacationInput, kind: Kind, reference: str | None) -> None:

@@ -102,9 +102,10 @@ class OutsideDesk:
                 await self._in_record(self.record.end_try(trip, self.kind, over_at, None))
             raise
         except (OutcomeUnknown, asyncio.CancelledError):
-            if self.late > 0:  # The time in which it may take effect has begun.
-                await self._in_record(self.record.end_try(trip, self.kind, over_at, _now()))
+            await self._may_appear_from_now_on(trip, over_at)
             raise
+        if isinstance(answer, Pending):
+            await self._may_appear_from_now_on(trip, over_at)
         return await self._decided(trip, answer)
 
     async def cancel(self, trip: BookVacationInput) -> Released:
@@ -135,6 +136,11 @@ class OutsideDesk:
     async def close(self) -> None:
         """Close what is open to the supplier."""
         await self.supplier.close()
+
+    async def _may_appear_from_now_on(self, trip: BookVacationInput, over_at: dt.datetime) -> None:
+        """Take note that the call has ended; the time in which it may take effect has begun."""
+        if self.late > 0:
+            await self._in_record(self.record.end_try(trip, self.kind, over_at, _now()))
 
     async def _begin_try(
         self, trip: BookVacationInput, over_at: dt.datetime, instead_of: Reservation | None = None

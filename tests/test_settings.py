@@ -185,6 +185,9 @@ def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(
                 "http://cars.example/?key=1",
                 "http://cars.example/#cars",
                 "http://cars .example",
+                "http://cars..example",
+                f"http://{'a' * 64}.example",
+                "http://cars\\.example",
                 "http://cars.example\n",
             )
         ),

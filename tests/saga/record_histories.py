@@ -387,7 +387,7 @@ async def pending_and_booked(client: Client, hotels: Script) -> Trip:
 
 
 async def pending_and_cancelled(client: Client, hotels: Script) -> Trip:
-    hotels.says(Pending(3600), SURE)
+    hotels.says(Pending(3600), Pending(), SURE)
     booking = await start(client, trip())
     await until(
         booking, lambda steps: (steps["hotel"].state, steps["hotel"].attempts) == ("booking", 0)

@@ -290,14 +290,27 @@ async def test_a_pending_booking_that_is_decided_against_is_refused(
         await hotels.book(trip(), 1)
 
 
-async def test_an_undo_of_a_pending_booking_waits_for_nothing(
+async def test_a_pending_booking_that_a_late_supplier_does_not_show_yet_is_not_sent_again(
+    late_hotels: OutsideDesk, supplier: Script, clock: Clock
+) -> None:
+    supplier.says(Pending(), None)
+    for _ in range(3):
+        with pytest.raises(Undecided):
+            await late_hotels.book(trip(), 1)
+    assert supplier.asked == ["book", "find", "find"]
+    clock.after(LATE)
+    supplier.says(None, QUICK)
+    assert await late_hotels.book(trip(), 1) == QUICK
+
+
+async def test_a_pending_booking_is_cancelled_as_soon_as_an_undo_sees_it(
     late_hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
-    supplier.says(Pending(), SURE)
+    supplier.says(Pending(), Pending(), SURE)
     with pytest.raises(Undecided):
         await late_hotels.book(trip(), 1)
     await late_hotels.cancel(trip())
-    assert supplier.asked == ["book", "cancel"]
+    assert supplier.asked == ["book", "find", "cancel"]
     assert await states(record) == [("cancelled", None)]
 
 
