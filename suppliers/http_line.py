@@ -21,6 +21,9 @@ CONNECT_LIMIT = 5.0
 READ_LIMIT = 10.0
 """Seconds that the rest of an answer may take once it has begun."""
 
+KEPT_IDLE = 4.0
+"""Seconds. Many services close what was idle for five; a request that meets that is lost."""
+
 LARGEST_ANSWER = 64 * 1024
 """Bytes."""
 
@@ -116,7 +119,9 @@ class HttpLine:
             self._loop = loop
             self._session = aiohttp.ClientSession(
                 # Not shared between services: one that is frozen takes no other's connections.
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, keepalive_timeout=KEPT_IDLE
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
