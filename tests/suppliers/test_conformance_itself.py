@@ -151,7 +151,7 @@ async def test_a_supplier_that_keeps_less_fails_unless_it_says_so(
 @pytest.mark.parametrize(
     ("late", "failed"),
     [
-        (4.0, {PENDING}),  # The desk's doing: see PENDING_SENT_TWICE in conftest.py.
+        (4.0, set()),
         (
             1.0,
             {FOUND, OTHER_ITEM, ODD_IDS, PENDING, PENDING_CANCELLED, LOST, LOST_CANCELLED},
