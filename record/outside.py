@@ -74,12 +74,19 @@ class OutsideReservations(Reservations):
         note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
         await self._write(lambda sql: sql.execute(note))
 
-    async def confirm(self, trip: BookVacationInput, kind: Kind, reference: str | None) -> None:
+    async def confirm(
+        self,
+        trip: BookVacationInput,
+        kind: Kind,
+        reference: str | None,
+        over_at: dt.datetime | None = None,
+    ) -> None:
         """Take note that the supplier holds the item.
 
-        Raises `ReservationRefused` when the step was undone meanwhile, and `RecordUnavailable`.
+        `over_at` is when it said so, if it is one that may not show it for a while. Raises
+        `ReservationRefused` when the step was undone meanwhile, and `RecordUnavailable`.
         """
-        confirm = _change(trip, kind, "reserved", reference=reference, over_at=None).where(
+        confirm = _change(trip, kind, "reserved", reference=reference, over_at=over_at).where(
             reservations.c.state.in_(["asked", "pending", "reserved"])
         )
 

@@ -178,7 +178,10 @@ class OutsideDesk:
     ) -> Confirmed:
         match answer:
             case Confirmed(reference):
-                await self._in_record(self.record.confirm(trip, self.kind, reference))
+                # A late supplier may take as long to know of it when it is asked to cancel it.
+                shown_from = _now() if self.late > 0 else None
+                confirm = self.record.confirm(trip, self.kind, reference, shown_from)
+                await self._in_record(confirm)
                 return answer
             case Pending(wait):
                 if earlier is None or earlier.state != "pending":

@@ -403,10 +403,10 @@ async def undone_late(client: Client, hotels: Script) -> Trip:
 
 
 async def undone_late_and_stuck(client: Client, hotels: Script) -> Trip:
-    hotels.says(QUICK, Pending(0.01), QUICK, NO)
+    hotels.says(QUICK, QUICK, Pending(0.01), QUICK, NO)
     booking = await start(client, trip(book_flight_id="invalid-flight-id"))
     await until_stuck(booking, "hotel")
-    hotels.says(Pending(0.01), SURE)
+    hotels.says(QUICK, Pending(0.01), QUICK, SURE)
     await retry(booking, "hotel")
     await result_of(booking)
     return booking

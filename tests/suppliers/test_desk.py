@@ -448,13 +448,17 @@ async def test_a_late_booking_is_cancelled_as_soon_as_an_undo_sees_it(
     assert await states(record) == [("cancelled", None)]
 
 
-async def test_what_a_late_supplier_has_confirmed_is_cancelled_without_looking(
-    late_hotels: OutsideDesk, supplier: Script
+async def test_what_a_late_supplier_has_confirmed_and_does_not_show_yet_is_looked_for(
+    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
 ) -> None:
-    supplier.says(QUICK, SURE)
+    supplier.says(QUICK, None)
     await late_hotels.book(trip(), 1)
+    with pytest.raises(Undecided):
+        await late_hotels.cancel(trip())
+    supplier.says(QUICK, SURE)
     await late_hotels.cancel(trip())
-    assert supplier.asked == ["book", "cancel"]
+    assert supplier.asked == ["book", "find", "find", "cancel"]
+    assert await states(record) == [("cancelled", "QK7R2M")]
 
 
 async def test_a_pending_cancellation_is_asked_for_until_it_is_done(
