@@ -116,11 +116,11 @@ class OutsideDesk:
         seen_by = self._seen_by(held)
         if seen_by or held.state == "cancelling":
             match await self.supplier.find(trip):
-                case None | Released() if seen_by:
-                    if _now() < seen_by:
-                        raise self._undecided(trip, held, until=seen_by)
-                    return await self._released(trip)
+                case None | Released() if seen_by and _now() < seen_by:
+                    raise self._undecided(trip, held, until=seen_by)
                 case Released():
+                    return await self._released(trip)
+                case None if seen_by and held.reference is None:
                     return await self._released(trip)
         answer = await self.supplier.cancel(trip)
         if isinstance(answer, Pending):

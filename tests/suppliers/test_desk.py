@@ -461,6 +461,17 @@ async def test_what_a_late_supplier_has_confirmed_and_does_not_show_yet_is_looke
     assert await states(record) == [("cancelled", "QK7R2M")]
 
 
+async def test_what_was_confirmed_and_is_not_shown_any_more_is_cancelled_all_the_same(
+    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
+) -> None:
+    supplier.says(QUICK)
+    await late_hotels.book(trip(), 1)
+    clock.after(LATE)
+    supplier.says(None, SURE)
+    await late_hotels.cancel(trip())
+    assert supplier.asked == ["book", "find", "cancel"]
+
+
 async def test_a_pending_cancellation_is_asked_for_until_it_is_done(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
