@@ -33,7 +33,7 @@ run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C 
 
 .PHONY: migrate
 migrate: $(VENV)/.run ## Bring the database's schema up to date
-	@$(RUN) record
+	@env $(SETTINGS) $(RUN) record
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with coverage
