@@ -23,7 +23,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 BROKEN = 0.3
 """Share of the calls that are broken."""
 
-LATE = 2.0
+LATE = 3.0
 """Seconds after which a late booking takes effect."""
 
 SLOW = 0.5
