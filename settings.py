@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
-from shared import KINDS, Kind, SagaPolicy
+from shared import KINDS, MECHANISM, Kind, SagaPolicy
 
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
@@ -214,6 +214,7 @@ class Settings(BaseSettings):
             undo_attempts=self.undo_attempts,
             stuck_retry_interval=self.stuck_retry_interval_seconds,
             trip_deadline=self.trip_deadline_seconds,
+            mechanism=MECHANISM,
             own_queues=tuple(kind for kind in KINDS if self.suppliers[kind].has_own_queue),
         )
 

@@ -44,6 +44,9 @@ BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
 """Name of the keyword search attribute that a workflow keeps up if it was started with it. The API
 starts none so: nothing here needs it, and each change of it is an event and a write more."""
 
+MECHANISM = 2
+"""The last version of the mechanism."""
+
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
 2 MB at the most, and one that is larger blocks its workflow for ever."""
@@ -79,6 +82,11 @@ class SagaPolicy:
     own_queues: tuple[Kind, ...] = ()
     """The kinds whose activities have a task queue of their own, so that the wait for a supplier
     which is slow, or may be called only so often, is no other's."""
+    mechanism: int = 1
+    """Which version of the mechanism the trip runs, to its end; the API starts trips with the last.
+    2: an activity's id is its own name and count, not its place among all, and a cancel is heard
+    beside a lost try. So it makes no difference whether a worker has run a workflow ahead of its
+    task, as one does for a query on a machine that is overloaded."""
 
 
 @dataclass(frozen=True)

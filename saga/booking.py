@@ -4,6 +4,7 @@
 randomness, no I/O, no environment.
 """
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ class Saga(Undoing):
         self._deadline.check()
         # Before the step runs: even a try that only seems to fail may have booked.
         self._compensations.append(step)
+        if self._is_cancelled():
+            raise asyncio.CancelledError
         tried = await self._book_until_answered(step, progress)
         if tried is not None:
             progress.attempts = tried.attempt
@@ -96,12 +99,13 @@ class Saga(Undoing):
                 return await run_try(
                     step.book,
                     dataclasses.replace(self._input, earlier_tries=earlier),
+                    activity_id=self._next_id(step.book),
                     summary=f"Book {step.kind} {cut(progress.item)}",
                     schedule_to_close=deadline - workflow.now(),
                     retry_policy=retry_policy(self._input, attempts, *FINAL, *LOST_TRY),
                 )
             except ActivityError as error:
-                if is_cancelled_exception(error):
+                if is_cancelled_exception(error) or self._is_cancelled():
                     raise
                 if question := self._in_time(question_in(error), deadline):
                     attempts -= question.attempt - 1 - earlier
@@ -125,6 +129,13 @@ class Saga(Undoing):
                 workflow.logger.warning(
                     "Try %d to book %s was lost; it is tried again", failed + 1, step.kind
                 )
+
+    def _is_cancelled(self) -> bool:
+        """Tell whether the workflow was cancelled while a try ended.
+
+        The SDK raises either of both. Which one differs where the worker has run ahead of its task.
+        """
+        return self._input.policy.mechanism >= 2 and workflow.cancellation_reason() is not None
 
     def _in_time(self, question: Question | None, deadline: dt.datetime) -> Question | None:
         """Return the question if it can be asked before the deadline."""

@@ -25,6 +25,7 @@ async def run_try(
     activity: Activity,
     book_input: BookVacationInput,
     *,
+    activity_id: str | None,
     summary: str,
     retry_policy: RetryPolicy,
     schedule_to_close: dt.timedelta | None = None,
@@ -41,6 +42,7 @@ async def run_try(
         task_queue=task_queue_of(kind) if kind in policy.own_queues else None,
         # What a worker of the first version, or one without our interceptor, returns is the item.
         result_type=Tried | str,  # type: ignore[arg-type]  # A union is none of its overloads.
+        activity_id=activity_id,
         summary=summary,
         schedule_to_close_timeout=schedule_to_close,
         start_to_close_timeout=start_to_close(book_input),

@@ -6,6 +6,7 @@ Workflow code: no clock, no randomness, no I/O, no environment.
 import asyncio
 import dataclasses
 import datetime as dt
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from saga.failures import attempts_told, question_in, root_cause
 from saga.progress import Progress
-from saga.steps import Step, retry_policy, run_try, start_to_close
+from saga.steps import Activity, Step, retry_policy, run_try, start_to_close
 
 with workflow.unsafe.imports_passed_through():
     from shared import (
@@ -53,6 +54,8 @@ class Undoing:
         self._compensations: list[Step] = []
         self._begun_before: list[Step] = []
         self._retries_asked: set[Kind] = set()
+        self._begun: Counter[str] = Counter()
+        """How many activities of each name were begun."""
         self._looks_again: dict[Kind, dt.timedelta] = {}
         """After what time an undo that is undecided is to go on."""
 
@@ -117,6 +120,7 @@ class Undoing:
             tried = await run_try(
                 step.undo,
                 dataclasses.replace(self._input, earlier_tries=earlier),
+                activity_id=self._next_id(step.undo),
                 summary=f"Undo {step.kind} {cut(progress.item)}",
                 retry_policy=retry_policy(self._input, attempts),
             )
@@ -140,6 +144,13 @@ class Undoing:
         progress.held = False
         self._progress.move(step.kind, "undone")
         return True
+
+    def _next_id(self, activity: Activity) -> str | None:
+        """Return the id of the activity that is about to begin; `None`: its place among all."""
+        if self._input.policy.mechanism < 2:
+            return None
+        self._begun[activity.__name__] += 1
+        return f"{activity.__name__}-{self._begun[activity.__name__]}"
 
     async def _settle(self, step: Step) -> None:
         """Wait until an undo has succeeded, or was stuck and is resolved.

@@ -21,7 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from record import Record, schema
 from record.database import Database
 from saga import STATUS_KEY
-from shared import KINDS, BookVacationInput, SagaPolicy
+from shared import KINDS, MECHANISM, BookVacationInput, SagaPolicy
 from tests.faults import FaultyRecord, faulty_worker
 from tests.processes import FAST_FORGETTING, FAST_TIMERS
 from tests.workers import running_worker
@@ -50,6 +50,7 @@ IMPATIENT = SagaPolicy(
     retry_interval_cap=0.02,
     undo_attempts=3,
     stuck_retry_interval=600.0,
+    mechanism=MECHANISM,
 )
 """A policy under which a test waits for milliseconds, and never for a stuck undo's own retry."""
 

@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from connection import connect, lazy_client
 from settings import ApiKey, Settings, SupplierSettings, load_settings, temporal_config
-from shared import KINDS, Kind, SagaPolicy
+from shared import KINDS, MECHANISM, Kind, SagaPolicy
 from tests.conftest import TEMPORAL_CLI
 
 DEFAULTS: dict[str, Any] = {
@@ -276,10 +276,11 @@ def test_settings_cannot_be_changed() -> None:
 def test_new_trips_start_with_the_policy_that_the_settings_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert load_settings().saga_policy == SagaPolicy()
+    assert load_settings().saga_policy == SagaPolicy(mechanism=MECHANISM)
     for name, (text, _) in OTHERS.items():
         monkeypatch.setenv(name, text)
     assert load_settings().saga_policy == SagaPolicy(
+        mechanism=MECHANISM,
         step_deadline=61,
         try_timeout=31,
         heartbeat_timeout=3,

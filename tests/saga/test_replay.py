@@ -1,5 +1,7 @@
 """Recorded trips, one of each ending, replay through today's workflows."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from run_worker import WORKFLOWS
 from saga import Saga
 from tests.saga.mistakes import HotelFirst
 from tests.saga.record_histories import AT_SUPPLIERS, HISTORIES, SCENARIOS, UNATTENDED
+
+INCIDENTS = Path(__file__).with_name("incidents")
 
 RECORDED = sorted(HISTORIES.rglob("*.json"))
 
@@ -50,3 +54,29 @@ async def test_a_replay_runs_the_mechanism_in_the_sandbox_too(
 async def test_an_incompatible_edit_is_caught() -> None:
     with pytest.raises(NondeterminismError, match="book_car"):
         await Replayer(workflows=[HotelFirst]).replay_workflow(recorded(HISTORIES / "booked.json"))
+
+
+def ran_ahead(*, mechanism: int) -> WorkflowHistory:
+    """Return a trip of `make chaos` on a machine that was overloaded, by this mechanism.
+
+    A worker had run its workflow past the lost try, and begun another one, when the workflow task
+    with the cancel in it came: so its undo is the third activity, which in a replay is the second.
+    """
+    history = json.loads((INCIDENTS / "ran_ahead.json").read_text())
+    events = history["events"]
+    if mechanism == 2:
+        (payload,) = events[0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"]
+        book_input = json.loads(base64.b64decode(payload["data"]))
+        book_input["policy"]["mechanism"] = 2
+        payload["data"] = base64.b64encode(json.dumps(book_input).encode()).decode()
+        for event in events:
+            if scheduled := event.get("activityTaskScheduledEventAttributes"):
+                scheduled["activityId"] = f"{scheduled['activityType']['name']}-1"
+    return WorkflowHistory.from_json("ran-ahead", history)
+
+
+async def test_a_trip_whose_worker_ran_ahead_goes_on() -> None:
+    replayer = Replayer(workflows=WORKFLOWS)
+    with pytest.raises(NondeterminismError, match="Activity id"):
+        await replayer.replay_workflow(ran_ahead(mechanism=1))
+    await replayer.replay_workflow(ran_ahead(mechanism=2))
