@@ -36,8 +36,10 @@ def loaded(process: Process, library: str) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("script", ["starter.py", "run_worker.py"])
 def test_an_order_to_stop_in_the_first_second_is_obeyed(
-    script: str, number: signal.Signals, seconds: float
+    script: str, number: signal.Signals, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Coverage has a handler of its own in the processes that it measures, before they have theirs.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     with service() as starting:  # Temporal is not even there.
         process = starting.python("starting", script)
         process.start()
