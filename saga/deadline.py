@@ -11,6 +11,10 @@ TRIP_DEADLINE = "trip-deadline"
 """Guards the deadline, which trips of earlier versions have not."""
 
 
+LIFTED = "deadline-lifted-by-reset"
+"""Tells a run that was reset whether it goes on by itself, or replays what went before."""
+
+
 def was_reset() -> bool:
     """Tell whether this run is a reset of an earlier one.
 
@@ -30,13 +34,15 @@ class TripOverdue(Exception):
 class Deadline:
     """The trip's deadline, and that of a step within it.
 
-    A run that was reset has none for the trip: whoever resets it wants it to go on now.
+    For a run that was reset the trip has none: whoever resets it wants it to go on now. But what
+    the run replays of the one before went by it.
     """
 
     def __init__(self, book_input: BookVacationInput) -> None:
         # The record has accepted no trip of an earlier version, so an accepted one needs no marker.
-        kept = book_input.accepted or workflow.patched(TRIP_DEADLINE)
-        self._kept = kept and not was_reset()
+        self._kept = book_input.accepted or workflow.patched(TRIP_DEADLINE)
+        self._asks_what_is_replayed = book_input.policy.mechanism >= 2
+        self._asked = 0
         self._step_limit = dt.timedelta(seconds=book_input.policy.step_deadline)
         limit = dt.timedelta(seconds=book_input.policy.trip_deadline)
         # Not `start_time`, which is that of the first workflow task: no worker may have been there.
@@ -44,10 +50,17 @@ class Deadline:
 
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""
-        if self._kept and workflow.now() >= self._end:
+        if self._kept and workflow.now() >= self._end and not self._is_lifted():
             raise TripOverdue
 
     def of_step(self) -> dt.datetime:
         """Return when a step that begins now must be over."""
         own = workflow.now() + self._step_limit
-        return min(own, self._end) if self._kept else own
+        return min(own, self._end) if self._kept and not self._is_lifted() else own
+
+    def _is_lifted(self) -> bool:
+        if not self._asks_what_is_replayed or not was_reset():
+            return was_reset()
+        # An answer holds for good, so that each question is another one.
+        self._asked += 1
+        return workflow.patched(f"{LIFTED}-{self._asked}")

@@ -41,6 +41,9 @@ RECORDING_LIMIT = dt.timedelta(seconds=15)
 TRIPS_ARE_RECORDED = "trips-are-recorded"
 """Guards the local activity that trips of earlier versions do not run."""
 
+BEGUN_BEFORE_A_RESET = "begun-before-a-reset"
+"""Tells a run that was reset whether its undo is one of its own, or a replayed one."""
+
 RESOLVED_LEAVES_TOMBSTONE = "resolved-leaves-tombstone"
 """Guards the activity that trips did not run in the first version."""
 
@@ -65,10 +68,12 @@ class Undoing:
         Neither a cancelled workflow nor a further cancel interrupts it, and it returns only when
         each undo has succeeded or an operator has declared it resolved.
         """
-        await to_its_end(self._undo_in_reverse(self._compensations))
-        # Before a reset the trip may have come further than this run has. They come last, because
-        # the undo of what was begun may be a part of the history that this run replays.
+        # Before a reset the trip may have come further than this run has; but not where the undo is
+        # a part of the history that this run replays. Those steps come last, so that they may be.
         begun_before = [step for step in self._begun_before if step not in self._compensations]
+        if begun_before and self._input.policy.mechanism >= 2:
+            begun_before = begun_before if workflow.patched(BEGUN_BEFORE_A_RESET) else []
+        await to_its_end(self._undo_in_reverse(self._compensations))
         await to_its_end(self._undo_in_reverse(begun_before))
 
     @workflow.update
@@ -176,7 +181,7 @@ class Undoing:
             self._retries_asked.discard(step.kind)
             if progress.state == "stuck":
                 await self._undo_succeeds(step, attempts=1)
-        if progress.state == "resolved" and workflow.patched(RESOLVED_LEAVES_TOMBSTONE):
+        if progress.state == "resolved" and self._leaves_tombstones():
             await self._refuse_late_booking(step)
 
     async def _look_again(self, step: Step) -> None:
@@ -186,6 +191,11 @@ class Undoing:
         await self._undo_succeeds(step, self._input.policy.undo_attempts)
         if self._is_stuck(step):
             await self._tell_record("needs_attention", None)
+
+    def _leaves_tombstones(self) -> bool:
+        # Not asked of a new trip: this comes after a local activity, and what is first asked there
+        # may stand in another workflow task than a replay asks it in.
+        return self._input.policy.mechanism >= 2 or workflow.patched(RESOLVED_LEAVES_TOMBSTONE)
 
     async def _refuse_late_booking(self, step: Step) -> None:
         """Make sure that a try which is still under way somewhere cannot book any more.

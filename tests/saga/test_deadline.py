@@ -97,3 +97,22 @@ async def test_a_trip_that_is_reset_has_no_deadline(
     again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
     assert (await result_of(again))["status"] == "success"
     assert await held(faults, booking) == list(KINDS)
+
+
+async def test_a_trip_that_was_overdue_ends_the_same_when_its_end_is_replayed_after_a_reset(
+    client: Client, record: Record
+) -> None:
+    faults = FaultyRecord(record)
+    work_with(faults)
+    faults.faults["reserve", "car"] = gate = Gate()
+    booking = await start(client, hasty(1.5))
+    async with activity_half(client):
+        async with workflow_half(client):
+            await gate.reached()
+        await gate.open()
+        await past(client, 1.5, (await booking.describe()).start_time)
+    async with running_worker(client, faults):
+        assert (await result_of(booking))["message"] == OVERDUE
+        await reset(client, booking, (await workflow_tasks(booking))[-1])
+        again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+        assert (await result_of(again))["message"] == OVERDUE

@@ -144,6 +144,7 @@ NOW = dt.datetime.now(dt.UTC)
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 86_400),
     ],
+    ids=map(str, range(10)),
 )
 async def test_the_supplier_is_asked_again_when_it_wishes(
     service: RawService, hotels: HttpSupplier, method: str, value: str, least: int, most: int
