@@ -17,7 +17,6 @@ import datetime as dt
 import logging
 import resource
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import uvloop
@@ -111,17 +110,14 @@ async def run(settings: Settings, config: ClientConnectConfig) -> None:
         await _prepare(record)
         composition = activities.compose(record, settings)
         activities.composition.set(composition)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(composition.close)
-            workers = create_workers(client, settings)
-            for worker in workers:
-                await stack.enter_async_context(worker)
-            logger.info("Polling task queue %s", TASK_QUEUE_NAME)
-            try:
-                await asyncio.Event().wait()
-            finally:
-                # All at once: their times of grace are one.
-                await asyncio.gather(*(worker.shutdown() for worker in workers))
+        try:
+            # Cancelled, all of them stop at once: their times of grace are one.
+            async with asyncio.TaskGroup() as polling:
+                for worker in create_workers(client, settings):
+                    polling.create_task(worker.run())
+                logger.info("Polling task queue %s", TASK_QUEUE_NAME)
+        finally:
+            await composition.close()
 
 
 async def _prepare(record: Record) -> None:
