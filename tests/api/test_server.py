@@ -1,3 +1,5 @@
+import contextlib
+
 """The HTTP server by itself: what it refuses, whom it cuts off, how many it takes."""
 
 import http.client
@@ -35,7 +37,8 @@ def serving(host: str = "127.0.0.1") -> Iterator[int]:
     finally:
         listener = next(each for each in sockets.values() if isinstance(each, BaseWSGIServer))
         wake = vars(listener)["trigger"].pull_trigger
-        wake(lambda: wasyncore.close_all(sockets))
+        with contextlib.suppress(OSError):  # It has closed what it is woken by already.
+            wake(lambda: wasyncore.close_all(sockets))
         thread.join(10)
         listener.task_dispatcher.shutdown()
         assert not thread.is_alive()
