@@ -1,7 +1,6 @@
-import contextlib
-
 """The HTTP server by itself: what it refuses, whom it cuts off, how many it takes."""
 
+import contextlib
 import http.client
 import json
 import os
