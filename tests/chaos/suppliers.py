@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from shared import KINDS
 from suppliers.simulator.behaviour import Item
 from tests.chaos.asking import Violation
-from tests.processes import Process, Service
+from tests.processes import Process, Service, supplier_urls
 
 Mode = Literal["keeps", "no-idempotency", "no-tombstones", "neither"]
 """Which of the contract's promises the suppliers keep. `keeps`: both."""
@@ -114,10 +114,10 @@ class Suppliers:
 def settings(port: int, mode: Mode) -> dict[str, object]:
     """Return the service's settings for suppliers of this mode, which listen on `port`."""
     chosen: dict[str, object] = {"TRY_TIMEOUT_SECONDS": TRY_TIMEOUT, "UNDO_ATTEMPTS": 10}
-    for kind in KINDS:
-        chosen[f"{kind.upper()}_SUPPLIER_URL"] = f"http://127.0.0.1:{port}/{kind}s"
-        if mode != "keeps":
-            chosen[f"{kind.upper()}_SUPPLIER_LATE_SECONDS"] = LATE_AT_MOST + MARGIN
+    chosen |= supplier_urls(port)
+    if mode != "keeps":
+        late = LATE_AT_MOST + MARGIN
+        chosen |= {f"{kind.upper()}_SUPPLIER_LATE_SECONDS": late for kind in KINDS}
     return chosen
 
 

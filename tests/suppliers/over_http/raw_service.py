@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import pytest
+
 from shared import BookVacationInput
-from suppliers import HttpSupplier, SupplierError
+from suppliers import Confirmed, HttpSupplier, OutcomeUnknown, SupplierError, Unavailable
 from tests.faults import DEADLINE
 
 TOKEN = "s3cr3t-t0k3n"
@@ -28,7 +30,19 @@ PREFIX = "/v1/reservations/"
 
 CONFIRMED = {"state": "confirmed", "item": "a-hotel", "reference": "QK7R2M"}
 
+FULL = {"type": "about:blank", "title": "Conflict", "detail": "The hotel is full"}
+
+SOON = {"Retry-After": "20"}
+
+HELD = Confirmed("QK7R2M")
+"""What `CONFIRMED` means."""
+
+UNREACHED = (Unavailable, "The hotel supplier cannot be reached")
+FAILED = (OutcomeUnknown, "The hotel supplier failed")
+
 METHODS = ("PUT", "GET", "DELETE")
+
+each_method = pytest.mark.parametrize("method", METHODS)
 
 
 class Request(NamedTuple):

@@ -11,34 +11,28 @@ from typing import Any
 import pytest
 
 from suppliers import (
-    Confirmed,
     HttpSupplier,
-    OutcomeUnknown,
-    Unavailable,
     http_line,
 )
 from tests.faults import DEADLINE
 from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
-    METHODS,
+    FAILED,
+    HELD,
     TOKEN,
+    UNREACHED,
     Answer,
     RawService,
     call,
+    each_method,
     heard,
     hotels_at,
     http,
     raw_service,
 )
 
-HELD = Confirmed("QK7R2M")
 OK = http(200, CONFIRMED)
-
-UNREACHED = (Unavailable, "The hotel supplier cannot be reached")
-FAILED = (OutcomeUnknown, "The hotel supplier failed")
-
-each_method = pytest.mark.parametrize("method", METHODS)
 
 
 @each_method

@@ -11,32 +11,30 @@ import aiohttp
 import pytest
 
 from suppliers import (
-    Confirmed,
     HttpSupplier,
-    OutcomeUnknown,
     Refused,
     Released,
-    Unavailable,
 )
 from tests.faults import DEADLINE
 from tests.record.trips import trip, with_item
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
+    FAILED,
+    HELD,
     METHODS,
     TOKEN,
+    UNREACHED,
     Answer,
     RawService,
     call,
+    each_method,
     heard,
     hotels_at,
     http,
 )
 
-HELD = Confirmed("QK7R2M")
 OK = http(200, CONFIRMED)
 
-UNREACHED = (Unavailable, "The hotel supplier cannot be reached")
-FAILED = (OutcomeUnknown, "The hotel supplier failed")
 
 ODD_IDS = [
     "a b+c",
@@ -56,8 +54,6 @@ ODD_IDS = [
 ]
 
 NO_IDS = ["", ".", "..", "../trip", "a/../trip", "a/./b", "..\\trip", "a//b", "trip/", "half\ud83d"]
-
-each_method = pytest.mark.parametrize("method", METHODS)
 
 
 # What leaves

@@ -15,19 +15,15 @@ from suppliers import (
 )
 from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
-    METHODS,
+    FULL,
+    SOON,
     TOKEN,
     Answer,
     RawService,
     call,
+    each_method,
     http,
 )
-
-FULL = {"type": "about:blank", "title": "Conflict", "detail": "The hotel is full"}
-
-SOON = {"Retry-After": "20"}
-
-each_method = pytest.mark.parametrize("method", METHODS)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from suppliers import (
-    Confirmed,
     HttpSupplier,
     OutcomeUnknown,
     Pending,
@@ -19,27 +18,24 @@ from suppliers import (
 from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
+    FULL,
+    HELD,
     METHODS,
+    SOON,
     TOKEN,
     Answer,
     RawService,
     call,
+    each_method,
     http,
 )
 
 PENDING = {"state": "pending", "item": "a-hotel"}
 CANCELLED = {"state": "cancelled", "item": "a-hotel"}
 
-HELD = Confirmed("QK7R2M")
-
-FULL = {"type": "about:blank", "title": "Conflict", "detail": "The hotel is full"}
-
-SOON = {"Retry-After": "20"}
 
 OURS = re.compile(r"The (hotel supplier|supplier has) [a-z ]+")
 """Our own words: no address, no number, no exception."""
-
-each_method = pytest.mark.parametrize("method", METHODS)
 
 
 def matches(outcome: Any, meaning: Any) -> bool:
