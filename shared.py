@@ -158,6 +158,10 @@ class StepProgress:
     """Whether the supplier has confirmed the booking, and it was not undone since."""
     reference: str | None = None
     """The supplier's own name for the booking."""
+    booking_seconds: float | None = None
+    """How long it took until the step was booked or failed, all tries and waits included."""
+    undo_seconds: float | None = None
+    """How long it took until the step was undone or resolved, also with times when it was stuck."""
 
 
 @dataclass(frozen=True)

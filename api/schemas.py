@@ -181,6 +181,14 @@ class Step(BaseModel):
     last_error: str | None
     note: str | None
     reference: str | None = Field(description="The supplier's own name for the booking.")
+    booking_seconds: float | None = Field(
+        description="How long it took until the step was booked or failed, all tries and waits "
+        "included; null until then."
+    )
+    undo_seconds: float | None = Field(
+        description="How long it took until the step was undone or resolved; null until then, so "
+        "while it is stuck, too."
+    )
 
 
 class Links(BaseModel):
@@ -208,6 +216,8 @@ class Booking(BaseModel):
                 "last_error": None,
                 "note": None,
                 "reference": "QK7R2M",
+                "booking_seconds": 0.684,
+                "undo_seconds": None,
             }
             for kind, item in EXAMPLE_ITEMS.items()
         ],

@@ -4,6 +4,7 @@ The history knows what was begun and how it ended; what a worker alone knows, su
 note on a stuck undo, is missing.
 """
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from bookings.pending import BEGUN, add_tries, why
-from saga import UNDECIDED
+from saga import UNDECIDED, Stopwatch
 from shared import KINDS, CancelBookingInput, StepProgress, StepState, step_of
 
 DONE: dict[bool, StepState] = {False: "booked", True: "undone"}
@@ -45,11 +46,16 @@ async def input_in(
 
 
 def steps_in(events: Iterable[HistoryEvent], book_input: CancelBookingInput) -> list[StepProgress]:
-    """Return the steps of a trip of this input, as its workflow's events show them."""
+    """Return the steps of a trip of this input, as its workflow's events show them.
+
+    They took as long as from the event that scheduled the first activity of a booking, or of an
+    undo, to the one that ended the last; what the workflow says differs by milliseconds.
+    """
     wanted = [(kind, book_input.item(kind)) for kind in KINDS]
     steps = {kind: StepProgress(kind, item) for kind, item in wanted if item is not None}
     # A cancellation goes on from where the booking ended.
     steps |= {step.kind: replace(step) for step in book_input.steps if step.kind in steps}
+    stopwatch = Stopwatch()
     activity_types: dict[int, str] = {}
     for event in events:
         form = event.WhichOneof("attributes") or ""
@@ -61,19 +67,21 @@ def steps_in(events: Iterable[HistoryEvent], book_input: CancelBookingInput) -> 
         first = event.event_id if form == SCHEDULED else told.scheduled_event_id
         kind, undo = step_of(activity_types[first])
         if kind in steps:
-            _move(steps[kind], form, told, undo=undo)
+            step = steps[kind]
+            state = _after(step, form, told, undo=undo)
+            stopwatch.move(step, state, event.event_time.ToDatetime(dt.UTC))
     return list(steps.values())
 
 
-def _move(step: StepProgress, form: str, told: Any, *, undo: bool) -> None:
-    """Take the step to where it is after an event of its booking, or of its undo."""
-    step.state = STATES[form][undo]
+def _after(step: StepProgress, form: str, told: Any, *, undo: bool) -> StepState:
+    """Take note of an event of a step's booking, or of its undo; return the state after it."""
+    state = STATES[form][undo]
     if STATES[form] is DONE:
         step.held = not undo
     tries = 0
     if STATES[form] is GIVEN_UP:
         if told.failure.application_failure_info.type == UNDECIDED:
-            step.state = BEGUN[undo]
+            state = BEGUN[undo]
             tries = -1  # It goes on, as the same try.
         else:
             step.last_error = why(step.kind, told.failure)
@@ -83,3 +91,4 @@ def _move(step: StepProgress, form: str, told: Any, *, undo: bool) -> None:
         # It is written when the activity is over, and tells the number of its last try.
         tries = told.attempt - 1
     add_tries(step, tries, undo=undo)
+    return state

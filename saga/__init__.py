@@ -7,7 +7,7 @@ from saga.booking import Saga
 from saga.deadline import TripOverdue
 from saga.failures import LOST, UNDECIDED, WORKER_SHUTDOWN, root_cause, words_for_travellers
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
-from saga.progress import STATUS_KEY
+from saga.progress import STATUS_KEY, Stopwatch
 from saga.steps import Step
 from saga.tries import TryInterceptor
 
@@ -20,6 +20,7 @@ __all__ = [
     "WORKER_SHUTDOWN",
     "Saga",
     "Step",
+    "Stopwatch",
     "TripOverdue",
     "TryInterceptor",
     "root_cause",

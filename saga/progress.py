@@ -1,5 +1,7 @@
 """How far a trip has come: the state of its steps, and what the Web UI shows of it."""
 
+import datetime as dt
+
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
@@ -9,16 +11,46 @@ with workflow.unsafe.imports_passed_through():
 STATUS_KEY = SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)
 
 
+class Stopwatch:
+    """Takes each step to its next state, and the time of its booking and of its undo with that."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[Kind, StepState], dt.datetime] = {}
+        """When a step's booking, or its undo, was begun for the first time."""
+
+    def move(self, step: StepProgress, state: StepState, at: dt.datetime) -> None:
+        """Take a step to a state. A further try begins nothing anew, of a stuck undo neither."""
+        step.state = state
+        match state:
+            case "booking":
+                step.booking_seconds = None
+                self._begun.setdefault((step.kind, state), at)
+            case "booked" | "failed":
+                step.booking_seconds = self._seconds((step.kind, "booking"), at)
+            case "undoing":
+                step.undo_seconds = None
+                self._begun.setdefault((step.kind, state), at)
+            case "undone" | "resolved":
+                step.undo_seconds = self._seconds((step.kind, "undoing"), at)
+
+    def _seconds(self, what: tuple[Kind, StepState], at: dt.datetime) -> float | None:
+        if what not in self._begun:
+            return None
+        # The clocks of two servers may differ.
+        return max(0.0, round((at - self._begun[what]).total_seconds(), 3))
+
+
 class Progress:
     """The steps of one trip and its status. Whatever changes one of them is shown at once."""
 
     def __init__(self, steps: dict[Kind, StepProgress]) -> None:
         self.status: TripStatus = "running"
         self.steps = steps
+        self._stopwatch = Stopwatch()
 
     def move(self, kind: Kind, state: StepState) -> None:
         """Take note of where a step is now."""
-        self.steps[kind].state = state
+        self._stopwatch.move(self.steps[kind], state, workflow.now())
         stuck = any(step.state == "stuck" for step in self.steps.values())
         self.set_status("needs_attention" if stuck else "running")
 

@@ -144,5 +144,7 @@ def test_steps_become_plain_json_objects() -> None:
             "note": None,
             "held": False,
             "reference": None,
+            "booking_seconds": None,
+            "undo_seconds": None,
         }
     ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -58,13 +58,15 @@ async def start(client: Client, book_input: BookVacationInput, *, with_status: b
     )
 
 
-async def start_cancellation(client: Client, book_input: BookVacationInput) -> Cancellation:
-    """Start to cancel a trip whose own workflow is over."""
+async def start_cancellation(
+    client: Client, book_input: BookVacationInput, steps: Sequence[StepProgress] = ()
+) -> Cancellation:
+    """Start to cancel a trip whose own workflow is over, with its steps as they stood then."""
     booked = await client.get_workflow_handle(book_input.book_user_id).describe()
     trip = replace(book_input, execution=Execution(booked.id, booked.run_id))
     return await client.start_workflow(
         CancelBookingWorkflow.run,
-        CancelBookingInput(**vars(trip)),
+        CancelBookingInput(**vars(trip), steps=list(steps)),
         id=cancellation_id(book_input.book_user_id),
         task_queue=TASK_QUEUE_NAME,
         search_attributes=WITH_STATUS,
@@ -136,6 +138,11 @@ async def cancelled_steps(trip: Trip) -> dict[Kind, StepProgress]:
 def steps_by_kind(outcome: BookingResult | Mapping[str, Any]) -> dict[Kind, StepProgress]:
     """Return the steps of a result or of a memo."""
     return {step["kind"]: StepProgress(**step) for step in outcome["steps"]}
+
+
+def untimed(step: StepProgress) -> StepProgress:
+    """Return the step without its times, which decide nothing."""
+    return replace(step, booking_seconds=None, undo_seconds=None)
 
 
 async def eventually(ask: Callable[[], Awaitable[Answer | None]]) -> Answer:

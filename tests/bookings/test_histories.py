@@ -66,6 +66,44 @@ async def test_a_history_tells_the_last_error_in_the_suppliers_words() -> None:
     assert errors == {"car": None, "hotel": "Invalid hotel booking, rolling back!", "flight": None}
 
 
+def with_a_second_between_events(name: str) -> WorkflowHistory:
+    recorded = WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
+    for event in recorded.events:
+        event.event_time.FromSeconds(event.event_id)
+    return recorded
+
+
+Times = dict[str, tuple[float | None, float | None]]
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("booked", {"car": (2, None), "hotel": (2, None), "flight": (2, None)}),
+        ("failed_at_hotel", {"car": (2, 2), "hotel": (2, 2), "flight": (None, None)}),
+        ("lost_with_its_worker", {"car": (2, None), "hotel": (8, None), "flight": (2, None)}),
+        ("pending_and_booked", {"car": (2, None), "hotel": (24, None), "flight": (2, None)}),
+        ("cancelled_during_hotel", {"car": (2, 2), "hotel": (None, 2), "flight": (None, None)}),
+        ("stuck_and_retried", {"car": (2, 2), "hotel": (2, 24), "flight": (2, 2)}),
+        ("undone_late_and_stuck", {"car": (2, 2), "hotel": (2, 46), "flight": (2, 2)}),
+    ],
+)
+async def test_a_history_tells_how_long_each_step_took(name: str, times: Times) -> None:
+    recorded = with_a_second_between_events(name)
+    book_input = await input_in(recorded.events, default())
+    assert book_input is not None
+    steps = steps_in(recorded.events, book_input)
+    assert {step.kind: (step.booking_seconds, step.undo_seconds) for step in steps} == times
+
+
+async def test_in_a_history_an_undo_that_is_stuck_has_taken_no_time_yet() -> None:
+    recorded = with_a_second_between_events("stuck_and_resolved")
+    book_input = await input_in(recorded.events, default())
+    assert book_input is not None
+    times = {step.kind: step.undo_seconds for step in steps_in(recorded.events, book_input)}
+    assert times == {"car": 2, "hotel": None, "flight": 2}
+
+
 async def test_an_input_that_is_none_tells_no_steps() -> None:
     recorded = WorkflowHistory.from_json("", (HISTORIES / "booked.json").read_text())
     started = recorded.events[0].workflow_execution_started_event_attributes

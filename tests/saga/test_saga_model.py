@@ -63,6 +63,7 @@ from tests.trips import (
     start_cancellation,
     status_shown,
     steps_by_kind,
+    untimed,
     workflow_tasks,
 )
 from tests.workers import running_worker
@@ -375,7 +376,9 @@ async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: E
     recorded = await record.trip(ended.trip.id)
     assert recorded is not None and recorded.closed_at is not None
     assert recorded.status == shown[ended.status]
-    assert recorded.steps == list(ended.steps.values())
+    assert recorded.steps is not None
+    # A workflow task that is done again, after the record was told, takes other times.
+    assert list(map(untimed, recorded.steps)) == list(map(untimed, ended.steps.values()))
 
 
 async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:
