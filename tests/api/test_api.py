@@ -254,6 +254,8 @@ async def test_a_booked_trip_can_be_looked_up(api: Api, client: Client, record: 
         (kind, "booked", 2 if kind == "hotel" else 1) for kind in KINDS
     ]
     assert found["steps"][1]["last_error"] == "Hotel service is down. Retrying..."
+    assert all(step["booking_seconds"] >= 0 for step in found["steps"])
+    assert {step["undo_seconds"] for step in found["steps"]} == {None}
     assert found["started_at"] < found["closed_at"]
     assert found["links"]["self"] == f"/bookings/{booked['user_id']}"
     assert f"/namespaces/default/workflows/{booked['user_id']}/" in found["links"]["web_ui"]
@@ -268,6 +270,8 @@ async def test_a_rolled_back_trip_tells_why(api: Api) -> None:
     assert (found["status"], found["reason"]) == ("rolled_back", booked["reason"])
     assert found["reservations"] == {}
     assert {step["state"] for step in found["steps"]} == {"undone"}
+    assert all(step["booking_seconds"] >= 0 for step in found["steps"])
+    assert all(step["undo_seconds"] >= 0 for step in found["steps"])
 
 
 async def test_without_a_worker_a_running_trip_is_stale_but_does_not_hang(client: Client) -> None:

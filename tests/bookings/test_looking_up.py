@@ -223,6 +223,8 @@ async def test_without_a_worker_a_stopped_trip_is_told_by_its_history(
     assert stopped["reservations"] == {kind: ALL[kind] for kind in ("car", "hotel", "flight")}
     assert {step["state"] for step in stopped["steps"][:3]} == {"booked"}
     assert step_in(stopped, "hotel")["attempts"] == 1
+    assert step_in(stopped, "hotel")["booking_seconds"] >= 0
+    assert step_in(stopped, "flight")["booking_seconds"] is None
 
 
 async def test_a_trip_that_was_stopped_before_it_began_does_not_hang(
@@ -271,4 +273,8 @@ async def test_while_its_worker_is_away_a_cancellation_shows_what_is_held(
     assert [step["attempts"] for step in booking["steps"]][:3] == [1, 2, 1]
     assert {step["state"] for step in booking["steps"]} == {"booked"}
     async with faulty_worker(client, record):
-        assert body_of(await api.get(f"{path}?wait=20"))["status"] == "cancelled"
+        cancelled = body_of(await api.get(f"{path}?wait=20"))
+    assert cancelled["status"] == "cancelled"
+    for step, before in zip(cancelled["steps"], booking["steps"], strict=True):
+        assert step["booking_seconds"] == before["booking_seconds"] is not None
+        assert step["undo_seconds"] >= 0
