@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -100,7 +101,19 @@ class Starting(Waiting):
             id=acting_workflow(row),
             task_queue=TASK_QUEUE_NAME,
             memo={**told, "owner": row.owner or ""},
-            static_summary=" · ".join(items),
+            static_summary=summary_of(items),
             rpc_timeout=RPC_TIMEOUT,
             **policies,
         )
+
+
+def summary_of(items: Iterable[str]) -> str:
+    """Return the line that shows `items` as they are, wherever the Web UI shows it.
+
+    With a run's metadata the UI shows it as Markdown, to which an indented line is code, in which
+    nothing has a meaning. Elsewhere it shows it as plain text, in which an indent is not seen.
+    """
+    lines = [" ".join(item.split()) for item in items]
+    # One that is written from right to left turns only itself round.
+    # https://www.unicode.org/reports/tr9/#Explicit_Directional_Isolates
+    return "    " + " · ".join(item if item.isascii() else f"\u2068{item}\u2069" for item in lines)

@@ -1,6 +1,7 @@
 """How far a trip has come: the state of its steps, and what the Web UI shows of it."""
 
 import datetime as dt
+import re
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
@@ -9,6 +10,8 @@ with workflow.unsafe.imports_passed_through():
     from shared import BOOKING_STATUS_ATTRIBUTE, Kind, StepProgress, StepState, TripStatus
 
 STATUS_KEY = SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)
+
+SPAN_OR_BETWEEN = re.compile(r"(?P<span>[^`|{ ]+(?: [^`|{ ]+)*)|[`|{]")
 
 
 class Stopwatch:
@@ -68,6 +71,20 @@ class Progress:
         lines = [f"**{self.status}**", "", "| step | state | tries | last error |", "|-|-|-|-|"]
         for step in self.steps.values():
             tries = f"{step.attempts}" + (f" + {step.undo_attempts}" if step.undo_attempts else "")
-            error = " ".join((step.last_error or "").replace("|", "\\|").split())
+            error = as_cell(step.last_error or "")
             lines.append(f"| {step.kind} | {step.state} | {tries} | {error} |")
         workflow.set_current_details("\n".join(lines))
+
+
+def as_cell(text: str) -> str:
+    """Return the Markdown that shows `text` as it is, on one line, in a cell of a table.
+
+    The Web UI lets HTML through, makes links and images, and changes quotes and dashes, but not in
+    a code span. What would end the span or the cell, and the brace of `{runId}`, which is filled in
+    everywhere, stand between spans, as numbers.
+    """
+
+    def shown(part: re.Match[str]) -> str:
+        return f"`{part[0]}`" if part["span"] else f"&#{ord(part[0])};"
+
+    return SPAN_OR_BETWEEN.sub(shown, " ".join(text.split()))
