@@ -95,7 +95,7 @@ EXAMPLE_TIMES = {
 }
 EXAMPLE_LINKS = {
     "self": EXAMPLE_LOCATION,
-    "web_ui": f"http://localhost:8233/namespaces/default/workflows/{EXAMPLE_ID}/0198e0c2/history",
+    "web_ui": f"http://localhost:8233/namespaces/default/workflows/{EXAMPLE_ID}/0198e0c2/timeline",
 }
 
 
