@@ -113,7 +113,8 @@ def summary_of(items: Iterable[str]) -> str:
     With a run's metadata the UI shows it as Markdown, to which an indented line is code, in which
     nothing has a meaning. Elsewhere it shows it as plain text, in which an indent is not seen.
     """
-    lines = [" ".join(item.split()) for item in items]
+    # The UI fills `{runId}` in before: a word joiner, which is not seen, is none of its letters.
+    lines = [" ".join(item.split()).replace("{", "{\u2060") for item in items]
     # One that is written from right to left turns only itself round.
     # https://www.unicode.org/reports/tr9/#Explicit_Directional_Isolates
     return "    " + " · ".join(item if item.isascii() else f"\u2068{item}\u2069" for item in lines)

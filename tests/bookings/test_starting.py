@@ -13,6 +13,7 @@ CODE = " " * 4
         (["John Doe", "valid-car-id"], f"{CODE}John Doe · valid-car-id"),
         (["# <b>x</b>\n\n[x](y)", " *x* "], f"{CODE}# <b>x</b> [x](y) · *x*"),
         (["\u202eabc", "car"], f"{CODE}\u2068\u202eabc\u2069 · car"),
+        (["{runId}"], f"{CODE}\u2068{{\u2060runId}}\u2069"),
     ],
 )
 def test_items_are_one_indented_line_in_their_own_directions(
