@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     allow_anonymous: bool = False
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
+    page_examples: Literal["embedded", "simulator", "none"] = "embedded"
 
     database_url: str = "sqlite:///reservations.db"
 

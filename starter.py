@@ -13,6 +13,7 @@ if __name__ == "__main__":
         signal.signal(early, lambda *_: os._exit(0))
 
 import asyncio
+import datetime as dt
 import functools
 import logging
 from typing import cast
@@ -33,6 +34,7 @@ from telemetry import configure_logging
 logger = logging.getLogger("api")
 
 MAX_BODY_BYTES = 16 * 1024
+STATIC_FILES_KEEP = dt.timedelta(days=365)
 
 
 def create_app(temporal_client: Client, settings: Settings | None = None) -> SharedLoopFlask:
@@ -46,9 +48,13 @@ def create_app(temporal_client: Client, settings: Settings | None = None) -> Sha
 
     app = SharedLoopFlask("api")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # The pages ask for a file of other content under another URL.
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
     cast(DefaultJSONProvider, app.json).sort_keys = False
     app.extensions["bookings"] = bookings
-    app.register_blueprint(api.create_blueprint(bookings, _options(settings, temporal_client)))
+    options = _options(settings, temporal_client)
+    app.register_blueprint(api.create_blueprint(bookings, options))
+    app.register_blueprint(api.create_pages(bookings, options))
     api.install(app)
     app.register_error_handler(asked.BookingsError, _problem)
     app.register_error_handler(RecordError, _record_problem)
@@ -68,6 +74,7 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
         local_only=not (settings.api_keys or settings.allow_anonymous),
         temporal_ui_url=settings.temporal_ui_url,
         namespace=temporal_client.namespace,
+        examples=settings.page_examples,
     )
 
 
@@ -113,7 +120,7 @@ async def _announce(bookings: Bookings, address: str, settings: Settings) -> Non
             said = obstacle
         await asyncio.sleep(0.5)
     logger.info(
-        "Ready: book at http://%s/book, watch at %s",
+        "Ready: book at http://%s/, watch at %s",
         api.authority(settings.host, settings.port),
         settings.temporal_ui_url,
     )

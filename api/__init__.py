@@ -6,6 +6,7 @@ It asks `bookings` and knows nothing of Temporal.
 from api.answering import location_of
 from api.callers import ApiKey
 from api.options import Options
+from api.pages import create_pages
 from api.places import threads_for
 from api.problems import FieldError, Problem, install, invalid, retry_later
 from api.routes import create_blueprint
@@ -20,6 +21,7 @@ __all__ = [
     "authority",
     "background_loop",
     "create_blueprint",
+    "create_pages",
     "install",
     "invalid",
     "listen",

@@ -16,8 +16,10 @@ from api.options import Options
 from api.problems import CHALLENGE, Problem
 from bookings import Caller
 
-PUBLIC = ("api.livez", "api.readyz")
-"""Endpoints that need no API key."""
+PUBLIC = ("api.livez", "api.readyz", "api.openapi_document", "pages.docs", "static")
+"""Endpoints that need no API key: they tell of no trip."""
+SHELLS = ("pages.form", "pages.trips", "pages.trip")
+"""Pages that a browser opens, which sends no API key then: they ask for one and come again."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -44,8 +46,9 @@ def install_access(routes: Blueprint, options: Options) -> None:
     def know_caller() -> None:
         if request.endpoint in PUBLIC:
             return
-        found = authenticate(request.headers.get("Authorization"), options.keys)
-        if found is None:
+        authorization = request.headers.get("Authorization")
+        found = authenticate(authorization, options.keys)
+        if found is None and (authorization or request.endpoint not in SHELLS):
             raise Problem(
                 401,
                 "Send an API key as `Authorization: Bearer <key>`.",

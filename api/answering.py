@@ -6,6 +6,10 @@ from typing import Any
 from flask import Response, json
 from pydantic import BaseModel
 
+from api.options import Options
+from api.schemas import Links
+from bookings import Trip
+
 
 def answer(body: BaseModel, status: int = 200) -> Response:
     """Return `body` as a JSON response."""
@@ -15,6 +19,17 @@ def answer(body: BaseModel, status: int = 200) -> Response:
 def answer_with(body: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON object as a response."""
     return Response(json.dumps(body), status, mimetype="application/json")
+
+
+def links_of(trip: Trip, options: Options) -> Links:
+    """Return where to go on from a trip."""
+    ui = options.temporal_ui_url.rstrip("/")
+    run = [trip.workflow_id, *([trip.run_id, "timeline"] if trip.run_id else [])]
+    path = "/".join(urllib.parse.quote(part, safe="") for part in run)
+    return Links(
+        self=location_of(trip.user_id),
+        web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{path}",
+    )
 
 
 def location_of(user_id: str) -> str:

@@ -7,8 +7,10 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import MultiDict
 
 from api.problems import FieldError, Problem, invalid, invalid_fields
+from shared import KINDS, Kind
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 """What JSON can escape and UTF-8 cannot write. The models refuse it in values."""
@@ -30,28 +32,41 @@ def read_body(model: type[Model]) -> Model:
     if request.mimetype != "application/json" or charset != "utf-8":
         raise Problem(415, "Send the body as application/json in UTF-8.")
     try:
-        return _checked(model, parse_json(request.get_data()))
+        return checked(model, parse_json(request.get_data()))
     except BadJson as error:
         raise invalid(FieldError("", str(error))) from None
 
 
 def read_query(model: type[Model]) -> Model:
     """Return the request's query parameters as `model`. Raises `Problem`, 400."""
-    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
-    if repeated:
-        raise invalid(*(FieldError(name, "is given more than once") for name in repeated))
-    return _checked(model, request.args.to_dict())
+    return checked(model, only_once(request.args))
 
 
 def read_headers(model: type[Model]) -> Model:
     """Return the headers that `model` names by its aliases. Raises `Problem`, 400."""
     names = [field.alias or name for name, field in model.model_fields.items()]
-    return _checked(
+    return checked(
         model, {name: request.headers[name] for name in names if name in request.headers}
     )
 
 
-def _checked(model: type[Model], value: object) -> Model:
+def only_once(given: MultiDict[str, str]) -> dict[str, str]:
+    """Return what is given, each name once. Raises `Problem`, 400."""
+    repeated = [name for name in given if len(given.getlist(name)) > 1]
+    if repeated:
+        raise invalid(*(FieldError(name, "is given more than once") for name in repeated))
+    return given.to_dict()
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of step that a path names. Raises `Problem`, 404."""
+    if name not in KINDS:
+        raise Problem(404, f"A trip has a {', a '.join(KINDS)}, no such step.")
+    return name
+
+
+def checked(model: type[Model], value: object) -> Model:
+    """Return `value` as `model`. Raises `Problem`, 400."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from api.callers import ApiKey
 
@@ -20,3 +21,5 @@ class Options:
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""
+    examples: Literal["embedded", "simulator", "none"] = "embedded"
+    """Whose items the examples on the booking page have."""

@@ -50,7 +50,7 @@ def client_gone() -> Callable[[], bool] | None:
 
 
 class Places:
-    """The places for requests that wait for a trip to end."""
+    """The places for requests that may take a while, for the end of a trip, say."""
 
     def __init__(self, count: int) -> None:
         self._free = threading.BoundedSemaphore(count)
@@ -64,6 +64,14 @@ class Places:
         finally:
             if held:
                 self._free.release()
+
+    @contextmanager
+    def place_to_look(self) -> Iterator[None]:
+        """Hold a place. Raises `Problem`, 503, if none is free."""
+        with self.place_if_free() as held:
+            if not held:
+                raise retry_later(503, "The service is busy; try again.")
+            yield
 
     @contextmanager
     def place_to_wait(self, seconds: float) -> Iterator[None]:

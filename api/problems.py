@@ -52,6 +52,7 @@ WORDING = {
     "extra_forbidden": "is not known here",
     "missing": "is required",
     "model_type": "must be a JSON object",
+    "string_too_short": "must not be empty",
     "string_unicode": "must not contain lone surrogates",
 }
 """What is said instead of pydantic's own words, by the type of its error."""

@@ -1,18 +1,15 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
-import urllib.parse
-
 from flask import Blueprint, Response, g
 
 from api.access import caller, install_access, operator
-from api.answering import answer, location_of
+from api.answering import answer, links_of, location_of
+from api.documentation import add_documentation
 from api.health import add_health
-from api.intake import read_body, read_headers, read_query
+from api.intake import kind_of, read_body, read_headers, read_query
 from api.openapi import Header, Operation, describe
 from api.options import Options
-from api.pages import add_pages
 from api.places import Places, client_gone, install_gate
-from api.problems import Problem
 from api.schemas import (
     EXAMPLE_ID,
     EXAMPLE_LOCATION,
@@ -23,7 +20,6 @@ from api.schemas import (
     BookingPage,
     BookingSummary,
     BookRequest,
-    Links,
     PageQuery,
     ResolveRequest,
     RolledBack,
@@ -32,7 +28,7 @@ from api.schemas import (
     told,
 )
 from bookings import Bookings, Trip
-from shared import KINDS, Kind, key_fingerprint, keyed_user_id, new_user_id
+from shared import KINDS, key_fingerprint, keyed_user_id, new_user_id
 
 LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
 PREFERENCE_APPLIED = {
@@ -51,15 +47,6 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     install_access(routes, options)
     places = Places(options.max_open_bookings)
 
-    def links(trip: Trip) -> Links:
-        ui = options.temporal_ui_url.rstrip("/")
-        run = [trip.workflow_id, *([trip.run_id, "history"] if trip.run_id else [])]
-        path = "/".join(urllib.parse.quote(part, safe="") for part in run)
-        return Links(
-            self=location_of(trip.user_id),
-            web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{path}",
-        )
-
     def booking_of(trip: Trip) -> Booking:
         return Booking(
             user_id=trip.user_id,
@@ -70,7 +57,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
             reservations={step.kind: step.item for step in trip.steps if step.held},
             started_at=trip.started_at,
             closed_at=trip.closed_at,
-            links=links(trip),
+            links=links_of(trip, options),
         )
 
     @routes.post("/book")
@@ -128,7 +115,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
                 **{step.kind: step.item for step in trip.steps},
                 started_at=trip.started_at,
                 closed_at=trip.closed_at,
-                links=links(trip),
+                links=links_of(trip, options),
             )
             for trip in trips
         ]
@@ -186,7 +173,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     )
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
-        trip = await bookings.retry_undo(user_id, _kind(kind), operator())
+        trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
@@ -202,18 +189,12 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
         resolution = read_body(ResolveRequest)
-        trip = await bookings.resolve_undo(user_id, _kind(kind), resolution.note, operator())
+        trip = await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
         return answer(booking_of(trip))
 
     add_health(routes, bookings)
-    add_pages(routes, keys_needed=bool(options.keys))
+    add_documentation(routes, keys_needed=bool(options.keys))
     return routes
-
-
-def _kind(kind: str) -> Kind:
-    if kind not in KINDS:
-        raise Problem(404, f"A trip has a {', a '.join(KINDS)}, no such step.")
-    return kind
 
 
 def _outcome(trip: Trip) -> Booked | RolledBack:

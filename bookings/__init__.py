@@ -1,4 +1,4 @@
-"""What the API asks: start a trip, wait for it, look it up, list, cancel, repair, audit.
+"""What the API asks: start a trip, wait for it, look it up, watch, list, cancel, repair, audit.
 
 It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable` if that
 mends itself, and `TemporalRefuses` if somebody has to change something; the record's errors pass
@@ -21,6 +21,7 @@ from bookings.errors import (
 from bookings.listing import Listing
 from bookings.readiness import Readiness
 from bookings.trips import Trip
+from bookings.watching import Sight, Watching
 
 __all__ = [
     "BookingConflict",
@@ -30,6 +31,7 @@ __all__ = [
     "BookingsError",
     "Caller",
     "Finding",
+    "Sight",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
@@ -37,5 +39,5 @@ __all__ = [
 ]
 
 
-class Bookings(Booking, Changing, Auditing, Listing, Readiness):
+class Bookings(Booking, Changing, Auditing, Listing, Watching, Readiness):
     """The bookings, as one Temporal client and the record see them. Each base does one job."""

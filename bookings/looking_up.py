@@ -5,6 +5,7 @@ what is found there that the record has not been told, it is told now.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
@@ -116,15 +117,16 @@ class LookingUp(TripsInTemporal):
             await asyncio.sleep(pause)
             if row.closed_at is not None:
                 return await self._as_recorded(row)
-            with asking_temporal():
-                description = await self._acting(row)
+            # Between two questions a workflow that has closed may be forgotten.
+            with contextlib.suppress(BookingNotFound), asking_temporal():
+                description = await self.acting(row)
                 if description is None:
                     return await self._as_recorded(await self._without_workflow(row))
                 if description.status != WorkflowExecutionStatus.RUNNING:
                     return await self._as_recorded(await self._closed(row, description))
                 trip = await self._as_described(row, description)
-            if trip.status in OPEN:
-                return trip
+                if trip.status in OPEN:
+                    return trip
             # It takes two questions, of the server and of a worker; it was closing between them.
             row = await self._record.trip(row.trip_id) or row
         # The workflow could not close after all, for the record could not be told, say.
@@ -139,7 +141,7 @@ class LookingUp(TripsInTemporal):
             steps=with_reservations(trip.steps, await self._record.reservations_of(row.trip_id)),
         )
 
-    async def _acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
+    async def acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
         """Return the description of the workflow that acts on the trip, if there is one."""
         description = await self.describe(acting_workflow(row))
         if description is None or row.cancelled_at or row.first_run_id is None:

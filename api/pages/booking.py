@@ -1,0 +1,66 @@
+"""The form by which a trip is booked."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from api.access import caller
+from api.intake import checked, only_once
+from api.options import Options
+from api.pages.examples import EXAMPLES
+from api.problems import FieldError, Problem
+from api.schemas import BookHeaders, BookRequest
+from bookings import Bookings
+from shared import key_fingerprint, keyed_user_id
+
+KEY_FIELD = "idempotency_key"
+
+
+def add_booking(pages: Blueprint, bookings: Bookings, options: Options) -> None:
+    """Add the form and what takes it."""
+
+    def filled_in(values: Mapping[str, str], key: str, errors: Sequence[FieldError] = ()) -> str:
+        return render_template(
+            "book.html",
+            values=values,
+            errors={error.field: error.message for error in errors},
+            fields=list(BookRequest.model_fields),
+            idempotency_key=key,
+            examples=EXAMPLES[options.examples],
+        )
+
+    @pages.get("/")
+    def form() -> str:
+        """Show the form, filled in as the query says."""
+        return filled_in(request.args, _new_key())
+
+    @pages.post("/trips")
+    async def book() -> Response:
+        """Book what a form says, once for each form, and lead to the trip."""
+        given = only_once(request.form)
+        key = given.pop(KEY_FIELD, "") or _new_key()
+        if not given.get("attempts"):
+            given.pop("attempts", None)
+        try:
+            wanted = checked(BookRequest, given)
+        except Problem as problem:
+            return make_response(filled_in(given, key, problem.errors), problem.status)
+        key = checked(BookHeaders, {"Idempotency-Key": key}).key or key
+        owner = caller().name
+        g.user_id = keyed_user_id(owner, key)
+        fingerprint = key_fingerprint(owner, key)
+        await bookings.book(g.user_id, wanted.model_dump(), owner, 0, None, fingerprint)
+        trip = url_for("pages.trip", user_id=g.user_id)
+        # htmx would show the trip in the page of the form; a browser goes there.
+        return (
+            Response(headers={"HX-Redirect": trip})
+            if "HX-Request" in request.headers
+            else redirect(trip, 303)
+        )
+
+
+def _new_key() -> str:
+    """Return an idempotency key for one form: however often it is sent, it is one booking."""
+    return f"page-{secrets.token_hex(16)}"

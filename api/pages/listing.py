@@ -1,0 +1,44 @@
+"""The list of trips, which follows them."""
+
+import hashlib
+from typing import Any
+
+from flask import Blueprint, Response, make_response, render_template, request
+
+from api.access import caller
+from api.intake import checked, only_once
+from api.places import Places
+from api.schemas import PageQuery
+from bookings import Bookings
+
+
+def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
+    """Add the list, and what it asks to go on."""
+
+    async def listed(given: dict[str, str]) -> dict[str, Any]:
+        query = checked(PageQuery, given)
+        trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
+        seen = [(trip.user_id, trip.status) for trip in trips]
+        return {
+            "trips": trips,
+            "status": query.status,
+            "cursor": query.cursor,
+            "next_cursor": next_cursor,
+            "mark": hashlib.sha256(repr(seen).encode()).hexdigest()[:16],
+        }
+
+    @pages.get("/trips")
+    async def trips() -> str:
+        """List trips, the newest first."""
+        return render_template("trips.html", **await listed(only_once(request.args)))
+
+    @pages.get("/trips/now")
+    async def trips_now() -> Response:
+        """Return the list as it is now; 204 if it is as the page has seen it."""
+        given = only_once(request.args)
+        seen = given.pop("seen", "")
+        with looks.place_to_look():
+            found = await listed(given)
+        if found["mark"] == seen:
+            return Response(status=204)
+        return make_response(render_template("trips_now.html", **found))

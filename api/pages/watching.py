@@ -1,0 +1,60 @@
+"""The page of a trip, which follows it while it moves."""
+
+from flask import Blueprint, Response, make_response, render_template, request
+
+from api.access import caller
+from api.answering import links_of
+from api.options import Options
+from api.pages.wording import goes_back, may_be_cancelled, motion
+from api.places import Places
+from bookings import Bookings, Sight, Trip
+
+INTERVAL_MS = 900
+"""How often the page of a trip that is under way asks whether it has changed."""
+
+LONG_INTERVAL_MS = 5_000
+"""How often that of a booked one does, which may be cancelled elsewhere."""
+
+
+def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: Places) -> None:
+    """Add the page of a trip, and what it asks to go on."""
+
+    def shown(template: str, sight: Sight) -> str:
+        trip = sight.trip
+        return render_template(
+            template,
+            trip=trip,
+            mark=sight.mark,
+            interval=_interval(trip),
+            motion=motion(trip),
+            goes_back=goes_back(trip),
+            offers=_offers(trip),
+            offered=request.args.get("offered", "").split(),
+            web_ui=links_of(trip, options).web_ui,
+        )
+
+    @pages.get("/trips/<user_id>")
+    async def trip(user_id: str) -> str:
+        """Show a trip."""
+        return shown("trip.html", await bookings.look(user_id, caller()))
+
+    @pages.get("/trips/<user_id>/now")
+    async def trip_now(user_id: str) -> Response:
+        """Return the trip as it stands now; 204 if it is as the page has seen it."""
+        with looks.place_to_look():
+            sight = await bookings.look_again(user_id, caller(), request.args.get("seen", ""))
+        if sight is None:
+            return Response(status=204)
+        return make_response(shown("trip_part.html", sight))
+
+
+def _offers(trip: Trip) -> list[str]:
+    """Return what the caller may do: cancel the trip, and of which kinds to repair the undo."""
+    stuck = [step.kind for step in trip.steps if step.state == "stuck" and caller().operator]
+    return [*stuck, *(["cancel"] if may_be_cancelled(trip) else [])]
+
+
+def _interval(trip: Trip) -> int | None:
+    if trip.closed_at is None:
+        return INTERVAL_MS
+    return LONG_INTERVAL_MS if may_be_cancelled(trip) else None

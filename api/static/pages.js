@@ -1,0 +1,51 @@
+// What the pages need beyond htmx: the API key of this tab, and word of an answer that did not come.
+"use strict";
+
+const STORED = "api-key";
+const page = document.documentElement;
+const byId = (id) => document.getElementById(id);
+
+page.addEventListener("htmx:configRequest", (event) => {
+  const key = sessionStorage.getItem(STORED);
+  if (key) event.detail.headers.Authorization = `Bearer ${key}`;
+});
+
+// A page of a service with keys comes empty; with the key of this tab it is asked for again.
+function askWithKey() {
+  const wanted = document.querySelector("[data-wants-key]");
+  if (wanted && sessionStorage.getItem(STORED)) {
+    htmx.ajax("GET", wanted.dataset.wantsKey, { target: "#main", select: "#main", selectOOB: "#caller", swap: "outerHTML" });
+  }
+}
+
+page.addEventListener("submit", (event) => {
+  if (event.target.id !== "key-form") return;
+  event.preventDefault();
+  sessionStorage.setItem(STORED, byId("key").value.trim());
+  askWithKey();
+});
+
+page.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-forget-key]")) return;
+  sessionStorage.removeItem(STORED);
+  location.reload();
+});
+
+// What is shown stays when the service is away; it is asked again, and the page says so meanwhile.
+page.addEventListener("htmx:beforeSwap", (event) => {
+  const { status } = event.detail.xhr;
+  if (status === 401) sessionStorage.removeItem(STORED);
+  const live = event.target.closest("[data-live]") === event.target;
+  if (live && status >= 400) event.detail.shouldSwap = false;
+});
+
+page.addEventListener("htmx:afterRequest", (event) => {
+  const { elt, xhr } = event.detail;
+  if ("live" in elt.dataset) byId("away").hidden = xhr.status > 0 && xhr.status < 400;
+  const lost = byId("lost");
+  if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
+});
+
+// A page that the browser has kept has a form that was sent already.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+askWithKey();
