@@ -22,7 +22,7 @@ ifeq ($(SUPPLIERS),http)
 PROCESSES += suppliers
 # Points the worker at them, by a setting for each kind there is.
 URLS = from shared import KINDS; print(*(f"{kind.upper()}_SUPPLIER_URL=http://127.0.0.1:$(SUPPLIERS_PORT)/{kind}s" for kind in KINDS))
-SETTINGS = SUPPLIERS_PORT=$(SUPPLIERS_PORT) $$($(BIN)/python -c '$(URLS)')
+SETTINGS = SUPPLIERS_PORT=$(SUPPLIERS_PORT) PAGE_EXAMPLES=simulator $$($(BIN)/python -c '$(URLS)')
 else ifneq ($(SUPPLIERS),)
 $(error SUPPLIERS is http, or nothing)
 endif
