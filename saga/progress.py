@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
 
 STATUS_KEY = SearchAttributeKey.for_keyword(BOOKING_STATUS_ATTRIBUTE)
 
-SPAN_OR_BETWEEN = re.compile(r"(?P<span>[^`|{ ]+(?: [^`|{ ]+)*)|[`|{]")
+SPAN_OR_BETWEEN = r"(?P<span>[^`|{ ]+(?: [^`|{ ]+)*)|[`|{]"
 
 
 class Stopwatch:
@@ -87,4 +87,4 @@ def as_cell(text: str) -> str:
     def shown(part: re.Match[str]) -> str:
         return f"`{part[0]}`" if part["span"] else f"&#{ord(part[0])};"
 
-    return SPAN_OR_BETWEEN.sub(shown, " ".join(text.split()))
+    return re.sub(SPAN_OR_BETWEEN, shown, " ".join(text.split()))
