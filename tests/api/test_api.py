@@ -258,7 +258,9 @@ async def test_a_booked_trip_can_be_looked_up(api: Api, client: Client, record: 
     assert {step["undo_seconds"] for step in found["steps"]} == {None}
     assert found["started_at"] < found["closed_at"]
     assert found["links"]["self"] == f"/bookings/{booked['user_id']}"
-    assert f"/namespaces/default/workflows/{booked['user_id']}/" in found["links"]["web_ui"]
+    web_ui = found["links"]["web_ui"]
+    assert f"/namespaces/default/workflows/{booked['user_id']}/" in web_ui
+    assert web_ui.endswith("/timeline")
 
 
 @pytest.mark.usefixtures("worker")

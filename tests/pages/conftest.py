@@ -4,7 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -20,6 +20,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
+PATIENCE = 30_000
+"""Milliseconds after which what a page is to show, or to let be done, counts as never there."""
+
 
 @pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
@@ -27,6 +30,7 @@ async def chromium() -> AsyncIterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip("Chromium is not installed")
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

@@ -37,9 +37,6 @@ OF_THE_TABLE = {"p", "strong", "table", "thead", "tbody", "tr", "th", "td", "cod
 LABEL = 50
 """Characters that the UI shows of a summary at least, where it cuts one."""
 
-PATIENCE = 30_000
-"""Milliseconds after which what the UI is to show counts as never shown."""
-
 
 @dataclass(frozen=True)
 class WebUi:
@@ -96,7 +93,6 @@ async def visit(chromium: Browser, origin: str) -> AsyncIterator[Page]:
             wrong.append(f"console: {message.text}")
 
     context = await chromium.new_context(viewport={"width": 1500, "height": 1500})
-    context.set_default_timeout(PATIENCE)
     context.on("dialog", dismiss)
     context.on("request", note_request)
     context.on("console", note_console)
