@@ -1,46 +1,26 @@
 """The HTTP server by itself: what it refuses, whom it cuts off, how many it takes."""
 
-import contextlib
 import http.client
 import json
 import os
 import resource
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from waitress import wasyncore
-from waitress.server import BaseWSGIServer
 
 from api import descriptors, server
 from api.problems import MEDIA_TYPE, SECURITY_HEADERS
-from tests.processes import free_port
+from tests.api.serving import serving
 
 
-@contextmanager
-def serving(host: str = "127.0.0.1") -> Iterator[int]:
-    """Serve a small app from a thread and yield the port."""
+def small() -> Flask:
     app = Flask("small")
     app.add_url_rule("/", view_func=lambda: "served")
-    port = free_port()
-    running = server.listen(app, host, port, threads=2)
-    sockets = vars(running).get("_map") or vars(running)["map"]
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        yield port
-    finally:
-        listener = next(each for each in sockets.values() if isinstance(each, BaseWSGIServer))
-        wake = vars(listener)["trigger"].pull_trigger
-        with contextlib.suppress(OSError):  # It has closed what it is woken by already.
-            wake(lambda: wasyncore.close_all(sockets))
-        thread.join(10)
-        listener.task_dispatcher.shutdown()
-        assert not thread.is_alive()
+    return app
 
 
 def get(port: int) -> http.client.HTTPResponse:
@@ -71,7 +51,7 @@ def sent(port: int, request: bytes) -> http.client.HTTPResponse:
     ids=lambda given: ascii(given)[:40],
 )
 def test_what_the_server_refuses_is_a_problem_too(request_: bytes, status: int) -> None:
-    with serving() as port:
+    with serving(small()) as port:
         response = sent(port, request_)
         assert response.status == status
         headers = dict(response.headers)
@@ -92,7 +72,7 @@ def test_it_is_a_problem_at_each_address_of_a_host_name(monkeypatch: pytest.Monk
         return [found for address in addresses for found in real(address, port, *how)]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
-    with serving("localhost") as port:
+    with serving(small(), "localhost") as port:
         for address in ("127.0.0.1", "::1"):
             with socket.create_connection((address, port), timeout=10) as line:
                 line.sendall(b"nonsense\r\n\r\n")
@@ -104,7 +84,10 @@ def test_a_client_that_does_not_finish_its_request_is_cut_off(
 ) -> None:
     monkeypatch.setattr(server, "SLOW_CLIENT_SECONDS", 1)
     monkeypatch.setattr(server, "SLOW_CLIENT_CHECK_SECONDS", 1)
-    with serving() as port, socket.create_connection(("127.0.0.1", port), timeout=15) as slow:
+    with (
+        serving(small()) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=15) as slow,
+    ):
         slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
         assert slow.recv(1) == b"", "Cut off"
 
@@ -117,7 +100,7 @@ def test_a_slow_client_is_given_half_a_minute() -> None:
     0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2_000, reason="few descriptors are allowed"
 )
 def test_descriptors_that_select_cannot_watch_are_served() -> None:
-    with serving() as port, open_files(1_100):
+    with serving(small()) as port, open_files(1_100):
         assert get(port).read() == b"served"
 
 
