@@ -75,10 +75,15 @@ async def test_a_link_on_a_foreign_page_may_lead_here(api: Api, headers: dict[st
         assert (await api.call(method, "/docs", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/bookings", "/docs", "/openapi.json", "/livez", "/nowhere"])
+@pytest.mark.parametrize("path", ["/bookings", "/openapi.json", "/livez", "/nowhere"])
 @pytest.mark.parametrize("host", REBOUND)
 async def test_without_keys_a_foreign_host_name_is_refused(api: Api, path: str, host: str) -> None:
     assert_problem(await api.get(path, headers={"Host": host}), 403)
+
+
+@pytest.mark.parametrize("path", ["/", "/trips", "/trips/x", "/docs", "/static/pages.js"])
+async def test_nor_is_a_page(api: Api, path: str) -> None:
+    assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
 
 
 @pytest.mark.parametrize("host", LOCAL)
