@@ -52,6 +52,11 @@ def may_be_cancelled(trip: Trip) -> bool:
     return trip.status in ("running", "booked") and not begun and not goes_back(trip)
 
 
+def title(trip: Trip) -> str:
+    """Return what the tab of a trip's page is called."""
+    return f"{trip.request.get('name') or trip.user_id}: {STATUSES[trip.status]}"
+
+
 def motion(trip: Trip) -> str:
     """Return in a sentence where the trip is going."""
     by_state = {step.state: step for step in trip.steps}

@@ -46,6 +46,12 @@ page.addEventListener("htmx:afterRequest", (event) => {
   if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
 });
 
+// Where the answer to a form has taken the place of what had the focus, reading goes on with it.
+page.addEventListener("htmx:afterSettle", ({ target }) => {
+  if (!["main", "problem"].includes(target.id) || document.activeElement !== document.body) return;
+  (document.querySelector("[aria-invalid]") ?? target).focus();
+});
+
 // A page that the browser has kept has a form that was sent already.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 askWithKey();
