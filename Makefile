@@ -35,9 +35,10 @@ run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C 
 migrate: $(VENV)/.run ## Bring the database's schema up to date
 	@env $(SETTINGS) $(RUN) record
 
+# With coverage, and at least as much as pyproject.toml asks for: make test COVERAGE=yes
 .PHONY: test
-test: $(VENV)/.dev ## Run the tests, with coverage
-	$(RUN) pytest -n 4 --dist worksteal -m "not slow" --cov --cov-report=term
+test: $(VENV)/.dev ## Run the tests
+	$(RUN) pytest -n 4 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
