@@ -96,6 +96,11 @@ class TestClock:
         self.after += seconds
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
+    return TestClock(monkeypatch)
+
+
 @asynccontextmanager
 async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Subject]:
     """Ask the supplier of the options."""

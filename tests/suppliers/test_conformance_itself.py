@@ -4,11 +4,9 @@ The suppliers are the simulator in its modes and with its faults, the example wi
 too short for its airline, and some in memory that break one promise each.
 """
 
-import asyncio
 import inspect
 import json
 import re
-import sys
 from collections.abc import Awaitable, Callable, Set
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +20,7 @@ from suppliers.simulator import service
 from suppliers.simulator.answers import Answer, Suppliers
 from suppliers.simulator.behaviour import Mode, Way
 from suppliers.simulator.stock import Stock
-from tests.processes import ROOT, bare_environment
+from tests.processes import ROOT
 from tests.suppliers import test_conformance as suite
 from tests.suppliers import unfaithful
 from tests.suppliers.conftest import TestClock, example, simulated
@@ -85,11 +83,6 @@ async def failing(subject: Subject) -> dict[str, str]:
         except (pytest.fail.Exception, AssertionError) as failure:
             failed[name] = str(failure)
     return failed
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
-    return TestClock(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -304,77 +297,12 @@ async def test_words_for_travellers_are_told_from_others(
             suite.assert_for_travellers(words, subject.trip(), subject)
 
 
-# The command line
-
-
-async def run_suite(*options: str) -> tuple[int | None, str]:
-    """Run the suite as an adopter does."""
-    command = ["-m", "pytest", "-q", "-rsf", "-p", "no:cacheprovider", str(Path(suite.__file__))]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        *options,
-        cwd=ROOT,
-        env=bare_environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
-
-
-async def test_the_suite_asks_the_supplier_of_a_url(
-    record: Record, tmp_path: Path, clock: TestClock
-) -> None:
-    async with simulated(record, tmp_path, clock) as subject:
-        code, output = await run_suite(
-            f"--supplier={subject.url}",
-            "--supplier-kind=hotel",
-            "--supplier-item=valid-hotel",
-            "--supplier-unknown-item=unknown-hotel",
-            "--supplier-token=t0ken",
-        )
-    assert code == 0, output
-    assert "needs --supplier-sold-out-item, which was not given" in output
-    assert f"{len(CHECKS) - 5} passed, 5 skipped" in output
-
-
-async def test_the_suite_asks_a_class_and_fails_for_one_that_breaks_the_port() -> None:
-    code, output = await run_suite(
-        "--supplier=tests.suppliers.unfaithful:Once", "--supplier-item=valid"
-    )
-    assert code == 1, output
-    assert "this was refused, and must not be: It is cancelled already" in output
-    assert "1 failed" in output
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--supplier=http://127.0.0.1:1/x"], "--supplier needs --supplier-item"),
-        (["--supplier=nowhere:X", "--supplier-item=x"], "is no URL and no module:name"),
-        (["--supplier=tests.suppliers.unfaithful:X", "--supplier-item=x"], "has no attribute 'X'"),
-    ],
-)
-async def test_a_bad_option_is_told_of_in_one_line(options: list[str], told: str) -> None:
-    code, output = await run_suite(*options)
-    assert (code, output.strip().count("\n")) == (pytest.ExitCode.USAGE_ERROR, 0), output
-    assert told in output
-
-
 # The docs
 
 
 def test_the_docs_have_the_example_as_it_is() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert block == Path(inspect.getfile(Airline)).read_text()
-
-
-def test_the_docs_tell_of_every_option_of_the_suite(pytestconfig: pytest.Config) -> None:
-    told = DOCS.read_text().partition("| pytest option |")[2].partition("\n\n")[0]
-    options = {f"--{name.replace('_', '-')}" for name in vars(pytestconfig.option)}
-    ours = {name for name in options if re.match("--supplier(-|$)", name)}
-    assert set(re.findall(r"--supplier[a-z-]*", told)) == ours
 
 
 def test_the_docs_have_what_the_simulator_answers(tmp_path: Path) -> None:
