@@ -32,11 +32,14 @@ page.addEventListener("click", (event) => {
 });
 
 // What is shown stays when the service is away; it is asked again, and the page says so meanwhile.
+// A key that is good no more is asked for again.
 page.addEventListener("htmx:beforeSwap", (event) => {
   const { status } = event.detail.xhr;
-  if (status === 401) sessionStorage.removeItem(STORED);
   const live = event.target.closest("[data-live]") === event.target;
   if (live && status >= 400) event.detail.shouldSwap = false;
+  if (status !== 401) return;
+  sessionStorage.removeItem(STORED);
+  if (live) location.reload();
 });
 
 page.addEventListener("htmx:afterRequest", (event) => {
