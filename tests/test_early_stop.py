@@ -1,16 +1,13 @@
 """A process that is told to stop while it is still starting stops, without a word."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.processes import ROOT, Process, service, wait_until
+from tests.processes import Process, service, wait_until
 
 slow = pytest.mark.slow
 
@@ -50,12 +47,3 @@ def test_an_order_to_stop_in_the_first_second_is_obeyed(
         time.sleep(seconds)  # The moments of the start that are tried.
         assert process.stop(number) == 0
         assert "Traceback" not in process.output
-
-
-def test_importing_either_module_changes_no_handler() -> None:
-    asked = "import signal, starter, run_worker; print(signal.getsignal(signal.SIGTERM))"
-    # Coverage has a handler of its own in the processes that it measures.
-    environment = {name: os.environ[name] for name in os.environ if "COVERAGE" not in name}
-    command = [sys.executable, "-c", asked]
-    said = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
-    assert said == f"{signal.SIG_DFL!s}\n"

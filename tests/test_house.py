@@ -84,6 +84,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
+@pytest.mark.slow  # It starts three processes. Where the record's file lies: `test_database`.
 def test_from_any_folder_and_in_any_the_service_finds_its_files(
     house: Path, tmp_path: Path
 ) -> None:
@@ -102,7 +103,7 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
         trip = {name: f"a-{name}" for name in ("name", *KINDS)}
         booked = copied.request("POST", "/book", trip)
         assert (booked.status, booked.body["cancelled"]) == (200, False)
-        for path, text in (("/docs", "<h1"), ("/static/docs.css", "{"), ("/openapi.json", "{")):
+        for path, text in (("/docs", "<h1"), ("/static/pages.css", "{"), ("/openapi.json", "{")):
             assert text in page(copied, path)
         assert (worker.stop(), api.stop()) == (0, 0)
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from shared import KINDS
@@ -88,6 +90,10 @@ async def test_a_plain_worker_runs_trips(environment: WorkflowEnvironment, tmp_p
     )
 
 
-def test_nothing_happens_on_import(tmp_path: Path) -> None:
-    run("import activities, run_worker, starter, workflows", tmp_path)
+def test_nothing_happens_on_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Coverage has a handler of its own in the processes that it measures.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    imported = "import signal, activities, run_worker, starter, workflows"
+    said = run(f"{imported}; print(signal.getsignal(signal.SIGTERM))", tmp_path)
+    assert said == f"{signal.SIG_DFL!s}\n"
     assert not list(tmp_path.iterdir())

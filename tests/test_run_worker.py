@@ -22,7 +22,10 @@ ROOT = Path(__file__).parent.parent
 
 DEADLINE = 20.0
 
-both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# The other one, of a worker that polls, is where it waits for the database.
+sigterm_first = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 
 
 async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
@@ -60,16 +63,14 @@ async def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, san
     assert isinstance(runner, SandboxedWorkflowRunner) is sandbox
 
 
-@both_signals
+@sigterm_first
 async def test_a_signal_stops_a_polling_worker(address: str, tmp_path: Path, number: int) -> None:
     async with run_worker(TEMPORAL_ADDRESS=address, DATABASE_URL=database_in(tmp_path)) as worker:
         await worker.says("Polling task queue saga-task-queue")
         await worker.stops(number)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@sigterm_first
 async def test_a_signal_stops_a_worker_that_waits_for_temporal(
     unused_tcp_port: int, tmp_path: Path, number: int
 ) -> None:

@@ -19,6 +19,7 @@ from record import Record, RecordUnavailable
 from record import database as limits
 from shared import KINDS
 from tests.faults import DEADLINE
+from tests.processes import ROOT
 from tests.record.databases import disconnect_all, on_postgresql, on_sqlite, others, small_disk
 from tests.record.trips import accepted, news, trip
 
@@ -62,6 +63,14 @@ def test_the_limits_fit_each_other() -> None:
     assert limits.STATEMENT_LIMIT < limits.ANSWER_LIMIT < limits.CALL_LIMIT
     assert limits.BUSY_LIMIT < limits.CALL_LIMIT
     assert limits.CLOSE_LIMIT < 5, "A process ends within its grace and five seconds"
+
+
+def test_a_relative_file_lies_in_the_projects_folder_whichever_the_process_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    engine = limits._sqlite(sa.make_url("sqlite:///a.db"))
+    assert engine.url.database == str(ROOT / "a.db")
 
 
 # Out of reach

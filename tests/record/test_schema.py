@@ -23,7 +23,14 @@ from record.tables import metadata, reservations, trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT, bare_environment
-from tests.record.databases import execute, in_processes, on_postgresql, rows, transaction
+from tests.record.databases import (
+    execute,
+    in_processes,
+    on_postgresql,
+    rows,
+    slow_on_postgresql,
+    transaction,
+)
 from tests.record.trips import NOON, accepted, news, trip
 
 OUTDATED = r"\AThe record's schema is older than this version: run `make migrate`\Z"
@@ -326,24 +333,26 @@ async def _every_call_works(database_url: str) -> None:
 # From 0002, which had reservations only
 
 
-def earlier(*held: tuple[str, str, str | None, str]) -> list[sa.Executable]:
-    """Return statements that write reservations as 0002 had them, a minute apart."""
+def earlier(*held: tuple[str, str, str | None, str]) -> sa.Insert:
+    """Return a statement that writes reservations as 0002 had them, a minute apart."""
     table = sa.table(
         "reservations",
         *(sa.column(name) for name in ("trip_id", "kind", "item", "state")),
         *(sa.column(name, sa.DateTime(timezone=True)) for name in ("created_at", "updated_at")),
     )
-    return [
-        sa.insert(table).values(
-            trip_id=trip_id,
-            kind=kind,
-            item=item,
-            state=state,
-            created_at=NOON + dt.timedelta(minutes=number),
-            updated_at=NOON + dt.timedelta(minutes=number, seconds=30),
-        )
-        for number, (trip_id, kind, item, state) in enumerate(held)
-    ]
+    return sa.insert(table).values(
+        [
+            {
+                "trip_id": trip_id,
+                "kind": kind,
+                "item": item,
+                "state": state,
+                "created_at": NOON + dt.timedelta(minutes=number),
+                "updated_at": NOON + dt.timedelta(minutes=number, seconds=30),
+            }
+            for number, (trip_id, kind, item, state) in enumerate(held)
+        ]
+    )
 
 
 SHAPES = earlier(
@@ -366,7 +375,7 @@ def minutes(minute: float) -> dt.datetime:
 
 async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str) -> None:
     at(database_url, "0002")
-    execute(database_url, *SHAPES)
+    execute(database_url, SHAPES)
     async with Record.open(database_url) as record:
         held = rows(database_url, sa.table("reservations", sa.column("trip_id"), sa.column("item")))
         await record.migrate()
@@ -412,14 +421,12 @@ def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
     return accepted(trip_id, **values)
 
 
-async def test_more_trips_than_one_batch_are_derived(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_trips_than_one_batch_are_derived(database_url: str) -> None:
     at(database_url, "0002")
-    execute(database_url, *earlier(*((f"trip-{n}", "car", "x", "reserved") for n in range(2_500))))
+    execute(database_url, earlier(*((f"trip-{n}", "car", "x", "reserved") for n in range(1_500))))
     async with Record.open(database_url) as record:
         await record.migrate()
-        assert len(await record.page(10_000)) == 2_500
+        assert len(await record.page(10_000)) == 1_500
 
 
 async def test_what_the_present_version_has_written_can_be_brought_back_to_0002(
@@ -468,9 +475,10 @@ def run_migrate(**settings: str) -> subprocess.Popen[str]:
     )
 
 
+@slow_on_postgresql  # There, too, `test_many_processes_come_first_at_once`.
 def test_make_migrate_twice_at_once_is_one_migration(database_url: str) -> None:
     at(database_url, "0002")
-    execute(database_url, *SHAPES)
+    execute(database_url, SHAPES)
     both = [run_migrate(DATABASE_URL=database_url) for _ in range(2)]
     said = [process.communicate(timeout=DEADLINE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said

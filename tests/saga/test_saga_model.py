@@ -87,7 +87,7 @@ UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED
 
 UNDO_ATTEMPTS = 2
 
-TRIPS_AT_ONCE = 8
+TRIPS_AT_ONCE = 6
 """How many trips run side by side in one example. The profile's `max_examples` counts trips."""
 
 

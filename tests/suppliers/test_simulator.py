@@ -510,16 +510,16 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 class TestSlowness:
-    async def test_slow_calls_by_the_thousand_hold_nobody_up(
+    async def test_slow_calls_by_the_hundred_hold_nobody_up(
         self, simulator: Simulator, gate: Gate
     ) -> None:
-        calls = [asyncio.create_task(simulator.put(f"t{n}", "slow")) for n in range(1_000)]
-        await gate.until_waiting(1_000)
+        calls = [asyncio.create_task(simulator.put(f"t{n}", "slow")) for n in range(300)]
+        await gate.until_waiting(300)
         assert (await simulator.put("t", "valid-id")).status == 201
         assert await simulator.states() == {"confirmed": 1}, "slow ones take effect at the end"
         gate.open()
         assert {answer.status for answer in await asyncio.gather(*calls)} == {201}
-        assert await simulator.states() == {"confirmed": 1_001}
+        assert await simulator.states() == {"confirmed": 301}
 
     async def test_what_is_slow_is_cancelled_slowly(self, simulator: Simulator, gate: Gate) -> None:
         call = asyncio.create_task(simulator.put("t", "slow"))
