@@ -5,13 +5,18 @@ A view is marked with `describe`; the models that validate are the models in the
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from flask import Flask
-from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import (
+    GenerateJsonSchema,
+    JsonSchemaMode,
+    JsonSchemaValue,
+    models_json_schema,
+)
 from werkzeug.routing import Rule
 
 from api import problems
@@ -40,13 +45,18 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
+PATH_MEANING = {
+    "user_id": "The booking's id, as the answer to its request told it.",
+    "kind": "Which step's undo is meant.",
+}
+"""What each part of a path means."""
 COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
     "version": "1.0.0",
-    "description": f"Books a {', a '.join(KINDS)}: all of them or none. "
+    "description": f"Books a {', a '.join(KINDS)}: all of them or none.\n\n"
     f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
     "contact": {"name": "Whoever runs this service"},
     "license": {"name": "MIT", "identifier": "MIT"},
@@ -102,7 +112,7 @@ def document(app: Flask, *, keys_needed: bool) -> Schema:
     for rule, view, operation in views:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            entry = _operation(operation, schemas)
+            entry = _operation(operation, method, schemas, components)
             entry["operationId"] = view.__name__
             told = inspect.cleandoc(view.__doc__ or "")
             entry["summary"] = told.partition("\n")[0].rstrip(".")
@@ -121,6 +131,13 @@ def document(app: Flask, *, keys_needed: bool) -> Schema:
     }
 
 
+class _AsWritten(GenerateJsonSchema):
+    """Leaves the members of an example in the order in which an answer has them."""
+
+    def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
+        return value
+
+
 def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Schema]:
     models: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemDetails, "serialization")}
     for operation in operations:
@@ -130,15 +147,23 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Sch
             models.update((answer, "serialization") for answer in answers)
     ordered = sorted(models, key=lambda pair: pair[0].__name__)
     references, definitions = models_json_schema(
-        ordered, ref_template="#/components/schemas/{model}"
+        ordered, ref_template="#/components/schemas/{model}", schema_generator=_AsWritten
     )
     return references, definitions["$defs"]
 
 
-def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
+def _operation(
+    operation: Operation, method: str, schemas: Mapping[Any, Schema], components: Schema
+) -> Schema:
     entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": schema}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": PATH_MEANING[name],
+            "schema": schema,
+        }
         for name, schema in operation.path.items()
     ]
     parameters += _parameters(operation.query, "query") + _parameters(operation.headers, "header")
@@ -152,10 +177,19 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
         }
     for status, answers in operation.answers.items():
         found = [schemas[answer, "serialization"] for answer in answers]
+        meaning = " Or: ".join(inspect.cleandoc(answer.__doc__ or "") for answer in answers)
         entry["responses"][str(status)] = {
-            "description": " ".join((answer.__doc__ or "").strip() for answer in answers),
+            "description": f"Not over yet. {meaning}" if status == 202 else meaning,
             "content": {
-                "application/json": {"schema": found[0] if len(found) == 1 else {"oneOf": found}}
+                "application/json": {
+                    "schema": found[0] if len(found) == 1 else {"oneOf": found},
+                    "examples": {
+                        name: {"value": example}
+                        for answer in answers
+                        for name, example in _examples(components[answer.__name__])
+                        if _fits(example, operation, method, status)
+                    },
+                }
             },
             "headers": _headers(operation.answer_headers.get(status, {})),
         }
@@ -166,7 +200,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
             "content": {
                 problems.MEDIA_TYPE: {
                     "schema": schemas[ProblemDetails, "serialization"],
-                    "example": problems.Problem(status, problems.MEANING[status]).body(),
+                    "example": _problem(operation, status).body(),
                 }
             },
             "headers": _headers(PROBLEM_HEADERS.get(status, {})),
@@ -174,6 +208,33 @@ def _operation(operation: Operation, schemas: Mapping[Any, Schema]) -> Schema:
     if operation.public:
         entry["security"] = []
     return entry
+
+
+def _examples(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield the examples of an answer, each with a name. Of several trips each stands otherwise."""
+    found = schema.get("examples", ())
+    for example in found:
+        yield example["status"] if len(found) > 1 else schema["title"], example
+
+
+def _fits(example: Schema, operation: Operation, method: str, status: int) -> bool:
+    """Tell whether the operation may answer with `status` while a trip stands so."""
+    if method != "GET" and example.get("status") == "booked":
+        return False  # What is asked of a trip that is there already undoes it.
+    if 202 in operation.answers and "closed_at" in example:
+        return (status == 202) == (example["closed_at"] is None)
+    return True
+
+
+def _problem(operation: Operation, status: int) -> problems.Problem:
+    """Return an example of how the operation is refused with `status`."""
+    model = operation.body or operation.query
+    if status == 400 and model:
+        try:
+            model.model_validate({"colour": "red"})
+        except ValidationError as error:
+            return problems.invalid_fields(error)
+    return problems.Problem(status, problems.MEANING[status])
 
 
 def _headers(headers: Mapping[str, Header]) -> Schema:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import examples
 from api.fields import Attempts, IdempotencyKey, Text
-from shared import KINDS, Kind, StepState, TripStatus
+from shared import Kind, StepState, TripStatus
 
 
 class BookRequest(BaseModel):
@@ -71,6 +72,7 @@ class WaitQuery(BaseModel):
         le=60,
         allow_inf_nan=False,
         description="Seconds to wait for a running trip to end, at the most.",
+        examples=[30],
     )
 
 
@@ -79,31 +81,26 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: TripStatus | None = Field(default=None, description="Only trips of this status.")
-    limit: int = Field(default=20, ge=1, le=100, description="The most bookings of a page.")
+    status: TripStatus | None = Field(
+        default=None, description="Only trips of this status.", examples=["booked"]
+    )
+    limit: int = Field(
+        default=20, ge=1, le=100, description="The most bookings of a page.", examples=[50]
+    )
     cursor: str | None = Field(
         default=None, max_length=2_000, description="The `next_cursor` of the page before."
     )
 
 
-EXAMPLE_ID = "john-doe-18494203912041849420391204123"
-EXAMPLE_LOCATION = f"/bookings/{EXAMPLE_ID}"
-EXAMPLE_ITEMS = {kind: f"valid-{kind}-id" for kind in KINDS}
-EXAMPLE_TIMES = {
-    "started_at": "2026-01-31T12:00:00.250000Z",
-    "closed_at": "2026-01-31T12:00:02.500000Z",
-}
-EXAMPLE_LINKS = {
-    "self": EXAMPLE_LOCATION,
-    "web_ui": f"http://localhost:8233/namespaces/default/workflows/{EXAMPLE_ID}/0198e0c2/timeline",
-}
+EXAMPLE_ID = examples.TRIP_ID
+EXAMPLE_LOCATION = examples.LOCATION
 
 
-def _example(**values: Any) -> ConfigDict:
-    """Return the configuration of a model whose schema shows `values` as its example."""
+def _examples(*values: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a model whose schema shows `values` as its examples."""
 
     def show(schema: dict[str, Any]) -> None:
-        schema["examples"] = [values]
+        schema["examples"] = list(values)
         # An answer may have further fields one day: no client is to count on their absence.
         schema.pop("additionalProperties", None)
 
@@ -138,7 +135,8 @@ class Booked(Items, Ended):
 
     # A kind that has no field here would be left out of the answer in silence.
     model_config = ConfigDict(
-        **_example(cancelled=False, user_id=EXAMPLE_ID, **told(EXAMPLE_ITEMS)), extra="forbid"
+        **_examples({"cancelled": False, "user_id": EXAMPLE_ID, **told(examples.ITEMS)}),
+        extra="forbid",
     )
 
     cancelled: Literal[False] = False
@@ -148,11 +146,13 @@ class Booked(Items, Ended):
 class RolledBack(Ended):
     """The trip could not be booked, or was cancelled, and nothing of it is held."""
 
-    model_config = _example(
-        cancelled=True,
-        user_id=EXAMPLE_ID,
-        result="Voyage cancelled",
-        reason="Invalid hotel booking, rolling back!",
+    model_config = _examples(
+        {
+            "cancelled": True,
+            "user_id": EXAMPLE_ID,
+            "result": "Voyage cancelled",
+            "reason": "Invalid hotel booking, rolling back!",
+        }
     )
 
     cancelled: Literal[True] = True
@@ -163,7 +163,9 @@ class RolledBack(Ended):
 class Accepted(BaseModel):
     """The trip goes on, or was stopped from outside; `location` tells where to look."""
 
-    model_config = _example(user_id=EXAMPLE_ID, status="running", location=EXAMPLE_LOCATION)
+    model_config = _examples(
+        {"user_id": EXAMPLE_ID, "status": "running", "location": EXAMPLE_LOCATION}
+    )
 
     user_id: str
     status: Literal["running", "needs_attention"]
@@ -201,30 +203,7 @@ class Links(BaseModel):
 class Booking(BaseModel):
     """A trip as it stands now."""
 
-    model_config = _example(
-        user_id=EXAMPLE_ID,
-        status="booked",
-        stale=False,
-        reason=None,
-        steps=[
-            {
-                "kind": kind,
-                "item": item,
-                "state": "booked",
-                "attempts": 1,
-                "undo_attempts": 0,
-                "last_error": None,
-                "note": None,
-                "reference": "QK7R2M",
-                "booking_seconds": 0.684,
-                "undo_seconds": None,
-            }
-            for kind, item in EXAMPLE_ITEMS.items()
-        ],
-        reservations=EXAMPLE_ITEMS,
-        links=EXAMPLE_LINKS,
-        **EXAMPLE_TIMES,
-    )
+    model_config = _examples(*examples.TRIPS)
 
     user_id: str
     status: TripStatus
@@ -258,19 +237,7 @@ class BookingSummary(Items, Traveller):
 class BookingPage(BaseModel):
     """A page of bookings, the newest first."""
 
-    model_config = _example(
-        bookings=[
-            {
-                "user_id": EXAMPLE_ID,
-                "status": "booked",
-                "name": "John Doe",
-                "links": EXAMPLE_LINKS,
-                **EXAMPLE_ITEMS,
-                **EXAMPLE_TIMES,
-            }
-        ],
-        next_cursor=None,
-    )
+    model_config = _examples({"bookings": [examples.LISTED], "next_cursor": None})
 
     bookings: list[BookingSummary]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
@@ -299,6 +266,6 @@ class ProblemDetails(BaseModel):
 class Health(BaseModel):
     """The service is alive, or ready."""
 
-    model_config = _example(status="ok")
+    model_config = _examples({"status": "ok"})
 
     status: Literal["ok"] = "ok"

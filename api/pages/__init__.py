@@ -14,7 +14,7 @@ from markupsafe import Markup
 from api import openapi
 from api.access import SHELLS
 from api.options import Options
-from api.pages import wording
+from api.pages import curl, reference, wording
 from api.pages.acting import add_acting
 from api.pages.booking import add_booking
 from api.pages.listing import add_listing
@@ -91,7 +91,15 @@ def create_pages(bookings: Bookings, options: Options) -> Blueprint:
     def docs() -> str:
         """Show the OpenAPI document as a page."""
         document = openapi.document(current_app, keys_needed=bool(options.keys))
-        return render_template("docs.html", api=document, dump=json.dumps)
+        return render_template(
+            "docs.html",
+            api=document,
+            url=request.url_root.rstrip("/"),
+            commands=curl.commands,
+            resolved=curl.resolved,
+            reference=reference,
+            dump=json.dumps,
+        )
 
     looks = Places(LOOKS_AT_ONCE)
     add_booking(pages, bookings, options)

@@ -55,6 +55,22 @@ page.addEventListener("htmx:afterSettle", ({ target }) => {
   (document.querySelector("[aria-invalid]") ?? target).focus();
 });
 
+// Commands can be copied by a button where the browser has a clipboard: not on plain HTTP, but for localhost.
+for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+
+page.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const command = button.parentElement.querySelector("code");
+  navigator.clipboard.writeText(command.textContent).then(
+    () => {
+      button.firstChild.data = "Copied";
+      byId("said").textContent = button.textContent;
+    },
+    () => getSelection().selectAllChildren(command),
+  );
+});
+
 // A page that the browser has kept has a form that was sent already.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 askWithKey();

@@ -1,0 +1,94 @@
+"""Examples of answers for the API's document: trips as they may stand, of all the kinds there are.
+
+It knows what trips consist of, and nothing of the models in `api.schemas` that show it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared import CANCELLED, KINDS, Kind, StepState, TripStatus
+
+TRIP_ID = "john-doe-18494203912041849420391204123"
+LOCATION = f"/bookings/{TRIP_ID}"
+ITEMS = {kind: f"valid-{kind}-id" for kind in KINDS}
+STARTED_AT, CLOSED_AT = "2026-01-31T12:00:00.250000Z", "2026-01-31T12:00:02.500000Z"
+LINKS = {
+    "self": LOCATION,
+    "web_ui": f"http://localhost:8233/namespaces/default/workflows/{TRIP_ID}/0198e0c2/timeline",
+}
+
+
+def _step(kind: Kind, state: StepState, **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "item": ITEMS[kind],
+        "state": state,
+        "attempts": 1,
+        "undo_attempts": 0,
+        "last_error": None,
+        "note": None,
+        "reference": "QK7R2M",
+        "booking_seconds": 0.684,
+        "undo_seconds": None,
+    } | changes
+
+
+def _undone(kind: Kind, **changes: Any) -> dict[str, Any]:
+    return _step(kind, "undone", undo_attempts=1, undo_seconds=0.231, **changes)
+
+
+def _trip(
+    status: TripStatus,
+    steps: Sequence[dict[str, Any]],
+    held: Mapping[Kind, str],
+    *,
+    reason: str | None = None,
+    closed_at: str | None = CLOSED_AT,
+) -> dict[str, Any]:
+    return {
+        "user_id": TRIP_ID,
+        "status": status,
+        "stale": False,
+        "reason": reason,
+        "steps": steps,
+        "reservations": held,
+        "started_at": STARTED_AT,
+        "closed_at": closed_at,
+        "links": LINKS,
+    }
+
+
+STUCK, FAILED = KINDS[-2:]
+
+TRIPS = [
+    _trip("booked", [_step(kind, "booked") for kind in KINDS], ITEMS),
+    _trip("cancelled", [_undone(kind) for kind in KINDS], {}, reason=CANCELLED),
+    _trip(
+        "needs_attention",
+        [
+            *(_undone(kind) for kind in KINDS[:-2]),
+            _step(
+                STUCK,
+                "stuck",
+                undo_attempts=10,
+                last_error=f"The {STUCK} cannot be cancelled",
+            ),
+            _undone(FAILED, last_error=f"No such {FAILED}", reference=None),
+        ],
+        {STUCK: ITEMS[STUCK]},
+        closed_at=None,
+    ),
+]
+"""As a look-up tells of them: one that is booked, one that was cancelled, and one that could not be
+booked and waits for an operator to repair an undo."""
+
+LISTED = {
+    "user_id": TRIP_ID,
+    "status": "booked",
+    "name": "John Doe",
+    **{str(kind): item for kind, item in ITEMS.items()},
+    "started_at": STARTED_AT,
+    "closed_at": CLOSED_AT,
+    "links": LINKS,
+}
+"""As a list tells of a trip."""
