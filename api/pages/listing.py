@@ -21,8 +21,8 @@ def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
         seen = [(trip.user_id, trip.status) for trip in trips]
         return {
             "trips": trips,
+            "given": given,
             "status": query.status,
-            "cursor": query.cursor,
             "next_cursor": next_cursor,
             "mark": hashlib.sha256(repr(seen).encode()).hexdigest()[:16],
         }
