@@ -127,7 +127,9 @@ def test_loopback_needs_no_keys(host: str) -> None:
     assert Settings(host=host).host == host
 
 
-@pytest.mark.parametrize("path", ["/livez", "/nowhere", "/bookings/x", "/openapi.json", "/static/pages.css"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/nowhere", "/bookings/x", "/openapi.json", "/static/pages.css"]
+)
 async def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
     headers = (await api_of(client).get(path)).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
