@@ -1,20 +1,24 @@
 """Looking at a trip again and again, as a page does that shows it while it moves.
 
-Most looks find what the one before has found. To tell so takes one question of the server and none
-of a worker.
+Most looks find what the one before has found. To tell so takes one question of the server, none of
+a worker and none of the record: while its workflow runs, nothing befalls a trip without it.
 """
 
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
 
-from temporalio.client import WorkflowExecutionDescription
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from bookings.asking import asking_temporal
 from bookings.callers import Caller
 from bookings.looking_up import LookingUp
 from bookings.trips import Trip
-from record import RecordedTrip
+from record import Record, RecordedTrip
+from shared import SagaPolicy
+
+MOST_KEPT = 2_000
+"""Of so many trips the row is kept while they are watched."""
 
 STALE_SECONDS = 5
 """Without a worker to answer, a trip is shown as its history tells it. After so long a worker is
@@ -32,6 +36,11 @@ class Sight:
 class Watching(LookingUp):
     """Watches trips."""
 
+    def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
+        super().__init__(client, record, policy)
+        self._kept: dict[str, RecordedTrip] = {}
+        """The rows of trips whose workflow ran at the last look."""
+
     async def look(self, user_id: str, caller: Caller) -> Sight:
         """Return the trip as it stands. Raises as `look_up` does."""
         row = await self.recorded(user_id, caller)
@@ -42,6 +51,11 @@ class Watching(LookingUp):
 
         Raises as `look_up` does.
         """
+        kept = self._kept.get(user_id)
+        if kept is not None and caller.may_see(kept.owner or ""):
+            mark = await self._mark(kept)
+            if user_id in self._kept and seen in (mark, _stale(mark)):
+                return None
         row = await self.recorded(user_id, caller)
         mark = await self._mark(row)
         return None if seen in (mark, _stale(mark)) else await self._sight(row, mark)
@@ -54,11 +68,19 @@ class Watching(LookingUp):
     async def _mark(self, row: RecordedTrip) -> str:
         """Return what changes whenever the trip does."""
         told: list[object] = [row.status, row.closed_at, row.cancelled_at]
+        self._kept.pop(row.trip_id, None)
         if row.closed_at is None:
             with asking_temporal():
                 description = await self.acting(row)
             told += _told_by(description) if description else []
+            if description and description.status == WorkflowExecutionStatus.RUNNING:
+                self._keep(row)
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+    def _keep(self, row: RecordedTrip) -> None:
+        self._kept[row.trip_id] = row
+        while len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
 
 
 def _told_by(description: WorkflowExecutionDescription) -> list[object]:

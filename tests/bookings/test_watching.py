@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from temporalio.client import Client
 
-from bookings import Bookings, Caller, Sight, watching
+from bookings import BookingNotFound, Bookings, Caller, Sight, watching
 from record import Record
 from shared import Kind, StepProgress, TripProgress
 from tests.api.api_client import JOHN, Api, api_of
@@ -33,8 +33,8 @@ class Watcher:
     async def look(self) -> Sight:
         return await self._bookings.look(self._user_id, ANYONE)
 
-    async def look_again(self, seen: Sight) -> Sight | None:
-        return await self._bookings.look_again(self._user_id, ANYONE, seen.mark)
+    async def look_again(self, seen: Sight, caller: Caller = ANYONE) -> Sight | None:
+        return await self._bookings.look_again(self._user_id, caller, seen.mark)
 
     async def change(self, seen: Sight) -> Sight:
         """Look again until there is something new."""
@@ -79,6 +79,47 @@ async def test_while_nothing_changes_no_worker_is_asked(
     while (seen := await watcher.change(seen)).trip.status != "booked":
         pass
     assert (await watcher.settled(seen)).trip.status == "booked"
+
+
+async def test_while_its_workflow_runs_the_record_is_not_asked_again(
+    api: Api, client: Client, faults: FaultyRecord, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    user_id = await id_of_started(api)
+    watcher = Watcher(client, record, user_id)
+    await gate.reached()
+    seen = await watcher.settled(await watcher.look())
+    with monkeypatch.context() as without_record:
+        without_record.setattr(record, "trip", None)
+        assert await watcher.look_again(seen) is None
+    with pytest.raises(BookingNotFound):
+        await watcher.look_again(seen, Caller("another", operator=False))
+    await gate.open()
+    while (seen := await watcher.change(seen)).trip.status != "booked":
+        pass
+    seen = await watcher.settled(seen)
+    # What was kept of it while it ran is of no use any more.
+    await api.call("POST", f"/bookings/{user_id}/cancel")
+    while (seen := await watcher.change(seen)).trip.status != "cancelled":
+        pass
+
+
+async def test_once_its_workflow_was_stopped_the_record_is_asked_again(
+    api: Api, client: Client, faults: FaultyRecord, record: Record
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    user_id = await id_of_started(api)
+    watcher = Watcher(client, record, user_id)
+    await gate.reached()
+    seen = await watcher.settled(await watcher.look())
+    await client.get_workflow_handle(user_id).terminate()
+    # The look itself tells the record of it, so this mark is older than the row.
+    seen = await watcher.change(seen)
+    assert seen.trip.status == "needs_attention"
+    await gate.open()
+    await api.call("POST", f"/bookings/{user_id}/cancel")
+    while (seen := await watcher.change(seen)).trip.status != "cancelled":
+        pass
 
 
 async def test_a_failed_try_is_a_change(
