@@ -176,12 +176,15 @@ class Step(BaseModel):
     """How far one step of a trip has come."""
 
     kind: Kind
-    item: str
-    state: StepState
-    attempts: int
-    undo_attempts: int
-    last_error: str | None
-    note: str | None
+    item: str = Field(description="What is booked of the kind.")
+    state: StepState = Field(
+        description="`failed`: could not be booked and is not yet undone. `stuck`: an undo that "
+        "needs attention. `resolved`: an operator has declared it settled."
+    )
+    attempts: int = Field(description="Tries of its booking so far.")
+    undo_attempts: int = Field(description="Tries of its undo so far.")
+    last_error: str | None = Field(description="Why the last try that failed did so.")
+    note: str | None = Field(description="What the operator wrote who settled it.")
     reference: str | None = Field(description="The supplier's own name for the booking.")
     booking_seconds: float | None = Field(
         description="How long it took until the step was booked or failed, all tries and waits "
@@ -196,8 +199,8 @@ class Step(BaseModel):
 class Links(BaseModel):
     """Where to go on from a booking."""
 
-    self: str
-    web_ui: str
+    self: str = Field(description="The path of its look-up.")
+    web_ui: str = Field(description="The timeline of its run in Temporal's Web UI.")
 
 
 class Booking(BaseModel):
