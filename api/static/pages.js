@@ -49,10 +49,16 @@ page.addEventListener("htmx:afterRequest", (event) => {
   if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
 });
 
-// Where the answer to a form has taken the place of what had the focus, reading goes on with it.
+// What had the focus may be gone from what has taken its place: reading goes on with that.
+let focused = null;
+page.addEventListener("focusin", ({ target }) => { focused = target; });
+
 page.addEventListener("htmx:afterSettle", ({ target }) => {
-  if (!["main", "problem"].includes(target.id) || document.activeElement !== document.body) return;
-  (document.querySelector("[aria-invalid]") ?? target).focus();
+  if (document.activeElement !== document.body) return;
+  if (target.id === "problem") target.focus();
+  else if (focused && !focused.isConnected) {
+    (document.querySelector("[aria-invalid]") ?? byId("main")).focus({ preventScroll: target.id !== "main" });
+  }
 });
 
 // Commands can be copied by a button where the browser has a clipboard: not on plain HTTP, but for localhost.
