@@ -5,6 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
+from temporalio.client import Client
+
+from tests.faults import FaultyRecord
+from tests.pages.browsing import PATIENCE, site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -20,9 +24,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-PATIENCE = 30_000
-"""Milliseconds after which what a page is to show, or to let be done, counts as never there."""
-
 
 @pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
@@ -35,3 +36,10 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def origin(client: Client, faults: FaultyRecord) -> AsyncIterator[str]:
+    """Where the pages are, whose suppliers have `faults`."""
+    async with site(client) as served:
+        yield served

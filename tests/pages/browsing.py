@@ -1,0 +1,177 @@
+"""The booking pages as their readers meet them: in a tab of a real browser.
+
+The server, the worker, the record, the API and Temporal are the real ones, in the tests' process
+where a test decides when a supplier answers, else in processes of their own.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    Request,
+    expect,
+)
+from temporalio.client import Client
+
+import api
+from settings import Settings
+from shared import KINDS
+from starter import create_app
+from tests.api.serving import serving
+from tests.trips import eventually
+
+ITEMS = {str(kind): f"valid-{kind}-id" for kind in KINDS}
+JOHN = {"name": "John Doe", **ITEMS}
+
+LAST = KINDS[-1]
+DOOMED = {LAST: f"invalid-{LAST}-id"}
+"""What makes a trip fail at its last step, so that all others are undone."""
+
+PATIENCE = 30_000
+"""Milliseconds after which what a page is to show, or to let be done, counts as never there."""
+
+IMPATIENT = {"retry_interval_seconds": 0.01, "undo_attempts": 2}
+
+AWAY = ("net::ERR_", "htmx:afterRequest", "htmx:sendError")
+"""What the console tells of requests that get no answer."""
+
+
+def refused(status: int) -> str:
+    """Return what the console tells of a request that is answered with an error."""
+    return f"the server responded with a status of {status} "
+
+
+@asynccontextmanager
+async def site(client: Client, **settings: Any) -> AsyncIterator[str]:
+    """The API with its pages, served by this process; yields where."""
+    with contextlib.ExitStack() as stack:
+        app = create_app(client, Settings(**IMPATIENT | settings))
+        app.loop = stack.enter_context(api.background_loop())
+        port = stack.enter_context(serving(app, threads=16))
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            # What is still answered may need this loop, on which the worker runs.
+            await asyncio.to_thread(stack.close)
+
+
+@asynccontextmanager
+async def window(
+    chromium: Browser, origin: str, *expected: str, **options: Any
+) -> AsyncIterator[BrowserContext]:
+    """A browser of its own for the pages at `origin`.
+
+    Fails when one of them does what it should only show, asks for something from elsewhere, or
+    when the console tells of an error that has none of `expected` in it.
+    """
+    wrong: list[str] = []
+
+    async def dismiss(dialog: Dialog) -> None:
+        wrong.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
+
+    def note_request(request: Request) -> None:
+        if not request.url.startswith(f"{origin}/"):
+            wrong.append(f"request to {request.url}")
+
+    def note_console(message: ConsoleMessage) -> None:
+        # What the content security policy has stopped is told here, too.
+        complains = message.type in ("error", "warning")
+        if complains and not any(words in message.text for words in expected):
+            wrong.append(f"console: {message.text}")
+
+    context = await chromium.new_context(base_url=origin, **options)
+    context.set_default_timeout(PATIENCE)
+    context.on("dialog", dismiss)
+    context.on("request", note_request)
+    context.on("console", note_console)
+    context.on("weberror", lambda error: wrong.append(f"error: {error.error}"))
+    try:
+        yield context
+    finally:
+        await context.close()
+    assert wrong == []
+
+
+@asynccontextmanager
+async def tab(
+    chromium: Browser, origin: str, *expected: str, **options: Any
+) -> AsyncIterator[Page]:
+    """A tab in a browser of its own, as `window` has it."""
+    async with window(chromium, origin, *expected, **options) as context:
+        yield await context.new_page()
+
+
+async def fill_in(page: Page, **values: str) -> None:
+    """Open the form, filled in with a good trip changed as told."""
+    await page.goto(f"/?{urlencode(JOHN | values)}")
+
+
+async def book(page: Page, **values: str) -> str:
+    """Book a good trip, changed as told, by the form; return its id, its page being open."""
+    await fill_in(page, **values)
+    await page.get_by_role("button", name="Book the trip").click()
+    await page.wait_for_url("**/trips/*")
+    return page.url.rpartition("/")[2]
+
+
+def step(page: Page, kind: str) -> Locator:
+    """Return the part of a trip's page that shows a step."""
+    return page.locator(f"#step-{kind}")
+
+
+async def expect_status(page: Page, words: str) -> None:
+    """Wait until the trip's page says so of the trip as a whole."""
+    await expect(page.locator("#trip .badge")).to_have_text(words)
+
+
+async def expect_motion(page: Page, words: str) -> None:
+    """Wait until the trip's page tells so where the trip is going."""
+    await expect(page.locator("#trip .motion")).to_have_text(words)
+
+
+@asynccontextmanager
+async def no_reload(page: Page) -> AsyncIterator[None]:
+    """Fails when the page is loaded anew in the block: a mark on its window would be gone."""
+    await page.evaluate("window.mark = true")
+    yield
+    assert await page.evaluate("window.mark"), "The page was reloaded"
+
+
+async def trips_of(page: Page, name: str) -> list[dict[str, Any]]:
+    """Return the traveller's trips that the API lists."""
+    answer = await page.request.get("/bookings?limit=100")
+    listed: dict[str, Any] = await answer.json()
+    return [trip for trip in listed["bookings"] if trip["name"] == name]
+
+
+async def expect_alert(page: Page, words: str) -> Locator:
+    """Wait until a reader is alerted to something that has these words in it, and return it."""
+    alert = page.get_by_role("alert").filter(has_text=words)
+    await expect(alert).to_be_visible()
+    return alert
+
+
+async def until_over(page: Page, user_id: str) -> None:
+    """Wait until the API tells that the trip is over."""
+    await page.request.get(f"/bookings/{user_id}?wait=30")
+
+
+async def until_stuck(page: Page, user_id: str) -> None:
+    """Wait until the API tells that the trip needs attention."""
+
+    async def stuck() -> bool:
+        answer = await page.request.get(f"/bookings/{user_id}")
+        return bool((await answer.json())["status"] == "needs_attention")
+
+    await eventually(stuck)
