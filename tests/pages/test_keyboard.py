@@ -9,13 +9,16 @@ from tests.faults import FaultyRecord, Gate
 from tests.pages.browsing import (
     DOOMED,
     JOHN,
+    book,
     expect_alert,
     expect_motion,
     expect_status,
+    fill_in,
     no_reload,
     refused,
     tab,
     trips_of,
+    window,
 )
 
 pytestmark = pytest.mark.slow
@@ -86,8 +89,7 @@ async def test_the_focus_is_not_lost_with_what_may_be_done_no_more(
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
     async with tab(chromium, origin, **STILL) as page:
-        await page.goto("/")
-        await page.goto(f"/?name=Focused&car=a&hotel=b&{'flight'}={DOOMED['flight']}")
+        await fill_in(page, **DOOMED)
         await tab_to(page, "Book the trip")
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/trips/*")
@@ -98,6 +100,28 @@ async def test_the_focus_is_not_lost_with_what_may_be_done_no_more(
             await expect_status(page, "Rolled back")
             await expect(page.locator("#main")).to_be_focused()
             await tab_to(page, "timeline")
+
+
+async def test_the_focus_stays_where_it_is_in_a_list_that_moves(
+    chromium: Browser, origin: str
+) -> None:
+    async with window(chromium, origin, **STILL) as browser:
+        listing, page = await browser.new_page(), await browser.new_page()
+        first = await book(page, name="First")
+        second = await book(page, name="Second")
+        await listing.goto("/trips?limit=2")
+        async with no_reload(listing):
+            await expect(listing.get_by_role("row")).to_have_count(3)
+            await tab_to(listing, second)
+            third = await book(page, name="Third")
+            await expect(listing.locator(f"[id='{third}']")).to_be_visible()
+            await expect(listing.get_by_role("link", name="Second")).to_be_focused()
+            await tab_to(listing, "older")
+            await book(page, name="Fourth")
+            await expect(listing.get_by_role("link", name="Fourth")).to_be_visible()
+            await expect(listing.locator("#older")).to_be_focused()
+        await listing.keyboard.press("Enter")
+        await expect(listing.locator(f"[id='{first}']")).to_be_visible()
 
 
 async def test_one_leaps_over_the_links_to_the_content(chromium: Browser, origin: str) -> None:
