@@ -119,14 +119,20 @@ class Callers:
         return trip.forgotten or trip.cancel == "once forgotten"
 
     async def _forget(self, workflow_id: str) -> None:
-        """Delete a closed workflow, and use its trip's key again once it is gone."""
+        """Delete a closed workflow, and use its trip's key again once it is gone.
+
+        A server that was killed under load may never get to it; then the workflow stays.
+        """
         ending = await self._asking.ending(workflow_id)
         if ending is None:
             self._asking.violate("lost", workflow_id, "is gone from Temporal by itself")
             return
         await self._delete(workflow_id)
         end = time.monotonic() + FORGOTTEN_WITHIN
+        last = time.monotonic() + SETTLED_WITHIN
         while await self._asking.describe(workflow_id) is not None:
+            if time.monotonic() > last:
+                return
             if time.monotonic() > end:  # Temporal went down in the middle of it, say.
                 await self._delete(workflow_id)
                 end = time.monotonic() + FORGOTTEN_WITHIN
