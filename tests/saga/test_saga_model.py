@@ -85,6 +85,9 @@ one of its workflow tasks, or it is cancelled if it was booked."""
 RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
+LOCAL_ACTIVITY, PATCH = "core_local_activity", "core_patch"
+"""The SDK's names for the markers of a history."""
+
 UNDO_ATTEMPTS = 2
 
 TRIPS_AT_ONCE = 6
@@ -468,6 +471,8 @@ async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None
             # The server has a workflow task done again when a signal or a cancel came in while the
             # workflow was closing: no mistake of the workflow.
             assert {each.cause for each in failed} <= {UNHANDLED_COMMAND, RESET}
+            if RESET not in {each.cause for each in failed}:
+                assert_no_patch_is_first_asked_after_a_local_activity(history)
             for each in failed:
                 if each.cause == RESET:
                     # A replay takes the run's id from here, where a reset leaves the first run's;
@@ -477,3 +482,14 @@ async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None
             yield history
 
     await Replayer(workflows=WORKFLOWS).replay_workflows(histories())
+
+
+def assert_no_patch_is_first_asked_after_a_local_activity(history: WorkflowHistory) -> None:
+    """A replay may ask in another workflow task than the patch stands in, after a look-up."""
+    markers = [
+        event.marker_recorded_event_attributes.marker_name
+        for event in history.events
+        if event.HasField("marker_recorded_event_attributes")
+    ]
+    local = markers.index(LOCAL_ACTIVITY) if LOCAL_ACTIVITY in markers else len(markers)
+    assert PATCH not in markers[local:]

@@ -349,6 +349,7 @@ async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
     assert await held(faults, booked) == []
 
 
+@pytest.mark.slow  # Of a patch the model's trips show it, too, by what their histories hold.
 async def test_look_ups_while_an_undo_is_resolved_leave_a_history_that_replays(
     client: Client, faults: FaultyRecord
 ) -> None:
