@@ -19,6 +19,7 @@ from playwright.async_api import (
     Locator,
     Page,
     Request,
+    Route,
     expect,
 )
 from temporalio.client import Client
@@ -28,6 +29,7 @@ from settings import Settings
 from shared import KINDS
 from starter import create_app
 from tests.api.serving import serving
+from tests.processes import DEADLINE
 from tests.trips import eventually
 
 ITEMS = {str(kind): f"valid-{kind}-id" for kind in KINDS}
@@ -37,10 +39,11 @@ LAST = KINDS[-1]
 DOOMED = {LAST: f"invalid-{LAST}-id"}
 """What makes a trip fail at its last step, so that all others are undone."""
 
-PATIENCE = 30_000
+PATIENCE = 1_000 * DEADLINE
 """Milliseconds after which what a page is to show, or to let be done, counts as never there."""
 
-IMPATIENT = {"retry_interval_seconds": 0.01, "undo_attempts": 2}
+# No try that a test holds back may count as lost, however busy the machine is.
+IMPATIENT = {"retry_interval_seconds": 0.01, "undo_attempts": 2, "heartbeat_timeout_seconds": 60}
 
 AWAY = ("net::ERR_", "htmx:afterRequest", "htmx:sendError")
 """What the console tells of requests that get no answer."""
@@ -146,6 +149,20 @@ async def no_reload(page: Page) -> AsyncIterator[None]:
     await page.evaluate("window.mark = true")
     yield
     assert await page.evaluate("window.mark"), "The page was reloaded"
+
+
+async def hold_still(page: Page) -> None:
+    """Have an open page show what it shows: whenever it asks from now on, there is no news."""
+    asked = asyncio.Event()
+
+    async def no_news(route: Route) -> None:
+        asked.set()
+        await route.fulfill(status=204)
+
+    await page.route("**/now?*", no_news)
+    # It asks again only after it was answered, so no older question is under way then.
+    async with asyncio.timeout(DEADLINE):
+        await asked.wait()
 
 
 async def trips_of(page: Page, name: str) -> list[dict[str, Any]]:

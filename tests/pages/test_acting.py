@@ -11,6 +11,7 @@ from tests.pages.browsing import (
     expect_alert,
     expect_motion,
     expect_status,
+    hold_still,
     no_reload,
     refused,
     step,
@@ -115,7 +116,7 @@ async def test_what_the_api_refuses_is_said_in_its_words(
         user_id = await book(page, **DOOMED)
         await expect_motion(page, "Going on: booking the hotel")
         async with no_reload(page):
-            await page.route("**/now?*", lambda route: route.fulfill(status=204))
+            await hold_still(page)
             await gate.open()
             await until_over(page, user_id)
             await cancel(page)

@@ -13,6 +13,7 @@ from tests.pages.browsing import (
     expect_alert,
     expect_status,
     fill_in,
+    hold_still,
     no_reload,
     refused,
     site,
@@ -115,7 +116,7 @@ async def test_a_key_that_is_good_no_more_is_asked_for_again(
         await use(page, DESK)
         await expect_status(page, "Needs attention")
 
-        await page.route("**/now?*", lambda route: route.fulfill(status=204))
+        await hold_still(page)
         await page.evaluate("sessionStorage.setItem('api-key', 'rotated away')")
         await page.get_by_role("button", name="Try the undo again").click()
         told = await expect_alert(page, "This service knows no such key.")

@@ -1,7 +1,9 @@
 """A trip's page and the list in a real browser: they follow what happens, without a reload."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
-from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.faults import Call, FaultyRecord, Gate, down, refuse_for_good
 from tests.pages.browsing import (
@@ -12,6 +14,7 @@ from tests.pages.browsing import (
     expect_motion,
     expect_status,
     no_reload,
+    refused,
     step,
     tab,
     window,
@@ -107,17 +110,29 @@ async def test_the_list_follows_its_trips_and_shows_first_what_needs_attention(
         await expect(row).to_have_count(0)
 
 
+async def no_answer(route: Route) -> None:
+    await route.abort()
+
+
+async def busy(route: Route) -> None:
+    await route.fulfill(status=503, content_type="text/html", body="<p>The service is busy.</p>")
+
+
 @pytest.mark.slow
-async def test_a_page_that_gets_no_answer_says_so_and_goes_on_by_itself(
-    chromium: Browser, origin: str, faults: FaultyRecord
+@pytest.mark.parametrize("without_news", [no_answer, busy])
+async def test_a_page_that_gets_no_news_says_so_and_goes_on_by_itself(
+    chromium: Browser,
+    origin: str,
+    faults: FaultyRecord,
+    without_news: Callable[[Route], Awaitable[None]],
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
-    async with tab(chromium, origin, *AWAY) as page:
+    async with tab(chromium, origin, *AWAY, refused(503)) as page:
         await book(page)
         await expect_motion(page, "Going on: booking the hotel")
         away = page.get_by_role("status").filter(has_text="Not up to date")
         async with no_reload(page):
-            await page.route("**/now?*", lambda route: route.abort())
+            await page.route("**/now?*", without_news)
             await expect(away).to_be_visible()
             await gate.open()
             await expect_motion(page, "Going on: booking the hotel")

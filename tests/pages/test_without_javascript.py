@@ -34,6 +34,8 @@ async def test_a_trip_is_booked_looked_up_and_cancelled(
         await gate.reached()
         await page.reload()
         await expect_motion(page, "Going on: booking the hotel")
+        await expect(page.locator("noscript")).to_be_visible()
+        # What stands in it is found by no text.
         assert "reload the page" in await page.locator("noscript").inner_text()
         await gate.open()
         await reload_until_over(page, user_id)
