@@ -87,7 +87,18 @@ async def test_a_refusal_is_a_500_in_our_words(
     assert "secret of the server" in caplog.text, "The log has it"
 
 
-@pytest.mark.parametrize("status", sorted(MENDS_ITSELF), ids=lambda status: status.name)
+@pytest.mark.parametrize(
+    "status",
+    [
+        RPCStatusCode.UNAVAILABLE,
+        # All go the same way. The client tries most of them again first, for a second or two.
+        *(
+            pytest.param(status, marks=pytest.mark.slow)
+            for status in sorted(MENDS_ITSELF - {RPCStatusCode.UNAVAILABLE})
+        ),
+    ],
+    ids=lambda status: status.name,
+)
 async def test_what_mends_itself_is_503(status: RPCStatusCode) -> None:
     async with stub_server([CONNECTED, Answer(error=status)]) as address:
         api = await api_at(address)
