@@ -48,7 +48,7 @@ async def listed(api: Api) -> list[dict[str, Any]]:
     "body",
     [
         pytest.param(JOHN, id="booked"),
-        # In `test_keys` Temporal still knows such a trip, and the outcome comes from the record, too.
+        # `test_keys` has it of a trip that Temporal still knows: from the record, too.
         pytest.param(DOOMED, id="rolled back", marks=pytest.mark.slow),
     ],
 )
