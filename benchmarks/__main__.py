@@ -35,6 +35,7 @@ sections:
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
   s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
   v  this checkout's server, worker and API beside another's (--beside FOLDER)
+  w  200 open pages that watch running trips, beside the same trips without a page
 
 Run it on a quiet machine. It takes a few minutes with --quick, fifty minutes as it is, over an hour
 with --full.

@@ -132,10 +132,10 @@ def sample(
     stack: Stack, bookings: int, at_once: int, way: Way = over_http, trip: Trip | None = None
 ) -> Sample:
     """Put one load on a stack and measure it. `client` is the CPU time of the load itself."""
-    before, busy_before, began = _cpu_seconds(stack), _busy_seconds(), time.monotonic()
+    before, busy_before, began = cpu_seconds(stack), _busy_seconds(), time.monotonic()
     load = way(stack, trip or Trip(), bookings, at_once)
     time.sleep(SETTLING_SECONDS)
-    after, busy, ended = _cpu_seconds(stack), _busy_seconds(), time.monotonic()
+    after, busy, ended = cpu_seconds(stack), _busy_seconds(), time.monotonic()
     spent = {role: after[role] - before[role] for role in after}
     others = busy - busy_before - sum(spent.values())
     booked = max(1, len(load.latencies))
@@ -185,7 +185,8 @@ def peak_of(process: psutil.Process, interval: float = 0.1) -> Iterator[Peak]:
         watcher.join()
 
 
-def _cpu_seconds(stack: Stack) -> dict[str, float]:
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """Return the CPU time that each role has taken so far; `client` is this process."""
     spent = {
         role: sum(map(_cpu_of_family, processes)) for role, processes in stack.members().items()
     }

@@ -31,6 +31,8 @@ class Effort:
     """How many trips are in the record when it is read: in the one, and in the other beside it."""
     reads: int
     """How often each question makes a sample."""
+    watched_seconds: float
+    """For how long the CPU time that open pages cost is measured."""
     beside: Path = ROOT
     """Another checkout of the project, to be measured beside this one."""
 
@@ -39,8 +41,8 @@ class Effort:
         return max(at_once, round(BOOKINGS[at_once] * self.share))
 
 
-QUICK = Effort(2, 0.25, (50, 200), 200, (10_000, 50_000), 30)
-NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000, (100_000, 1_000_000), 60)
+QUICK = Effort(2, 0.25, (50, 200), 200, (10_000, 50_000), 30, 6.0)
+NORMAL = Effort(5, 1.0, (100, 1_000, 10_000), 1_000, (100_000, 1_000_000), 60, 30.0)
 FULL = replace(NORMAL, fills=(*NORMAL.fills, 50_000))
 
 

@@ -31,6 +31,7 @@ from benchmarks.reports import (
     take_turns,
 )
 from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, project
+from benchmarks.watching import pages_beside_none
 from tests.processes import Database
 
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
@@ -255,6 +256,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "r": long_record,
     "s": at_suppliers,
     "v": beside_checkout,
+    "w": pages_beside_none,
 }
 """By the letters of the issue; `c`, CPU time per booking, is a column of every section."""
 

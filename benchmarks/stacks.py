@@ -9,7 +9,7 @@ import functools
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,9 @@ READY_DEADLINE = 120.0
 NO_WAITS = {"HOTEL_LATENCY_SECONDS": "0", "HOTEL_OUTAGE_ATTEMPTS": "0"}
 SIMULATED_WAITS = {"HOTEL_LATENCY_SECONDS": "1", "HOTEL_OUTAGE_ATTEMPTS": "1"}
 
+SLOW_SECONDS = 5.0
+"""How long the simulator's slow items take, as it comes."""
+
 PROJECT_WORKER = ["run_worker.py"]
 DEFAULT_WORKER = ["-m", "benchmarks.baseline_worker"]
 
@@ -49,7 +52,7 @@ class Stack:
         database: Database,
         settings: Mapping[str, str],
         source: Path,
-        suppliers: bool = False,
+        suppliers: Sequence[str] | None = None,
     ) -> None:
         self.folder = folder
         self._source = source
@@ -70,9 +73,9 @@ class Stack:
             **settings,
         }
         self.suppliers: Process | None = None
-        if suppliers:
+        if suppliers is not None:
             port = free_port()
-            self.suppliers = simulator(folder, "--port", str(port))
+            self.suppliers = simulator(folder, "--port", str(port), *suppliers)
             self._settings |= supplier_urls(port)
         self.workers: list[Process] = []
         self.apis: list[Process] = []
@@ -143,14 +146,16 @@ def project(
     source: Path = ROOT,
     *,
     suppliers: bool = False,
+    slow_seconds: float = SLOW_SECONDS,
 ) -> contextlib.AbstractContextManager[Stack]:
     """Return a started stack as the Procfile has it, on files of its own.
 
     `source` is the checkout whose Procfile, worker and API it is; `suppliers` says whether they are
-    a process of their own.
+    a process of their own, in which slow ones take `slow_seconds`.
     """
     server = functools.partial(temporal_command, source=source)
-    return _started(server, PROJECT_WORKER, database, settings, source, suppliers)
+    options = ("--slow-seconds", str(slow_seconds)) if suppliers else None
+    return _started(server, PROJECT_WORKER, database, settings, source, options)
 
 
 def defaults() -> contextlib.AbstractContextManager[Stack]:
@@ -165,7 +170,7 @@ def _started(
     database: Database,
     settings: Mapping[str, str],
     source: Path = ROOT,
-    suppliers: bool = False,
+    suppliers: Sequence[str] | None = None,
 ) -> Iterator[Stack]:
     # Not under the user's own folder: PostgreSQL needs one that other users may enter.
     with tempfile.TemporaryDirectory(prefix="trip-benchmark-") as name:
