@@ -38,11 +38,11 @@ migrate: $(VENV)/.run ## Bring the database's schema up to date
 # With coverage, and at least as much as pyproject.toml asks for: make test COVERAGE=yes
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
-	$(RUN) pytest -n 4 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
+	$(RUN) pytest -rs -n 4 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
-	$(RUN) pytest -n 2 --dist loadfile -m slow
+	$(RUN) pytest -rs -n 2 --dist loadfile -m slow
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
