@@ -77,7 +77,7 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
     with service(database, FAST_TIMERS) as older:
         start_all_but_ours(older)
         at(older.database_url, "0002")
-        execute(older.database_url, *SHAPES)
+        execute(older.database_url, SHAPES)
         worker = older.workers[0]
         worker.start()
         older.api.start()
