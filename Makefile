@@ -13,7 +13,7 @@ RUN := $(BIN)/python -m
 .PHONY: help
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 # With suppliers that are a service of their own, simulated: make run SUPPLIERS=http
 PROCESSES := api worker temporal
@@ -72,6 +72,10 @@ mutants: $(VENV)/.dev ## Change the code in 120 places, one at a time: a test mu
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed, beside what it is compared with, on a quiet machine
 	$(RUN) benchmarks $(BENCH)
+
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Take the README's pictures of the pages, from a run of the service
+	$(RUN) tests.pages.screenshots
 
 .PHONY: check
 check: $(VENV)/.dev ## Check format, style, types and who imports whom
