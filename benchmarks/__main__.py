@@ -37,7 +37,7 @@ sections:
   v  this checkout's server, worker and API beside another's (--beside FOLDER)
   w  200 open pages that watch running trips, beside the same trips without a page
 
-Run it on a quiet machine. It takes a few minutes with --quick, fifty minutes as it is, over an hour
+Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is, and longer
 with --full.
 """
 
