@@ -86,8 +86,10 @@ def effort(step: StepProgress) -> str:
 
 def effort_before(step: StepProgress) -> str:
     """Return what the booking of a step took that is being undone, or was."""
-    took = _took(step.attempts, step.booking_seconds) if step.state in BACKWARD else ""
-    return f"Booking it ended {took}" if took else ""
+    if step.state not in BACKWARD or step.booking_seconds is None:
+        return ""
+    tries = _tries(step.attempts, " and {} tries")
+    return f"Its booking took {duration(step.booking_seconds)}{tries}"
 
 
 def _took(tries: int, seconds: float | None) -> str:
@@ -104,6 +106,8 @@ def _tries(number: int, words: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return so many seconds as people read them."""
+    if seconds < 0.05:
+        return "under 0.1 s"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

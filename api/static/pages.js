@@ -31,7 +31,10 @@ page.addEventListener("click", (event) => {
   location.reload();
 });
 
-// What is shown stays when the service is away; it is asked again, and the page says so meanwhile.
+// What is shown stays when the service is away; it is asked again. The page says so from the second
+// time on: a service that is busy may put it off once.
+let unanswered = 0;
+
 // A key that is good no more is asked for again.
 page.addEventListener("htmx:beforeSwap", (event) => {
   const { status } = event.detail.xhr;
@@ -44,7 +47,10 @@ page.addEventListener("htmx:beforeSwap", (event) => {
 
 page.addEventListener("htmx:afterRequest", (event) => {
   const { elt, xhr } = event.detail;
-  if ("live" in elt.dataset) byId("away").hidden = xhr.status > 0 && xhr.status < 400;
+  if ("live" in elt.dataset) {
+    unanswered = xhr.status > 0 && xhr.status < 400 ? 0 : unanswered + 1;
+    byId("away").hidden = unanswered < 2;
+  }
   const lost = byId("lost");
   if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
 });

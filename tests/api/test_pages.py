@@ -309,7 +309,7 @@ def test_each_state_has_words_and_a_symbol(state: StepState) -> None:
         (
             StepProgress("car", "x", "undoing", 2, undo_attempts=3, booking_seconds=0.25),
             "try 3",
-            "Booking it ended after 2 tries, in 0.2 s",
+            "Its booking took 0.2 s and 2 tries",
         ),
         (
             StepProgress("car", "x", "undone", 1, undo_attempts=1, undo_seconds=3_725.0),
