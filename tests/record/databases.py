@@ -1,9 +1,7 @@
 """What the tests of the record do to its databases, past the record's own code."""
 
-import asyncio
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
@@ -62,15 +60,6 @@ def others(database: psycopg.Connection) -> list[int]:
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     return [pid for (pid,) in found]
-
-
-async def in_processes(
-    processes: ProcessPoolExecutor, job: Callable[[str], None], database_url: str
-) -> None:
-    """Run the same job in four processes at the same time."""
-    loop = asyncio.get_running_loop()
-    jobs = [loop.run_in_executor(processes, job, database_url) for _ in range(4)]
-    await asyncio.gather(*jobs)
 
 
 @contextmanager

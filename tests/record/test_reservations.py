@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from record import Record, RecordBroken, Reservation, ReservationRefused
 from record.tables import reservations
 from shared import KINDS, Kind
-from tests.record.databases import execute, in_processes, rows
+from tests.record import jobs
+from tests.record.databases import execute, rows
 from tests.record.trips import trip, with_item
 
 HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
@@ -149,35 +150,17 @@ async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
     pair: tuple[Record, Record],
 ) -> None:
     for record, other in (pair, pair[::-1]):
-        await race(record, other, trips=40)
+        await jobs.race(record, other, trips=40)
     assert {row.state for row in await pair[0].all_reservations()} == {"cancelled"}
 
 
 async def test_reserves_that_race_cancels_of_other_processes_always_end_cancelled(
     record: Record, database_url: str, processes: ProcessPoolExecutor
 ) -> None:
-    await in_processes(processes, _race_alone, database_url)
+    await jobs.in_processes(processes, jobs.race_alone, database_url)
     held = await record.all_reservations()
     assert len(held) == 20
     assert {row.state for row in held} == {"cancelled"}
-
-
-def _race_alone(database_url: str) -> None:
-    async def run() -> None:
-        async with Record.open(database_url) as record:
-            await race(record, record, trips=20)
-
-    asyncio.run(run())
-
-
-async def race(record: Record, other: Record, trips: int) -> None:
-    for number in range(trips):
-        own = trip(f"trip-{number}")
-        answers = await asyncio.gather(
-            record.reserve(own, "car"), other.cancel(own, "car"), return_exceptions=True
-        )
-        assert answers[1] is None
-        assert answers[0] is None or isinstance(answers[0], ReservationRefused)
 
 
 # What no reservation can be

@@ -23,9 +23,9 @@ from record.tables import metadata, reservations, trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT, bare_environment
+from tests.record import jobs
 from tests.record.databases import (
     execute,
-    in_processes,
     on_postgresql,
     rows,
     slow_on_postgresql,
@@ -138,22 +138,10 @@ async def test_many_first_calls_at_once_make_one_schema(database_url: str) -> No
 async def test_many_processes_come_first_at_once(
     database_url: str, processes: ProcessPoolExecutor, first: str
 ) -> None:
-    job = {"book": _book_alone, "migrate": _migrate_alone}[first]
-    await in_processes(processes, job, database_url)
+    job = {"book": jobs.book, "migrate": jobs.migrate}[first]
+    await jobs.in_processes(processes, job, database_url)
     async with Record.open(database_url) as record:
         assert len(await record.all_reservations()) == (first == "book")
-
-
-def _book_alone(database_url: str) -> None:
-    async def run() -> None:
-        async with Record.open(database_url) as record:
-            await record.reserve(trip(), "car")
-
-    asyncio.run(run())
-
-
-def _migrate_alone(database_url: str) -> None:
-    asyncio.run(migrate(database_url))
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
