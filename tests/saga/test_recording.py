@@ -174,6 +174,11 @@ async def test_late_news_of_a_booking_does_not_undo_what_its_cancellation_told(
     await faults.begin_cancellation(booking.id)
     cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
     await until_stuck(cancellation, "hotel")
+
+    async def recorded() -> bool:
+        return (await row_of(faults, booking)).status == "needs_attention"
+
+    await eventually(recorded)
     before = await row_of(faults, booking)
     execution = (await faults.reservations_of(booking.id))[0].first_run_id
     assert execution == booking.first_execution_run_id
