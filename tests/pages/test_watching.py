@@ -79,13 +79,16 @@ async def arrow_before(step: Locator) -> str:
 async def test_what_changes_is_told_to_a_screen_reader(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
+    faults.faults["reserve", "car"] = car = Gate()
+    faults.faults["reserve", "hotel"] = hotel = Gate()
     async with tab(chromium, origin) as page:
         await book(page)
+        await expect_motion(page, "Going on: booking the car")
         said = page.locator("#said")
         await expect(said).to_have_attribute("role", "status")
+        await car.open()
         await expect(said).to_contain_text("Going on: booking the hotel")
-        await gate.open()
+        await hotel.open()
         await expect(said).to_contain_text("Everything is booked")
 
 
