@@ -6,6 +6,9 @@ from typing import Literal
 
 from api.callers import ApiKey
 
+Offer = Literal["embedded", "simulator", "none"]
+"""Whose items the examples on the booking page have; or no examples."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,5 +24,5 @@ class Options:
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""
-    examples: Literal["embedded", "simulator", "none"] = "embedded"
-    """Whose items the examples on the booking page have."""
+    examples: Offer = "embedded"
+    """Which examples the booking page offers."""

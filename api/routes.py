@@ -1,9 +1,10 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from api.access import caller, install_access, operator
 from api.answering import answer, links_of, location_of
+from api.booking import book_for_caller
 from api.documentation import add_documentation
 from api.health import add_health
 from api.intake import kind_of, read_body, read_headers, read_query
@@ -28,7 +29,7 @@ from api.schemas import (
     told,
 )
 from bookings import Bookings, Trip
-from shared import KINDS, key_fingerprint, keyed_user_id, new_user_id
+from shared import KINDS
 
 LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
 PREFERENCE_APPLIED = {
@@ -74,23 +75,13 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
     async def book() -> Response:
         """Book a trip; the answer is its outcome, or 202 while it has none."""
         wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
-        owner = caller().name
-        key = headers.key
-        user_id = keyed_user_id(owner, key) if key else new_user_id(wanted.name)
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(wait):
-            g.user_id = user_id
-            trip = await bookings.book(
-                user_id,
-                wanted.model_dump(),
-                owner,
-                wait,
-                client_gone(),
-                key_fingerprint(owner, key) if key else None,
-            )
+            trip = await book_for_caller(bookings, wanted, headers.key, wait, client_gone())
         if trip.has_outcome:
             return answer(_outcome(trip))
-        accepted = Accepted(user_id=user_id, status=trip.status, location=location_of(user_id))
+        location = location_of(trip.user_id)
+        accepted = Accepted(user_id=trip.user_id, status=trip.status, location=location)
         response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
         if headers.respond_async:

@@ -21,7 +21,7 @@ from bookings.errors import (
 from bookings.listing import Listing
 from bookings.readiness import Readiness
 from bookings.trips import Trip
-from bookings.watching import Sight, Watching
+from bookings.watching import Sight, Watching, mark_of
 
 __all__ = [
     "BookingConflict",
@@ -36,6 +36,7 @@ __all__ = [
     "TemporalUnavailable",
     "Trip",
     "UnknownCursor",
+    "mark_of",
 ]
 
 

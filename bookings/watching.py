@@ -75,12 +75,17 @@ class Watching(LookingUp):
             told += _told_by(description) if description else []
             if description and description.status == WorkflowExecutionStatus.RUNNING:
                 self._keep(row)
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        return mark_of(told)
 
     def _keep(self, row: RecordedTrip) -> None:
         self._kept[row.trip_id] = row
         while len(self._kept) > MOST_KEPT:
             del self._kept[next(iter(self._kept))]
+
+
+def mark_of(told: object) -> str:
+    """Return a mark by which something that is told can be told from anything else."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _told_by(description: WorkflowExecutionDescription) -> list[object]:

@@ -3,17 +3,16 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from api.access import caller
+from api.booking import book_for_caller
 from api.intake import checked, only_once
 from api.options import Options
 from api.pages.examples import EXAMPLES
 from api.problems import FieldError, Problem
 from api.schemas import BookHeaders, BookRequest
 from bookings import Bookings
-from shared import key_fingerprint, keyed_user_id
 
 KEY_FIELD = "idempotency_key"
 
@@ -48,11 +47,8 @@ def add_booking(pages: Blueprint, bookings: Bookings, options: Options) -> None:
         except Problem as problem:
             return make_response(filled_in(given, key, problem.errors), problem.status)
         key = checked(BookHeaders, {"Idempotency-Key": key}).key or key
-        owner = caller().name
-        g.user_id = keyed_user_id(owner, key)
-        fingerprint = key_fingerprint(owner, key)
-        await bookings.book(g.user_id, wanted.model_dump(), owner, 0, None, fingerprint)
-        trip = url_for("pages.trip", user_id=g.user_id)
+        booked = await book_for_caller(bookings, wanted, key, 0)
+        trip = url_for("pages.trip", user_id=booked.user_id)
         # htmx would show the trip in the page of the form; a browser goes there.
         return (
             Response(headers={"HX-Redirect": trip})

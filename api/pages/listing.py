@@ -1,6 +1,5 @@
 """The list of trips, which follows them."""
 
-import hashlib
 from typing import Any
 
 from flask import Blueprint, Response, make_response, render_template, request
@@ -9,7 +8,7 @@ from api.access import caller
 from api.intake import checked, only_once
 from api.places import Places
 from api.schemas import PageQuery
-from bookings import Bookings
+from bookings import Bookings, mark_of
 
 
 def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
@@ -24,7 +23,7 @@ def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
             "given": given,
             "status": query.status,
             "next_cursor": next_cursor,
-            "mark": hashlib.sha256(repr(seen).encode()).hexdigest()[:16],
+            "mark": mark_of(seen),
         }
 
     @pages.get("/trips")

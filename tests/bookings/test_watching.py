@@ -43,6 +43,12 @@ class Watcher:
                 await asyncio.sleep(0.02)
         return new
 
+    async def until(self, seen: Sight, status: str) -> Sight:
+        """Look again until the trip has a status."""
+        while (seen := await self.change(seen)).trip.status != status:
+            pass
+        return seen
+
     async def settled(self, seen: Sight) -> Sight:
         """Look again until there is nothing new: what changes during a look is new to the next."""
         async with asyncio.timeout(20):
@@ -76,8 +82,7 @@ async def test_while_nothing_changes_no_worker_is_asked(
     assert [await watcher.look_again(seen) for _ in range(3)] == [None] * 3
     assert watcher.queries == asked
     await gate.open()
-    while (seen := await watcher.change(seen)).trip.status != "booked":
-        pass
+    seen = await watcher.until(seen, "booked")
     assert (await watcher.settled(seen)).trip.status == "booked"
 
 
@@ -95,13 +100,10 @@ async def test_while_its_workflow_runs_the_record_is_not_asked_again(
     with pytest.raises(BookingNotFound):
         await watcher.look_again(seen, Caller("another", operator=False))
     await gate.open()
-    while (seen := await watcher.change(seen)).trip.status != "booked":
-        pass
-    seen = await watcher.settled(seen)
+    seen = await watcher.settled(await watcher.until(seen, "booked"))
     # What was kept of it while it ran is of no use any more.
     await api.call("POST", f"/bookings/{user_id}/cancel")
-    while (seen := await watcher.change(seen)).trip.status != "cancelled":
-        pass
+    await watcher.until(seen, "cancelled")
 
 
 async def test_once_its_workflow_was_stopped_the_record_is_asked_again(
@@ -118,8 +120,7 @@ async def test_once_its_workflow_was_stopped_the_record_is_asked_again(
     assert seen.trip.status == "needs_attention"
     await gate.open()
     await api.call("POST", f"/bookings/{user_id}/cancel")
-    while (seen := await watcher.change(seen)).trip.status != "cancelled":
-        pass
+    await watcher.until(seen, "cancelled")
 
 
 async def test_a_failed_try_is_a_change(
