@@ -4,6 +4,7 @@ They ask `bookings` as the API's routes do, and refuse what those refuse in the 
 htmx they go on by themselves; without JavaScript the same forms and links work by reloading.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,11 @@ INSTEAD_OF_CONTENT = {
 def create_pages(bookings: Bookings, options: Options) -> Blueprint:
     """Return the pages, which book through `bookings`."""
     pages = Blueprint("pages", __name__)
-    versions: dict[str, str] = {}
 
     def static(filename: str) -> str:
         """Return the URL of a static file; that of another content is another one."""
-        if filename not in versions:
-            content = Path(current_app.static_folder or "", filename).read_bytes()
-            versions[filename] = hashlib.sha256(content).hexdigest()[:12]
-        return url_for("static", filename=filename, v=versions[filename])
+        file = Path(current_app.static_folder or "", filename)
+        return url_for("static", filename=filename, v=_version(file))
 
     @pages.context_processor
     def known_everywhere() -> dict[str, Any]:
@@ -107,6 +105,11 @@ def create_pages(bookings: Bookings, options: Options) -> Blueprint:
     add_listing(pages, bookings, looks)
     add_acting(pages, bookings, looks)
     return pages
+
+
+@functools.cache
+def _version(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
 def _page_of(refusal: Response) -> Response:

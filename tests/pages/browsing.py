@@ -6,7 +6,7 @@ where a test decides when a supplier answers, else in processes of their own.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -70,12 +70,18 @@ async def site(client: Client, **settings: Any) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def window(
-    chromium: Browser, origin: str, *expected: str, **options: Any
+    chromium: Browser,
+    origin: str,
+    *expected: str,
+    schemes: Sequence[str] = (),
+    complaints: Collection[str] = ("error", "warning"),
+    **options: Any,
 ) -> AsyncIterator[BrowserContext]:
     """A browser of its own for the pages at `origin`.
 
-    Fails when one of them does what it should only show, asks for something from elsewhere, or
-    when the console tells of an error that has none of `expected` in it.
+    Fails when one of them does what it should only show, asks for something from elsewhere (what a
+    URL of one of the `schemes` asks for is in the page), or when the console tells of something
+    that is one of the `complaints` and has none of `expected` in it.
     """
     wrong: list[str] = []
 
@@ -84,13 +90,12 @@ async def window(
         await dialog.dismiss()
 
     def note_request(request: Request) -> None:
-        if not request.url.startswith(f"{origin}/"):
+        if not request.url.startswith((f"{origin}/", *schemes)):
             wrong.append(f"request to {request.url}")
 
     def note_console(message: ConsoleMessage) -> None:
         # What the content security policy has stopped is told here, too.
-        complains = message.type in ("error", "warning")
-        if complains and not any(words in message.text for words in expected):
+        if message.type in complaints and not any(words in message.text for words in expected):
             wrong.append(f"console: {message.text}")
 
     context = await chromium.new_context(base_url=origin, **options)

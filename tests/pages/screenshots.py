@@ -8,14 +8,14 @@ import asyncio
 import io
 import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from PIL import Image
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
-from tests.pages.browsing import PATIENCE, book, expect_motion, expect_status, fill_in, window
+from tests.pages import browsing
+from tests.pages.browsing import PATIENCE, book, expect_motion, expect_status, fill_in
 from tests.pages.conftest import ARGUMENTS, NAMES
 from tests.processes import FAST_TIMERS, ROOT, free_port, service, supplier_urls
 
@@ -45,12 +45,10 @@ async def take(page: Page, name: str) -> None:
     small.save(IMAGES / f"{name}.png", optimize=True)
 
 
-@asynccontextmanager
-async def tab(browser: Browser, origin: str, **options: Any) -> AsyncIterator[Page]:
+def tab(browser: Browser, origin: str, **options: Any) -> AbstractAsyncContextManager[Page]:
     """A tab for pictures."""
-    looks = {"viewport": DESK, "device_scale_factor": 2, "reduced_motion": "reduce"}
-    async with window(browser, origin, **looks | options) as context:
-        yield await context.new_page()
+    looks: dict[str, Any] = {"viewport": DESK, "device_scale_factor": 2, "reduced_motion": "reduce"}
+    return browsing.tab(browser, origin, **looks | options)
 
 
 async def take_all(browser: Browser, origin: str) -> None:

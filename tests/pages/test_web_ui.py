@@ -2,23 +2,16 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import (
-    Browser,
-    ConsoleMessage,
-    Dialog,
-    Locator,
-    Page,
-    Request,
-    expect,
-)
+from playwright.async_api import Browser, Locator, Page, expect
 
 from shared import KINDS, cancellation_id
+from tests.pages.browsing import tab
 from tests.processes import FAST_TIMERS, Service, free_port, service, supplier_urls
 
 pytestmark = pytest.mark.slow
@@ -74,34 +67,15 @@ def outcome(running: Service, wanted: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-@asynccontextmanager
-async def visit(chromium: Browser, origin: str) -> AsyncIterator[Page]:
-    """A tab for the pages of `origin`; fails when one of them runs what it should only show."""
-    wrong: list[str] = []
-
-    async def dismiss(dialog: Dialog) -> None:
-        wrong.append(f"dialog: {dialog.message}")
-        await dialog.dismiss()
-
-    def note_request(request: Request) -> None:
-        if not request.url.startswith((f"{origin}/", "data:", "blob:")):
-            wrong.append(f"request to {request.url}")
-
-    def note_console(message: ConsoleMessage) -> None:
-        # What a content security policy has stopped is told here.
-        if message.type == "error":
-            wrong.append(f"console: {message.text}")
-
-    context = await chromium.new_context(viewport={"width": 1500, "height": 1500})
-    context.on("dialog", dismiss)
-    context.on("request", note_request)
-    context.on("console", note_console)
-    context.on("weberror", lambda error: wrong.append(f"error: {error.error}"))
-    try:
-        yield await context.new_page()
-    finally:
-        await context.close()
-    assert wrong == []
+def visit(chromium: Browser, origin: str) -> AbstractAsyncContextManager[Page]:
+    """A tab for the Web UI. What it only warns of in the console is its own affair."""
+    return tab(
+        chromium,
+        origin,
+        schemes=("data:", "blob:"),
+        complaints=("error",),
+        viewport={"width": 1500, "height": 1500},
+    )
 
 
 async def test_a_link_leads_to_the_timeline_with_a_run_and_without(
