@@ -25,7 +25,7 @@ from api.problems import MEDIA_TYPE
 from bookings import Bookings
 from shared import KINDS
 
-LOOKS_AT_ONCE = 32
+LOOKS_AT_ONCE = 64
 """How many requests of open pages are looked after at once; the others ask again a moment later.
 So the pages take no place that bookings need, however many there are and whatever hangs."""
 
