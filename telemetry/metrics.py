@@ -1,0 +1,164 @@
+"""Every metric of ours: its name, what it means, its labels and its buckets.
+
+Names and units as Prometheus and OpenTelemetry have them; no label holds an id or anything else of
+which there is no end. What measures and who reads stands in the room's other files.
+https://prometheus.io/docs/practices/naming/, https://opentelemetry.io/docs/specs/semconv/http/
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+
+from shared import KINDS, Kind
+
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+"""Seconds. Those that OpenTelemetry advises, and more: a request may wait a minute for its trip."""
+
+TRIP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
+"""Seconds, up to a trip's deadline."""
+
+TRY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120)
+"""Seconds, up to the most that one try may take."""
+
+ENDED = ("booked", "rolled_back", "cancelled")
+"""How a trip ends. One that was booked and is cancelled later ends twice."""
+
+TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "lost", "cancelled")
+"""How a try ends: `refused` is a supplier's final word, `failed` is tried again if that is allowed,
+`lost` has timed out or was given up by a worker that stops, `cancelled` was by its trip."""
+
+
+class Gauge(NamedTuple):
+    """A value that is read when somebody scrapes, one for each value of its label if it has one."""
+
+    name: str
+    meaning: str
+    label: str | None = None
+
+
+RECORD_UP = Gauge("booking_record_up", "Whether the record could be read: 1, or 0.")
+TRIPS_OPEN = Gauge(
+    "booking_trips_open",
+    "Trips that are running or need attention, as the record has them.",
+    "status",
+)
+UNDOS_STUCK = Gauge("booking_undos_stuck", "Undos that wait for an operator.")
+UNDO_STUCK_AGE = Gauge(
+    "booking_undo_stuck_oldest_age_seconds",
+    "For how long the oldest of them has; 0: there is none.",
+)
+OUTCOMES_UNKNOWN = Gauge(
+    "booking_outcomes_unknown",
+    "Bookings of which nobody knows whether their supplier holds them.",
+)
+OUTCOME_UNKNOWN_AGE = Gauge(
+    "booking_outcome_unknown_oldest_age_seconds",
+    "For how long the oldest of them has been so; 0: there is none.",
+)
+TRIPS_PAST_DEADLINE = Gauge(
+    "booking_trips_past_deadline", "Trips that are still running after TRIP_DEADLINE_SECONDS."
+)
+AUDIT_LAST_SUCCESS = Gauge(
+    "booking_audit_last_success_timestamp_seconds", "When an audit was last carried out to its end."
+)
+AUDIT_DIFFERENCES = Gauge(
+    "booking_audit_differences", "Trips in which that audit found a difference.", "difference"
+)
+PLACES = Gauge("booking_places", "How many requests there may be at once.", "place")
+PLACES_IN_USE = Gauge("booking_places_in_use", "How many there are.", "place")
+DATABASE_CONNECTIONS = Gauge(
+    "booking_database_connections", "Connections to the record's database.", "state"
+)
+DATABASE_CONNECTIONS_MAX = Gauge(
+    "booking_database_connections_max", "How many of them may be in use at once."
+)
+
+
+class ApiMetrics:
+    """What an API process counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = _registry()
+        self.request_duration = Histogram(
+            "http_server_request_duration_seconds",
+            "HTTP requests by what they asked for, and how long they took.",
+            ("http_request_method", "http_route", "http_response_status_code"),
+            buckets=REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.trips_accepted = Counter(
+            "booking_trips_accepted_total",
+            "Trips that were accepted. A request that is repeated with its key is none.",
+            registry=self.registry,
+        )
+        self.key_conflicts = Counter(
+            "booking_idempotency_key_conflicts_total",
+            "Requests whose Idempotency-Key was used with another body.",
+            registry=self.registry,
+        )
+
+
+class WorkerMetrics:
+    """What a worker counts, in a registry of its own.
+
+    `suppliers` tells who books each kind: `embedded`, or host and port of the supplier.
+    """
+
+    def __init__(self, suppliers: Mapping[Kind, str]) -> None:
+        self.suppliers = suppliers
+        self.registry = _registry()
+        self.trips_ended = Counter(
+            "booking_trips_ended_total",
+            "Trips that have ended. One that was booked and is cancelled later ends twice.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.trip_duration = Histogram(
+            "booking_trip_duration_seconds",
+            "The time from the request to the outcome: of a booking, or of a cancellation.",
+            ("outcome",),
+            buckets=TRIP_BUCKETS,
+            registry=self.registry,
+        )
+        self.tries = Counter(
+            "booking_tries_total",
+            "Tries to book or to undo a step, by how they ended.",
+            ("kind", "supplier", "action", "outcome"),
+            registry=self.registry,
+        )
+        self.try_duration = Histogram(
+            "booking_try_duration_seconds",
+            "How long tries took, whatever came of them.",
+            ("kind", "action"),
+            buckets=TRY_BUCKETS,
+            registry=self.registry,
+        )
+        self.supplier_calls = Histogram(
+            "booking_supplier_call_duration_seconds",
+            "Calls of suppliers by what they answered, and how long that took.",
+            ("kind", "supplier", "call", "outcome"),
+            buckets=TRY_BUCKETS,
+            registry=self.registry,
+        )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show every count from the start: the first event would be no increase otherwise."""
+        for outcome in ENDED:
+            self.trips_ended.labels(outcome)
+            self.trip_duration.labels(outcome)
+        for kind in KINDS:
+            for action in ("book", "undo"):
+                self.try_duration.labels(kind, action)
+                for outcome in TRY_OUTCOMES:
+                    self.tries.labels(kind, self.suppliers[kind], action, outcome)
+
+
+def _registry() -> CollectorRegistry:
+    # The time when each count began would be a series more for each; nothing here reads them.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It has no types.
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
