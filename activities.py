@@ -157,18 +157,18 @@ async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     """
     item = book_input.item(kind) or ""
     async with _trying(kind, book_input) as (desk, trip, attempt):
-        activity.logger.info("Booking %s %s", kind, item)
+        activity.logger.info("Booking %s", kind)
         confirmed = await desk.book(trip, attempt)
-    activity.logger.info("Booked %s %s", kind, item)
+    activity.logger.info("Booked %s", kind)
     return Booked.under(item, confirmed.reference)
 
 
 async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
     item = book_input.item(kind) or ""
     async with _trying(kind, book_input) as (desk, trip, _):
-        activity.logger.info("Undoing booking of %s %s", kind, item)
+        activity.logger.info("Undoing booking of %s", kind)
         await desk.cancel(trip)
-    activity.logger.info("Undid booking of %s %s", kind, item)
+    activity.logger.info("Undid booking of %s", kind)
     return item
 
 

@@ -130,7 +130,7 @@ def main() -> None:
     """Run the API process."""
     settings = load_settings()
     config = temporal_config()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, api.trip_at_hand)
     with api.background_loop() as loop:
         client = asyncio.run_coroutine_threadsafe(lazy_client(config), loop).result()
         app = create_app(client, settings)

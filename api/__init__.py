@@ -3,7 +3,7 @@
 It asks `bookings` and knows nothing of Temporal.
 """
 
-from api.answering import location_of
+from api.answering import location_of, trip_at_hand
 from api.callers import ApiKey
 from api.options import Options
 from api.pages import create_pages
@@ -29,4 +29,5 @@ __all__ = [
     "retry_later",
     "serve",
     "threads_for",
+    "trip_at_hand",
 ]

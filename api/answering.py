@@ -3,12 +3,13 @@
 import urllib.parse
 from typing import Any
 
-from flask import Response, json
+from flask import Response, g, has_request_context, json, request
 from pydantic import BaseModel
 
 from api.options import Options
 from api.schemas import Links
 from bookings import Trip
+from shared import cut
 
 
 def answer(body: BaseModel, status: int = 200) -> Response:
@@ -35,3 +36,11 @@ def links_of(trip: Trip, options: Options) -> Links:
 def location_of(user_id: str) -> str:
     """Return the path of a booking."""
     return f"/bookings/{urllib.parse.quote(user_id, safe='')}"
+
+
+def trip_at_hand() -> str | None:
+    """Return the id of the trip that the current request is about, if there is such a request."""
+    if not has_request_context():
+        return None
+    user_id: str | None = g.get("user_id") or (request.view_args or {}).get("user_id")
+    return None if user_id is None else cut(user_id)

@@ -74,6 +74,7 @@ class Auditing(Starting):
                         finding.user_id,
                         finding.was,
                         finding.now,
+                        extra={"trip_id": finding.user_id},
                     )
             except (BookingsError, RecordError) as error:
                 logger.warning("No audit: %s", error)
@@ -135,5 +136,8 @@ async def _unless_odd(workflow_id: str, question: Awaitable[Answer]) -> Answer |
     except (BookingsError, RecordUnavailable):
         raise
     except Exception:
-        logger.exception("Audit: nothing can be made of %s", workflow_id)
+        trip_id = cancelled_trip(workflow_id) or workflow_id
+        logger.exception(
+            "Audit: nothing can be made of %s", workflow_id, extra={"trip_id": trip_id}
+        )
         return None

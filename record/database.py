@@ -268,7 +268,9 @@ class _LimitedConnection(psycopg.Connection[Any]):
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, pool_size=POSTGRESQL_CONNECTIONS, pool_pre_ping=True)
+    engine = sa.create_engine(
+        url, pool_size=POSTGRESQL_CONNECTIONS, pool_pre_ping=True, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> Any:
@@ -297,7 +299,8 @@ def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
     if not database.startswith("file:"):
         database = str(PROJECT / database)
     limits = {"timeout": BUSY_LIMIT if busy_limit is None else busy_limit}
-    engine = sa.create_engine(url.set(database=database), connect_args=limits)
+    # An error's text goes to the logs, and what is written has travellers' names in it.
+    engine = sa.create_engine(url.set(database=database), connect_args=limits, hide_parameters=True)
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine
@@ -307,7 +310,7 @@ def _patient(url: sa.URL) -> sa.Engine:
     """Return an engine without limits, for what may take long."""
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, MIGRATION_LIMIT)
-    return sa.create_engine(url)
+    return sa.create_engine(url, hide_parameters=True)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,40 +1,144 @@
 """How the processes log: one event a line on standard error, as text or as JSON.
 
-Every line that concerns a trip carries the trip's id.
+Every line has its time with the offset from UTC (RFC 3339), and the ids of the trip and of the
+trace that it concerns, `-` if there is none. Above DEBUG none has a traveller's name, an item or a
+credential; a trip's id may begin with the name's slug.
 """
 
+import datetime as dt
+import json
 import logging
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
 from typing import Literal
 
-from pythonjsonlogger.json import JsonFormatter
 from temporalio import activity, workflow
 
-FIELDS = "%(asctime)s %(levelname)s %(name)s %(trip)s %(message)s"
+from shared import cancelled_trip
+
+NONE = "-"
+"""Stands for the trip or the trace of a line that concerns none."""
+
+ESCAPES = str.maketrans(
+    {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+"""What would end a line, or make a terminal do something, and what stands for it in text."""
+
+logger = logging.getLogger(__name__)
 
 
-def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
-    """Send all logs of `level` and above to standard error, as text or as JSON."""
+def configure_logging(
+    level: str,
+    log_format: Literal["text", "json"],
+    trip_at_hand: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Send all logs of `level` and above to standard error, as text or as JSON.
+
+    `trip_at_hand` tells which trip a process is about that is no worker, if it is about one.
+    """
     handler = logging.StreamHandler()
-    handler.addFilter(_with_trip)
-    as_json = log_format == "json"
-    handler.setFormatter(JsonFormatter(FIELDS) if as_json else logging.Formatter(FIELDS))
+    handler.addFilter(_InContext(trip_at_hand))
+    handler.setFormatter(_AsJson() if log_format == "json" else _AsText())
     logging.basicConfig(level=level, handlers=[handler])
-    # The trip's id stands for the dozen details that the SDK would add to each message.
+    # The ids stand for the dozen details that the SDK would add to each message.
     activity.logger.activity_info_on_message = False
     workflow.logger.workflow_info_on_message = False
     # Alembic announces each start-up check of the schema; the worker's own line is enough.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What Python itself would write over several lines.
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda of: _log_uncaught(of.exc_type, of.exc_value, of.exc_traceback)
 
 
-def _with_trip(record: logging.LogRecord) -> bool:
-    details = getattr(record, "temporal_activity", None) or getattr(record, "temporal_workflow", {})
-    record.trip = details.get("workflow_id", "-")
-    if record.name == "temporalio.activity" and record.exc_info:
-        # A failed try is an event, not a bug; its traceback stands in the workflow's history.
-        error = record.exc_info[1]
-        message = record.getMessage()
-        while error is not None:
-            message += f": {type(error).__name__}: {' '.join(str(error).split())}"
-            error = error.__cause__
-        record.msg, record.args, record.exc_info = message, None, None
-    return True
+class _InContext:
+    """Gives each record the ids of what it concerns."""
+
+    def __init__(self, trip_at_hand: Callable[[], str | None]) -> None:
+        self._trip_at_hand = trip_at_hand
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Complete the record; it is always logged."""
+        record.trip_id = getattr(record, "trip_id", None) or self._trip_of(record) or NONE
+        record.trace_id = getattr(record, "trace_id", NONE)
+        if record.name == "temporalio.activity" and record.exc_info:
+            # A failed try is an event, not a bug; its traceback stands in the workflow's history.
+            error = record.exc_info[1]
+            message = record.getMessage()
+            while error is not None:
+                message += f": {type(error).__name__}: {' '.join(str(error).split())}"
+                error = error.__cause__
+            record.msg, record.args, record.exc_info = message, None, None
+        return True
+
+    def _trip_of(self, record: logging.LogRecord) -> str | None:
+        details = getattr(record, "temporal_activity", None)
+        details = details or getattr(record, "temporal_workflow", {})
+        workflow_id = details.get("workflow_id")
+        if workflow_id is None and activity.in_activity():
+            workflow_id = activity.info().workflow_id
+        if workflow_id is None:
+            return self._trip_at_hand()
+        return cancelled_trip(workflow_id) or workflow_id
+
+
+class _OneLine(logging.Formatter):
+    """The parts of a line that both formats have."""
+
+    def formatTime(  # noqa: N802  # The standard library's name.
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """Return when it was, to the millisecond, with the offset from UTC."""
+        time = dt.datetime.fromtimestamp(record.created).astimezone()
+        return time.isoformat(timespec="milliseconds")
+
+    def message_of(self, record: logging.LogRecord) -> str:
+        """Return the message. A mistake in a call of a logger costs its arguments, not the line."""
+        try:
+            return record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            return f"{record.msg} (its arguments do not fit)"
+
+    def traceback_of(self, record: logging.LogRecord) -> str:
+        """Return the traceback of the record's exception, and the stack if one was asked for."""
+        raised = self.formatException(record.exc_info) if record.exc_info else ""
+        return "\n".join(filter(None, [raised, record.stack_info]))
+
+
+class _AsText(_OneLine):
+    r"""A line of text. The line breaks of a message or of a traceback stand as `\n`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        about = [record.levelname, record.name, vars(record)["trip_id"], vars(record)["trace_id"]]
+        told = "\n".join(filter(None, [self.message_of(record), self.traceback_of(record)]))
+        return " ".join([self.formatTime(record), *about, told]).translate(ESCAPES)
+
+
+class _AsJson(_OneLine):
+    """A JSON object. All values are strings, so that whatever is logged can be read."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        event = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "trip_id": vars(record)["trip_id"],
+            "trace_id": vars(record)["trace_id"],
+            "message": self.message_of(record),
+        }
+        if traceback := self.traceback_of(record):
+            event["exception"] = traceback
+        return json.dumps({name: str(value) for name, value in event.items()})
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, (KeyboardInterrupt, SystemExit)) or error is None:
+        return
+    logger.critical("Nobody has caught an error", exc_info=(kind, error, traceback))

@@ -40,7 +40,7 @@ def at_the_hotel(sleepy: Service, trip_id: str) -> bool:
 
 def has_ended(frozen: Process, trip: str) -> bool:
     """Tell whether a worker is done with the hotel of a trip."""
-    ends = (f"{trip} Booked hotel", f"{trip} Completing activity as failed: ")
+    ends = (f"{trip} - Booked hotel", f"{trip} - Completing activity as failed: ")
     return any(end in frozen.output for end in ends)
 
 
@@ -80,6 +80,6 @@ def test_a_thawed_worker_neither_books_an_undone_trip_nor_books_twice(database: 
             wait_until(ended, f"the late try of {trip} has ended")
         assert frozen.stop() == 0
         for trip in (rolled_back, cancelled):
-            assert f"{trip} Booked hotel" not in frozen.output
+            assert f"{trip} - Booked hotel" not in frozen.output
         assert [sleepy.reserved(trip) for trip in trips] == [ITEMS, {}, {}]
         assert len(sleepy.rows()) == len(KINDS) + len(KINDS) + 2

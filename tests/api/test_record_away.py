@@ -1,5 +1,7 @@
 """While the record cannot be asked the API says so at once, and starts nothing unrecorded."""
 
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from temporalio.client import Client
 
+from api import trip_at_hand
 from record import Record, RecordedTrip, RecordUnavailable
 from shared import keyed_user_id
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
@@ -156,3 +159,24 @@ async def test_a_bug_is_no_outage(
     assert response.json["detail"] == "The record refuses the request; it has been logged."
     assert "Retry-After" not in response.headers
     assert "request" in caplog.text, "The log has the reason"
+    assert JOHN["name"] not in caplog.text
+
+
+async def test_what_is_logged_during_a_request_tells_the_trip(away: Api) -> None:
+    told: list[str | None] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(trip_at_hand())
+
+    ear = Ear()
+    logging.getLogger("api").addHandler(ear)
+    try:
+        for method, path in QUESTIONS:
+            await ask(away, method, path)
+    finally:
+        logging.getLogger("api").removeHandler(ear)
+    booked, *others = told
+    assert re.fullmatch(r"john-doe-\d+", booked or "")
+    assert others == [None] * 2 + ["some-trip"] * 5
+    assert trip_at_hand() is None
