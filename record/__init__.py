@@ -4,6 +4,7 @@ A database of our own, SQLite or PostgreSQL, which remembers for good what Tempo
 queries of worker and API are asked here and nowhere else.
 """
 
+from record.audits import Audit, Audits
 from record.errors import (
     HeldElsewhere,
     RecordBroken,
@@ -21,6 +22,7 @@ __all__ = [
     "OLDER",
     "OPEN",
     "UNHELD",
+    "Audit",
     "HeldElsewhere",
     "Place",
     "Record",
@@ -34,5 +36,5 @@ __all__ = [
 ]
 
 
-class Record(OutsideReservations):
+class Record(OutsideReservations, Audits):
     """The record, as its database's URL says. Each base does one job."""

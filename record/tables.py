@@ -83,3 +83,27 @@ reservations = sa.Table(
 """`item` is null only in the tombstone of a step that was never booked; `first_run_id` is that of
 the execution which made the row, null in rows of versions that did not note it; `supplier` is null
 where the embedded one holds it, the only one that has no `reference` and no `over_at`."""
+
+audits = sa.Table(
+    "audits",
+    metadata,
+    sa.Column("audit_id", AnyText, primary_key=True),
+    sa.Column("began_at", UtcTime, nullable=False),
+    sa.Column("since", UtcTime),
+    sa.Column("ended_at", UtcTime),
+    sa.Column("trips", sa.Integer),
+    sa.Column("not_compared", sa.Integer),
+    sa.Column("differences", sa.JSON(none_as_null=True)),
+)
+"""A row for each audit. It has compared what ended between `since`, null for all, and `began_at`,
+and all that was open. The last three are null until it has ended; `differences` has how many there
+were of each."""
+
+unaudited = sa.Table(
+    "unaudited",
+    metadata,
+    sa.Column("trip_id", AnyText, primary_key=True),
+    sa.Column("noted_at", UtcTime, nullable=False),
+)
+"""The trips that an audit could not compare to the end: a supplier was away, or could not know yet.
+The next one tries again."""

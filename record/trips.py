@@ -68,6 +68,8 @@ class RecordedTrip:
     """When the cancellation of the trip, which was over, was asked for."""
     closed_at: dt.datetime | None = None
     """When its workflow ended, by itself or stopped from outside."""
+    told_at: dt.datetime | None = None
+    """The workflow's time of what it told last: of its ending, if that is no other than its own."""
 
 
 class Place(NamedTuple):
@@ -89,14 +91,14 @@ class Trips(Database):
         def accept(sql: sa.Connection) -> tuple[RecordedTrip, bool]:
             if sql.execute(self._insert_if_new, _values(trip)).one_or_none():
                 return trip, True
-            return _recorded(sql.execute(_ONE, {"trip_id": trip.trip_id}).one()), False
+            return recorded(sql.execute(_ONE, {"trip_id": trip.trip_id}).one()), False
 
         return await self._write(accept)
 
     async def trip(self, trip_id: str) -> RecordedTrip | None:
         """Return a trip's row. Raises `RecordUnavailable`."""
         row = await self._read(lambda sql: sql.execute(_ONE, {"trip_id": trip_id}).one_or_none())
-        return None if row is None else _recorded(row)
+        return None if row is None else recorded(row)
 
     async def page(
         self,
@@ -107,7 +109,9 @@ class Trips(Database):
         after: Place | None = None,
     ) -> list[RecordedTrip]:
         """Return so many trips, the newest first, from a place on. Raises `RecordUnavailable`."""
-        statement = _ALL.order_by(trips.c.accepted_at.desc(), trips.c.trip_id.desc()).limit(limit)
+        statement = ALL_TRIPS.order_by(trips.c.accepted_at.desc(), trips.c.trip_id.desc()).limit(
+            limit
+        )
         if status is not None:
             statement = statement.where(trips.c.status == status)
         if owner is not None:
@@ -115,18 +119,18 @@ class Trips(Database):
         if after is not None:
             here = sa.tuple_(trips.c.accepted_at, trips.c.trip_id)
             statement = statement.where(here < sa.tuple_(*_typed(after)))
-        return await self._read(lambda sql: [_recorded(row) for row in sql.execute(statement)])
+        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
     async def open_trips(
         self, before: dt.datetime, after_id: str, limit: int
     ) -> list[RecordedTrip]:
         """Return open trips that were accepted before then, by id, from an id on."""
         statement = (
-            _ALL.where(_IS_OPEN, trips.c.accepted_at < before, trips.c.trip_id > after_id)
+            ALL_TRIPS.where(_IS_OPEN, trips.c.accepted_at < before, trips.c.trip_id > after_id)
             .order_by(trips.c.trip_id)
             .limit(limit)
         )
-        return await self._read(lambda sql: [_recorded(row) for row in sql.execute(statement)])
+        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
     async def which_need_attention(self, trip_ids: Collection[str]) -> set[str]:
         """Return those of the trips that need attention. Raises `RecordUnavailable`."""
@@ -252,7 +256,7 @@ class Trips(Database):
 
         def change(sql: sa.Connection) -> RecordedTrip:
             sql.execute(changed)
-            return _recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
+            return recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
 
         return await self._write(change)
 
@@ -289,8 +293,8 @@ class Trips(Database):
 
 
 _COLUMNS = [trips.c[field] for field in RecordedTrip.__dataclass_fields__]
-_ALL = sa.select(*_COLUMNS)
-_ONE = _ALL.where(trips.c.trip_id == sa.bindparam("trip_id"))
+ALL_TRIPS = sa.select(*_COLUMNS)
+_ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _LOCKED = _ONE.with_for_update()
 _CLAIM = (
@@ -346,7 +350,8 @@ def _values(trip: RecordedTrip) -> dict[str, Any]:
     return {**vars(trip), "steps": steps}
 
 
-def _recorded(row: sa.Row[Any]) -> RecordedTrip:
+def recorded(row: sa.Row[Any]) -> RecordedTrip:
+    """Return the trip that a row of the table tells of."""
     values = dict(row._mapping)
     steps = values.pop("steps")
     return RecordedTrip(**values, steps=None if steps is None else steps_from_json(steps))

@@ -12,7 +12,7 @@ from record import Record, RecordBroken, RecordedTrip
 from record.tables import trips
 from shared import KINDS, TripStatus
 from tests.record.databases import execute, rows
-from tests.record.trips import NOON, accepted, news, older, steps, trip
+from tests.record.trips import NOON, accepted, later, news, older, steps, trip
 
 OVER: list[TripStatus] = ["rolled_back", "cancelled"]
 
@@ -20,10 +20,6 @@ OVER: list[TripStatus] = ["rolled_back", "cancelled"]
 async def status_of(record: Record) -> TripStatus | None:
     row = await record.trip("trip")
     return None if row is None else row.status
-
-
-def later(seconds: float) -> dt.datetime:
-    return NOON + dt.timedelta(seconds=seconds)
 
 
 # Accepting
@@ -96,6 +92,7 @@ async def test_a_workflow_tells_how_its_trip_ended(record: Record) -> None:
         reason="No room",
         steps=steps("undone"),
         closed_at=later(5),
+        told_at=later(5),
         first_run_id="first-run",
     )
 

@@ -21,6 +21,10 @@ NOON = dt.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 ITEMS: dict[str, Any] = {f"book_{kind}_id": f"a-{kind}" for kind in KINDS}
 
 
+def later(seconds: float) -> dt.datetime:
+    return NOON + dt.timedelta(seconds=seconds)
+
+
 def trip(
     trip_id: str = "trip",
     run: str = "first-run",

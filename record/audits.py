@@ -1,0 +1,192 @@
+"""The audits: which trips one is to compare, how it has ended, and what it writes of a trip.
+
+Each question has a limit, however many trips there are; an audit asks page by page.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from record.reservations import Reservation, reservation
+from record.tables import UtcTime, audits, reservations, trips, unaudited
+from record.trips import ALL_TRIPS, OPEN, RecordedTrip, Trips, recorded
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit, under way or ended."""
+
+    audit_id: str
+    began_at: dt.datetime
+    since: dt.datetime | None
+    """It compares the trips that have ended since then; `None`: all."""
+    ended_at: dt.datetime | None = None
+    trips: int | None = None
+    """How many were compared."""
+    not_compared: int | None = None
+    """How many were left to the next audit."""
+    differences: Mapping[str, int] | None = field(default=None)
+    """How many there were of each."""
+
+
+class Audits(Trips):
+    """Keeps audits."""
+
+    async def begin_audit(self, audit_id: str, everything: bool, overlap: dt.timedelta) -> Audit:
+        """Write that an audit has begun. It goes on from where the last one that ended began.
+
+        And from `overlap` before that. Doing so again changes nothing. Raises `RecordUnavailable`.
+        """
+        last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
+        known = _AUDIT.where(audits.c.audit_id == audit_id)
+
+        def begin(sql: sa.Connection) -> Audit:
+            if row := sql.execute(known).one_or_none():
+                return _audit(row)
+            before = None if everything else sql.execute(last).scalar_one()
+            begun = Audit(audit_id, dt.datetime.now(dt.UTC), before and before - overlap)
+            values = {"audit_id": audit_id, "began_at": begun.began_at, "since": begun.since}
+            sql.execute(sa.insert(audits).values(values))
+            return begun
+
+        return await self._write(begin)
+
+    async def end_audit(
+        self, audit_id: str, trips: int, not_compared: int, differences: Mapping[str, int]
+    ) -> None:
+        """Write how an audit has ended. Doing so again changes nothing."""
+        told = {"trips": trips, "not_compared": not_compared, "differences": dict(differences)}
+        end = (
+            sa.update(audits)
+            .where(audits.c.audit_id == audit_id, audits.c.ended_at.is_(None))
+            .values(ended_at=dt.datetime.now(dt.UTC), **told)
+        )
+        await self._write(lambda sql: sql.execute(end))
+
+    async def last_audit(self) -> Audit | None:
+        """Return the audit that has ended last. Raises `RecordUnavailable`."""
+        ended = _AUDIT.where(audits.c.ended_at.is_not(None))
+        last = ended.order_by(audits.c.ended_at.desc()).limit(1)
+        row = await self._read(lambda sql: sql.execute(last).one_or_none())
+        return None if row is None else _audit(row)
+
+    async def ended_trips(
+        self,
+        since: dt.datetime | None,
+        until: dt.datetime,
+        after: tuple[dt.datetime, str] | None,
+        limit: int,
+    ) -> list[RecordedTrip]:
+        """Return trips that ended then, the first first, from a place on.
+
+        None that needs attention is one of them.
+        """
+        by_end = (trips.c.closed_at, trips.c.trip_id)
+        statement = (
+            ALL_TRIPS.where(trips.c.closed_at < until, trips.c.status.not_in(OPEN))
+            .order_by(*by_end)
+            .limit(limit)
+        )
+        if since is not None:
+            statement = statement.where(trips.c.closed_at >= since)
+        if after is not None:
+            time, trip_id = after
+            place = sa.literal(time, UtcTime), sa.literal(trip_id, trips.c.trip_id.type)
+            # The first half is what both databases find by the index.
+            statement = statement.where(
+                trips.c.closed_at >= place[0], sa.tuple_(*by_end) > sa.tuple_(*place)
+            )
+        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+
+    async def unaudited_trips(self, after_id: str, limit: int) -> list[RecordedTrip]:
+        """Return the trips that are still to be compared, by id, from an id on."""
+        statement = (
+            ALL_TRIPS.join(unaudited, unaudited.c.trip_id == trips.c.trip_id)
+            .where(unaudited.c.trip_id > after_id)
+            .order_by(unaudited.c.trip_id)
+            .limit(limit)
+        )
+        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+
+    async def note_audited(self, compared: Collection[str], left: Collection[str]) -> None:
+        """Write which trips were compared, and which are left to the next audit."""
+        done = sa.delete(unaudited).where(unaudited.c.trip_id.in_(compared))
+        now = dt.datetime.now(dt.UTC)
+        rows = [{"trip_id": trip_id, "noted_at": now} for trip_id in left]
+        note = self._insert_into(unaudited).on_conflict_do_nothing(index_elements=["trip_id"])
+
+        def write(sql: sa.Connection) -> None:
+            if compared:
+                sql.execute(done)
+            if rows:
+                sql.execute(note, rows)
+
+        await self._write(write)
+
+    async def reservations_of_all(
+        self, trip_ids: Collection[str]
+    ) -> Mapping[str, list[Reservation]]:
+        """Return the rows of some trips, tombstones included, by trip."""
+        statement = sa.select(reservations).where(reservations.c.trip_id.in_(trip_ids))
+        found: dict[str, list[Reservation]] = defaultdict(list)
+        for row in await self._read(lambda sql: sql.execute(statement).all()):
+            found[row.trip_id].append(reservation(row))
+        return found
+
+    async def strangers(
+        self, after_id: str, span: int
+    ) -> tuple[Mapping[str, list[Reservation]], str | None]:
+        """Return reservations whose trip the record does not know, by trip, from an id on.
+
+        It looks at so many reservations, and returns with them where to go on; `None`: nowhere.
+        """
+        beyond = reservations.c.trip_id > after_id
+        edge = (
+            sa.select(reservations.c.trip_id)
+            .where(beyond)
+            .order_by(reservations.c.trip_id)
+            .offset(span)
+            .limit(1)
+        )
+        is_known = sa.exists().where(trips.c.trip_id == reservations.c.trip_id)
+        statement = sa.select(reservations).where(beyond, ~is_known)
+
+        def look(sql: sa.Connection) -> tuple[list[sa.Row[Any]], str | None]:
+            last = sql.execute(edge).scalar_one_or_none()
+            within = statement
+            if last is not None:
+                within = statement.where(reservations.c.trip_id <= last)
+            return list(sql.execute(within).all()), last
+
+        rows, last = await self._read(look)
+        found: dict[str, list[Reservation]] = defaultdict(list)
+        for row in rows:
+            found[row.trip_id].append(reservation(row))
+        return found, last
+
+    async def mark(self, row: RecordedTrip, reason: str) -> bool:
+        """Write that a trip which has ended needs attention, and why, unless its row has changed.
+
+        Tells whether it is written. Raises `RecordUnavailable`.
+        """
+        unchanged = [
+            trips.c[name].is_not_distinct_from(getattr(row, name))
+            for name in ("status", "first_run_id", "cancelled_at", "told_at", "closed_at")
+        ]
+        mark = (
+            sa.update(trips)
+            .where(trips.c.trip_id == row.trip_id, trips.c.closed_at.is_not(None), *unchanged)
+            .values(status="needs_attention", reason=reason)
+        )
+        return await self._write(lambda sql: sql.execute(mark).rowcount == 1)
+
+
+_AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))
+
+
+def _audit(row: sa.Row[Any]) -> Audit:
+    return Audit(**row._mapping)
