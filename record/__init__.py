@@ -12,7 +12,7 @@ from record.errors import (
     RecordUnavailable,
     ReservationRefused,
 )
-from record.outside import OutsideReservations
+from record.promises import Promises, PromisesToKeep
 from record.reservations import Reservation
 from record.tables import storable
 from record.trips import CLOCKS_DIFFER, OLDER, OPEN, UNHELD, Place, RecordedTrip
@@ -25,6 +25,7 @@ __all__ = [
     "Audit",
     "HeldElsewhere",
     "Place",
+    "Promises",
     "Record",
     "RecordBroken",
     "RecordError",
@@ -36,5 +37,5 @@ __all__ = [
 ]
 
 
-class Record(OutsideReservations, Audits):
+class Record(PromisesToKeep, Audits):
     """The record, as its database's URL says. Each base does one job."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -76,6 +76,14 @@ PROJECT = Path(__file__).parent.parent
 Answer = TypeVar("Answer")
 
 
+class Connections(NamedTuple):
+    """How many connections of this process are in use, are open besides, and may be in use."""
+
+    in_use: int
+    idle: int
+    most: int
+
+
 class Database:
     """A database, as its URL says. A brand-new one gets its schema with the first call.
 
@@ -131,6 +139,14 @@ class Database:
         self._engine.dispose()
         with contextlib.suppress(RuntimeError):  # The loop has not waited, and is closed.
             loop.call_soon_threadsafe(closed.set)
+
+    def connections(self) -> Connections:
+        """Return how many connections there are. The database is not asked."""
+        pool = cast(sa.QueuePool, self._engine.pool)
+        # The pool would open more than there are threads to use them.
+        on_postgresql = self._engine.dialect.name == "postgresql"
+        most = POSTGRESQL_CONNECTIONS if on_postgresql else 1 + SQLITE_READERS
+        return Connections(pool.checkedout(), pool.checkedin(), most)
 
     async def prepare(self) -> None:
         """Give a brand-new database its schema, and see that any other has the one needed.

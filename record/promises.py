@@ -1,0 +1,112 @@
+"""Which promises wait to be kept: what of the open trips takes longer than it should, and how long.
+
+The questions read open trips and undecided reservations only, each by an index, so that they cost
+the same however many trips the record has.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from record.outside import OutsideReservations
+from record.tables import reservations, trips
+from record.trips import OPEN
+from shared import KINDS, TripStatus
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many there are of something, and since when the oldest is there; `None`: none is."""
+
+    count: int
+    since: dt.datetime | None
+
+    def age(self) -> float:
+        """Return for how many seconds the oldest has waited; 0 if there is none."""
+        if self.since is None:
+            return 0.0
+        # The clocks of two servers may differ.
+        return max((dt.datetime.now(dt.UTC) - self.since).total_seconds(), 0.0)
+
+
+@dataclass(frozen=True)
+class Promises:
+    """How the promises stand."""
+
+    open_trips: Mapping[TripStatus, int]
+    past_deadline: int
+    """Trips that are still running so long after they were accepted, or their cancellation was."""
+    stuck_undos: Waiting
+    """Steps that wait for an operator, since their workflow has told so."""
+    unknown_outcomes: Waiting
+    """Bookings of which nobody knows whether their supplier holds them: it has not decided, or its
+    answer was lost and no further try is under way."""
+
+
+class PromisesToKeep(OutsideReservations):
+    """Tells how the promises stand."""
+
+    async def promises(self, trip_deadline: dt.timedelta) -> Promises:
+        """Return how the promises stand, where trips may run so long. Raises `RecordError`."""
+
+        def ask(sql: sa.Connection) -> Promises:
+            now = dt.datetime.now(dt.UTC)
+            counted = {row.status: row.trips for row in sql.execute(_OPEN_TRIPS)}
+            return Promises(
+                {status: counted.get(status, 0) for status in OPEN},
+                sql.execute(_LATE, {"accepted_before": now - trip_deadline}).scalar_one(),
+                _together([Waiting(*sql.execute(stuck).one()) for stuck in _STUCK]),
+                Waiting(*sql.execute(_UNKNOWN, {"now": now}).one()),
+            )
+
+        return await self._read(ask)
+
+
+def _together(parts: list[Waiting]) -> Waiting:
+    since = [part.since for part in parts if part.since is not None]
+    return Waiting(sum(part.count for part in parts), min(since, default=None))
+
+
+def _stuck(place: int) -> sa.Select[Any]:
+    """Return the question about the steps that stand at that place of their trips."""
+    step = trips.c.steps[place]
+    kind = step["kind"].as_string()
+    # What a workflow tells of a stuck step stands until the trip is over; that the step is settled
+    # meanwhile shows in its tombstone.
+    settled = sa.exists().where(
+        reservations.c.trip_id == trips.c.trip_id,
+        reservations.c.kind == kind,
+        reservations.c.state == "cancelled",
+    )
+    since = sa.func.coalesce(trips.c.told_at, trips.c.closed_at, trips.c.accepted_at)
+    return sa.select(sa.func.count(), sa.func.min(since)).where(
+        trips.c.status == "needs_attention", step["state"].as_string() == "stuck", ~settled
+    )
+
+
+def _literally(column: sa.Column[str], *values: str) -> sa.ColumnElement[bool]:
+    """Return that the column has one of the values, as the index of such rows is told."""
+    # A partial index is used where the database can prove that it has all that is asked for; of a
+    # parameter it cannot. https://www.sqlite.org/partialindex.html
+    return column.in_(sa.bindparam("values", values, expanding=True, literal_execute=True))
+
+
+_OPEN_TRIPS = (
+    sa.select(trips.c.status, sa.func.count().label("trips"))
+    .where(trips.c.status.in_(OPEN))
+    .group_by(trips.c.status)
+)
+_LATE = sa.select(sa.func.count()).where(
+    trips.c.status == "running",
+    sa.func.coalesce(trips.c.cancelled_at, trips.c.accepted_at)
+    < sa.bindparam("accepted_before", type_=trips.c.accepted_at.type),
+)
+_STUCK = [_stuck(place) for place in range(len(KINDS))]
+_UNKNOWN = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).where(
+    _literally(reservations.c.state, "asked", "pending"),
+    (reservations.c.state == "pending")
+    | (reservations.c.over_at < sa.bindparam("now", type_=reservations.c.over_at.type)),
+)

@@ -1,0 +1,163 @@
+"""What the record tells of promises that wait to be kept, on both databases."""
+
+import dataclasses
+import datetime as dt
+import re
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from record import Promises, Record
+from record.database import POSTGRESQL_CONNECTIONS, SQLITE_READERS, Connections
+from record.promises import _LATE, _OPEN_TRIPS, _STUCK, _UNKNOWN, Waiting
+from record.tables import reservations, trips
+from record.trips import _values
+from shared import KINDS, StepProgress, TripNews
+from tests.record.databases import transaction
+from tests.record.trips import NOON, accepted, news, trip
+
+HOUR = dt.timedelta(hours=1)
+
+NOW = dt.datetime.now(dt.UTC)
+
+NOTHING = Waiting(0, None)
+
+
+async def asked(record: Record) -> Promises:
+    return await record.promises(HOUR)
+
+
+async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:
+    found = await asked(record)
+    assert found == Promises({"running": 0, "needs_attention": 0}, 0, NOTHING, NOTHING)
+    assert (found.stuck_undos.age(), found.unknown_outcomes.age()) == (0.0, 0.0)
+
+
+async def test_open_trips_are_counted_by_their_status(record: Record) -> None:
+    for number in range(6):
+        await record.accept(accepted(str(number), accepted_at=NOW))
+    await record.tell(trip("0"), news("booked"))
+    await record.tell(trip("1"), news("rolled_back"))
+    await record.tell(trip("2"), news("cancelled"))
+    await record.tell(trip("3"), news("needs_attention", state="stuck"))
+    assert (await asked(record)).open_trips == {"running": 2, "needs_attention": 1}
+
+
+async def test_a_trip_that_was_stopped_from_outside_stays_open(record: Record) -> None:
+    row, _ = await record.accept(accepted())
+    await record.found(row, "needs_attention", "It was terminated", None)
+    found = await asked(record)
+    assert found.open_trips["needs_attention"] == 1
+    assert (found.stuck_undos, found.past_deadline) == (NOTHING, 0)
+
+
+async def test_a_trip_that_runs_for_too_long_is_past_its_deadline(record: Record) -> None:
+    late, young = NOW - HOUR, NOW
+    for trip_id, at in (("late", late), ("young", young), ("booked", late), ("cancelling", late)):
+        await record.accept(accepted(trip_id, accepted_at=at))
+    for trip_id in ("booked", "cancelling"):
+        await record.tell(trip(trip_id), news("booked"))
+    await record.begin_cancellation("cancelling")  # Just now: it has an hour of its own.
+    assert (await asked(record)).past_deadline == 1
+
+
+def stuck(at: dt.datetime, *kinds: str) -> TripNews:
+    """Return the news that the undos of those kinds are stuck."""
+    steps = [
+        StepProgress(kind, f"a-{kind}", state="stuck" if kind in kinds else "undone")
+        for kind in KINDS
+    ]
+    return TripNews("needs_attention", None, steps, at)
+
+
+async def test_each_stuck_undo_counts_until_it_is_settled(record: Record) -> None:
+    old, new = NOW - 3 * HOUR, NOW - HOUR
+    for trip_id, kinds, at in (("one", ("hotel",), new), ("two", KINDS, old)):
+        for kind in KINDS:
+            await record.reserve(trip(trip_id), kind)
+        await record.tell(trip(trip_id), stuck(at, *kinds))
+    for kind in set(KINDS) - {"hotel"}:
+        await record.cancel(trip("one"), kind)
+
+    found = await asked(record)
+    assert found.stuck_undos == Waiting(4, old)
+    assert found.stuck_undos.age() == pytest.approx(3 * 3600, abs=60)
+
+    await record.settle(trip("two"), "car")  # An operator has resolved it.
+    await record.cancel(trip("two"), "hotel")  # A retry has succeeded.
+    assert (await asked(record)).stuck_undos == Waiting(2, old)
+    await record.tell(trip("two"), dataclasses.replace(stuck(NOW), status="cancelled"))
+    assert (await asked(record)).stuck_undos == Waiting(1, new)
+
+
+async def test_an_undo_that_is_stuck_before_anything_was_reserved_counts(record: Record) -> None:
+    await record.tell(trip(), stuck(NOW, "car"))
+    assert (await asked(record)).stuck_undos.count == 1
+
+
+async def test_an_outcome_is_unknown_once_no_call_is_under_way(record: Record) -> None:
+    before, later = NOW - HOUR, NOW + HOUR
+    await record.begin_try(trip("under-way"), "hotel", "hotels.example", later)
+    await record.begin_try(trip("lost"), "hotel", "hotels.example", before)
+    await record.begin_try(trip("nothing-sent"), "hotel", "hotels.example", before)
+    await record.end_try(trip("nothing-sent"), "hotel", before, None)
+    await record.begin_try(trip("pending"), "hotel", "hotels.example", later)
+    await record.note_pending(trip("pending"), "hotel")
+    await record.begin_try(trip("booked"), "hotel", "hotels.example", before)
+    await record.confirm(trip("booked"), "hotel", "H-1", before)
+    await record.begin_try(trip("undone"), "hotel", "hotels.example", before)
+    await record.begin_cancel(trip("undone"), "hotel")
+
+    found = (await asked(record)).unknown_outcomes
+    assert found.count == 2
+    rows = {
+        row.trip_id: row.since
+        for row in await record.all_reservations()
+        if row.trip_id in ("lost", "pending")
+    }
+    assert found.since == min(since for since in rows.values() if since)
+
+
+async def test_no_question_reads_what_is_over(record: Record, database_url: str) -> None:
+    """With a thousand times as many trips that are over it would take a thousand times as long."""
+    over = [str(number) for number in range(2_000)]
+    then = {"created_at": NOON, "updated_at": NOON}
+    with transaction(database_url) as connection:
+        connection.execute(
+            sa.insert(trips),
+            [_values(accepted(trip_id, status="booked", closed_at=NOON)) for trip_id in over],
+        )
+        connection.execute(
+            sa.insert(reservations),
+            [
+                {"trip_id": trip_id, "kind": kind, "item": "x", "state": "reserved", **then}
+                for trip_id in over
+                for kind in KINDS
+            ],
+        )
+        for question in (_OPEN_TRIPS, _LATE, *_STUCK, _UNKNOWN):
+            plan = plan_of(connection, question.params(now=NOW, accepted_before=NOW))
+            read_whole = [step for step in plan if re.search(r"^SCAN \w+$|Seq Scan", step)]
+            assert not read_whole, f"{question}: {plan}"
+
+
+def plan_of(connection: sa.Connection, question: sa.Select[Any]) -> list[str]:
+    """Return how the database would answer, step by step."""
+    told = str(question.compile(connection, compile_kwargs={"literal_binds": True}))
+    if connection.dialect.name == "sqlite":
+        return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {told}")]
+    connection.exec_driver_sql("ANALYZE")  # It does so by itself, after a minute.
+    return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {told}")]
+
+
+async def test_the_connections_are_told_without_asking_the_database(
+    record: Record, database_kind: str
+) -> None:
+    at_rest = record.connections()
+    most = POSTGRESQL_CONNECTIONS if database_kind == "postgresql" else 1 + SQLITE_READERS
+    assert (at_rest.in_use, at_rest.most) == (0, most)
+    assert at_rest.idle >= 1
+    assert await record._read(lambda _: record.connections()) == Connections(
+        1, at_rest.idle - 1, most
+    )
