@@ -22,6 +22,7 @@ from shared import (
     KINDS,
     RECORD_TRIP,
     REFUSE_LATE_BOOKING,
+    UNDECIDED,
     Booked,
     BookVacationInput,
     Execution,
@@ -34,8 +35,12 @@ from suppliers import (
     Desks,
     EmbeddedSupplier,
     HttpSupplier,
+    ObservedEmbedded,
+    ObservedSupplier,
+    Observer,
     OutsideDesk,
     Refused,
+    Supplier,
     TryAgain,
     Undecided,
 )
@@ -92,7 +97,7 @@ class TripUndecided(ApplicationError):
 
     def __init__(self, reason: str, attempt: int, wait: float, last_error: str | None) -> None:
         details = (attempt, wait, last_error)
-        super().__init__(reason, *details, type="Undecided", non_retryable=True)
+        super().__init__(reason, *details, type=UNDECIDED, non_retryable=True)
 
     def __str__(self) -> str:
         """Return what is not decided, alone."""
@@ -272,19 +277,25 @@ def _composed_from_settings() -> Composition:
     return compose(Record.connect(settings.database_url), settings)
 
 
-def compose(record: Record, settings: Settings) -> Composition:
-    """Return what the activities work with, as the settings say."""
-    return Composition(record, {kind: _desk(kind, record, settings) for kind in KINDS})
+def compose(record: Record, settings: Settings, observer: Observer | None = None) -> Composition:
+    """Return what the activities work with, as the settings say.
+
+    An observer is told of each call of a supplier.
+    """
+    return Composition(record, {kind: _desk(kind, record, settings, observer) for kind in KINDS})
 
 
-def _desk(kind: Kind, record: Record, settings: Settings) -> Desk:
+def _desk(kind: Kind, record: Record, settings: Settings, observer: Observer | None) -> Desk:
     """Return where `kind` is booked. Who has a supplier class of their own puts it here."""
     outside = settings.suppliers[kind]
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()
-        supplier = HttpSupplier(kind, outside.url, token)
+        supplier: Supplier = HttpSupplier(kind, outside.url, token)
+        if observer is not None:
+            supplier = ObservedSupplier(kind, supplier, observer)
         return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds)
+    embedded = EmbeddedSupplier(kind, record)
     if kind == "hotel":
         latency, outage = settings.hotel_latency_seconds, settings.hotel_outage_attempts
-        return EmbeddedSupplier(kind, record, latency, outage)
-    return EmbeddedSupplier(kind, record)
+        embedded = EmbeddedSupplier(kind, record, latency, outage)
+    return embedded if observer is None else ObservedEmbedded(embedded, observer)

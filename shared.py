@@ -21,6 +21,9 @@ REFUSE_LATE_BOOKING = "refuse_late_booking"
 RECORD_TRIP = "record_trip"
 """Name of the local activity by which a workflow tells the record of its trip."""
 
+UNDECIDED = "Undecided"
+"""The type of the error that says: nobody can tell yet what is held, ask again in a while."""
+
 CANCELLATION_PREFIX = "cancellation:"
 """No trip's own id has a colon."""
 
@@ -190,6 +193,8 @@ class TripNews:
     steps: list[StepProgress]
     at: dt.datetime
     """The time in the workflow: what came first may reach the record last."""
+    began: dt.datetime | None = None
+    """When the workflow began."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from bookings.pending import BEGUN, add_tries, why
-from saga import UNDECIDED, Stopwatch
-from shared import KINDS, CancelBookingInput, StepProgress, StepState, step_of
+from saga import Stopwatch
+from shared import KINDS, UNDECIDED, CancelBookingInput, StepProgress, StepState, step_of
 
 DONE: dict[bool, StepState] = {False: "booked", True: "undone"}
 GIVEN_UP: dict[bool, StepState] = {False: "failed", True: "stuck"}

@@ -5,7 +5,7 @@ Its workflow half is deterministic: no clock, no randomness, no I/O, no environm
 
 from saga.booking import Saga
 from saga.deadline import TripOverdue
-from saga.failures import LOST, UNDECIDED, WORKER_SHUTDOWN, root_cause, words_for_travellers
+from saga.failures import LOST, WORKER_SHUTDOWN, root_cause, words_for_travellers
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.progress import STATUS_KEY, Stopwatch
 from saga.steps import Step
@@ -16,7 +16,6 @@ __all__ = [
     "LOST",
     "STATUS_KEY",
     "STICKY_TIMEOUT",
-    "UNDECIDED",
     "WORKER_SHUTDOWN",
     "Saga",
     "Step",

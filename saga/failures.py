@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 from saga.deadline import TripOverdue
 
 with workflow.unsafe.imports_passed_through():
-    from shared import Kind, cut, step_of
+    from shared import UNDECIDED, Kind, cut, step_of
 
 WORKER_SHUTDOWN = "WorkerShutdown"
 """What the SDK's core calls the failure of an activity that outlasts its worker's grace."""
@@ -18,9 +18,6 @@ WORKER_SHUTDOWN = "WorkerShutdown"
 LOST_TRY = ("TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", WORKER_SHUTDOWN)
 """The failures of a try that was lost with its worker, by the names that retry policies know. For
 timeouts those begin with the server's `TimeoutFailureTypePrefix` (temporal/common/retrypolicy)."""
-
-UNDECIDED = "Undecided"
-"""The type of the error that says: nobody can tell yet what is held, ask again in a while."""
 
 LOST = "The try was lost with its worker"
 

@@ -224,7 +224,8 @@ class Undoing:
         """
         if not (self._input.accepted or workflow.patched(TRIPS_ARE_RECORDED)):
             return
-        news = TripNews(status, reason, list(self._progress.steps.values()), workflow.now())
+        steps, began = list(self._progress.steps.values()), workflow.info().workflow_start_time
+        news = TripNews(status, reason, steps, workflow.now(), began)
         # A local activity, because it ends in the workflow task that closes the workflow.
         # https://docs.temporal.io/local-activity
         await workflow.execute_local_activity(

@@ -2,6 +2,7 @@
 
 from suppliers.desk import Desk, Desks, OutsideDesk, Undecided
 from suppliers.embedded import EmbeddedSupplier
+from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
 from suppliers.over_http import HttpSupplier
 from suppliers.port import (
     Confirmed,
@@ -21,6 +22,9 @@ __all__ = [
     "Desks",
     "EmbeddedSupplier",
     "HttpSupplier",
+    "ObservedEmbedded",
+    "ObservedSupplier",
+    "Observer",
     "OutcomeUnknown",
     "OutsideDesk",
     "Pending",

@@ -1,0 +1,104 @@
+"""Suppliers that are watched: what each call was answered, and how long that took."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from shared import BookVacationInput, Kind
+from suppliers.embedded import EmbeddedSupplier
+from suppliers.port import Confirmed, Pending, Refused, Released, Supplier, Unavailable
+
+Call = Literal["book", "cancel", "find"]
+
+Outcome = Literal[
+    "confirmed", "pending", "released", "not_found", "refused", "unknown", "unavailable"
+]
+
+Observer = Callable[[Kind, Call, Outcome, float], object]
+"""Is told of each call when it is over; the last is its time in seconds."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class ObservedSupplier:
+    """A supplier of one kind of which an observer is told."""
+
+    kind: Kind
+    supplier: Supplier
+    observer: Observer
+
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
+        """Hold the trip's item."""
+        return await _told(self.observer, self.kind, "book", self.supplier.book(trip, attempt))
+
+    async def cancel(self, trip: BookVacationInput) -> Released | Pending:
+        """Release what the trip holds."""
+        return await _told(self.observer, self.kind, "cancel", self.supplier.cancel(trip))
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        """Tell what the trip holds."""
+        return await _told(self.observer, self.kind, "find", self.supplier.find(trip))
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self.supplier.close()
+
+
+@dataclass(frozen=True)
+class ObservedEmbedded:
+    """The embedded supplier of one kind, at its own desk, of which an observer is told."""
+
+    supplier: EmbeddedSupplier
+    observer: Observer
+
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+        """Hold the trip's item."""
+        call = self.supplier.book(trip, attempt)
+        return await _told(self.observer, self.supplier.kind, "book", call)
+
+    async def cancel(self, trip: BookVacationInput) -> Released:
+        """Release what the trip holds."""
+        return await _told(self.observer, self.supplier.kind, "cancel", self.supplier.cancel(trip))
+
+    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
+        """Refuse every later `book` of the trip. That is a note, no call."""
+        await self.supplier.refuse_late_booking(trip)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self.supplier.close()
+
+
+async def _told(observer: Observer, kind: Kind, call: Call, answering: Awaitable[Answer]) -> Answer:
+    """Return what a call answers, and tell of it."""
+    begun = time.perf_counter()
+    # Also of one that is given up, and of one that raises what no supplier may.
+    outcome: Outcome = "unknown"
+    try:
+        answer = await answering
+        outcome = _meaning_of(answer)
+    except Refused:
+        outcome = "refused"
+        raise
+    except Unavailable:
+        outcome = "unavailable"
+        raise
+    else:
+        return answer
+    finally:
+        observer(kind, call, outcome, time.perf_counter() - begun)
+
+
+def _meaning_of(answer: object) -> Outcome:
+    match answer:
+        case Confirmed():
+            return "confirmed"
+        case Pending():
+            return "pending"
+        case Released():
+            return "released"
+        case None:
+            return "not_found"
+    return "unknown"
