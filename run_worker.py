@@ -16,22 +16,28 @@ import asyncio
 import datetime as dt
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvloop
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
-from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import (
+    Interceptor,
+    PollerBehaviorAutoscaling,
+    UnsandboxedWorkflowRunner,
+    Worker,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import activities
-from connection import connect
-from record import Record, RecordUnavailable
+from connection import connect, not_polling
+from record import Record, RecordError, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
 from settings import Settings, load_settings, temporal_config
-from shared import TASK_QUEUE_NAME, task_queue_of
-from telemetry import configure_logging
+from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
+from telemetry import WorkerTelemetry, configure_logging, show_connections
 from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 
 logger = logging.getLogger("worker")
@@ -52,14 +58,16 @@ ACTIVITIES: list[Callable[..., Any]] = [
 WORKFLOWS = [BookingWorkflow, CancelBookingWorkflow]
 
 
-def create_worker(client: Client, settings: Settings) -> Worker:
+def create_worker(
+    client: Client, settings: Settings, interceptors: Sequence[Interceptor] = ()
+) -> Worker:
     """Return a worker for the trips' task queue, not yet started."""
     return Worker(
         client,
         task_queue=TASK_QUEUE_NAME,
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
-        interceptors=[TryInterceptor()],
+        interceptors=[*interceptors, TryInterceptor()],
         # The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's
         # CPU time. The tests run every workflow and every replay in it, so it has nothing to find.
         workflow_runner=SandboxedWorkflowRunner()
@@ -76,24 +84,28 @@ def create_worker(client: Client, settings: Settings) -> Worker:
     )
 
 
-def create_workers(client: Client, settings: Settings) -> list[Worker]:
+def create_workers(
+    client: Client, settings: Settings, interceptors: Sequence[Interceptor] = ()
+) -> list[Worker]:
     """Return the workers of this process, not yet started.
 
     Besides the trips' task queue it polls one for each kind, in every case: which of them a trip
     uses was decided when it started.
     """
     return [
-        create_worker(client, settings),
-        *(_create_activity_worker(client, settings, step) for step in STEPS),
+        create_worker(client, settings, interceptors),
+        *(_create_activity_worker(client, settings, step, interceptors) for step in STEPS),
     ]
 
 
-def _create_activity_worker(client: Client, settings: Settings, step: Step) -> Worker:
+def _create_activity_worker(
+    client: Client, settings: Settings, step: Step, interceptors: Sequence[Interceptor]
+) -> Worker:
     return Worker(
         client,
         task_queue=task_queue_of(step.kind),
         activities=[step.book, step.undo],
-        interceptors=[TryInterceptor()],
+        interceptors=[*interceptors, TryInterceptor()],
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
         # Temporal shares the rate out among all workers of the queue.
         max_task_queue_activities_per_second=settings.suppliers[step.kind].calls_per_second,
@@ -103,21 +115,37 @@ def _create_activity_worker(client: Client, settings: Settings, step: Step) -> W
     )
 
 
-async def run(settings: Settings, config: ClientConnectConfig) -> None:
+async def run(
+    settings: Settings, config: ClientConnectConfig, telemetry: WorkerTelemetry | None = None
+) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
-    client = await connect(config)
+    client = await connect(config, telemetry.sdk.runtime if telemetry else None)
     async with Record.open(settings.database_url) as record:
         await _prepare(record)
-        composition = activities.compose(record, settings)
+        observer = telemetry.metrics.supplier_called if telemetry else None
+        composition = activities.compose(record, settings, observer)
         activities.composition.set(composition)
         try:
             # Cancelled, all of them stop at once: their times of grace are one.
             async with asyncio.TaskGroup() as polling:
-                for worker in create_workers(client, settings):
+                interceptors = [telemetry.interceptor] if telemetry else []
+                for worker in create_workers(client, settings, interceptors):
                     polling.create_task(worker.run())
                 logger.info("Polling task queue %s", TASK_QUEUE_NAME)
+                if telemetry is not None:
+                    show_connections(telemetry.metrics.registry, record.connections)
+                    telemetry.health.started(lambda: _obstacle(client, record))
         finally:
             await composition.close()
+
+
+async def _obstacle(client: Client, record: Record) -> str | None:
+    """Return what keeps the worker from working now, `None` if nothing does."""
+    try:
+        await record.prepare()
+    except RecordError as error:
+        return str(error)
+    return await not_polling(client)
 
 
 async def _prepare(record: Record) -> None:
@@ -129,29 +157,43 @@ async def _prepare(record: Record) -> None:
             await asyncio.sleep(1)
 
 
+@asynccontextmanager
+async def _telemetry(settings: Settings) -> AsyncIterator[WorkerTelemetry | None]:
+    """Serve the worker's metrics and health, if it has a port for them."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    telemetry = WorkerTelemetry({kind: settings.suppliers[kind].name for kind in KINDS})
+    async with telemetry.served(settings.metrics_host, settings.metrics_port):
+        yield telemetry
+
+
 async def run_until_signalled(settings: Settings, config: ClientConnectConfig) -> None:
     """Work until the first SIGINT or SIGTERM; further ones do not disturb the orderly stop."""
-    work = asyncio.create_task(run(settings, config))
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    async with _telemetry(settings) as telemetry:
+        work = asyncio.create_task(run(settings, config, telemetry))
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
 
-    def stop(received: signal.Signals) -> None:
+        def stop(received: signal.Signals) -> None:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(name, lambda: None)
+            logger.info("Stopping on %s", received.name)
+            if telemetry is not None:
+                telemetry.health.stopping()
+            asked.set()
+            work.cancel()
+
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, lambda: None)
-        logger.info("Stopping on %s", received.name)
-        asked.set()
-        work.cancel()
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop, name)
-    stopping = asyncio.create_task(asked.wait())
-    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    # A trip's ending is told for as long as it takes, which may be longer than a stop may.
-    await asyncio.wait({work}, timeout=settings.worker_grace_seconds + STOP_LIMIT)
-    if not work.done():
-        logger.warning("Leaving what is under way to other workers")
-    elif not work.cancelled():
-        work.result()
+            loop.add_signal_handler(name, stop, name)
+        stopping = asyncio.create_task(asked.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        # A trip's ending is told for as long as it takes, which may be longer than a stop may.
+        await asyncio.wait({work}, timeout=settings.worker_grace_seconds + STOP_LIMIT)
+        if not work.done():
+            logger.warning("Leaving what is under way to other workers")
+        elif not work.cancelled():
+            work.result()
     logger.info("Stopped")
 
 

@@ -114,6 +114,15 @@ class SupplierSettings(BaseSettings):
         return value
 
     @property
+    def name(self) -> str:
+        """Who books, in a word: `embedded`, or host and port of the service."""
+        match = BASE_URL.fullmatch(self.url or "")
+        if match is None:
+            return "embedded"
+        default = 443 if match[0].startswith("https") else 80
+        return f"{match['host'].lower()}:{match['port'] or default}"
+
+    @property
     def has_own_queue(self) -> bool:
         """Whether the kind's activities have a task queue of their own."""
         return self.url is not None or self.calls_per_second is not None
@@ -153,6 +162,8 @@ class Settings(BaseSettings):
     trip_deadline_seconds: Seconds = 3_600.0
 
     worker_grace_seconds: Seconds = 10.0
+    metrics_host: str = Field("127.0.0.1", min_length=1)
+    metrics_port: int | None = Field(None, ge=1, le=MAX_PORT)
     workflow_sandbox: bool = False
 
     log_format: Literal["text", "json"] = "text"

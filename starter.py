@@ -29,7 +29,25 @@ from bookings import Bookings, Caller
 from connection import lazy_client
 from record import Record, RecordError, RecordUnavailable
 from settings import Settings, load_settings, temporal_config
-from telemetry import configure_logging
+from telemetry import (
+    OUTCOME_UNKNOWN_AGE,
+    OUTCOMES_UNKNOWN,
+    PLACES,
+    PLACES_IN_USE,
+    TRIPS_OPEN,
+    TRIPS_PAST_DEADLINE,
+    UNDO_STUCK_AGE,
+    UNDOS_STUCK,
+    ApiMetrics,
+    AtScrape,
+    Reading,
+    SdkMetrics,
+    configure_logging,
+    measure_requests,
+    scraped,
+    show_connections,
+    show_record,
+)
 
 logger = logging.getLogger("api")
 
@@ -37,26 +55,33 @@ MAX_BODY_BYTES = 16 * 1024
 STATIC_FILES_KEEP = dt.timedelta(days=365)
 
 
-def create_app(temporal_client: Client, settings: Settings | None = None) -> SharedLoopFlask:
+def create_app(
+    temporal_client: Client, settings: Settings | None = None, sdk: SdkMetrics | None = None
+) -> SharedLoopFlask:
     """Return the API as a Flask app that books through `temporal_client`.
 
-    Without `settings` they are read from the environment.
+    Without `settings` they are read from the environment; `sdk` has the metrics of the client.
     """
     settings = settings or load_settings()
     record = Record.connect(settings.database_url)
     bookings = Bookings(temporal_client, record, settings.saga_policy)
+    places = api.places_for(settings.max_open_bookings)
+    metrics = _metrics(record, places, settings)
+    bookings.on_accepted = metrics.trips_accepted.inc
 
     app = SharedLoopFlask("api")
+    measure_requests(app, metrics)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # The pages ask for a file of other content under another URL.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
     cast(DefaultJSONProvider, app.json).sort_keys = False
     app.extensions["bookings"] = bookings
     options = _options(settings, temporal_client)
-    app.register_blueprint(api.create_blueprint(bookings, options))
-    app.register_blueprint(api.create_pages(bookings, options))
+    scrape = functools.partial(scraped, metrics.registry, sdk)
+    app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
+    app.register_blueprint(api.create_pages(bookings, options, places.look))
     api.install(app)
-    app.register_error_handler(asked.BookingsError, _problem)
+    app.register_error_handler(asked.BookingsError, functools.partial(_problem, metrics))
     app.register_error_handler(RecordError, _record_problem)
     return app
 
@@ -78,12 +103,40 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
     )
 
 
-def _problem(error: asked.BookingsError) -> Response:
+def _metrics(record: Record, places: api.AllPlaces, settings: Settings) -> ApiMetrics:
+    """Return what the process counts, with what is read at each scrape."""
+    metrics = ApiMetrics()
+
+    def read_places() -> Reading:
+        return {
+            PLACES: {name: each.count for name, each in places._asdict().items()},
+            PLACES_IN_USE: {name: each.in_use for name, each in places._asdict().items()},
+        }
+
+    async def read_promises() -> Reading:
+        found = await record.promises(dt.timedelta(seconds=settings.trip_deadline_seconds))
+        return {
+            TRIPS_OPEN: {str(status): count for status, count in found.open_trips.items()},
+            TRIPS_PAST_DEADLINE: found.past_deadline,
+            UNDOS_STUCK: found.stuck_undos.count,
+            UNDO_STUCK_AGE: found.stuck_undos.age(),
+            OUTCOMES_UNKNOWN: found.unknown_outcomes.count,
+            OUTCOME_UNKNOWN_AGE: found.unknown_outcomes.age(),
+        }
+
+    AtScrape(metrics.registry, read_places)
+    show_connections(metrics.registry, record.connections)
+    show_record(metrics.registry, read_promises)
+    return metrics
+
+
+def _problem(metrics: ApiMetrics, error: asked.BookingsError) -> Response:
     """Say what went wrong between the API and Temporal in terms of HTTP."""
     match error:
         case asked.BookingNotFound():
             problem = Problem(404, "There is no such booking.")
         case asked.BookingDiffers():
+            metrics.key_conflicts.inc()
             problem = Problem(422, "This Idempotency-Key was used with another body.")
         case asked.BookingConflict():
             problem = Problem(409, str(error))
@@ -132,8 +185,10 @@ def main() -> None:
     config = temporal_config()
     configure_logging(settings.log_level, settings.log_format, api.trip_at_hand)
     with api.background_loop() as loop:
-        client = asyncio.run_coroutine_threadsafe(lazy_client(config), loop).result()
-        app = create_app(client, settings)
+        sdk = SdkMetrics()
+        connecting = lazy_client(config, sdk.runtime)
+        client = asyncio.run_coroutine_threadsafe(connecting, loop).result()
+        app = create_app(client, settings, sdk)
         app.loop = loop
         bookings: Bookings = app.extensions["bookings"]
         threads = api.threads_for(settings.max_open_bookings)

@@ -7,12 +7,13 @@ from api.answering import location_of, trip_at_hand
 from api.callers import ApiKey
 from api.options import Options
 from api.pages import create_pages
-from api.places import threads_for
+from api.places import AllPlaces, places_for, threads_for
 from api.problems import FieldError, Problem, install, invalid, retry_later
 from api.routes import create_blueprint
 from api.server import SharedLoopFlask, authority, background_loop, listen, serve
 
 __all__ = [
+    "AllPlaces",
     "ApiKey",
     "FieldError",
     "Options",
@@ -26,6 +27,7 @@ __all__ = [
     "invalid",
     "listen",
     "location_of",
+    "places_for",
     "retry_later",
     "serve",
     "threads_for",

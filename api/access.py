@@ -62,10 +62,13 @@ def caller() -> Caller:
     return cast(Caller, g.caller)
 
 
-def operator() -> Caller:
-    """Return who the current request comes from. Raises `Problem`, 403, if no operator."""
+def operator(may: str = "repair an undo") -> Caller:
+    """Return who the current request comes from. Raises `Problem`, 403, if no operator.
+
+    `may` is what only an operator may do.
+    """
     if not caller().operator:
-        raise Problem(403, "Only an operator may repair an undo.")
+        raise Problem(403, f"Only an operator may {may}.")
     return caller()
 
 

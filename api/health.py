@@ -1,12 +1,19 @@
-"""Whether the process lives, and whether trips can be booked."""
+"""Whether the process lives, whether trips can be booked, and what has been measured."""
+
+from collections.abc import Callable
 
 from flask import Blueprint, Response
 
+from api.access import operator
 from api.answering import answer
 from api.openapi import Operation, describe
+from api.places import SCRAPES_AT_ONCE, Places
 from api.problems import retry_later
 from api.schemas import Health
 from bookings import Bookings
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""https://prometheus.io/docs/instrumenting/exposition_formats/"""
 
 
 def add_health(routes: Blueprint, bookings: Bookings) -> None:
@@ -27,3 +34,17 @@ def add_health(routes: Blueprint, bookings: Bookings) -> None:
         if obstacle is not None:
             raise retry_later(503, obstacle)
         return answer(Health())
+
+
+def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
+    """Add `/metrics`, which answers with what `scrape` returns."""
+    places = Places(SCRAPES_AT_ONCE)
+
+    # No coroutine, as above; and it has a thread while bookings have all the others.
+    @routes.get("/metrics")
+    @describe(Operation(tag="health", text="booking_trips_accepted_total 42.0", problems=(503,)))
+    def metrics() -> Response:
+        """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
+        operator("read the metrics")
+        with places.place_to_look():
+            return Response(scrape(), content_type=METRICS_TYPE)

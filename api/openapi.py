@@ -76,7 +76,9 @@ class Operation:
     """
 
     tag: Tag
-    answers: Mapping[int, Sequence[type[BaseModel]]]
+    answers: Mapping[int, Sequence[type[BaseModel]]] = field(default_factory=dict)
+    text: str | None = None
+    """An example of the answer, where it is a text."""
     problems: Sequence[int] = ()
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -192,6 +194,12 @@ def _operation(
                 }
             },
             "headers": _headers(operation.answer_headers.get(status, {})),
+        }
+    if operation.text is not None:
+        entry["responses"]["200"] = {
+            "description": "The text.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
+            "headers": {},
         }
     refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if operation.public else {401})
     for status in sorted(refusals):

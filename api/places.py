@@ -1,13 +1,14 @@
 """How many requests there may be at once, and what becomes of the others.
 
-Every request but `/livez` passes the gate, which lets fewer through than there are threads: one is
-free for `/livez`, and to refuse, whatever all others wait for. Of those inside, the ones that wait
-for a trip to end hold a place each.
+Every request but `/livez` and `/metrics` passes the gate, which lets fewer through than there are
+threads: some are free for those, and to refuse, whatever all others wait for. Of those inside, the
+ones that wait for a trip to end hold a place each.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from flask import Blueprint, g, request
 
@@ -17,7 +18,12 @@ OTHER_REQUESTS = 128
 """Requests that the gate lets through besides those that wait for a trip: look-ups, say."""
 SPARE_THREADS = 8
 """Threads that are left when the gate lets no more through."""
-PAST_THE_GATE = "api.livez"
+SCRAPES_AT_ONCE = 4
+"""How many of them may be busy with `/metrics`."""
+LOOKS_AT_ONCE = 64
+"""How many requests of open pages are looked after at once; the others ask again a moment later.
+So the pages take no place that bookings need, however many there are and whatever hangs."""
+PAST_THE_GATE = ("api.livez", "api.metrics")
 
 
 def threads_for(max_open_bookings: int) -> int:
@@ -25,22 +31,21 @@ def threads_for(max_open_bookings: int) -> int:
     return max_open_bookings + OTHER_REQUESTS + SPARE_THREADS
 
 
-def install_gate(routes: Blueprint, max_open_bookings: int) -> None:
+def install_gate(routes: Blueprint, gate: "Places") -> None:
     """Answer 503 at once to what is more than the service's threads can take."""
-    gate = threading.BoundedSemaphore(max_open_bookings + OTHER_REQUESTS)
 
     @routes.before_app_request
     def enter() -> None:
-        if request.endpoint == PAST_THE_GATE:
+        if request.endpoint in PAST_THE_GATE:
             return
-        if not gate.acquire(blocking=False):
+        if not gate.take():
             raise retry_later(503, "The service is busy; try again.")
         g.inside = True
 
     @routes.teardown_app_request
     def leave(_: BaseException | None) -> None:
         if g.pop("inside", False):
-            gate.release()
+            gate.give_back()
 
 
 def client_gone() -> Callable[[], bool] | None:
@@ -50,20 +55,34 @@ def client_gone() -> Callable[[], bool] | None:
 
 
 class Places:
-    """The places for requests that may take a while, for the end of a trip, say."""
+    """So many places, for requests that may take a while, for the end of a trip, say."""
 
     def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(count)
+        self.count = count
+        self.in_use = 0
+        self._changing = threading.Lock()
+
+    def take(self) -> bool:
+        """Take a place if one is free, and tell whether."""
+        with self._changing:
+            free = self.in_use < self.count
+            self.in_use += free
+            return free
+
+    def give_back(self) -> None:
+        """Give a place back that was taken."""
+        with self._changing:
+            self.in_use -= 1
 
     @contextmanager
     def place_if_free(self) -> Iterator[bool]:
         """Hold a place if one is free, and tell whether."""
-        held = self._free.acquire(blocking=False)
+        held = self.take()
         try:
             yield held
         finally:
             if held:
-                self._free.release()
+                self.give_back()
 
     @contextmanager
     def place_to_look(self) -> Iterator[None]:
@@ -86,3 +105,23 @@ class Places:
             if not held:
                 raise retry_later(429, "Too many bookings are under way here; try again.")
             yield
+
+
+class AllPlaces(NamedTuple):
+    """All places of an API process, by what they are for."""
+
+    request: Places
+    """What the gate lets through."""
+    wait: Places
+    """Requests that wait for a trip."""
+    look: Places
+    """Looks of open pages."""
+
+
+def places_for(max_open_bookings: int) -> AllPlaces:
+    """Return the places of a process in which so many requests may wait for a trip."""
+    return AllPlaces(
+        request=Places(max_open_bookings + OTHER_REQUESTS),
+        wait=Places(max_open_bookings),
+        look=Places(LOOKS_AT_ONCE),
+    )

@@ -1,16 +1,18 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
+from collections.abc import Callable
+
 from flask import Blueprint, Response
 
 from api.access import caller, install_access, operator
 from api.answering import answer, links_of, location_of
 from api.booking import book_for_caller
 from api.documentation import add_documentation
-from api.health import add_health
+from api.health import add_health, add_metrics
 from api.intake import kind_of, read_body, read_headers, read_query
 from api.openapi import Header, Operation, describe
 from api.options import Options
-from api.places import Places, client_gone, install_gate
+from api.places import AllPlaces, client_gone, install_gate
 from api.schemas import (
     EXAMPLE_ID,
     EXAMPLE_LOCATION,
@@ -41,12 +43,14 @@ USER_ID = {"user_id": {"type": "string", "minLength": 1, "examples": [EXAMPLE_ID
 USER_ID_AND_KIND = USER_ID | {"kind": {"type": "string", "enum": list(KINDS)}}
 
 
-def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
-    """Return the routes, which book through `bookings`."""
+def create_blueprint(
+    bookings: Bookings, options: Options, all_places: AllPlaces, scrape: Callable[[], bytes]
+) -> Blueprint:
+    """Return the routes, which book through `bookings`; `scrape` returns the metrics."""
     routes = Blueprint("api", __name__)
-    install_gate(routes, options.max_open_bookings)
+    install_gate(routes, all_places.request)
     install_access(routes, options)
-    places = Places(options.max_open_bookings)
+    places = all_places.wait
 
     def booking_of(trip: Trip) -> Booking:
         return Booking(
@@ -184,6 +188,7 @@ def create_blueprint(bookings: Bookings, options: Options) -> Blueprint:
         return answer(booking_of(trip))
 
     add_health(routes, bookings)
+    add_metrics(routes, scrape)
     add_documentation(routes, keys_needed=bool(options.keys))
     return routes
 

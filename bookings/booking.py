@@ -1,7 +1,7 @@
 """Booking a trip: accepting it, starting it, and telling what has become of it."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bookings.errors import BookingDiffers, TemporalUnavailable
@@ -13,6 +13,9 @@ from record import RecordedTrip, RecordUnavailable
 
 class Booking(Starting):
     """Books trips, each once however often it is asked for."""
+
+    on_accepted: Callable[[], object] | None = None
+    """Is called for each trip that is accepted, once however often it is asked for."""
 
     async def book(
         self,
@@ -41,6 +44,8 @@ class Booking(Starting):
                 key_fingerprint=key_fingerprint,
             )
         )
+        if new and self.on_accepted is not None:
+            self.on_accepted()
         if row.owner is None:
             row = await self.adopted(user_id) or row
         if not new and not is_same(request, row.request):

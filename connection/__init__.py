@@ -4,20 +4,24 @@ It knows nothing of trips. Where Temporal is stands in `settings.py`.
 """
 
 import asyncio
+import datetime as dt
 import logging
 import re
-from datetime import timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+)
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
+from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
 from shared import TASK_QUEUE_NAME
 
-__all__ = ["connect", "lazy_client"]
+__all__ = ["connect", "lazy_client", "not_polling"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +35,27 @@ the CPU that a booking takes, and 10 to 15% of a look-up's."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect."""
-RPC_TIMEOUT = timedelta(seconds=5)
+RPC_TIMEOUT = dt.timedelta(seconds=5)
+
+POLLER_AGE = dt.timedelta(seconds=75)
+"""A live worker asks for work at least once a minute; an older poll was a dead one's."""
 
 BAD_CREDENTIALS = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
 """The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
 
 
-async def connect(config: ClientConnectConfig) -> Client:
+async def connect(config: ClientConnectConfig, runtime: Runtime | None = None) -> Client:
     """Connect to Temporal, waiting for as long as it, or the namespace, is not there.
 
-    What it waits for is logged once, however long it lasts.
+    What it waits for is logged once, however long it lasts. Without a `runtime` the SDK's default
+    one is used.
     """
     address = config["target_host"]
     said: set[str] = set()
     while True:
         try:
             client = await Client.connect(
-                **config, retry_config=RPC_RETRY, grpc_compression=COMPRESSION
+                **config, retry_config=RPC_RETRY, grpc_compression=COMPRESSION, runtime=runtime
             )
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
@@ -63,11 +71,36 @@ async def connect(config: ClientConnectConfig) -> Client:
         await asyncio.sleep(RETRY_INTERVAL)
 
 
-async def lazy_client(config: ClientConnectConfig) -> Client:
+async def lazy_client(config: ClientConnectConfig, runtime: Runtime | None = None) -> Client:
     """Return a client that connects on its first call, so the API can serve before Temporal."""
     return await Client.connect(
-        **config, retry_config=RPC_RETRY, grpc_compression=COMPRESSION, lazy=True
+        **config,
+        retry_config=RPC_RETRY,
+        grpc_compression=COMPRESSION,
+        lazy=True,
+        runtime=runtime,
     )
+
+
+async def not_polling(client: Client) -> str | None:
+    """Return why no worker of this client polls for trips, as Temporal sees it; `None`: one does.
+
+    Temporal is asked, because a worker that is cut off from it goes on and does not notice. It is
+    asked about workflow tasks: for activities a worker does not poll while all its slots are taken.
+    """
+    try:
+        answer = await _describe_queue(client)
+    except RPCError as error:
+        return f"Temporal cannot be asked: {error.status.name}"
+    oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
+    polls = (
+        poller.last_access_time.ToDatetime(dt.UTC)
+        for poller in answer.pollers
+        if poller.identity == client.identity
+    )
+    if not any(poll > oldest for poll in polls):
+        return f"The worker does not poll the task queue {TASK_QUEUE_NAME}"
+    return None
 
 
 async def _obstacle(client: Client, address: str) -> str | None:
@@ -76,13 +109,8 @@ async def _obstacle(client: Client, address: str) -> str | None:
     The SDK ends a worker whose namespace is not there. A new one is described seconds before the
     server lets anybody work in it, so the question is one of those that a worker asks.
     """
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=TASK_QUEUE_NAME),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
     try:
-        await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+        await _describe_queue(client)
     except RPCError as error:
         match error.status:
             case RPCStatusCode.NOT_FOUND:
@@ -95,6 +123,15 @@ async def _obstacle(client: Client, address: str) -> str | None:
             case _:
                 return f"Waiting for Temporal at {address}: {error.message}"
     return None
+
+
+async def _describe_queue(client: Client) -> DescribeTaskQueueResponse:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=TASK_QUEUE_NAME),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    return await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
 
 
 def _refuses(address: str) -> str:

@@ -1,5 +1,40 @@
-"""What the processes tell of themselves: their logs."""
+"""What the processes tell of themselves: their logs, their metrics, their health."""
 
+from telemetry.gauges import AtScrape, Reading, show_connections, show_record
 from telemetry.logs import configure_logging
+from telemetry.metrics import (
+    OUTCOME_UNKNOWN_AGE,
+    OUTCOMES_UNKNOWN,
+    PLACES,
+    PLACES_IN_USE,
+    TRIPS_OPEN,
+    TRIPS_PAST_DEADLINE,
+    UNDO_STUCK_AGE,
+    UNDOS_STUCK,
+    ApiMetrics,
+)
+from telemetry.requests import measure_requests
+from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped
+from telemetry.worker import WorkerTelemetry
 
-__all__ = ["configure_logging"]
+__all__ = [
+    "CONTENT_TYPE",
+    "OUTCOMES_UNKNOWN",
+    "OUTCOME_UNKNOWN_AGE",
+    "PLACES",
+    "PLACES_IN_USE",
+    "TRIPS_OPEN",
+    "TRIPS_PAST_DEADLINE",
+    "UNDOS_STUCK",
+    "UNDO_STUCK_AGE",
+    "ApiMetrics",
+    "AtScrape",
+    "Reading",
+    "SdkMetrics",
+    "WorkerTelemetry",
+    "configure_logging",
+    "measure_requests",
+    "scraped",
+    "show_connections",
+    "show_record",
+]

@@ -144,6 +144,11 @@ class WorkerMetrics:
         )
         self._begin_at_zero()
 
+    def supplier_called(self, kind: Kind, call: str, outcome: str, seconds: float) -> None:
+        """Count a call of the supplier of `kind`."""
+        supplier = self.suppliers[kind]
+        self.supplier_calls.labels(kind, supplier, call, outcome).observe(seconds)
+
     def _begin_at_zero(self) -> None:
         """Show every count from the start: the first event would be no increase otherwise."""
         for outcome in ENDED:

@@ -37,6 +37,8 @@ DEFAULTS: dict[str, Any] = {
     "stuck_retry_interval_seconds": 3600.0,
     "trip_deadline_seconds": 3600.0,
     "worker_grace_seconds": 10.0,
+    "metrics_host": "127.0.0.1",
+    "metrics_port": None,
     "workflow_sandbox": False,
     "log_format": "text",
     "log_level": "INFO",
@@ -69,6 +71,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "STUCK_RETRY_INTERVAL_SECONDS": ("62", 62.0),
     "TRIP_DEADLINE_SECONDS": ("63", 63.0),
     "WORKER_GRACE_SECONDS": ("5", 5.0),
+    "METRICS_HOST": ("::1", "::1"),
+    "METRICS_PORT": ("9464", 9464),
     "WORKFLOW_SANDBOX": ("1", True),
     "LOG_FORMAT": ("json", "json"),
     "LOG_LEVEL": ("DEBUG", "DEBUG"),
@@ -86,7 +90,12 @@ BAD_VALUES = [
     *(("HOTEL_LATENCY_SECONDS", bad) for bad in ("-1", "nan", "inf", "3601", "x", "")),
     *(("HOTEL_OUTAGE_ATTEMPTS", bad) for bad in ("-1", "1.5", "101", "x", "")),
     *(("UNDO_ATTEMPTS", bad) for bad in ("0", "1001", "1.5", "x", "")),
-    *(("PORT", bad) for bad in ("0", "65536", "-1", "1.5", "http", "")),
+    *(
+        (name, bad)
+        for name in ("PORT", "METRICS_PORT")
+        for bad in ("0", "65536", "-1", "1.5", "http", "")
+    ),
+    ("METRICS_HOST", ""),
     *(("MAX_OPEN_BOOKINGS", bad) for bad in ("0", "10001", "1.5", "x", "")),
     *(("ALLOW_ANONYMOUS", bad) for bad in ("", "perhaps")),
     *(("WORKFLOW_SANDBOX", bad) for bad in ("", "perhaps")),

@@ -25,10 +25,6 @@ from api.problems import MEDIA_TYPE
 from bookings import Bookings
 from shared import KINDS
 
-LOOKS_AT_ONCE = 64
-"""How many requests of open pages are looked after at once; the others ask again a moment later.
-So the pages take no place that bookings need, however many there are and whatever hangs."""
-
 HEADERS = {
     # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -52,8 +48,8 @@ INSTEAD_OF_CONTENT = {
 """Makes a problem appear beside what the page shows. https://htmx.org/reference/#response_headers"""
 
 
-def create_pages(bookings: Bookings, options: Options) -> Blueprint:
-    """Return the pages, which book through `bookings`."""
+def create_pages(bookings: Bookings, options: Options, looks: Places) -> Blueprint:
+    """Return the pages, which book through `bookings` and are looked after at `looks`."""
     pages = Blueprint("pages", __name__)
 
     def static(filename: str) -> str:
@@ -99,7 +95,6 @@ def create_pages(bookings: Bookings, options: Options) -> Blueprint:
             dump=json.dumps,
         )
 
-    looks = Places(LOOKS_AT_ONCE)
     add_booking(pages, bookings, options)
     add_watching(pages, bookings, options, looks)
     add_listing(pages, bookings, looks)

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client
 from werkzeug.test import TestResponse
 
-from api import pages
+from api import places
 from api.pages import wording
 from bookings import Bookings
 from shared import KINDS, StepProgress, StepState
@@ -158,7 +158,7 @@ async def test_an_open_page_is_told_once_of_each_change(api: Api) -> None:
 async def test_open_pages_take_no_place_that_bookings_need(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "LOOKS_AT_ONCE", 2)
+    monkeypatch.setattr(places, "LOOKS_AT_ONCE", 2)
     api = api_of(client)
     location = (await send(api, new_form())).headers["Location"]
     begun, go_on = threading.Semaphore(0), threading.Event()

@@ -1,0 +1,103 @@
+"""The worker's HTTP port: whether it lives, whether it can work, and its metrics.
+
+It is served on the worker's event loop, so `/livez` tells that the loop turns.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from telemetry.sdk import CONTENT_TYPE
+
+Obstacle = str | None
+"""What keeps a worker from working, `None` if nothing does."""
+
+ANSWER_LIMIT = 4.0
+"""Seconds that whoever asks whether the worker is ready waits for the answer."""
+
+CLOSE_LIMIT = 1.0
+"""Seconds that a process which stops waits for whoever is being answered."""
+
+
+class Health:
+    """Whether a worker can work: not yet, as those say whom it asks, and not any more."""
+
+    def __init__(self) -> None:
+        self._obstacle: Obstacle = "The worker is starting"
+        self._ask: Callable[[], Awaitable[Obstacle]] | None = None
+        self._asking: asyncio.Future[Obstacle] | None = None
+
+    def started(self, ask: Callable[[], Awaitable[Obstacle]]) -> None:
+        """Take note that the worker works as long as `ask` finds no obstacle."""
+        if self._ask is None:
+            self._obstacle, self._ask = None, ask
+
+    def stopping(self) -> None:
+        """Take note that the worker takes no more work, from now on and whatever comes."""
+        self._obstacle = "The worker is stopping"
+
+    async def obstacle(self) -> Obstacle:
+        """Return what keeps the worker from working now."""
+        if self._obstacle or self._ask is None:
+            return self._obstacle
+        # One question at a time, however many want to know and however long it hangs.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                found = await asyncio.shield(self._asking)
+        except TimeoutError:
+            found = "Temporal or the record does not answer"
+        return self._obstacle or found
+
+
+@asynccontextmanager
+async def health_port(
+    host: str, port: int, health: Health, scrape: Callable[[], bytes]
+) -> AsyncIterator[None]:
+    """Serve `/livez`, `/readyz` and `/metrics`, until the end of the block.
+
+    `scrape`, which is called in a thread, returns the metrics. Raises `SystemExit` with one line
+    when the address cannot be bound.
+    """
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        obstacle = await health.obstacle()
+        if obstacle is None:
+            return web.json_response({"status": "ok"})
+        problem = {
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": obstacle,
+        }
+        return web.json_response(problem, status=503, content_type="application/problem+json")
+
+    async def metrics(_: web.Request) -> web.Response:
+        told = await asyncio.get_running_loop().run_in_executor(scraping, scrape)
+        return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE})
+
+    # The loop's own threads may all be waiting for the names of suppliers.
+    scraping = ThreadPoolExecutor(1, thread_name_prefix="scraping")
+    app = web.Application()
+    app.add_routes(
+        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_LIMIT)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            sys.exit(f"Cannot listen on METRICS_HOST, METRICS_PORT ({host}, {port}): {error}")
+        yield
+    finally:
+        await runner.cleanup()
+        scraping.shutdown(wait=False)

@@ -1,0 +1,80 @@
+"""The metrics of Temporal's SDK, which its runtime keeps, and the answer that has them and ours.
+
+https://docs.temporal.io/references/sdk-metrics
+"""
+
+import logging
+import socket
+import urllib.error
+import urllib.request
+
+from prometheus_client import CollectorRegistry, generate_latest
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+
+from telemetry.metrics import REQUEST_BUCKETS, TRIP_BUCKETS, TRY_BUCKETS
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format, the only one that the SDK speaks."""
+
+READ_LIMIT = 1.0
+"""Seconds that the SDK may take to tell its metrics, which it does in milliseconds."""
+
+LOOPBACK = "127.0.0.1"
+
+BUCKETS = {
+    # By default they end at 10 to 60 seconds.
+    "workflow_endtoend_latency": TRIP_BUCKETS,
+    "activity_execution_latency": TRY_BUCKETS,
+    "activity_succeed_endtoend_latency": (*TRY_BUCKETS, 300, 600),
+    "activity_schedule_to_start_latency": REQUEST_BUCKETS,
+    "workflow_task_schedule_to_start_latency": REQUEST_BUCKETS,
+}
+
+
+class SdkMetrics:
+    """The SDK's metrics of a process, of all clients and workers that use its `runtime`.
+
+    A runtime has threads of its own: one is enough for a process.
+    """
+
+    def __init__(self) -> None:
+        self.runtime, port = _measured_runtime()
+        self._url = f"http://{LOOPBACK}:{port}/metrics"
+
+    def read(self) -> bytes:
+        """Return the metrics as they stand; nothing if that takes too long."""
+        try:
+            with urllib.request.urlopen(self._url, timeout=READ_LIMIT) as answer:  # noqa: S310
+                told: bytes = answer.read()
+        except OSError as error:
+            logger.warning("The SDK's metrics are missing: %s", error)
+            return b""
+        return told
+
+
+def scraped(registry: CollectorRegistry, sdk: SdkMetrics | None) -> bytes:
+    """Return all metrics of a process, as `CONTENT_TYPE` says. It takes three seconds at most."""
+    return generate_latest(registry) + (sdk.read() if sdk else b"")
+
+
+def _measured_runtime() -> tuple[Runtime, int]:
+    """Return a runtime that tells its metrics at a port of this machine alone."""
+    while True:
+        # The SDK would choose a free port itself, and tell nobody which.
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+        config = PrometheusConfig(
+            f"{LOOPBACK}:{port}",
+            counters_total_suffix=True,
+            unit_suffix=True,
+            durations_as_seconds=True,
+            histogram_bucket_overrides=BUCKETS,
+        )
+        try:
+            return Runtime(telemetry=TelemetryConfig(metrics=config)), port
+        except ValueError as error:
+            if "Address already in use" not in str(error):
+                raise

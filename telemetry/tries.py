@@ -1,0 +1,74 @@
+"""Counts in a worker: the tries of its activities, and the endings of trips that it records."""
+
+import asyncio
+import time
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from shared import KINDS, RECORD_TRIP, UNDECIDED, TripNews, step_of
+from telemetry.metrics import ENDED, WorkerMetrics
+
+
+class MeasuringInterceptor(Interceptor):
+    """Counts what the worker's activities do."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap the activity."""
+        return _MeasuredActivity(next, self._metrics)
+
+
+class _MeasuredActivity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, metrics: WorkerMetrics) -> None:
+        super().__init__(next)
+        self._metrics = metrics
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        name = activity.info().activity_type
+        kind, undoes = step_of(name)
+        if kind not in KINDS:
+            result = await super().execute_activity(input)
+            if name == RECORD_TRIP:
+                self._count_ending(input.args[-1])
+            return result
+        action = "undo" if undoes else "book"
+        begun = time.perf_counter()
+        outcome = "done"
+        try:
+            return await super().execute_activity(input)
+        except BaseException as error:
+            outcome = _outcome_of(error)
+            raise
+        finally:
+            supplier = self._metrics.suppliers[kind]
+            self._metrics.tries.labels(kind, supplier, action, outcome).inc()
+            seconds = time.perf_counter() - begun
+            self._metrics.try_duration.labels(kind, action).observe(seconds)
+
+    def _count_ending(self, news: object) -> None:
+        if not isinstance(news, TripNews) or news.status not in ENDED:
+            return
+        self._metrics.trips_ended.labels(news.status).inc()
+        if news.began is not None:
+            # The clocks of two servers may differ.
+            seconds = max((news.at - news.began).total_seconds(), 0.0)
+            self._metrics.trip_duration.labels(news.status).observe(seconds)
+
+
+def _outcome_of(error: BaseException) -> str:
+    """Return how a try ended that raises `error`."""
+    match error:
+        case asyncio.CancelledError():
+            details = activity.cancellation_details()
+            return "cancelled" if details and details.cancel_requested else "lost"
+        case ApplicationError(type=error_type) if error_type == UNDECIDED:
+            return "undecided"
+        # The tutorial's final error, too.
+        case ApplicationError(non_retryable=True) | ValueError():
+            return "refused"
+    return "failed"
