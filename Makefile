@@ -78,11 +78,13 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the pages, from a run
 	$(RUN) tests.pages.screenshots
 
 .PHONY: check
-check: $(VENV)/.dev ## Check format, style, types and who imports whom
+check: $(VENV)/.dev ## Check format, style, types, who imports whom, and the alerts
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy .
 	$(RUN) tach check
+	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \
+		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin what the requirements need in turn

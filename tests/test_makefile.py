@@ -26,6 +26,8 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
+    # What `make check` looks at is no program of the environment.
+    shutil.copytree(ROOT / "deploy", folder / "deploy")
     return folder
 
 
