@@ -9,7 +9,7 @@ import dataclasses
 import datetime as dt
 import functools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from suppliers import (
     Desk,
     Desks,
     EmbeddedSupplier,
+    FollowCall,
     HttpSupplier,
     ObservedEmbedded,
     ObservedSupplier,
@@ -277,20 +278,32 @@ def _composed_from_settings() -> Composition:
     return compose(Record.connect(settings.database_url), settings)
 
 
-def compose(record: Record, settings: Settings, observer: Observer | None = None) -> Composition:
+def compose(
+    record: Record,
+    settings: Settings,
+    observer: Observer | None = None,
+    follow_call: FollowCall = nullcontext,
+) -> Composition:
     """Return what the activities work with, as the settings say.
 
-    An observer is told of each call of a supplier.
+    An observer is told of each call of a supplier; `follow_call` surrounds each one over HTTP.
     """
-    return Composition(record, {kind: _desk(kind, record, settings, observer) for kind in KINDS})
+    desks = {kind: _desk(kind, record, settings, observer, follow_call) for kind in KINDS}
+    return Composition(record, desks)
 
 
-def _desk(kind: Kind, record: Record, settings: Settings, observer: Observer | None) -> Desk:
+def _desk(
+    kind: Kind,
+    record: Record,
+    settings: Settings,
+    observer: Observer | None,
+    follow_call: FollowCall,
+) -> Desk:
     """Return where `kind` is booked. Who has a supplier class of their own puts it here."""
     outside = settings.suppliers[kind]
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()
-        supplier: Supplier = HttpSupplier(kind, outside.url, token)
+        supplier: Supplier = HttpSupplier(kind, outside.url, token, follow_call=follow_call)
         if observer is not None:
             supplier = ObservedSupplier(kind, supplier, observer)
         return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds)

@@ -37,7 +37,14 @@ from record import Record, RecordError, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
 from settings import Settings, load_settings, temporal_config
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
-from telemetry import WorkerTelemetry, configure_logging, show_connections
+from telemetry import (
+    Tracing,
+    WorkerTelemetry,
+    configure_logging,
+    show_connections,
+    start_tracing,
+    unmeasured_runtime,
+)
 from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 
 logger = logging.getLogger("worker")
@@ -116,14 +123,18 @@ def _create_activity_worker(
 
 
 async def run(
-    settings: Settings, config: ClientConnectConfig, telemetry: WorkerTelemetry | None = None
+    settings: Settings,
+    config: ClientConnectConfig,
+    tracing: Tracing,
+    telemetry: WorkerTelemetry | None = None,
 ) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
-    client = await connect(config, telemetry.sdk.runtime if telemetry else None)
+    runtime = telemetry.sdk.runtime if telemetry else unmeasured_runtime()
+    client = await connect(config, runtime, tracing.plugins)
     async with Record.open(settings.database_url) as record:
         await _prepare(record)
         observer = telemetry.metrics.supplier_called if telemetry else None
-        composition = activities.compose(record, settings, observer)
+        composition = activities.compose(record, settings, observer, tracing.follow_call)
         activities.composition.set(composition)
         try:
             # Cancelled, all of them stop at once: their times of grace are one.
@@ -168,10 +179,12 @@ async def _telemetry(settings: Settings) -> AsyncIterator[WorkerTelemetry | None
         yield telemetry
 
 
-async def run_until_signalled(settings: Settings, config: ClientConnectConfig) -> None:
+async def run_until_signalled(
+    settings: Settings, config: ClientConnectConfig, tracing: Tracing
+) -> None:
     """Work until the first SIGINT or SIGTERM; further ones do not disturb the orderly stop."""
     async with _telemetry(settings) as telemetry:
-        work = asyncio.create_task(run(settings, config, telemetry))
+        work = asyncio.create_task(run(settings, config, tracing, telemetry))
         loop = asyncio.get_running_loop()
         asked = asyncio.Event()
 
@@ -211,7 +224,9 @@ def main() -> None:
     _allow_open_files()
     config = temporal_config()
     configure_logging(settings.log_level, settings.log_format)
-    uvloop.run(run_until_signalled(settings, config))
+    tracing = start_tracing("trip-booking-worker")
+    uvloop.run(run_until_signalled(settings, config, tracing))
+    tracing.close()
     # Leaving through the interpreter's finalization lets the SDK's threads abort the process now
     # and then (https://github.com/temporalio/sdk-python/issues/300). All is closed; go at once.
     logging.shutdown()

@@ -47,6 +47,7 @@ from telemetry import (
     scraped,
     show_connections,
     show_record,
+    start_tracing,
 )
 
 logger = logging.getLogger("api")
@@ -184,11 +185,13 @@ def main() -> None:
     settings = load_settings()
     config = temporal_config()
     configure_logging(settings.log_level, settings.log_format, api.trip_at_hand)
+    tracing = start_tracing("trip-booking-api")
     with api.background_loop() as loop:
         sdk = SdkMetrics()
-        connecting = lazy_client(config, sdk.runtime)
+        connecting = lazy_client(config, sdk.runtime, tracing.plugins)
         client = asyncio.run_coroutine_threadsafe(connecting, loop).result()
         app = create_app(client, settings, sdk)
+        tracing.trace_requests(app, api.trip_at_hand)
         app.loop = loop
         bookings: Bookings = app.extensions["bookings"]
         threads = api.threads_for(settings.max_open_bookings)
@@ -196,6 +199,7 @@ def main() -> None:
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
         asyncio.run_coroutine_threadsafe(bookings.audit_for_ever(), loop)
         api.serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
+    tracing.close()
     # A call of the record that hangs keeps no process from stopping.
     logging.shutdown()
     os._exit(0)

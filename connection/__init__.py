@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import logging
 import re
+from collections.abc import Sequence
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -14,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
 )
-from temporalio.client import Client
+from temporalio.client import Client, Plugin
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
@@ -44,7 +45,9 @@ BAD_CREDENTIALS = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
 """The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
 
 
-async def connect(config: ClientConnectConfig, runtime: Runtime | None = None) -> Client:
+async def connect(
+    config: ClientConnectConfig, runtime: Runtime | None = None, plugins: Sequence[Plugin] = ()
+) -> Client:
     """Connect to Temporal, waiting for as long as it, or the namespace, is not there.
 
     What it waits for is logged once, however long it lasts. Without a `runtime` the SDK's default
@@ -55,7 +58,11 @@ async def connect(config: ClientConnectConfig, runtime: Runtime | None = None) -
     while True:
         try:
             client = await Client.connect(
-                **config, retry_config=RPC_RETRY, grpc_compression=COMPRESSION, runtime=runtime
+                **config,
+                retry_config=RPC_RETRY,
+                grpc_compression=COMPRESSION,
+                runtime=runtime,
+                plugins=plugins,
             )
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
@@ -71,7 +78,9 @@ async def connect(config: ClientConnectConfig, runtime: Runtime | None = None) -
         await asyncio.sleep(RETRY_INTERVAL)
 
 
-async def lazy_client(config: ClientConnectConfig, runtime: Runtime | None = None) -> Client:
+async def lazy_client(
+    config: ClientConnectConfig, runtime: Runtime | None = None, plugins: Sequence[Plugin] = ()
+) -> Client:
     """Return a client that connects on its first call, so the API can serve before Temporal."""
     return await Client.connect(
         **config,
@@ -79,6 +88,7 @@ async def lazy_client(config: ClientConnectConfig, runtime: Runtime | None = Non
         grpc_compression=COMPRESSION,
         lazy=True,
         runtime=runtime,
+        plugins=plugins,
     )
 
 

@@ -3,7 +3,7 @@
 from suppliers.desk import Desk, Desks, OutsideDesk, Undecided
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
-from suppliers.over_http import HttpSupplier
+from suppliers.over_http import Call, FollowCall, HttpSupplier
 from suppliers.port import (
     Confirmed,
     OutcomeUnknown,
@@ -17,10 +17,12 @@ from suppliers.port import (
 )
 
 __all__ = [
+    "Call",
     "Confirmed",
     "Desk",
     "Desks",
     "EmbeddedSupplier",
+    "FollowCall",
     "HttpSupplier",
     "ObservedEmbedded",
     "ObservedSupplier",

@@ -4,10 +4,12 @@ What a call means is decided here and nowhere else. What breaks the contract is 
 logged with the kind and with what was wrong, and never shown to travellers. The token is in no log.
 """
 
-import hashlib
 import logging
 import re
 import resource
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
 from urllib.parse import quote
@@ -57,13 +59,36 @@ class _Problem(pydantic.BaseModel):
     detail: str = pydantic.Field(min_length=1)
 
 
+@dataclass
+class Call:
+    """A call, as it is seen by whoever follows it: nothing that it says of the traveller."""
+
+    trip_id: str
+    method: str
+    url: URL
+    headers: dict[str, str]
+    """To which a follower may add; the token is not among them."""
+    status: int | None = None
+    """Of the answer, once there is one."""
+
+
+FollowCall = Callable[[Call], AbstractContextManager[object]]
+"""Surrounds a call, to trace it, say."""
+
+
 class HttpSupplier:
     """Calls one supplier, over connections of its own."""
 
     def __init__(
-        self, kind: Kind, url: str, token: str | None = None, connections: int | None = None
+        self,
+        kind: Kind,
+        url: str,
+        token: str | None = None,
+        connections: int | None = None,
+        follow_call: FollowCall = nullcontext,
     ) -> None:
         self.kind = kind
+        self._follow_call = follow_call
         self._url = str(URL(url)).rstrip("/")
         self._token = token
         headers = {
@@ -151,9 +176,11 @@ class HttpSupplier:
         """
         trip_id = quote(trip.book_user_id, safe="")
         url = URL(f"{self._url}/reservations/{trip_id}", encoded=True)
+        call = Call(trip.book_user_id, method, url, {"Trip-Id": trip_id})
         try:
-            headers = {"Trip-Id": trip_id, "traceparent": _trace(trip)}
-            answer = await self._line.ask(method, url, headers, body)
+            with self._follow_call(call):
+                answer = await self._line.ask(method, url, call.headers, body)
+                call.status = answer.status
         except NotSent as error:
             logger.warning("The %s supplier cannot be reached: %s", self.kind, error)
             raise Unavailable(f"The {self.kind} supplier cannot be reached") from None
@@ -231,15 +258,6 @@ def _can_be_sent(trip_id: str) -> bool:
 def _is_text(value: str) -> bool:
     """Tell whether a text has no half characters, of which nobody agrees what they are in JSON."""
     return not re.search(r"[\ud800-\udfff]", value)
-
-
-def _trace(trip: BookVacationInput) -> str:
-    """Return a trace context that is the same for all calls of a trip.
-
-    https://www.w3.org/TR/trace-context/#traceparent-header
-    """
-    digest = hashlib.sha256(trip.book_user_id.encode()).hexdigest()
-    return f"00-{digest[:32]}-{digest[32:48]}-00"
 
 
 def _id(trip: BookVacationInput) -> str:

@@ -1,4 +1,4 @@
-"""What the processes tell of themselves: their logs, their metrics, their health."""
+"""What the processes tell of themselves: their logs, their metrics, their traces, their health."""
 
 from telemetry.gauges import AtScrape, Reading, show_connections, show_record
 from telemetry.logs import configure_logging
@@ -14,7 +14,8 @@ from telemetry.metrics import (
     ApiMetrics,
 )
 from telemetry.requests import measure_requests
-from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped
+from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped, unmeasured_runtime
+from telemetry.traces import Tracing, start_tracing
 from telemetry.worker import WorkerTelemetry
 
 __all__ = [
@@ -31,10 +32,13 @@ __all__ = [
     "AtScrape",
     "Reading",
     "SdkMetrics",
+    "Tracing",
     "WorkerTelemetry",
     "configure_logging",
     "measure_requests",
     "scraped",
     "show_connections",
     "show_record",
+    "start_tracing",
+    "unmeasured_runtime",
 ]

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from temporalio import activity, workflow
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
 from shared import cancelled_trip
 
@@ -26,6 +27,13 @@ ESCAPES = str.maketrans(
     | {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
 """What would end a line, or make a terminal do something, and what stands for it in text."""
+
+SDK_LOGGING = LoggingConfig(
+    TelemetryFilter(core_level="WARN", other_level="ERROR"),
+    LogForwardingConfig(logging.getLogger("temporalio.core"), append_target_to_name=False),
+)
+"""Has the core of Temporal's SDK, which is no Python, log as everybody does, and not in a form of
+its own."""
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import urllib.request
 from prometheus_client import CollectorRegistry, generate_latest
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
+from telemetry.logs import SDK_LOGGING
 from telemetry.metrics import REQUEST_BUCKETS, TRIP_BUCKETS, TRY_BUCKETS
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,12 @@ def _measured_runtime() -> tuple[Runtime, int]:
             histogram_bucket_overrides=BUCKETS,
         )
         try:
-            return Runtime(telemetry=TelemetryConfig(metrics=config)), port
+            return Runtime(telemetry=TelemetryConfig(logging=SDK_LOGGING, metrics=config)), port
         except ValueError as error:
             if "Address already in use" not in str(error):
                 raise
+
+
+def unmeasured_runtime() -> Runtime:
+    """Return a runtime whose metrics nobody reads. It logs as the process does."""
+    return Runtime(telemetry=TelemetryConfig(logging=SDK_LOGGING))

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.processes import free_port, service
+
 ROOT = Path(__file__).parent.parent.parent
 
 SET_UP = """
@@ -133,6 +137,22 @@ def test_whatever_is_logged_each_event_is_one_line_of_text() -> None:
     assert " CRITICAL " in end
     assert end.endswith(r"SystemError: the\nend")
     assert all(re.match(TIME, line) for line in (odd, args, extra, failed, where, warning, thread))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics_port", [None, free_port()], ids=["unmeasured", "measured"])
+def test_the_core_of_the_sdk_logs_as_all_others(metrics_port: int | None) -> None:
+    settings: dict[str, Any] = {"LOG_FORMAT": "json"}
+    if metrics_port is not None:
+        settings["METRICS_PORT"] = metrics_port
+    with service(**settings) as cut_off:
+        cut_off.start()
+        cut_off.temporal.kill()
+        worker = cut_off.workers[0]
+        worker.wait_for_output("gRPC call poll_workflow_task_queue retried")
+        assert worker.stop() == 0
+        events = [json.loads(line) for line in worker.output.splitlines()]
+    assert {event["logger"] for event in events} >= {"worker", "temporalio.core"}
 
 
 def test_whatever_is_logged_each_line_is_json() -> None:

@@ -1,0 +1,269 @@
+"""The traces of a process that traces: which spans there are, what they tell, where they go.
+
+A trip is one trace: the request, the start of its workflow, the workflow, each activity, each try
+of it, the supplier's call. No span has a traveller's name, an item or a credential; what an error
+says to travellers is in its span.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, request
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from temporalio import workflow
+from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
+
+from shared import cancelled_trip
+from telemetry.requests import METHODS
+from telemetry.traces import TracedCall, Tracing
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+TRIP_ID = "booking.trip_id"
+"""The attribute by which a trip's spans are found."""
+
+WORKFLOW_ID = "temporalWorkflowID"
+"""The SDK's attribute."""
+
+NOT_TRACED = ("/livez", "/readyz", "/metrics", "/static/")
+"""What such a path begins with is asked again and again, and is about no trip."""
+
+A_WORKFLOW = "RunWorkflow:"
+A_TRY = "RunActivity:"
+"""What the SDK's names for the spans of a workflow and of a try begin with."""
+
+trying: ContextVar[trace.SpanContext] = ContextVar("trying")
+"""The span of the try that the current task runs or has run. The SDK says that a try has failed
+after its span has ended."""
+
+CLOSE_LIMIT = 2.0
+"""Seconds that a process which stops waits for its last spans to be sent."""
+
+# Not OpenTelemetry's global one, which passes on baggage, too: whatever anybody has sent us.
+PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def start(service: str) -> "SpanTracing":
+    """Start to trace this process, as the `OTEL_*` variables say, `service` if they name none.
+
+    Raises `ValueError`.
+    """
+    tracing = SpanTracing(service, BatchSpanProcessor(Export(OTLPSpanExporter())))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(with_trace_id)
+    return tracing
+
+
+class SpanTracing(Tracing):
+    """Tracing that is on: spans go to `sending`. There is one in a process."""
+
+    def __init__(self, service: str, sending: SpanProcessor) -> None:
+        named = OTELResourceDetector().detect().attributes.get(SERVICE_NAME, service)
+        # The processes end without Python's own exit, and close it themselves.
+        self._provider = create_tracer_provider(
+            resource=Resource.create({SERVICE_NAME: named}), shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(_OfTrips(sending))
+        # The SDK's plugin takes no provider but this one.
+        trace.set_tracer_provider(self._provider)
+        # Its spans have a workflow's own duration, and the same ids on whichever worker it goes
+        # on; those of its older interceptor have neither.
+        self.plugins = [OpenTelemetryPlugin(add_temporal_spans=True)]
+        self._tracer = self._provider.get_tracer(__name__)
+        # When a worker stops, Python gives up its open workflows outside of their contexts, which
+        # the library would log as a failure of each.
+        logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
+        # That spans are dropped, for there are more than can be sent.
+        logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(_Once())
+
+    def trace_requests(self, app: Flask, trip_at_hand: Callable[[], str | None]) -> None:
+        """Give each request a span, which goes on with the `traceparent` that came with it."""
+        serve = app.wsgi_app
+
+        def traced(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            if environ["PATH_INFO"].startswith(NOT_TRACED):
+                return serve(environ, start_response)
+            sent = {
+                name: environ.get(f"HTTP_{name.upper()}", "")
+                for name in ("traceparent", "tracestate")
+            }
+            with self._tracer.start_as_current_span(
+                _method_of(environ), PROPAGATOR.extract(sent, Context()), SpanKind.SERVER
+            ):
+                return serve(environ, start_response)
+
+        def describe(response: Response) -> Response:
+            _describe_request(response, trip_at_hand())
+            return response
+
+        app.wsgi_app = traced  # type: ignore[method-assign]  # Flask's own way to wrap an app.
+        app.after_request(describe)
+
+    @contextmanager
+    def follow_call(self, call: TracedCall) -> Iterator[None]:
+        """Give a call a span, which the supplier can go on with.
+
+        https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
+        """
+        attributes: dict[str, str | int] = {
+            TRIP_ID: call.trip_id,
+            "http.request.method": call.method,
+            "server.address": call.url.host or "",
+            "server.port": call.url.port or 0,
+            "url.full": str(call.url),
+        }
+        with self._tracer.start_as_current_span(
+            f"{call.method} /reservations/{{trip_id}}",
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            PROPAGATOR.inject(call.headers)
+            try:
+                yield
+            except (Exception, asyncio.CancelledError) as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_status(Status(StatusCode.ERROR, str(error)))
+                raise
+            finally:
+                _set_status(span, call.status, errors_from=400)
+
+    def close(self) -> None:
+        """Send what has not been sent yet, `CLOSE_LIMIT` at the most."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_LIMIT)
+
+
+def _method_of(environ: "WSGIEnvironment") -> str:
+    method = environ["REQUEST_METHOD"]
+    return method if method in METHODS else "HTTP"
+
+
+def _describe_request(response: Response, trip_id: str | None) -> None:
+    """Tell in the request's span what has become of it, by OpenTelemetry's conventions.
+
+    Not its query, which may have a traveller's name in it, nor its client's address.
+    https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+    """
+    span = trace.get_current_span()
+    method = _method_of(request.environ)
+    span.set_attribute("http.request.method", method if method in METHODS else "_OTHER")
+    span.set_attribute("url.scheme", request.scheme)
+    if request.url_rule is not None:
+        span.update_name(f"{method} {request.url_rule}")
+        span.set_attribute("http.route", str(request.url_rule))
+        span.set_attribute("url.path", request.path)
+    if trip_id is not None:
+        span.set_attribute(TRIP_ID, trip_id)
+    _set_status(span, response.status_code, errors_from=500)
+
+
+def _set_status(span: trace.Span, status: int | None, errors_from: int) -> None:
+    if status is None:
+        return
+    span.set_attribute("http.response.status_code", status)
+    if status >= errors_from:
+        span.set_attribute("error.type", str(status))
+        span.set_status(Status(StatusCode.ERROR))
+
+
+class _OfTrips(SpanProcessor):
+    """Adds the trip's id to the SDK's spans, which have the workflow's, before they go on."""
+
+    def __init__(self, sending: SpanProcessor) -> None:
+        self._sending = sending
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Complete a span that has begun."""
+        workflow_id = (span.attributes or {}).get(WORKFLOW_ID)
+        if isinstance(workflow_id, str):
+            span.set_attribute(TRIP_ID, cancelled_trip(workflow_id) or workflow_id)
+        if span.name.startswith(A_TRY):
+            trying.set(span.get_span_context())
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Pass on a span that has ended.
+
+        When a worker stops, Python ends the spans of the workflows that go on elsewhere.
+        """
+        if workflow.in_workflow() or not span.name.startswith(A_WORKFLOW):
+            self._sending.on_end(span)
+
+    def shutdown(self) -> None:
+        """Send what has not been sent yet, and nothing any more."""
+        self._sending.shutdown()
+
+
+class Export(SpanExporter):
+    """Sends spans, and says so once when that fails, and once when it succeeds again.
+
+    The library says so at each try, for as long as nobody takes the spans.
+    """
+
+    def __init__(self, exporter: OTLPSpanExporter) -> None:
+        self._exporter = exporter
+        self._failing = False
+        self._reasons: list[str] = []
+        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._take_note)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans."""
+        self._reasons.clear()
+        result = self._exporter.export(spans)
+        failing = result is not SpanExportResult.SUCCESS
+        if failing and not self._failing:
+            logger.warning("Traces are lost: %s", " ".join(self._reasons[:1]))
+        elif self._failing and not failing:
+            logger.info("Traces are sent again")
+        self._failing = failing
+        return result
+
+    def shutdown(self) -> None:
+        """Send nothing any more."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # The library's.
+
+    def _take_note(self, record: logging.LogRecord) -> bool:
+        self._reasons.append(record.getMessage())
+        return False
+
+
+class _Once(logging.Filter):
+    """Lets each message through once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be logged."""
+        if record.msg in self._said:
+            return False
+        self._said.add(record.msg)
+        return True
+
+
+def with_trace_id(record: logging.LogRecord) -> bool:
+    """Give a log record the id of the trace that it belongs to, if it belongs to one."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        context = trying.get(context)
+    if context.is_valid:
+        record.trace_id = trace.format_trace_id(context.trace_id)
+    return True

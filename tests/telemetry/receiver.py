@@ -1,0 +1,151 @@
+"""An OTLP receiver: takes spans over HTTP as any OpenTelemetry collector does, and keeps them.
+
+It decodes what comes over the wire by OpenTelemetry's own protocol buffers. A real collector is to
+be had neither from PyPI nor from Debian.
+https://opentelemetry.io/docs/specs/otlp/#otlphttp
+"""
+
+import gzip
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from telemetry.spans import TRIP_ID
+
+
+@dataclass(frozen=True, repr=False)
+class Received:
+    """A span as it came, and the service whose it is."""
+
+    service: str
+    span: Span
+
+    @property
+    def name(self) -> str:
+        return self.span.name
+
+    @property
+    def attributes(self) -> Mapping[str, str | int]:
+        return {each.key: value_of(each) for each in self.span.attributes}
+
+    @property
+    def is_error(self) -> bool:
+        return self.span.status.code == Status.STATUS_CODE_ERROR
+
+    @property
+    def text(self) -> str:
+        """All that it says."""
+        return str(self.span)
+
+
+def value_of(attribute: KeyValue) -> str | int:
+    value = attribute.value
+    return value.int_value if value.HasField("int_value") else value.string_value
+
+
+@dataclass(repr=False)
+class Receiver:
+    """What a test scripts and reads."""
+
+    endpoint: str = ""
+    spans: list[Received] = field(default_factory=list)
+    requests: int = 0
+    status: int = 200
+    """What it answers."""
+    answering: threading.Event = field(default_factory=threading.Event)
+    """Cleared, it holds all answers back."""
+
+    def of_trip(self, trip_id: str) -> list[Received]:
+        """Return the spans of a trip."""
+        return [each for each in self.spans if each.attributes.get(TRIP_ID) == trip_id]
+
+    def trace(self, trip_id: str, root: str) -> list[Received]:
+        """Return the trace that began with the trip's span `root`."""
+        roots = {each.span.trace_id for each in self.of_trip(trip_id) if each.name == root}
+        return [each for each in self.spans if each.span.trace_id in roots]
+
+    def take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        for of_resource in request.resource_spans:
+            told = {each.key: value_of(each) for each in of_resource.resource.attributes}
+            for of_scope in of_resource.scope_spans:
+                for span in of_scope.spans:
+                    self.spans.append(Received(str(told["service.name"]), span))
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver that listens."""
+    receiver = Receiver()
+    receiver.answering.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
+            assert self.path == "/v1/traces"
+            assert self.headers["Content-Type"] == "application/x-protobuf"
+            receiver.requests += 1
+            receiver.answering.wait()
+            if receiver.status == 200:
+                receiver.take(body)
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_response(receiver.status)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    receiver.endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield receiver
+    finally:
+        receiver.answering.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def tree(spans: list[Received], *, times: bool = False) -> str:
+    """Return spans as a tree, each child below its parent, in the order in which they began.
+
+    Queries are left out: whether one is asked depends on when a trip is looked up.
+    """
+    spans = sorted(spans, key=lambda each: each.span.start_time_unix_nano)
+    known = {each.span.span_id for each in spans}
+
+    def lines(parent: bytes | None, depth: int) -> Iterator[str]:
+        for each in spans:
+            own_parent = each.span.parent_span_id
+            is_child = own_parent == parent if parent else own_parent not in known
+            if not is_child or "Query" in each.name:
+                continue
+            error = ""
+            if each.is_error:
+                error = f" ! {each.span.status.message or each.attributes['error.type']}"
+            took = (each.span.end_time_unix_nano - each.span.start_time_unix_nano) / 1e6
+            yield (
+                f"{'  ' * depth}{each.name}"
+                + (f" ({each.service.removeprefix('trip-booking-')}, {took:.1f} ms)" * times)
+                + error
+            )
+            yield from lines(each.span.span_id, depth + 1)
+
+    return "\n".join(lines(None, 0))

@@ -1,0 +1,232 @@
+"""Whether a process traces, and that it does not suffer from it, whoever takes its spans."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+from telemetry import Tracing, spans, start_tracing
+from telemetry.spans import CLOSE_LIMIT, Export
+from tests.processes import bare_environment, free_port
+from tests.telemetry.receiver import receiving
+
+ROOT = Path(__file__).parent.parent.parent
+
+HERE = "http://localhost:4318"
+
+OFF: list[dict[str, str]] = [
+    {},
+    {"OTEL_SERVICE_NAME": "trips", "OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+    {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": HERE},
+    {"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "otlp"},
+    {"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+]
+
+ON = [
+    {"OTEL_TRACES_EXPORTER": "otlp"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": HERE},
+    {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{HERE}/v1/traces"},
+    {
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_SDK_DISABLED": "false",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-api-key=s3cr3t,Authorization=Basic%20YTpi",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2.5",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test,host.name=a%20b",
+        "OTEL_TRACES_SAMPLER": "ParentBased_TraceIdRatio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.1",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "10000",
+        "OTEL_PROPAGATORS": "tracecontext,baggage",
+    },
+]
+
+BAD = [
+    ("OTEL_SDK_DISABLED", "yes"),
+    ("OTEL_TRACES_EXPORTER", "jaeger"),
+    ("OTEL_TRACES_EXPORTER", "otlp,console"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "s3cr3t"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/not/there.pem"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "test"),
+    ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ("OTEL_TRACES_SAMPLER_ARG", "2"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "often"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+    ("OTEL_PROPAGATORS", "b3"),
+]
+
+
+def given(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The services that have begun to trace. None really does, for that is for good."""
+    services: list[str] = []
+
+    def start(service: str) -> Tracing:
+        services.append(service)
+        return Tracing()
+
+    monkeypatch.setattr(spans, "start", start)
+    return services
+
+
+@pytest.mark.parametrize("variables", OFF, ids=str)
+def test_a_process_does_not_trace_unless_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], variables: dict[str, str]
+) -> None:
+    given(monkeypatch, variables)
+    start_tracing("trips")
+    assert started == []
+
+
+@pytest.mark.parametrize("variables", ON, ids=str)
+def test_a_process_traces_if_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], variables: dict[str, str]
+) -> None:
+    given(monkeypatch, variables)
+    start_tracing("trips")
+    assert started == ["trips"]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_ends_the_process_with_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], name: str, value: str
+) -> None:
+    given(monkeypatch, {"OTEL_TRACES_EXPORTER": "otlp", name: value})
+    with pytest.raises(SystemExit) as ended:
+        start_tracing("trips")
+    assert str(ended.value).startswith(f"Bad setting {name}")
+    assert "\n" not in str(ended.value)
+    assert "s3cr3t" not in str(ended.value)
+    assert started == []
+
+
+def ran(script: str, **environment: str) -> tuple[Any, list[str]]:
+    """Return what a process of its own tells, and the lines of its log."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=bare_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr.splitlines()
+
+
+UNTRACED = """
+import json, sys
+import run_worker, starter
+from settings import Settings
+from suppliers import HttpSupplier
+from telemetry import start_tracing
+
+tracing = start_tracing("trips")
+app = starter.SharedLoopFlask("api")
+before = app.wsgi_app
+tracing.trace_requests(app, lambda: None)
+tracing.close()
+print(json.dumps({
+    "loaded": [name for name in sys.modules if name.startswith("opentelemetry")],
+    "plugins": list(tracing.plugins),
+    "untouched": app.wsgi_app == before and not app.after_request_funcs,
+}))
+"""
+
+
+def test_a_process_that_does_not_trace_loads_and_adds_nothing() -> None:
+    told, _ = ran(UNTRACED)
+    assert told == {"loaded": [], "plugins": [], "untouched": True}
+
+
+BUSY = """
+import json, time
+from opentelemetry import trace
+from telemetry import configure_logging, start_tracing
+
+configure_logging("INFO", "text")
+tracing = start_tracing("trips")
+tracer = trace.get_tracer("test")
+begun = time.monotonic()
+for number in range(SPANS):
+    tracer.start_span(f"span {number}").end()
+ended = time.monotonic()
+time.sleep(PAUSE)
+closing = time.monotonic()
+tracing.close()
+print(json.dumps([ended - begun, time.monotonic() - closing]))
+import os, sys
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def busy(
+    environment: dict[str, str], spans: int, pause: float = 0
+) -> tuple[float, float, list[str]]:
+    """Return how long a process takes to make spans, and to close, in seconds; and its log."""
+    script = BUSY.replace("SPANS", str(spans)).replace("PAUSE", str(pause))
+    (making, closing), log = ran(script, OTEL_TRACES_EXPORTER="otlp", **environment)
+    return making, closing, log
+
+
+def test_the_last_spans_are_sent_when_a_process_stops() -> None:
+    with receiving() as receiver:
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+            "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+            "OTEL_SERVICE_NAME": "named",
+        }
+        _, _, log = busy(settings, 3)
+    assert log == []
+    told = [(each.service, each.name) for each in receiver.spans]
+    assert told == [("named", f"span {number}") for number in range(3)]
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "is away"])
+def test_a_receiver_that_takes_no_spans_delays_nothing(hangs: bool) -> None:
+    with receiving() as receiver:
+        receiver.answering.clear()
+        endpoint = receiver.endpoint if hangs else f"http://127.0.0.1:{free_port()}"
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
+        making, closing, log = busy(settings, 20_000, 1.5)
+    assert making < 10, "20,000 spans take the time that they take; sending them would take hours"
+    assert closing < CLOSE_LIMIT + 2
+    lost = [line for line in log if "Traces are lost: " in line]
+    assert len(lost) == 1
+    assert len(log) <= 2, "And at most one line tells that spans were dropped"
+
+
+def test_that_spans_are_lost_is_said_once_and_that_they_are_not_any_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with receiving() as receiver:
+        exporter = Export(OTLPSpanExporter(f"{receiver.endpoint}/v1/traces"))
+        for status in (200, 400, 400, 401, 200, 200, 400):
+            receiver.status = status
+            exporter.export([])
+        exporter.shutdown()
+    assert receiver.requests == 7
+    lost, again, lost_again = [record.getMessage() for record in caplog.records]
+    assert lost.startswith("Traces are lost: Failed to export spans batch code: 400")
+    assert again == "Traces are sent again"
+    assert lost_again == lost

@@ -1,0 +1,264 @@
+"""A trip is one trace, from its request to its suppliers' calls, as a receiver of OTLP gets it."""
+
+import contextlib
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from shared import KINDS
+from tests.processes import Service, free_port, service, supplier_urls, wait_until
+from tests.telemetry.receiver import Received, Receiver, receiving, tree
+
+pytestmark = pytest.mark.slow
+
+NAME = "Ada Lovelace"
+ITEMS = {str(kind): f"valid-{kind}-Xanadu" for kind in KINDS}
+TOKEN = "s3cr3t-t0k3n-of-16"
+SECRETS = (NAME, "Lovelace", "Xanadu", TOKEN)
+"""What no span and no line of a log may have."""
+
+FROM_OUTSIDE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+"""https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers"""
+
+
+BOOKED = """\
+POST /book
+  StartWorkflow:BookingWorkflow
+    RunWorkflow:BookingWorkflow
+      StartActivity:book_car
+        RunActivity:book_car
+          PUT /reservations/{trip_id}
+      StartActivity:book_hotel
+        RunActivity:book_hotel
+          PUT /reservations/{trip_id}
+      StartActivity:book_flight
+        RunActivity:book_flight
+          PUT /reservations/{trip_id}
+      StartActivity:record_trip
+        RunActivity:record_trip"""
+
+RETRIED = """\
+POST /book
+  StartWorkflow:BookingWorkflow
+    RunWorkflow:BookingWorkflow
+      StartActivity:book_car
+        RunActivity:book_car
+          PUT /reservations/{trip_id}
+      StartActivity:book_hotel
+        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
+          PUT /reservations/{trip_id} ! 503
+        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
+          GET /reservations/{trip_id} ! 404
+          PUT /reservations/{trip_id} ! 503
+        RunActivity:book_hotel
+          GET /reservations/{trip_id} ! 404
+          PUT /reservations/{trip_id}
+      StartActivity:book_flight
+        RunActivity:book_flight
+          PUT /reservations/{trip_id}
+      StartActivity:record_trip
+        RunActivity:record_trip"""
+
+ROLLED_BACK = """\
+POST /book
+  StartWorkflow:BookingWorkflow
+    RunWorkflow:BookingWorkflow
+      StartActivity:book_car
+        RunActivity:book_car
+          PUT /reservations/{trip_id}
+      StartActivity:book_hotel
+        RunActivity:book_hotel
+          PUT /reservations/{trip_id}
+      StartActivity:book_flight
+        RunActivity:book_flight ! BookingRefused: The flight sold-out-flight is sold out
+          PUT /reservations/{trip_id} ! 422
+      StartActivity:undo_book_flight
+        RunActivity:undo_book_flight
+      StartActivity:undo_book_hotel
+        RunActivity:undo_book_hotel
+          DELETE /reservations/{trip_id}
+      StartActivity:undo_book_car
+        RunActivity:undo_book_car
+          DELETE /reservations/{trip_id}
+      StartActivity:record_trip
+        RunActivity:record_trip"""
+"""The flight was refused, so there is nothing to be cancelled at its supplier."""
+
+CANCELLED_WHILE_IT_RAN = """\
+POST /book
+  StartWorkflow:BookingWorkflow
+    RunWorkflow:BookingWorkflow
+      StartActivity:book_car
+        RunActivity:book_car
+          PUT /reservations/{trip_id}
+      StartActivity:book_hotel
+        RunActivity:book_hotel
+          PUT /reservations/{trip_id} ! Activity cancelled
+      StartActivity:undo_book_hotel
+        RunActivity:undo_book_hotel
+          DELETE /reservations/{trip_id}
+      StartActivity:undo_book_car
+        RunActivity:undo_book_car
+          DELETE /reservations/{trip_id}
+      StartActivity:record_trip
+        RunActivity:record_trip"""
+
+CANCELLED = """\
+POST /bookings/<user_id>/cancel
+  StartWorkflow:CancelBookingWorkflow
+    RunWorkflow:CancelBookingWorkflow
+      StartActivity:undo_book_flight
+        RunActivity:undo_book_flight
+          DELETE /reservations/{trip_id}
+      StartActivity:undo_book_hotel
+        RunActivity:undo_book_hotel
+          DELETE /reservations/{trip_id}
+      StartActivity:undo_book_car
+        RunActivity:undo_book_car
+          DELETE /reservations/{trip_id}
+      StartActivity:record_trip
+        RunActivity:record_trip"""
+
+
+@dataclass
+class Traced:
+    """A service that traces, and what it has sent."""
+
+    running: Service
+    receiver: Receiver
+
+    def book(self, headers: dict[str, str] | None = None, **items: str) -> dict[str, Any]:
+        body = {"name": NAME, "attempts": 3, **ITEMS, **items}
+        answer = self.running.request("POST", "/book", body, headers)
+        assert answer.status in (200, 202)
+        told: dict[str, Any] = answer.body
+        return told
+
+    def trace(self, trip_id: str, whole: str) -> list[Received]:
+        """Return a trip's trace once it is `whole`. A try that nobody waits for ends last."""
+        root, _, _ = whole.partition("\n")
+
+        def spans() -> list[Received]:
+            return self.receiver.trace(trip_id, root)
+
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: tree(spans()) == whole, "the trace is whole", deadline=20)
+        assert tree(spans()) == whole
+        check(spans(), trip_id)
+        return spans()
+
+
+@pytest.fixture(scope="module")
+def traced() -> Iterator[Traced]:
+    port = free_port()
+    settings: dict[str, Any] = {
+        **{f"{kind.upper()}_SUPPLIER_TOKEN": TOKEN for kind in KINDS},
+        **supplier_urls(port),
+        "LOG_FORMAT": "json",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "RETRY_INTERVAL_SECONDS": "0.01",
+        # A try hears of its trip's cancel with a heartbeat.
+        "HEARTBEAT_TIMEOUT_SECONDS": "0.5",
+    }
+    with (
+        receiving() as receiver,
+        service(**settings, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as running,
+    ):
+        options = ("--port", str(port), "--token", TOKEN, "--slow-seconds", "1.5")
+        suppliers = running.simulated_suppliers(*options)
+        suppliers.start()
+        suppliers.wait_for_output("Suppliers at")
+        running.start()
+        yield Traced(running, receiver)
+
+
+def check(spans: list[Received], trip_id: str) -> None:
+    """Check what holds for each span of a trip's trace."""
+    assert len({each.span.trace_id for each in spans}) == 1
+    assert len({each.span.span_id for each in spans}) == len(spans)
+    for each in spans:
+        assert each.attributes["booking.trip_id"] == trip_id
+        is_of_api = each.name.startswith(("POST", "StartWorkflow", "Query"))
+        assert each.service == ("trip-booking-api" if is_of_api else "trip-booking-worker")
+        assert each.span.end_time_unix_nano >= each.span.start_time_unix_nano
+        assert not any(secret in each.text for secret in SECRETS)
+
+
+def test_a_booked_trip_whose_caller_traces_too(traced: Traced) -> None:
+    headers = {"traceparent": f"00-{FROM_OUTSIDE}-{PARENT}-01", "tracestate": "shop=7"}
+    trip = traced.book(headers)["user_id"]
+    spans = traced.trace(trip, BOOKED)
+    assert {each.span.trace_id.hex() for each in spans} == {FROM_OUTSIDE}
+    assert {each.span.trace_state for each in spans} == {"shop=7"}
+    (root,) = (each for each in spans if each.name == "POST /book")
+    assert root.span.parent_span_id.hex() == PARENT
+
+
+def test_a_retried_trip(traced: Traced) -> None:
+    trip = traced.book(hotel="flaky-hotel")["user_id"]
+    traced.trace(trip, RETRIED)
+
+
+def test_a_rolled_back_trip(traced: Traced) -> None:
+    trip = traced.book(flight="sold-out-flight")["user_id"]
+    traced.trace(trip, ROLLED_BACK)
+
+
+def test_a_trip_that_is_cancelled_while_it_runs(traced: Traced) -> None:
+    trip = traced.book({"Prefer": "respond-async"}, hotel="slow-hotel")["user_id"]
+
+    def at_the_hotel() -> bool:
+        return any(
+            line["trip_id"] == trip and line["message"] == "Booking hotel"
+            for line in map(json.loads, traced.running.workers[0].output.splitlines()[-10:])
+        )
+
+    wait_until(at_the_hotel, "the trip is at the hotel")
+    traced.running.request("POST", f"/bookings/{trip}/cancel")
+    traced.trace(trip, CANCELLED_WHILE_IT_RAN)
+
+
+def test_a_booked_trip_that_is_cancelled(traced: Traced) -> None:
+    trip = traced.book()["user_id"]
+    traced.running.request("POST", f"/bookings/{trip}/cancel")
+    traced.trace(trip, CANCELLED)
+
+
+def test_what_is_asked_about_the_process_is_not_traced(traced: Traced) -> None:
+    for path in ("/livez", "/readyz", "/metrics", "/bookings"):
+        url = f"http://127.0.0.1:{traced.running.api_port}{path}"
+        with urllib.request.urlopen(url) as answer:
+            assert answer.status == 200
+    wait_until(
+        lambda: any(each.name == "GET /bookings" for each in traced.receiver.spans),
+        "what came last is traced",
+    )
+    requests = {each.name for each in traced.receiver.spans if each.name.startswith("GET")}
+    assert requests <= {"GET /bookings", "GET /bookings/<user_id>", "GET /reservations/{trip_id}"}
+
+
+def test_each_line_of_the_logs_leads_to_its_trace_and_tells_nothing_of_the_traveller(
+    traced: Traced,
+) -> None:
+    trips = {
+        traced.book()["user_id"]: BOOKED,
+        traced.book(hotel="flaky-hotel")["user_id"]: RETRIED,
+        traced.book(flight="sold-out-flight")["user_id"]: ROLLED_BACK,
+    }
+    traces = {
+        trip: traced.trace(trip, whole)[0].span.trace_id.hex() for trip, whole in trips.items()
+    }
+    written = traced.running.workers[0].output + traced.running.api.output
+    assert not any(secret in written for secret in SECRETS)
+    lines = [json.loads(line) for line in written.splitlines()]
+    told = [line for line in lines if line["trip_id"] in trips]
+    assert {line["logger"] for line in told} >= {"temporalio.activity", "suppliers.over_http"}
+    assert any("Completing activity as failed" in line["message"] for line in told)
+    for line in told:
+        assert line["trace_id"] == traces[line["trip_id"]], line
+    assert all(line["trip_id"] != "-" for line in lines if "activity" in line["logger"])
