@@ -76,7 +76,7 @@ def create_app(
     # The pages ask for a file of other content under another URL.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
     cast(DefaultJSONProvider, app.json).sort_keys = False
-    app.extensions["bookings"] = bookings
+    app.extensions |= {"bookings": bookings, "metrics": metrics}
     options = _options(settings, temporal_client)
     scrape = functools.partial(scraped, metrics.registry, sdk)
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))

@@ -42,7 +42,7 @@ class _MeasuredActivity(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except BaseException as error:
-            outcome = _outcome_of(error)
+            outcome = _outcome_of(error, time.perf_counter() - begun)
             raise
         finally:
             supplier = self._metrics.suppliers[kind]
@@ -60,15 +60,26 @@ class _MeasuredActivity(ActivityInboundInterceptor):
             self._metrics.trip_duration.labels(news.status).observe(seconds)
 
 
-def _outcome_of(error: BaseException) -> str:
-    """Return how a try ended that raises `error`."""
+def _outcome_of(error: BaseException, seconds: float) -> str:
+    """Return how a try ended that raises `error` after so many seconds."""
     match error:
         case asyncio.CancelledError():
-            details = activity.cancellation_details()
-            return "cancelled" if details and details.cancel_requested else "lost"
+            return "cancelled" if _was_cancelled(seconds) else "lost"
         case ApplicationError(type=error_type) if error_type == UNDECIDED:
             return "undecided"
         # The tutorial's final error, too.
         case ApplicationError(non_retryable=True) | ValueError():
             return "refused"
     return "failed"
+
+
+def _was_cancelled(seconds: float) -> bool:
+    """Tell whether the current try, which was given up, was so for its trip's sake."""
+    details = activity.cancellation_details()
+    if details is None:
+        return False
+    # Mostly the trip is over before its try hears of it, and Temporal knows of neither any more. It
+    # does not know of one that has timed out, either; but none has that is so young.
+    limit = activity.info().heartbeat_timeout
+    young = limit is not None and seconds < limit.total_seconds()
+    return details.cancel_requested or (details.not_found and young)
