@@ -96,7 +96,9 @@ async def health_port(
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            sys.exit(f"Cannot listen on METRICS_HOST, METRICS_PORT ({host}, {port}): {error}")
+            sys.exit(
+                f"Cannot listen on METRICS_HOST, METRICS_PORT ({host}, {port}): {error.strerror}"
+            )
         yield
     finally:
         await runner.cleanup()

@@ -107,6 +107,14 @@ async def test_a_bad_setting_stops_the_worker_with_one_line(name: str, value: st
         assert name.partition("_")[0] in worker.said[0]
 
 
+async def test_a_port_that_is_taken_stops_the_worker_with_one_line(unused_tcp_port: int) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", unused_tcp_port)
+    async with taken, run_worker(METRICS_PORT=str(unused_tcp_port)) as worker:
+        await worker.ends(1)
+        assert len(worker.said) == 1
+        assert f"127.0.0.1, {unused_tcp_port}" in worker.said[0]
+
+
 @pytest.fixture
 def address(environment: WorkflowEnvironment) -> str:
     return environment.client.service_client.config.target_host

@@ -1,0 +1,112 @@
+"""The worker's port: alive, ready, and what it answers while the worker starts and stops."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from telemetry import health
+from telemetry.health import Health, health_port
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+
+
+class Port:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def ask(self, path: str) -> tuple[int, str, str]:
+        """Return status, media type and text of an answer."""
+        async with asyncio.timeout(20), self._session.get(path) as answer:
+            return answer.status, answer.content_type, await answer.text()
+
+    async def obstacle(self) -> str | None:
+        status, media_type, text = await self.ask("/readyz")
+        told = json.loads(text)
+        assert (media_type, told["status"]) == ((JSON, "ok") if status == 200 else (PROBLEM, 503))
+        return None if status == 200 else told["detail"]
+
+
+@asynccontextmanager
+async def serving(port: int, state: Health) -> AsyncIterator[Port]:
+    async with (
+        health_port("127.0.0.1", port, state, lambda: b"one_metric 1.0\n"),
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        yield Port(session)
+
+
+class Worker:
+    """What a worker finds when it asks whether it can work."""
+
+    def __init__(self, obstacle: str | None = None) -> None:
+        self.obstacle = obstacle
+        self.questions = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def ask(self) -> str | None:
+        self.questions += 1
+        await self.answers.wait()
+        return self.obstacle
+
+
+async def test_it_is_ready_once_it_works_and_not_any_more_once_it_stops(
+    unused_tcp_port: int,
+) -> None:
+    state, worker = Health(), Worker("The record is unavailable")
+    async with serving(unused_tcp_port, state) as port:
+        assert await port.obstacle() == "The worker is starting"
+        state.started(worker.ask)
+        assert await port.obstacle() == "The record is unavailable"
+        worker.obstacle = None
+        assert await port.obstacle() is None
+        state.stopping()
+        assert await port.obstacle() == "The worker is stopping"
+        state.started(worker.ask)
+        assert await port.obstacle() == "The worker is stopping"
+        assert await port.ask("/livez") == (200, JSON, '{"status": "ok"}')
+        assert await port.ask("/metrics") == (200, "text/plain", "one_metric 1.0\n")
+
+
+async def test_a_question_that_was_asked_before_the_stop_does_not_call_it_ready(
+    unused_tcp_port: int,
+) -> None:
+    state, worker = Health(), Worker()
+    worker.answers.clear()
+    state.started(worker.ask)
+    async with serving(unused_tcp_port, state) as port:
+        asking = asyncio.create_task(port.obstacle())
+        async with asyncio.timeout(20):
+            while not worker.questions:
+                await asyncio.sleep(0.01)
+        state.stopping()
+        worker.answers.set()
+        assert await asking == "The worker is stopping"
+
+
+async def test_what_hangs_is_asked_once_and_keeps_nobody_waiting(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "ANSWER_LIMIT", 0.2)
+    state, worker = Health(), Worker()
+    worker.answers.clear()
+    state.started(worker.ask)
+    async with serving(unused_tcp_port, state) as port:
+        obstacles = await asyncio.gather(*(port.obstacle() for _ in range(5)))
+        obstacles.append(await port.obstacle())
+        assert set(obstacles) == {"Temporal or the record does not answer"}
+        assert worker.questions == 1
+        assert (await port.ask("/livez"))[0] == 200
+        worker.answers.set()
+        assert await port.obstacle() is None
+
+
+async def test_a_port_that_is_taken_ends_the_worker(unused_tcp_port: int) -> None:
+    async with serving(unused_tcp_port, Health()):
+        with pytest.raises(SystemExit, match="METRICS_PORT"):
+            async with serving(unused_tcp_port, Health()):
+                pass
