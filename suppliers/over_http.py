@@ -182,7 +182,8 @@ class HttpSupplier:
                 answer = await self._line.ask(method, url, call.headers, body)
                 call.status = answer.status
         except NotSent as error:
-            logger.warning("The %s supplier cannot be reached: %s", self.kind, error)
+            about = {"trip_id": trip.book_user_id}
+            logger.warning("The %s supplier cannot be reached: %s", self.kind, error, extra=about)
             raise Unavailable(f"The {self.kind} supplier cannot be reached") from None
         except NoAnswer as error:
             if error.status in BAD_CREDENTIALS:
@@ -205,14 +206,24 @@ class HttpSupplier:
             return self._broken(trip, f"a redirect ({answer.status})")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return self._broken(trip, f"the status {answer.status}")
-        logger.warning("The %s supplier answered %d: %s", self.kind, answer.status, _id(trip))
+        about = {"trip_id": trip.book_user_id}
+        logger.warning(
+            "The %s supplier answered %d: %s", self.kind, answer.status, _id(trip), extra=about
+        )
         busy = answer.status == HTTPStatus.TOO_MANY_REQUESTS
         return OutcomeUnknown(
             f"The {self.kind} supplier {'is busy' if busy else 'failed'}", answer.wait
         )
 
     def _broken(self, trip: BookVacationInput, what: str) -> OutcomeUnknown:
-        logger.error("The %s supplier broke the contract with %s: %s", self.kind, _id(trip), what)
+        about = {"trip_id": trip.book_user_id}
+        logger.error(
+            "The %s supplier broke the contract with %s: %s",
+            self.kind,
+            _id(trip),
+            what,
+            extra=about,
+        )
         return OutcomeUnknown(f"The {self.kind} supplier failed")
 
     def _detail(self, answer: Answer) -> str | None:

@@ -17,7 +17,7 @@ from typing import Literal
 from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from shared import cancelled_trip
+from telemetry.trips import trip_of
 
 NONE = "-"
 """Stands for the trip or the trace of a line that concerns none."""
@@ -84,13 +84,13 @@ class _InContext:
 
     def _trip_of(self, record: logging.LogRecord) -> str | None:
         details = getattr(record, "temporal_activity", None)
-        details = details or getattr(record, "temporal_workflow", {})
-        workflow_id = details.get("workflow_id")
-        if workflow_id is None and activity.in_activity():
-            workflow_id = activity.info().workflow_id
-        if workflow_id is None:
-            return self._trip_at_hand()
-        return cancelled_trip(workflow_id) or workflow_id
+        details = details or getattr(record, "temporal_workflow", None)
+        if details is not None:
+            return trip_of(details.get("workflow_type"), details.get("workflow_id"))
+        if activity.in_activity():
+            info = activity.info()
+            return trip_of(info.workflow_type, info.workflow_id)
+        return self._trip_at_hand()
 
 
 class _OneLine(logging.Formatter):

@@ -13,7 +13,7 @@ from api import trip_at_hand
 from settings import Settings
 from starter import create_app
 from suppliers import HttpSupplier
-from telemetry.spans import SpanTracing
+from telemetry.spans import SpanTracing, with_trace_id
 from tests.api.api_client import JOHN, Api
 from tests.faults import DEADLINE
 from tests.processes import free_port
@@ -152,6 +152,18 @@ async def test_a_request_goes_on_with_the_trace_that_came_with_it(
         "error.type": "503",
     }
     assert not span.status.is_ok
+
+
+async def test_what_is_logged_during_a_request_leads_to_its_trace(
+    api: Api, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(with_trace_id)
+    await api.get("/bookings/some-trip")
+    caplog.handler.removeFilter(with_trace_id)
+    context = only(exporter).context
+    (record,) = caplog.records
+    assert context
+    assert vars(record)["trace_id"] == format_trace_id(context.trace_id)
 
 
 @pytest.mark.parametrize(
