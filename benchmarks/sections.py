@@ -31,6 +31,7 @@ from benchmarks.reports import (
     take_turns,
 )
 from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, project
+from benchmarks.telemetry import watched_beside_unwatched
 from benchmarks.watching import pages_beside_none
 from tests.processes import Database
 
@@ -255,6 +256,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "h": scales,
     "r": long_record,
     "s": at_suppliers,
+    "t": watched_beside_unwatched,
     "v": beside_checkout,
     "w": pages_beside_none,
 }
