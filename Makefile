@@ -35,6 +35,12 @@ run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C 
 migrate: $(VENV)/.run ## Bring the database's schema up to date
 	@env $(SETTINGS) $(RUN) record
 
+# Exits with 1 when there are differences, with 2 when not all could be asked (make turns both into 2).
+# Every trip, not only those that have changed since the last audit: make audit ALL=yes
+.PHONY: audit
+audit: $(VENV)/.run ## Compare the record, Temporal and the suppliers, and say what differs
+	@env $(SETTINGS) $(RUN) honcho run $(RUN) audit $(if $(ALL),--all)
+
 # With coverage, and at least as much as pyproject.toml asks for: make test COVERAGE=yes
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests

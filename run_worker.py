@@ -28,10 +28,14 @@ from temporalio.worker import (
     PollerBehaviorAutoscaling,
     UnsandboxedWorkflowRunner,
     Worker,
+    WorkflowRunner,
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import activities
+from activities import Composition
+from audit import AUDIT_QUEUE, AuditActivities, Auditor, AuditWorkflow, keep_schedule
+from bookings import Bookings
 from connection import connect, not_polling
 from record import Record, RecordError, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
@@ -63,6 +67,7 @@ ACTIVITIES: list[Callable[..., Any]] = [
     activities.record_trip,
 ]
 WORKFLOWS = [BookingWorkflow, CancelBookingWorkflow]
+"""What runs trips, wherever a worker is made of it; the audit has a worker of its own below."""
 
 
 def create_worker(
@@ -75,11 +80,7 @@ def create_worker(
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
         interceptors=[*interceptors, TryInterceptor()],
-        # The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's
-        # CPU time. The tests run every workflow and every replay in it, so it has nothing to find.
-        workflow_runner=SandboxedWorkflowRunner()
-        if settings.workflow_sandbox
-        else UnsandboxedWorkflowRunner(),
+        workflow_runner=_workflow_runner(settings),
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
@@ -122,6 +123,35 @@ def _create_activity_worker(
     )
 
 
+def create_audit_worker(client: Client, settings: Settings, composed: Composition) -> Worker:
+    """Return a worker that audits, not yet started. It works with what a process has composed."""
+    record, policy = composed.record, settings.saga_policy
+    bookings = Bookings(client, record, policy)
+    auditor = Auditor(bookings, record, composed.desks, policy, settings.calls_per_second)
+    return Worker(
+        client,
+        task_queue=AUDIT_QUEUE,
+        workflows=[AuditWorkflow],
+        activities=AuditActivities(auditor).all,
+        workflow_runner=_workflow_runner(settings),
+        # There are few audits, and each is in no hurry.
+        max_concurrent_activities=2,
+        max_concurrent_workflow_tasks=2,
+        max_cached_workflows=0,
+        max_concurrent_workflow_task_polls=1,
+        max_concurrent_activity_task_polls=1,
+        graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
+    )
+
+
+def _workflow_runner(settings: Settings) -> WorkflowRunner:
+    # The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's CPU
+    # time. The tests run every workflow and every replay in it, so it has nothing to find.
+    if settings.workflow_sandbox:
+        return SandboxedWorkflowRunner()
+    return UnsandboxedWorkflowRunner()
+
+
 async def run(
     settings: Settings,
     config: ClientConnectConfig,
@@ -140,8 +170,12 @@ async def run(
             # Cancelled, all of them stop at once: their times of grace are one.
             async with asyncio.TaskGroup() as polling:
                 interceptors = [telemetry.interceptor] if telemetry else []
-                for worker in create_workers(client, settings, interceptors):
+                workers = create_workers(client, settings, interceptors)
+                for worker in (*workers, create_audit_worker(client, settings, composition)):
                     polling.create_task(worker.run())
+                if settings.audit_interval_seconds is not None:
+                    keeping = keep_schedule(client, settings.audit_interval_seconds)
+                    polling.create_task(keeping)
                 logger.info("Polling task queue %s", TASK_QUEUE_NAME)
                 if telemetry is not None:
                     show_connections(telemetry.metrics.registry, record.connections)

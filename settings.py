@@ -166,6 +166,8 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(None, ge=1, le=MAX_PORT)
     workflow_sandbox: bool = False
 
+    audit_interval_seconds: Seconds | None = None
+
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -213,6 +215,11 @@ class Settings(BaseSettings):
     def suppliers(self) -> Mapping[Kind, SupplierSettings]:
         """Who books each kind."""
         return self._suppliers
+
+    @property
+    def calls_per_second(self) -> Mapping[Kind, float | None]:
+        """How many calls the suppliers of each kind take in a second; `None`: any number."""
+        return {kind: self.suppliers[kind].calls_per_second for kind in KINDS}
 
     @property
     def saga_policy(self) -> SagaPolicy:

@@ -27,9 +27,11 @@ import bookings as asked
 from api import ApiKey, FieldError, Options, Problem, SharedLoopFlask
 from bookings import Bookings, Caller
 from connection import lazy_client
-from record import Record, RecordError, RecordUnavailable
+from record import Audit, Record, RecordError, RecordUnavailable
 from settings import Settings, load_settings, temporal_config
 from telemetry import (
+    AUDIT_DIFFERENCES,
+    AUDIT_LAST_SUCCESS,
     OUTCOME_UNKNOWN_AGE,
     OUTCOMES_UNKNOWN,
     PLACES,
@@ -123,12 +125,20 @@ def _metrics(record: Record, places: api.AllPlaces, settings: Settings) -> ApiMe
             UNDO_STUCK_AGE: found.stuck_undos.age(),
             OUTCOMES_UNKNOWN: found.unknown_outcomes.count,
             OUTCOME_UNKNOWN_AGE: found.unknown_outcomes.age(),
+            **_audited(await record.last_audit()),
         }
 
     AtScrape(metrics.registry, read_places)
     show_connections(metrics.registry, record.connections)
     show_record(metrics.registry, read_promises)
     return metrics
+
+
+def _audited(last: Audit | None) -> Reading:
+    if last is None or last.ended_at is None:
+        return {}
+    found = last.differences or {}
+    return {AUDIT_LAST_SUCCESS: last.ended_at.timestamp(), AUDIT_DIFFERENCES: found}
 
 
 def _problem(metrics: ApiMetrics, error: asked.BookingsError) -> Response:

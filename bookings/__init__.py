@@ -5,7 +5,7 @@ mends itself, and `TemporalRefuses` if somebody has to change something; the rec
 through as they are.
 """
 
-from bookings.auditing import Auditing, Finding
+from bookings.auditing import Auditing, Finding, Standing
 from bookings.booking import Booking
 from bookings.callers import Caller
 from bookings.changing import Changing
@@ -20,10 +20,11 @@ from bookings.errors import (
 )
 from bookings.listing import Listing
 from bookings.readiness import Readiness
-from bookings.trips import Trip
+from bookings.trips import NEVER_STARTED, Trip, steps_of
 from bookings.watching import Sight, Watching, mark_of
 
 __all__ = [
+    "NEVER_STARTED",
     "BookingConflict",
     "BookingDiffers",
     "BookingNotFound",
@@ -32,11 +33,13 @@ __all__ = [
     "Caller",
     "Finding",
     "Sight",
+    "Standing",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
     "UnknownCursor",
     "mark_of",
+    "steps_of",
 ]
 
 

@@ -8,16 +8,19 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from temporalio.client import WorkflowExecutionStatus
 
 from bookings.asking import asking_temporal
-from bookings.errors import BookingsError
+from bookings.errors import BookingNotFound, BookingsError
+from bookings.looking_up import STATUS_OF_RESULT
 from bookings.starting import Starting
 from bookings.temporal import RPC_TIMEOUT
 from bookings.trips import Trip, acting_workflow, may_be_id
 from record import RecordedTrip, RecordError, RecordUnavailable
-from shared import cancelled_trip
+from shared import SagaPolicy, TripStatus, cancelled_trip
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,10 @@ SETTLED = dt.timedelta(seconds=10)
 BATCH = 500
 AT_ONCE = 10
 
+Standing = TripStatus | Literal["stopped"] | None
+"""How the workflow that acts on a trip stands: it is running, has ended so, or was stopped from
+outside; `None`: Temporal does not know it, or not any more."""
+
 Answer = TypeVar("Answer")
 
 
@@ -42,6 +49,7 @@ class Finding:
     user_id: str
     was: str
     now: str
+    reason: str | None = field(default=None, compare=False)
 
 
 class Auditing(Starting):
@@ -62,6 +70,38 @@ class Auditing(Starting):
                 [row for row in rows if acting_workflow(row) not in running]
             )
         return findings + await self._adopt(running)
+
+    async def standing(self, row: RecordedTrip) -> Standing:
+        """Return how the workflow stands that acts on a trip. Raises as `audit` does."""
+        try:
+            with asking_temporal():
+                description = await self.acting(row)
+                match description and description.status:
+                    case None:
+                        return None
+                    case WorkflowExecutionStatus.RUNNING:
+                        return "running"
+                    case WorkflowExecutionStatus.CANCELED:
+                        return "cancelled"
+                    case WorkflowExecutionStatus.COMPLETED:
+                        handle = self.handle(acting_workflow(row))
+                        result = await handle.result(rpc_timeout=RPC_TIMEOUT)
+                        return STATUS_OF_RESULT[result["status"]]
+        except BookingNotFound:
+            return None  # It was forgotten between the two questions.
+        return "stopped"
+
+    async def policy_of(self, row: RecordedTrip) -> SagaPolicy | None:
+        """Return the policy that the trip's workflow was started with, if Temporal knows it.
+
+        Raises as `audit` does.
+        """
+        try:
+            with asking_temporal():
+                _, book_input = await self._history(acting_workflow(row))
+        except BookingNotFound:
+            return None
+        return None if book_input is None else book_input.policy
 
     async def audit_for_ever(self) -> None:
         """Audit at intervals. What cannot be asked now is asked the next time."""
@@ -98,12 +138,17 @@ class Auditing(Starting):
             trips = await asyncio.gather(
                 *(_unless_odd(row.trip_id, self._settled(row)) for row in batch)
             )
-            findings += [
-                Finding(trip.user_id, row.status, trip.status)
-                for row, trip in zip(batch, trips, strict=True)
-                if trip is not None and trip.status != row.status
-            ]
+            pairs = zip(batch, trips, strict=True)
+            found = [await self._found(row) for row, trip in pairs if trip is not None]
+            findings += [finding for finding in found if finding is not None]
         return findings
+
+    async def _found(self, row: RecordedTrip) -> Finding | None:
+        """Return what the record was told of a trip; `None`: nothing, or the workflow told it."""
+        now = await self._record.trip(row.trip_id)
+        if now is None or now.closed_at is None or now.closed_at == now.told_at:
+            return None
+        return Finding(row.trip_id, row.status, now.status, now.reason)
 
     async def _settled(self, row: RecordedTrip) -> Trip:
         trip = await self.as_it_stands(row)
@@ -120,9 +165,19 @@ class Auditing(Starting):
         }
         missing = await self._record.missing(bookings)
         adopted = [
-            await _unless_odd(workflow_id, self.adopted(workflow_id)) for workflow_id in missing
+            await _unless_odd(workflow_id, self._unknown(workflow_id)) for workflow_id in missing
         ]
         return [Finding(row.trip_id, "unknown", row.status) for row in adopted if row is not None]
+
+    async def _unknown(self, workflow_id: str) -> RecordedTrip | None:
+        """Record the trip of a workflow, and return its row; `None`: it was recorded already.
+
+        A workflow that somebody has started may have another id than its trip.
+        """
+        trip = await self.as_temporal_knows(workflow_id)
+        if trip is None or await self._record.trip(trip.trip_id):
+            return None
+        return await self._record.adopt(trip)
 
 
 async def _unless_odd(workflow_id: str, question: Awaitable[Answer]) -> Answer | None:

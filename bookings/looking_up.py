@@ -86,6 +86,11 @@ class LookingUp(TripsInTemporal):
         It was started by the CLI, say, and no worker has taken it up yet; or it is older than the
         record.
         """
+        trip = await self.as_temporal_knows(workflow_id)
+        return None if trip is None else await self._record.adopt(trip)
+
+    async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
+        """Return the row that the trip of a workflow would have; `None`: it is no trip's."""
         with asking_temporal():
             description = await self.describe(workflow_id)
             if description is None or description.workflow_type != BookingWorkflow.__name__:
@@ -95,16 +100,14 @@ class LookingUp(TripsInTemporal):
             return None
         # Earlier versions had the traveller's name and the owner in the memo only.
         memo = await description.memo()
-        return await self._record.adopt(
-            RecordedTrip(
-                trip_id=book_input.book_user_id,
-                owner=book_input.owner or str(memo.get("owner", "")),
-                request=book_input.request | {"name": book_input.name or str(memo.get("name", ""))},
-                status="running",
-                workflow_id=workflow_id,
-                accepted_at=description.start_time,
-                first_run_id=_first_run_id(description),
-            )
+        return RecordedTrip(
+            trip_id=book_input.book_user_id,
+            owner=book_input.owner or str(memo.get("owner", "")),
+            request=book_input.request | {"name": book_input.name or str(memo.get("name", ""))},
+            status="running",
+            workflow_id=workflow_id,
+            accepted_at=description.start_time,
+            first_run_id=_first_run_id(description),
         )
 
     async def as_it_stands(self, row: RecordedTrip) -> Trip:

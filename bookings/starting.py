@@ -54,10 +54,7 @@ class Starting(Waiting):
         steps = steps_of(row)
         if row.steps is None:
             steps = with_reservations(steps, await self._record.reservations_of(row.trip_id))
-        execution = None
-        if row.first_run_id:
-            execution = Execution(row.workflow_id, row.first_run_id, row.accepted_at)
-        trip = {**vars(self._input(row)), "execution": execution}
+        trip = vars(self.input_of(row))
         # One that was started already is as good.
         with asking_temporal(), contextlib.suppress(WorkflowAlreadyStartedError):
             await self._start(
@@ -68,6 +65,13 @@ class Starting(Waiting):
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             )
+
+    def input_of(self, row: RecordedTrip) -> BookVacationInput:
+        """Return a trip as its activities get it, with the execution that it belongs to."""
+        execution = None
+        if row.first_run_id:
+            execution = Execution(row.workflow_id, row.first_run_id, row.accepted_at)
+        return dataclasses.replace(self._input(row), execution=execution)
 
     def _input(self, row: RecordedTrip) -> BookVacationInput:
         # The steps of a trip that is over are known even where its request is not.

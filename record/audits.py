@@ -102,11 +102,17 @@ class Audits(Trips):
             )
         return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
-    async def unaudited_trips(self, after_id: str, limit: int) -> list[RecordedTrip]:
-        """Return the trips that are still to be compared, by id, from an id on."""
+    async def unaudited_trips(
+        self, before: dt.datetime, after_id: str, limit: int
+    ) -> list[RecordedTrip]:
+        """Return trips that ended before then and are still to be compared, by id, from an id on.
+
+        None that needs attention is one of them.
+        """
         statement = (
             ALL_TRIPS.join(unaudited, unaudited.c.trip_id == trips.c.trip_id)
             .where(unaudited.c.trip_id > after_id)
+            .where(trips.c.closed_at < before, trips.c.status.not_in(OPEN))
             .order_by(unaudited.c.trip_id)
             .limit(limit)
         )

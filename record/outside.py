@@ -11,8 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from record.errors import ReservationRefused
 from record.reservations import Reservation, Reservations, reservation, row_of
 from record.tables import reservations
+from record.trips import UNHELD
 from shared import BookVacationInput, Kind
 
 
@@ -116,6 +118,28 @@ class OutsideReservations(Reservations):
             return held if was_sent else None
 
         return await self._write(begin)
+
+    async def begin_late_cancel(self, trip: BookVacationInput, kind: Kind, supplier: str) -> None:
+        """Take note that a supplier holds something for a trip that is over, and holds nothing.
+
+        So `begin_cancel` returns it again. Raises `ReservationRefused` when the trip is another
+        execution's, or may hold something, and `RecordUnavailable`.
+        """
+        values = {"supplier": supplier, "item": trip.item(kind), "over_at": None}
+        reopen = _change(trip, kind, "cancelling", **values).where(
+            reservations.c.state == "cancelled"
+        )
+
+        def begin(sql: sa.Connection) -> None:
+            if self._claim(sql, trip) not in UNHELD:
+                raise ReservationRefused(f"Trip {trip.book_user_id} is not over")
+            if _row(sql, trip, kind) is None:
+                new = row_of(trip, kind, "cancelling", None) | values
+                sql.execute(sa.insert(reservations).values(new))
+            else:
+                sql.execute(reopen)
+
+        await self._write(begin)
 
     async def released(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take note that the supplier holds nothing any more."""

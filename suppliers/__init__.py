@@ -5,6 +5,7 @@ from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
 from suppliers.over_http import Call, FollowCall, HttpSupplier
 from suppliers.port import (
+    AnotherItem,
     Confirmed,
     OutcomeUnknown,
     Pending,
@@ -17,6 +18,7 @@ from suppliers.port import (
 )
 
 __all__ = [
+    "AnotherItem",
     "Call",
     "Confirmed",
     "Desk",

@@ -49,11 +49,28 @@ class Desk(Protocol):
     Each raises `Refused`, `TryAgain` and `Undecided`.
     """
 
+    @property
+    def name(self) -> str | None:
+        """By which the record knows where the item is held; `None`: in the record itself."""
+
+    @property
+    def late(self) -> float:
+        """For so many seconds after a call a booking may still take effect, or show up."""
+
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
         """Hold the trip's item, once, however often it is asked for."""
 
     async def cancel(self, trip: BookVacationInput) -> Released:
         """Release what the trip holds, nothing included; nothing of it is booked any more."""
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        """Tell what the supplier holds, whatever the record says; `None`: it knows nothing of it.
+
+        Raises `AnotherItem` and `TryAgain`.
+        """
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        """Release what has shown up for a trip that is over, and holds nothing by the record."""
 
     async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book` of the trip, whatever is held: an operator has settled it."""
@@ -128,6 +145,15 @@ class OutsideDesk:
                 raise Refused(f"The {self.kind} supplier has not cancelled in time")
             raise self._undecided(trip, held, answer.wait)
         return await self._released(trip)
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        """Tell what the supplier holds, whatever the record says."""
+        return await self.supplier.find(trip)
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        """Release what has shown up for a trip that is over."""
+        await self._in_record(self.record.begin_late_cancel(trip, self.kind, self.name))
+        return await self.cancel(trip)
 
     async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book`; the supplier is not asked."""

@@ -7,6 +7,7 @@ the tutorial's simulation, and belongs to no other supplier.
 
 import asyncio
 from dataclasses import dataclass
+from typing import ClassVar
 
 from record import Record
 from shared import BookVacationInput, Kind
@@ -26,6 +27,8 @@ class EmbeddedSupplier:
     record: Record
     latency: float = 0.0
     outage_attempts: int = 0
+    name: ClassVar[None] = None
+    late: ClassVar[float] = 0.0
 
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
         """Hold the trip's item. Doing so again changes nothing."""
@@ -54,6 +57,10 @@ class EmbeddedSupplier:
                 return Confirmed()
             case _:
                 return Released()
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        """Release what the trip holds: there is nothing here that the record does not know."""
+        return await self.cancel(trip)
 
     async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book` of the trip, and hold nothing for it any more."""

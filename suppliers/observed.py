@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from shared import BookVacationInput, Kind
 from suppliers.embedded import EmbeddedSupplier
@@ -52,6 +52,8 @@ class ObservedEmbedded:
 
     supplier: EmbeddedSupplier
     observer: Observer
+    name: ClassVar[None] = None
+    late: ClassVar[float] = 0.0
 
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
         """Hold the trip's item."""
@@ -61,6 +63,15 @@ class ObservedEmbedded:
     async def cancel(self, trip: BookVacationInput) -> Released:
         """Release what the trip holds."""
         return await _told(self.observer, self.supplier.kind, "cancel", self.supplier.cancel(trip))
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
+        """Tell what the trip holds."""
+        call = self.supplier.find(trip)
+        return await _told(self.observer, self.supplier.kind, "find", call)
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        """Release what the trip holds, for good."""
+        return await self.cancel(trip)
 
     async def refuse_late_booking(self, trip: BookVacationInput) -> None:
         """Refuse every later `book` of the trip. That is a note, no call."""

@@ -20,6 +20,7 @@ from yarl import URL
 from shared import KINDS, BookVacationInput, Kind, cut
 from suppliers.http_line import Answer, HttpLine, NoAnswer, NotSent
 from suppliers.port import (
+    AnotherItem,
     Confirmed,
     OutcomeUnknown,
     Pending,
@@ -160,7 +161,8 @@ class HttpSupplier:
             return Released()
         wanted = trip.item(self.kind)
         if told.item not in (wanted, None):
-            raise self._broken(trip, "another item than the one that was asked for")
+            failure = self._broken(trip, "another item than the one that was asked for")
+            raise AnotherItem(str(failure))
         if told.state == "pending":
             return Pending(answer.wait)
         if told.item is None or told.reference is None:

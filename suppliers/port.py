@@ -57,6 +57,10 @@ class OutcomeUnknown(TryAgain):
     """The call may have done what it was for, now or a little later; nobody can tell."""
 
 
+class AnotherItem(OutcomeUnknown):
+    """The supplier holds another item for the trip than the one that was asked for."""
+
+
 class Supplier(Protocol):
     """Books one kind of item.
 

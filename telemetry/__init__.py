@@ -3,6 +3,8 @@
 from telemetry.gauges import AtScrape, Reading, show_connections, show_record
 from telemetry.logs import configure_logging
 from telemetry.metrics import (
+    AUDIT_DIFFERENCES,
+    AUDIT_LAST_SUCCESS,
     OUTCOME_UNKNOWN_AGE,
     OUTCOMES_UNKNOWN,
     PLACES,
@@ -19,6 +21,8 @@ from telemetry.traces import Tracing, start_tracing
 from telemetry.worker import WorkerTelemetry
 
 __all__ = [
+    "AUDIT_DIFFERENCES",
+    "AUDIT_LAST_SUCCESS",
     "CONTENT_TYPE",
     "OUTCOMES_UNKNOWN",
     "OUTCOME_UNKNOWN_AGE",

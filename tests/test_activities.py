@@ -175,8 +175,16 @@ class Waiting:
     """A desk whose supplier wants to be asked again after so many seconds."""
 
     answer: SupplierError
+    name: str = "http://waiting"
+    late: float = 0.0
 
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+        raise self.answer
+
+    async def find(self, trip: BookVacationInput) -> Confirmed:
+        raise self.answer
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         raise self.answer
 
     async def cancel(self, trip: BookVacationInput) -> Released:

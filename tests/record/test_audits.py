@@ -88,11 +88,12 @@ async def test_what_is_left_is_kept_until_it_is_compared(record: Record) -> None
         await record.accept(of(trip_id))
     await record.note_audited([], ["a", "b", "c"])
     await record.note_audited(["b"], ["a"])
-    first = await record.unaudited_trips("", 1)
+    first = await record.unaudited_trips(later(1), "", 1)
     assert [row.trip_id for row in first] == ["a"]
-    assert [row.trip_id for row in await record.unaudited_trips("a", 9)] == ["c"]
+    assert [row.trip_id for row in await record.unaudited_trips(later(1), "a", 9)] == ["c"]
+    assert await record.unaudited_trips(NOON, "", 9) == [], "Another page has them"
     await record.note_audited(["a", "c"], [])
-    assert await record.unaudited_trips("", 9) == []
+    assert await record.unaudited_trips(later(1), "", 9) == []
 
 
 @pytest.mark.parametrize("span", [1, 2, 100])

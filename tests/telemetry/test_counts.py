@@ -124,6 +124,9 @@ async def test_each_trip_and_each_try_is_counted_once(measured: Measured) -> Non
 class Scripted:
     """A desk that answers one try after the other as it is told."""
 
+    name = "scripted"
+    late = 0.0
+
     def __init__(self, *answers: Exception | None) -> None:
         self._answers = list(answers)
 
@@ -136,6 +139,11 @@ class Scripted:
         if error := self._answers.pop(0):
             raise error
         return Released()
+
+    async def find(self, trip: BookVacationInput) -> None: ...
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        return await self.cancel(trip)
 
     async def refuse_late_booking(self, trip: BookVacationInput) -> None: ...
 

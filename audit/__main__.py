@@ -1,0 +1,94 @@
+"""Audits now: `python -m audit`, which is `make audit`; `--all`: every trip.
+
+Without it, those that have changed since the last audit, and all that are open. It writes each
+difference on a line and exits with 0 if there is none, 1 if there are, 2 if not all could be asked.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import uuid
+
+from temporalio.envconfig import ClientConnectConfig
+
+import activities
+from audit import Auditor, Place, Tally
+from bookings import Bookings, BookingsError
+from connection import lazy_client
+from record import Record, RecordError
+from settings import Settings, load_settings, temporal_config
+
+SAME, DIFFERENT, NOT_ASKED = 0, 1, 2
+"""Exit codes."""
+
+
+async def audit(settings: Settings, config: ClientConnectConfig, everything: bool) -> Tally:
+    """Audit once, and write what is found as it is found.
+
+    Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
+    """
+    client = await lazy_client(config)
+    async with Record.open(settings.database_url) as record:
+        composition = activities.compose(record, settings)
+        bookings = Bookings(client, record, settings.saga_policy)
+        auditor = Auditor(
+            bookings, record, composition.desks, settings.saga_policy, settings.calls_per_second
+        )
+        try:
+            return await _audit(auditor, everything)
+        finally:
+            await composition.close()
+
+
+async def _audit(auditor: Auditor, everything: bool) -> Tally:
+    begun = await auditor.begin(f"by-hand-{uuid.uuid4().hex}", everything=everything)
+    tally = Tally()
+    place: Place | None = Place()
+    while place is not None:
+        page = await auditor.page(begun, place)
+        _write(*page.tally.said)
+        tally.add(page.tally)
+        place = page.next
+    await auditor.end(begun, tally)
+    return tally
+
+
+def _write(*lines: str) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
+
+
+def _summary(tally: Tally) -> list[str]:
+    lines = [f"{tally}."]
+    if tally.not_compared:
+        away = (
+            f" The suppliers of {', '.join(tally.away)} could not be asked." if tally.away else ""
+        )
+        lines.append(f"{tally.not_compared} trips are left to the next audit.{away}")
+    if tally.elsewhere:
+        lines.append(f"{tally.elsewhere} reservations are at suppliers that are not set up.")
+    return lines
+
+
+def main() -> None:
+    """Audit, and exit with the code that says how it went."""
+    parser = argparse.ArgumentParser("python -m audit", description="Audit the trips.")
+    parser.add_argument("--all", action="store_true", help="every trip, not only what has changed")
+    everything = parser.parse_args().all
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    settings, config = load_settings(), temporal_config()
+    try:
+        tally = asyncio.run(audit(settings, config, everything))
+    except (BookingsError, RecordError) as error:
+        why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        sys.stderr.write(f"Cannot audit: {' '.join(why.split())}\n")
+        sys.exit(NOT_ASKED)
+    _write(*_summary(tally))
+    if tally.differences:
+        sys.exit(DIFFERENT)
+    sys.exit(NOT_ASKED if tally.away else SAME)
+
+
+if __name__ == "__main__":
+    main()

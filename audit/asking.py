@@ -1,0 +1,93 @@
+"""Asks the suppliers what they hold: seldom enough for them, and not while they are away.
+
+An audit asks beside the trips' own calls and is in no hurry, so it leaves most of a supplier's rate
+to them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from shared import BookVacationInput, Kind
+from suppliers import AnotherItem, Confirmed, Desk, Desks, Pending, Released, SupplierError
+
+logger = logging.getLogger(__name__)
+
+SHARE = 0.25
+"""The share of a supplier's calls in a second that an audit asks with."""
+
+AWAY_AFTER = 5
+"""So many questions in a row that a supplier has not answered: it is away."""
+
+AWAY_SECONDS = 60.0
+"""Seconds for which a supplier that is away is asked nothing."""
+
+Held = Confirmed | Pending | Released | AnotherItem | None
+"""What a supplier holds for a trip; `None`: it knows nothing of it."""
+
+
+class NotAsked(Exception):
+    """The supplier could not be asked, or has not answered."""
+
+
+class Asking:
+    """Asks the suppliers."""
+
+    def __init__(self, desks: Desks, rates: Mapping[Kind, float | None]) -> None:
+        """`rates` has how many calls each supplier takes in a second; `None`: any number."""
+        self._lines = {kind: _Line(desk, kind, rates[kind]) for kind, desk in desks.items()}
+
+    async def held(self, kind: Kind, trip: BookVacationInput) -> Held:
+        """Return what the supplier holds. Raises `NotAsked`."""
+        return await self._lines[kind].held(trip)
+
+
+class _Line:
+    """The line to one supplier."""
+
+    def __init__(self, desk: Desk, kind: Kind, rate: float | None) -> None:
+        self._desk = desk
+        self._kind = kind
+        self._pause = 0.0 if rate is None else 1 / (rate * SHARE)
+        self._next = 0.0
+        self._failures = 0
+        self._away_until = 0.0
+
+    async def held(self, trip: BookVacationInput) -> Held:
+        self._check()
+        await self._turn()
+        self._check()  # Those before it may have found that the supplier is away.
+        try:
+            async with asyncio.timeout(trip.policy.try_timeout):
+                held: Held = await self._desk.find(trip)
+        except AnotherItem as another:
+            held = another
+        except (SupplierError, TimeoutError) as error:
+            self._failed(error)
+            raise NotAsked(self._kind) from error
+        except Exception as error:
+            # A supplier's own class may raise anything; its text may hold an address.
+            logger.exception("The %s supplier failed", self._kind)
+            self._failed(error)
+            raise NotAsked(self._kind) from error
+        self._failures = 0
+        return held
+
+    def _check(self) -> None:
+        if asyncio.get_running_loop().time() < self._away_until:
+            raise NotAsked(self._kind)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures >= AWAY_AFTER:
+            self._away_until = asyncio.get_running_loop().time() + AWAY_SECONDS
+            logger.warning(
+                "The %s supplier is away, and not asked for a while: %s", self._kind, error
+            )
+
+    async def _turn(self) -> None:
+        """Wait until it may be asked again."""
+        now = asyncio.get_running_loop().time()
+        turn = max(now, self._next)
+        self._next = turn + self._pause
+        await asyncio.sleep(turn - now)

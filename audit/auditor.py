@@ -1,0 +1,232 @@
+"""The audit itself: it goes through the trips page by page, and says, mends and marks.
+
+Plain functions, for whoever runs them: the workflow's activities, or a command. A page may be done
+again at any time, and two audits may run at once.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from audit.asking import Asking
+from audit.comparing import delayed
+from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally
+from audit.looking import Looking, each
+from audit.mending import Mending
+from bookings import NEVER_STARTED, Bookings, Finding
+from record import OLDER, Audit, Record, RecordedTrip, Reservation
+from shared import Kind, SagaPolicy, cut
+from suppliers import Desks
+
+logger = logging.getLogger(__name__)
+
+OVERLAP = dt.timedelta(hours=1)
+"""So much of what the last audit has compared the next one compares again: a worker that was cut
+off may tell of an ending late, and a supplier show a booking later than it says."""
+
+ON_ITS_WAY = dt.timedelta(minutes=1)
+"""Trips younger than this may still be on their way from Temporal to the record."""
+
+PAGE = 200
+"""Trips of a page."""
+
+SPAN = 10_000
+"""Reservations that are looked through at once for those of no trip."""
+
+Stage = Literal["open", "ended", "left", "strangers"]
+
+STAGES: tuple[Stage, ...] = ("open", "ended", "left", "strangers")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the course of an audit: just after a trip, in the order of its stage."""
+
+    stage: Stage = "open"
+    after_id: str = ""
+    after_end: dt.datetime | None = None
+
+    @property
+    def next_stage(self) -> "Place | None":
+        """Where the next stage begins."""
+        later = STAGES[STAGES.index(self.stage) + 1 :]
+        return Place(later[0]) if later else None
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page has come to, and where to go on; `None`: it was the last one."""
+
+    tally: Tally
+    next: Place | None
+
+
+class Auditor:
+    """Audits."""
+
+    def __init__(
+        self,
+        bookings: Bookings,
+        record: Record,
+        desks: Desks,
+        policy: SagaPolicy,
+        rates: Mapping[Kind, float | None],
+    ) -> None:
+        """`policy` is that of new trips; `rates` has the calls in a second that suppliers take."""
+        self._bookings = bookings
+        self._record = record
+        self._policy = policy
+        self._looking = Looking(bookings, record, desks, Asking(desks, rates))
+        self._mending = Mending(bookings, record, desks)
+        self._late = max(desk.late for desk in desks.values())
+
+    async def begin(self, audit_id: str, *, everything: bool) -> Audit:
+        """Begin an audit: of all trips, or of those that have changed since the last one.
+
+        Doing so again goes on with it. Raises `RecordError`.
+        """
+        return await self._record.begin_audit(audit_id, everything, OVERLAP)
+
+    async def page(self, audit: Audit, place: Place) -> Page:
+        """Compare a page of trips. Doing so again finds what is left to be found.
+
+        Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
+        """
+        tally = Tally()
+        if place.stage == "strangers":
+            found, after_id = await self._record.strangers(place.after_id, SPAN)
+            for trip_id, reservations in found.items():
+                _say([await self._take_in(trip_id, reservations)], tally)
+            return Page(tally, None if after_id is None else Place("strangers", after_id))
+        rows = await self._rows(audit, place)
+        if place.stage == "open":
+            await self._look_after_open(audit, place, rows, tally)
+        else:
+            await self._compare(rows, tally)
+        if len(rows) < PAGE:
+            return Page(tally, place.next_stage)
+        return Page(tally, Place(place.stage, rows[-1].trip_id, rows[-1].closed_at))
+
+    async def end(self, audit: Audit, tally: Tally) -> None:
+        """Write how the audit has ended. Doing so again changes nothing. Raises `RecordError`."""
+        differences = {str(kind): tally.differences.get(kind, 0) for kind in DIFFERENCES}
+        counts = tally.trips, tally.not_compared
+        await self._record.end_audit(audit.audit_id, *counts, differences)
+        logger.info("Audit: %s", tally)
+
+    async def _rows(self, audit: Audit, place: Place) -> list[RecordedTrip]:
+        if place.stage == "open":
+            before = audit.began_at - ON_ITS_WAY
+            return await self._record.open_trips(before, place.after_id, PAGE)
+        if place.stage == "ended":
+            after = None if place.after_end is None else (place.after_end, place.after_id)
+            return await self._record.ended_trips(audit.since, audit.began_at, after, PAGE)
+        if audit.since is None:
+            return []  # All of them are among those that have ended.
+        return await self._record.unaudited_trips(audit.since, place.after_id, PAGE)
+
+    async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
+        """Compare trips that have ended, and do what may be done about what is found."""
+        looks = await self._looking.look_at(rows)
+        done: set[str] = set()
+        left: set[str] = set()
+        for trip_id, look in looks.items():
+            if look is None:
+                tally.not_compared += 1
+                continue
+            tally.elsewhere += look.elsewhere
+            tally.away = sorted({*tally.away, *look.not_asked})
+            differences, again = await self._mending.mend(look.known, look.suspicions)
+            _say(differences, tally)
+            if look.is_whole:
+                tally.trips += 1
+            else:
+                tally.not_compared += 1
+            # What was mended is looked at again, whether it stays so.
+            (done if look.is_whole and not again else left).add(trip_id)
+        await self._record.note_audited(done, left)
+
+    async def _look_after_open(
+        self, audit: Audit, place: Place, rows: Sequence[RecordedTrip], tally: Tally
+    ) -> None:
+        """See that no open trip takes too long; at the first page compare all with Temporal."""
+        if not place.after_id:
+            for finding in await self._bookings.audit():
+                _say([await self._of_finding(finding)], tally)
+        tally.trips += len(rows)
+        by_trip = await self._record.reservations_of_all([row.trip_id for row in rows])
+
+        async def late(row: RecordedTrip) -> list[Difference]:
+            return await self._delayed(row, by_trip.get(row.trip_id, ()))
+
+        for differences in await each(late, rows):
+            _say(differences, tally)
+
+    async def _delayed(
+        self, row: RecordedTrip, reservations: Iterable[Reservation]
+    ) -> list[Difference]:
+        by_kind = {each.kind: each for each in reservations}
+        now = dt.datetime.now(dt.UTC)
+        if row.status != "running" or not delayed(row, by_kind, self._policy, self._late, now):
+            return []
+        # By the settings of today; but a trip keeps to those that it was started with.
+        policy = await self._bookings.policy_of(row)
+        if policy is None or await self._bookings.standing(row) != "running":
+            return []
+        found = delayed(row, by_kind, policy, self._late, now)
+        if await self._record.trip(row.trip_id) != row:
+            return []
+        return [Difference(row.trip_id, each.kind, each.found) for each in found]
+
+    async def _of_finding(self, finding: Finding) -> Difference | None:
+        trip_id, now = finding.user_id, finding.now.replace("_", " ")
+        if finding.was == "unknown":
+            row = await self._record.trip(trip_id)
+            if row is None or row.accepted_at > dt.datetime.now(dt.UTC) - ON_ITS_WAY:
+                return None
+            return Difference(
+                trip_id, "not_recorded", "was running, but not recorded", "it is recorded now"
+            )
+        if finding.now == "needs_attention":
+            found = "is open by the record, but its workflow was stopped from outside"
+            return Difference(trip_id, "stopped", found, ATTENTION)
+        recorded = f"it is recorded as {now} now"
+        if finding.reason == NEVER_STARTED:
+            return Difference(trip_id, "never_started", "was accepted, but never started", recorded)
+        found = "is open by the record, but its workflow has ended"
+        return Difference(trip_id, "lost_ending", found, recorded)
+
+    async def _take_in(self, trip_id: str, reservations: Sequence[Reservation]) -> Difference:
+        """Record the trip of reservations that the record has without one."""
+        kinds = ", ".join(each.kind for each in reservations)
+        found = f"is not recorded, but the record has reservations of it ({kinds})"
+        if row := await self._bookings.adopted(trip_id):
+            trip = await self._bookings.as_it_stands(row)
+            status = trip.status.replace("_", " ")
+            return Difference(trip_id, "unknown_trip", found, f"it is recorded as {status} now")
+        now = dt.datetime.now(dt.UTC)
+        runs = {each.first_run_id for each in reservations if each.first_run_id}
+        await self._record.accept(
+            RecordedTrip(
+                trip_id=trip_id,
+                owner="",
+                request={each.kind: each.item for each in reservations if each.item is not None},
+                status="needs_attention",
+                workflow_id=trip_id,
+                accepted_at=min((each.since or now for each in reservations), default=now),
+                first_run_id=min(runs, default=OLDER),
+                reason=cut(f"The trip {found}"),
+                closed_at=now,
+            )
+        )
+        return Difference(trip_id, "unknown_trip", found, ATTENTION)
+
+
+def _say(differences: Iterable[Difference | None] | None, tally: Tally) -> None:
+    """Log the differences of a trip, and count them."""
+    said = [difference for difference in differences or () if difference is not None]
+    for difference in said:
+        logger.warning("Audit: %s", difference)
+    tally.note(said)

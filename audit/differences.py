@@ -1,0 +1,85 @@
+"""What an audit can find, and how it says so: each difference is a sentence with its trip's id."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+DifferenceKind = Literal[
+    "lost_ending",
+    "never_started",
+    "stopped",
+    "not_recorded",
+    "still_running",
+    "another_outcome",
+    "not_held",
+    "another_item",
+    "held_after_end",
+    "unknown_trip",
+    "overdue",
+    "outcome_unknown",
+]
+"""What each one means, and what to do about it, is in docs/operations.md."""
+
+DIFFERENCES: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
+
+ATTENTION = "it needs attention now"
+
+MOST_SAID = 100
+"""So many sentences a tally keeps; the logs have all of them. It travels in Temporal's payloads."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something about a trip that is not as it must be."""
+
+    trip_id: str
+    kind: DifferenceKind
+    found: str
+    """What is wrong, after the trip's id."""
+    done: str | None = None
+    """What was done about it, if anything."""
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        done = "" if self.done is None else f"; {self.done}"
+        return f"Trip {self.trip_id} {self.found}{done}."
+
+
+@dataclass
+class Tally:
+    """What an audit, or a part of it, has come to."""
+
+    trips: int = 0
+    """How many were compared, those that are still running included."""
+    not_compared: int = 0
+    """How many were left to the next audit: a supplier was away, or could not know yet."""
+    elsewhere: int = 0
+    """Reservations at suppliers that are not set up any more, so that nobody could be asked."""
+    differences: dict[str, int] = field(default_factory=dict)
+    """In how many trips there was each."""
+    said: list[str] = field(default_factory=list)
+    """The first sentences."""
+    away: list[str] = field(default_factory=list)
+    """The kinds whose suppliers could not be asked."""
+
+    def note(self, differences: Sequence[Difference]) -> None:
+        """Count the differences of a trip, and keep what they say."""
+        for kind in {difference.kind for difference in differences}:
+            self.differences[kind] = self.differences.get(kind, 0) + 1
+        self.said = [*self.said, *map(str, differences)][:MOST_SAID]
+
+    def add(self, part: "Tally") -> None:
+        """Add a part."""
+        self.trips += part.trips
+        self.not_compared += part.not_compared
+        self.elsewhere += part.elsewhere
+        self.differences = dict(Counter(self.differences) + Counter(part.differences))
+        self.said = [*self.said, *part.said][:MOST_SAID]
+        self.away = sorted({*self.away, *part.away})
+
+    def __str__(self) -> str:
+        """Return a line that sums it up."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.differences.items()))
+        line = f"{self.trips} trips compared, {sum(self.differences.values())} differences"
+        return f"{line} ({kinds})" if kinds else line

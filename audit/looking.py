@@ -1,0 +1,175 @@
+"""Looks at trips that have ended: asks the record, Temporal and the suppliers what they know.
+
+What seems wrong is looked at again before it is said, because trips go on meanwhile and a supplier
+may misspeak.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from audit.asking import Asking, Held, NotAsked
+from audit.comparing import Known, Suspicion, compared
+from bookings import Bookings, BookingsError, steps_of
+from record import Record, RecordedTrip, RecordUnavailable, Reservation
+from shared import BookVacationInput, Kind
+from suppliers import Desks
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 10
+"""Trips that are looked at at once."""
+
+LOOKS = 3
+"""So often in a row something must be seen before it is said."""
+
+PAUSE = 1.0
+"""Seconds between two of these looks."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a trip has shown."""
+
+    known: Known
+    suspicions: Sequence[Suspicion]
+    not_asked: frozenset[Kind] = frozenset()
+    """Whose suppliers could not be asked."""
+    too_early: bool = False
+    """Whether some supplier cannot know yet."""
+    elsewhere: int = 0
+    """Reservations at suppliers that are not set up any more."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all was asked that there is to ask."""
+        return not (self.not_asked or self.too_early)
+
+
+class Looking:
+    """Looks at trips."""
+
+    def __init__(self, bookings: Bookings, record: Record, desks: Desks, asking: Asking) -> None:
+        self._bookings = bookings
+        self._record = record
+        self._desks = desks
+        self._asking = asking
+
+    async def look_at(self, rows: Sequence[RecordedTrip]) -> dict[str, Look | None]:
+        """Return the last look at each of the trips, by its id.
+
+        One that has changed meanwhile is missing: it is for the next audit. `None`: nothing can be
+        made of the trip, which is logged. Raises `BookingsError` and `RecordError`.
+        """
+        by_trip = await self._record.reservations_of_all([row.trip_id for row in rows])
+
+        async def first(row: RecordedTrip) -> Look:
+            return await self._look(row, by_trip.get(row.trip_id, ()))
+
+        looks = dict(zip((row.trip_id for row in rows), await each(first, rows), strict=True))
+        for _ in range(LOOKS - 1):
+            odd = [look.known.row for look in looks.values() if look and look.suspicions]
+            if not odd:
+                break
+            await asyncio.sleep(PAUSE)
+            for row, again in zip(odd, await each(self._look_again, odd), strict=True):
+                before = looks.pop(row.trip_id)
+                if again is None:
+                    looks[row.trip_id] = None
+                elif before is not None and again.known.row == row:
+                    looks[row.trip_id] = _in_both(before, again)
+        return looks
+
+    async def _look_again(self, row: RecordedTrip) -> Look:
+        """Look at a trip. If its row has changed since the last look, it is another one."""
+        fresh = await self._record.trip(row.trip_id) or row
+        look = await self._look(fresh, await self._record.reservations_of(row.trip_id))
+        # Whoever is about to release anything changes the row first.
+        now = await self._record.trip(row.trip_id)
+        if now is None or now != row:
+            return Look(Known(now or fresh, None, {}, {}), ())
+        return look
+
+    async def _look(self, row: RecordedTrip, reservations: Iterable[Reservation]) -> Look:
+        by_kind = {each.kind: each for each in reservations}
+        standing = await self._bookings.standing(row)
+        now = dt.datetime.now(dt.UTC)
+        if standing == "running":
+            known = Known(row, standing, by_kind, {})
+            return Look(known, compared(known, now))
+        to_ask, too_early, elsewhere = self._whom_to_ask(row, by_kind, now)
+        trip = self._bookings.input_of(row)
+        answers = await asyncio.gather(*(self._ask(kind, trip) for kind in to_ask))
+        told = dict(zip(to_ask, answers, strict=True))
+        not_asked = {kind for kind, answer in told.items() if isinstance(answer, NotAsked)}
+        held = {kind: each for kind, each in told.items() if not isinstance(each, NotAsked)}
+        known = Known(row, standing, by_kind, held)
+        return Look(known, compared(known, now), frozenset(not_asked), too_early, elsewhere)
+
+    def _whom_to_ask(
+        self, row: RecordedTrip, reservations: dict[Kind, Reservation], now: dt.datetime
+    ) -> tuple[list[Kind], bool, int]:
+        """Return whose suppliers are to be asked about a trip that has ended.
+
+        And whether one of them cannot know yet, and of how many reservations nobody can be asked.
+        """
+        to_ask: list[Kind] = []
+        too_early, elsewhere = False, 0
+        for step in steps_of(row):
+            own, desk = reservations.get(step.kind), self._desks[step.kind]
+            supplier = None if own is None else own.supplier
+            if step.state == "resolved" or row.closed_at is None:
+                continue
+            if row.status == "booked" and (supplier is None or supplier != desk.name):
+                # The row itself is the reservation, or all that can be known of it.
+                elsewhere += supplier is not None
+                continue
+            if desk.name is None:
+                continue
+            if now < row.closed_at + dt.timedelta(seconds=desk.late):
+                too_early = True
+                continue
+            to_ask.append(step.kind)
+        return to_ask, too_early, elsewhere
+
+    async def _ask(self, kind: Kind, trip: BookVacationInput) -> Held | NotAsked:
+        try:
+            return await self._asking.held(kind, trip)
+        except NotAsked as not_asked:
+            return not_asked
+
+
+async def each(
+    work: Callable[[RecordedTrip], Awaitable[Answer]], rows: Sequence[RecordedTrip]
+) -> list[Answer | None]:
+    """Do something for each trip, for some at once; `None` where nothing can be made of a trip.
+
+    That is logged: it keeps nobody from the others. Raises what concerns them all.
+    """
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: RecordedTrip) -> Answer | None:
+        async with places:
+            try:
+                return await work(row)
+            except (BookingsError, RecordUnavailable):
+                raise
+            except Exception:
+                logger.exception("Audit: nothing can be made of trip %s", row.trip_id)
+                return None
+
+    async with asyncio.TaskGroup() as tasks:
+        all_of_them = [tasks.create_task(one(row)) for row in rows]
+    return [task.result() for task in all_of_them]
+
+
+def _in_both(before: Look, again: Look) -> Look:
+    """Return the second look, with what both have shown."""
+    seen = {(each.kind, each.step) for each in before.suspicions}
+    both = [each for each in again.suspicions if (each.kind, each.step) in seen]
+    return Look(again.known, both, again.not_asked, again.too_early, again.elsewhere)

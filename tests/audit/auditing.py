@@ -1,0 +1,95 @@
+"""How the tests audit, and how they plant what an audit must find."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from temporalio.client import Client
+
+import activities
+from audit import Auditor, Place, Tally
+from bookings import Bookings
+from record import Record, RecordedTrip
+from record.tables import reservations, trips
+from run_worker import create_workers
+from settings import Settings
+from tests.api.api_client import JOHN, Api, body_of
+from tests.conftest import IMPATIENT
+from tests.workers import work_with
+
+
+@asynccontextmanager
+async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
+    """Yield an auditor, as a process of its own would compose it from the environment."""
+    settings = Settings()
+    composed = activities.compose(record, settings)
+    bookings = Bookings(client, record, IMPATIENT)
+    yield Auditor(bookings, record, composed.desks, IMPATIENT, settings.calls_per_second)
+    await composed.close()
+
+
+async def audit(auditor: Auditor, *, everything: bool = False) -> Tally:
+    """Audit once."""
+    begun = await auditor.begin(f"test-{uuid.uuid4().hex}", everything=everything)
+    tally = Tally()
+    place: Place | None = Place()
+    while place is not None:
+        page = await auditor.page(begun, place)
+        tally.add(page.tally)
+        place = page.next
+    await auditor.end(begun, tally)
+    return tally
+
+
+async def said_of(auditor: Auditor, trip_id: str) -> list[str]:
+    """Audit, and return what is said of a trip, without its id.
+
+    Other tests have left trips in this Temporal.
+    """
+    start = f"Trip {trip_id} "
+    tally = await audit(auditor)
+    return [line.removeprefix(start) for line in tally.said if line.startswith(start)]
+
+
+@asynccontextmanager
+async def working(client: Client, record: Record, **settings: Any) -> AsyncIterator[None]:
+    """Run all workers of a process, as the settings and the environment say."""
+    chosen = work_with(record, **settings)
+    composed = activities.composition.get()
+    async with AsyncExitStack() as stack:
+        for worker in create_workers(client, chosen):
+            await stack.enter_async_context(worker)
+        yield
+    await composed.close()
+
+
+async def book(api: Api, **items: str) -> str:
+    """Book a trip to its end, and return its id."""
+    return str(body_of(await api.book(JOHN | items))["user_id"])
+
+
+async def trip(record: Record, trip_id: str) -> RecordedTrip:
+    row = await record.trip(trip_id)
+    assert row is not None
+    return row
+
+
+async def change_trip(record: Record, trip_id: str, **values: Any) -> None:
+    """Change a trip's row, past the record's code."""
+    await execute(record, sa.update(trips).where(trips.c.trip_id == trip_id).values(values))
+
+
+async def change_reservation(record: Record, trip_id: str, kind: str, **values: Any) -> None:
+    is_it = (reservations.c.trip_id == trip_id) & (reservations.c.kind == kind)
+    await execute(record, sa.update(reservations).where(is_it).values(values))
+
+
+async def execute(record: Record, statement: sa.Executable) -> None:
+    await record._write(lambda sql: sql.execute(statement))
+
+
+async def held(record: Record, trip_id: str) -> dict[str, str]:
+    """Return the state of each reservation of a trip."""
+    return {row.kind: row.state for row in await record.reservations_of(trip_id)}

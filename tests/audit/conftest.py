@@ -1,0 +1,61 @@
+"""What the tests of the audit have in common."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+import audit.auditor
+import audit.looking
+import bookings.auditing
+from audit import Auditor
+from record import Record
+from shared import KINDS
+from tests.api.api_client import Api, api_of
+from tests.audit.auditing import auditing, working
+from tests.suppliers.simulated import Simulator
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit what is a moment old, and look again at once."""
+    monkeypatch.setattr(bookings.auditing, "SETTLED", dt.timedelta(0))
+    monkeypatch.setattr(audit.auditor, "ON_ITS_WAY", dt.timedelta(0))
+    monkeypatch.setattr(audit.looking, "PAUSE", 0.01)
+
+
+@pytest.fixture
+async def auditor(client: Client, record: Record) -> AsyncIterator[Auditor]:
+    """An auditor, beside embedded suppliers."""
+    async with auditing(client, record) as composed:
+        yield composed
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
+
+
+@pytest.fixture
+async def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
+    """The simulated suppliers of every kind, which the settings lead to."""
+    simulator = Simulator(tmp_path / "suppliers.db", slow_seconds=0.0, seed=1)
+    await simulator.start()
+    for kind in KINDS:
+        url = str(simulator.server.make_url(f"/{kind}s"))
+        monkeypatch.setenv(f"{kind.upper()}_SUPPLIER_URL", url)
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+@pytest.fixture
+async def at_suppliers(
+    client: Client, record: Record, suppliers: Simulator
+) -> AsyncIterator[Auditor]:
+    """An auditor beside workers that book at the simulated suppliers."""
+    async with working(client, record), auditing(client, record) as auditor:
+        yield auditor

@@ -1,0 +1,259 @@
+"""The audit beside suppliers that are a service of their own: what they hold is asked of them.
+
+They are the simulated ones. Faults are planted at them through their own interface.
+"""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from temporalio.client import Client
+
+from audit import Auditor
+from record import Record
+from record.tables import audits, reservations, unaudited
+from shared import KINDS
+from suppliers.simulator.behaviour import Faults
+from tests.api.api_client import Api, api_of, body_of
+from tests.audit.auditing import (
+    audit,
+    auditing,
+    book,
+    change_reservation,
+    change_trip,
+    execute,
+    held,
+    said_of,
+    trip,
+    working,
+)
+from tests.suppliers.simulated import Simulator
+
+NEEDS_ATTENTION = "; it needs attention now."
+
+
+@pytest.fixture
+def api(client: Client, suppliers: Simulator) -> Api:
+    """A caller of an API that knows of the suppliers."""
+    return api_of(client)
+
+
+def rows_at(suppliers: Simulator, user_id: str, kind: str) -> list[tuple[str | None, str]]:
+    """Return what a supplier has of a trip: items and states."""
+    with suppliers.stock.transaction() as shelves:
+        return [(row.item, row.state) for row in shelves.rows_of(kind, user_id)]
+
+
+async def plant(suppliers: Simulator, user_id: str, kind: str, item: str) -> None:
+    """Book at a supplier that keeps no tombstones."""
+    await suppliers.call("PUT", "/mode", {"tombstones": False})
+    assert (await suppliers.put(user_id, item, kind)).status == 201
+
+
+async def left(record: Record) -> set[str]:
+    return {
+        row.trip_id
+        for row in await record._read(lambda sql: sql.execute(sa.select(unaudited)).all())
+    }
+
+
+async def test_nothing_is_said_of_trips_that_are_as_they_must_be(
+    at_suppliers: Auditor, api: Api, record: Record
+) -> None:
+    own = [
+        await book(api),
+        await book(api, hotel="unknown-hotel"),
+        await book(api, flight="sold-out-flight"),
+        await book(api, car="unknown-car"),
+        await book(api),
+    ]
+    await api.call("POST", f"/bookings/{own[-1]}/cancel")
+    tally = await audit(at_suppliers)
+    assert [line for line in tally.said if line.split()[1] in own] == []
+    assert (tally.not_compared, tally.elsewhere, tally.away) == (0, 0, [])
+
+
+async def test_a_booked_trip_of_which_a_supplier_holds_nothing_is_marked(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api)
+    await suppliers.delete(user_id, "hotel")
+    found = "is recorded as booked, but the hotel supplier holds nothing for it"
+    assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
+    assert await said_of(at_suppliers, user_id) == []
+    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
+    assert cancelled["status"] == "cancelled"
+    assert rows_at(suppliers, user_id, "car") == [("valid-car-id", "cancelled")]
+
+
+async def test_another_item_at_the_supplier_is_marked(
+    at_suppliers: Auditor, api: Api, suppliers: Simulator
+) -> None:
+    user_id = await book(api)
+    await suppliers.delete(user_id, "hotel")
+    await plant(suppliers, user_id, "hotel", "another-hotel")
+    found = "wants the hotel valid-hotel-id, but the hotel supplier holds another one for it"
+    assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
+
+
+@pytest.mark.parametrize("kind", ["hotel", "flight"], ids=["undone", "never booked"])
+async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator, kind: str
+) -> None:
+    user_id = await book(api, flight="sold-out-flight")
+    items = {"hotel": "valid-hotel-id", "flight": "sold-out-flight"}
+    await suppliers.call("PUT", f"/{kind}s/items/{items[kind]}", {"capacity": 5})
+    await suppliers.call("PUT", "/mode", {"tombstones": False})
+    with suppliers.stock.transaction() as shelves:
+        shelves.add(kind, user_id, items[kind], "confirmed")
+    found = f"is recorded as rolled back, but the {kind} supplier held a {kind} for it"
+    assert await said_of(at_suppliers, user_id) == [f"{found}; that is cancelled now."]
+    assert rows_at(suppliers, user_id, kind)[-1] == (items[kind], "cancelled")
+    assert (await held(record, user_id))[kind] == "cancelled"
+    assert (await trip(record, user_id)).status == "rolled_back"
+    assert await said_of(at_suppliers, user_id) == []
+
+
+async def test_several_late_bookings_are_cancelled_one_by_one(
+    at_suppliers: Auditor, api: Api, suppliers: Simulator
+) -> None:
+    user_id = await book(api, flight="sold-out-flight")
+    await suppliers.call("PUT", "/mode", {"tombstones": False, "idempotent": False})
+    for _ in range(2):
+        await suppliers.put(user_id, "valid-hotel-id", "hotel")
+    assert len(await said_of(at_suppliers, user_id)) == 1
+    assert len(await said_of(at_suppliers, user_id)) == 1
+    assert await said_of(at_suppliers, user_id) == []
+    assert {state for _, state in rows_at(suppliers, user_id, "hotel")} == {"cancelled"}
+
+
+async def test_what_the_supplier_refuses_to_cancel_is_marked_in_its_words(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api, hotel="non-refundable-4-rooms", car="unknown-car")
+    await plant(suppliers, user_id, "hotel", "non-refundable-4-rooms")
+    found = "is recorded as rolled back, but the hotel supplier held a hotel for it"
+    refused = f"{found}, and that cannot be cancelled: This fare cannot be refunded"
+    assert await said_of(at_suppliers, user_id) == [refused + NEEDS_ATTENTION]
+    assert (await trip(record, user_id)).reason == f"The trip {refused}"
+    assert await said_of(at_suppliers, user_id) == []
+    assert (await held(record, user_id))["hotel"] == "cancelling", "A cancellation asks again"
+
+
+async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api, hotel="slow-to-cancel-hotel", car="unknown-car")
+    await plant(suppliers, user_id, "hotel", "slow-to-cancel-hotel")
+    (said,) = await said_of(at_suppliers, user_id)
+    assert said.endswith("held a hotel for it; its cancellation goes on with the next audit.")
+    suppliers.now += 5
+    (said,) = await said_of(at_suppliers, user_id)
+    found = "is recorded as rolled back, but its hotel was still being cancelled by the record"
+    assert said == f"{found}; that is cancelled now."
+    assert await said_of(at_suppliers, user_id) == []
+    assert (await held(record, user_id))["hotel"] == "cancelled"
+
+
+async def test_what_the_record_leaves_undecided_for_an_ended_trip_is_cancelled(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api, flight="sold-out-flight")
+    await plant(suppliers, user_id, "hotel", "valid-hotel-id")
+    await change_reservation(record, user_id, "hotel", state="pending")
+    (said,) = await said_of(at_suppliers, user_id)
+    found = "is recorded as rolled back, but its hotel was still undecided by the record"
+    assert said == f"{found}; that is cancelled now."
+    assert rows_at(suppliers, user_id, "hotel")[-1] == ("valid-hotel-id", "cancelled")
+    assert await said_of(at_suppliers, user_id) == []
+
+
+async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api, car="unknown-car")
+    await change_trip(record, user_id, first_run_id=None)
+    await plant(suppliers, user_id, "hotel", "valid-hotel-id")
+    (said,) = await said_of(at_suppliers, user_id)
+    assert said.endswith("the hotel supplier held a hotel for it; it needs attention now.")
+    assert rows_at(suppliers, user_id, "hotel") == [("valid-hotel-id", "confirmed")]
+
+
+async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_time(
+    client: Client, at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(api)
+    await audit(at_suppliers)
+    await suppliers.delete(user_id, "hotel")
+    await suppliers.call("PUT", "/faults", Faults(share=1.0, ways=["error before"]).model_dump())
+    tally = await audit(at_suppliers)
+    assert [line for line in tally.said if user_id in line] == []
+    assert (tally.away, tally.not_compared) == (sorted(KINDS), 1)
+    assert user_id in await left(record)
+    await suppliers.call("DELETE", "/faults")
+    # Two audits of others have passed it by since, but it is not forgotten.
+    await execute(record, sa.update(audits).values(began_at=audits.c.began_at))
+    long_ago = (await trip(record, user_id)).accepted_at.replace(year=2025)
+    await change_trip(record, user_id, closed_at=long_ago)
+    async with auditing(client, record) as another:
+        assert len(await said_of(another, user_id)) == 1
+    assert user_id not in await left(record)
+
+
+async def test_a_late_supplier_is_asked_only_when_it_can_know(
+    client: Client,
+    record: Record,
+    suppliers: Simulator,
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOTEL_SUPPLIER_LATE_SECONDS", "1800")
+    async with working(client, record), auditing(client, record) as auditor:
+        user_id = await book(api)
+        await suppliers.delete(user_id, "hotel")
+        tally = await audit(auditor)
+        assert [line for line in tally.said if user_id in line] == []
+        assert (tally.not_compared, tally.away) == (1, [])
+        assert user_id in await left(record)
+        row = await trip(record, user_id)
+        assert row.closed_at is not None
+        await change_trip(record, user_id, closed_at=row.closed_at.replace(year=2025))
+        assert len(await said_of(auditor, user_id)) == 1
+
+
+async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_compared(
+    client: Client, at_suppliers: Auditor, api: Api, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await book(api)
+    monkeypatch.delenv("HOTEL_SUPPLIER_URL")
+    monkeypatch.setenv("CAR_SUPPLIER_URL", "http://127.0.0.1:9/cars")
+    async with auditing(client, record) as another:
+        tally = await audit(another)
+    assert [line for line in tally.said if user_id in line] == []
+    assert (tally.elsewhere, tally.not_compared, tally.away) == (2, 0, [])
+
+
+async def test_a_supplier_that_misspeaks_once_is_not_believed(
+    at_suppliers: Auditor, api: Api, suppliers: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await book(api)
+    find, asked = suppliers.suppliers.find, []
+
+    def misspeak(kind: str, trip_id: str) -> Any:
+        asked.append(kind)
+        return find(kind, trip_id if asked.count(kind) > 2 else "another")
+
+    monkeypatch.setattr(suppliers.suppliers, "find", misspeak)
+    assert await said_of(at_suppliers, user_id) == []
+    assert asked.count("hotel") == 3
+
+
+async def test_a_lost_row_of_what_a_supplier_holds_is_found_by_both_sides(
+    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+) -> None:
+    booked, rolled_back = await book(api), await book(api, flight="sold-out-flight")
+    await execute(record, sa.delete(reservations))
+    await plant(suppliers, rolled_back, "car", "valid-car-id")
+    assert len(await said_of(at_suppliers, booked)) == len(KINDS)
+    assert rows_at(suppliers, rolled_back, "car")[-1] == ("valid-car-id", "cancelled")
+    assert await said_of(at_suppliers, rolled_back) == []

@@ -1,0 +1,329 @@
+"""Each kind of fault is found, said in a sentence, and mended or marked; and nothing else is said.
+
+Suppliers are embedded here: what they hold is the record's rows. The others are in
+`test_at_suppliers`.
+"""
+
+import asyncio
+import datetime as dt
+from contextlib import AsyncExitStack
+
+import pytest
+import sqlalchemy as sa
+from temporalio.client import Client
+
+from audit import Auditor
+from record import Record
+from record.tables import reservations, trips
+from tests.api.api_client import JOHN, Api, api_of, body_of
+from tests.audit.auditing import (
+    audit,
+    auditing,
+    book,
+    change_reservation,
+    change_trip,
+    execute,
+    held,
+    said_of,
+    trip,
+)
+from tests.conftest import trip as trip_of
+from tests.faults import FaultyRecord, Gate, refuse_for_good
+from tests.trips import delete, eventually, start
+
+NEEDS_ATTENTION = "; it needs attention now."
+
+
+async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
+    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+) -> None:
+    booked = await book(api)
+    await book(api, flight="invalid-flight-id")
+    await api.call("POST", f"/bookings/{booked}/cancel")
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    stuck = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))
+    assert stuck["status"] == "needs_attention"
+    faults.faults["reserve", "flight"] = gate = Gate()
+    await api.book(JOHN, Prefer="respond-async")
+    await gate.reached()
+    own = {row.trip_id for row in await faults.page(100)}
+    said = (await audit(auditor)).said
+    assert [line for line in said if line.split()[1] in own] == []
+    await gate.open()
+
+
+async def test_what_an_operator_has_resolved_is_not_compared(
+    auditor: Auditor, api: Api, faults: FaultyRecord
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    user_id = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))["user_id"]
+    resolve = f"/bookings/{user_id}/undo/hotel/resolve"
+    await api.call("POST", resolve, json={"note": "Cancelled by telephone"})
+
+    async def over() -> bool:
+        return (await trip(faults, user_id)).status == "rolled_back"
+
+    await eventually(over)
+    await change_reservation(faults, user_id, "hotel", state="reserved")
+    assert await said_of(auditor, user_id) == []
+    assert (await held(faults, user_id))["hotel"] == "reserved"
+
+
+async def test_an_ending_that_the_record_has_lost_is_recorded(
+    auditor: Auditor, api: Api, worker: None, record: Record
+) -> None:
+    user_id = await book(api)
+    await change_trip(record, user_id, status="running", closed_at=None, told_at=None)
+
+    async def said() -> list[str]:
+        return await said_of(auditor, user_id)
+
+    assert await eventually(said) == [
+        "is open by the record, but its workflow has ended; it is recorded as booked now."
+    ]
+    assert (await trip(record, user_id)).status == "booked"
+    assert await said() == []
+
+
+@pytest.mark.parametrize(
+    ("stuck", "deleted"),
+    [(False, False), (True, False), (False, True)],
+    ids=["running, terminated", "stuck, terminated", "running, deleted"],
+)
+async def test_a_trip_that_was_stopped_from_outside_is_marked(
+    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord, deleted: bool, stuck: bool
+) -> None:
+    if stuck:
+        faults.faults["cancel", "hotel"] = refuse_for_good
+        user_id = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))["user_id"]
+    else:
+        faults.faults["reserve", "flight"] = gate = Gate()
+        user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+        await gate.reached()
+    await client.get_workflow_handle(user_id).terminate()
+    if deleted:
+        await delete(client, user_id)
+
+    async def said() -> list[str]:
+        return await said_of(auditor, user_id)
+
+    found = "is open by the record, but its workflow was stopped from outside"
+    assert await eventually(said) == [found + NEEDS_ATTENTION]
+    assert (await trip(faults, user_id)).status == "needs_attention"
+    assert await said() == []
+    if not stuck:
+        await gate.open()
+
+
+async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
+    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    await gate.reached()
+    await execute(faults, sa.delete(trips).where(trips.c.trip_id == user_id))
+
+    async def said() -> list[str]:
+        return await said_of(auditor, user_id)
+
+    assert await eventually(said) == ["was running, but not recorded; it is recorded now."]
+    assert (await trip(faults, user_id)).request["name"] == "John Doe"
+    assert await said() == []
+    await gate.open()
+
+
+async def test_a_trip_that_was_started_a_moment_ago_by_other_means_is_no_difference(
+    client: Client, auditor: Auditor, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.auditor.ON_ITS_WAY", dt.timedelta(minutes=1))
+    started = await start(client, trip_of())
+
+    async def recorded() -> bool:
+        assert await said_of(auditor, started.id) == []
+        return await record.trip(started.id) is not None
+
+    await eventually(recorded)
+    await started.terminate()
+
+
+async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_left_alone(
+    auditor: Auditor, api: Api, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    await gate.reached()
+    now = dt.datetime.now(dt.UTC)
+    await change_trip(faults, user_id, status="rolled_back", closed_at=now)
+    assert await said_of(auditor, user_id) == [], "It may be about to close"
+    monkeypatch.setattr("audit.comparing.CLOSING", dt.timedelta(0))
+    said = ["is recorded as rolled back, but its workflow is still running."]
+    assert await said_of(auditor, user_id) == said
+    assert await said_of(auditor, user_id) == said
+    assert (await trip(faults, user_id)).status == "rolled_back"
+    assert (await held(faults, user_id))["car"] == "reserved", "Its workflow acts on it"
+    await gate.open()
+
+
+async def test_another_outcome_than_the_workflows_is_marked_and_nothing_is_cancelled(
+    auditor: Auditor, api: Api, worker: None, record: Record
+) -> None:
+    user_id = await book(api)
+    await change_trip(record, user_id, status="rolled_back", booked_at=None)
+    found = "is recorded as rolled back, but its workflow has ended as booked"
+    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
+    row = await trip(record, user_id)
+    assert (row.status, row.reason) == ("needs_attention", f"The trip {found}")
+    assert set((await held(record, user_id)).values()) == {"reserved"}
+    assert await said_of(auditor, user_id) == []
+
+
+NOT_HELD = {
+    "no row": ("is recorded as booked, but the record has no reservation of its hotel", None),
+    "cancelled": (
+        "is recorded as booked, but its hotel is cancelled by the record",
+        {"state": "cancelled"},
+    ),
+    "another item": (
+        "wants the hotel valid-hotel-id, but the record holds another-hotel for it",
+        {"item": "another-hotel"},
+    ),
+    "another's": (
+        "is recorded as booked, but its hotel was reserved by another workflow",
+        {"first_run_id": "another"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "values"), NOT_HELD.values(), ids=NOT_HELD)
+async def test_a_booked_trip_without_its_reservation_is_marked_and_can_be_cancelled(
+    auditor: Auditor,
+    api: Api,
+    worker: None,
+    record: Record,
+    found: str,
+    values: dict[str, str] | None,
+) -> None:
+    user_id = await book(api)
+    if values is None:
+        is_it = (reservations.c.trip_id == user_id) & (reservations.c.kind == "hotel")
+        await execute(record, sa.delete(reservations).where(is_it))
+    else:
+        await change_reservation(record, user_id, "hotel", **values)
+    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
+    shown = body_of(await api.get(f"/bookings/{user_id}"))
+    assert (shown["status"], shown["reason"]) == ("needs_attention", f"The trip {found}")
+    assert await said_of(auditor, user_id) == []
+    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
+    assert cancelled["status"] == "cancelled"
+    assert set((await held(record, user_id)).values()) == {"cancelled"}
+
+
+async def test_what_is_held_for_a_trip_that_has_ended_without_is_cancelled(
+    auditor: Auditor, api: Api, worker: None, record: Record
+) -> None:
+    user_id = await book(api, flight="invalid-flight-id")
+    await change_reservation(record, user_id, "hotel", state="reserved")
+    found = "is recorded as rolled back, but its hotel was still held by the record"
+    assert await said_of(auditor, user_id) == [f"{found}; that is cancelled now."]
+    assert set((await held(record, user_id)).values()) == {"cancelled"}
+    assert (await trip(record, user_id)).status == "rolled_back"
+    assert await said_of(auditor, user_id) == []
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_reservations_of_an_unknown_trip_bring_it_back(
+    client: Client, auditor: Auditor, api: Api, worker: None, record: Record, remembered: bool
+) -> None:
+    user_id = await book(api)
+    await execute(record, sa.delete(trips).where(trips.c.trip_id == user_id))
+    if not remembered:
+        await delete(client, user_id)
+    found = "is not recorded, but the record has reservations of it (car, hotel, flight)"
+    done = "it is recorded as booked now." if remembered else "it needs attention now."
+    (said,) = await said_of(auditor, user_id)
+    assert sorted(said) == sorted(f"{found}; {done}")
+    row = await trip(record, user_id)
+    assert row.status == ("booked" if remembered else "needs_attention")
+    assert await said_of(auditor, user_id) == []
+    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
+    assert cancelled["status"] == "cancelled"
+    assert set((await held(record, user_id)).values()) == {"cancelled"}
+
+
+async def test_a_trip_past_its_own_deadline_is_said(
+    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    await gate.reached()
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=5)
+    await change_trip(faults, user_id, accepted_at=long_ago)
+    # By the default policy of the API, which the trip has: an hour, and as much for the undo.
+    found = "is still running 5 h 0 min after it was asked for, past its deadline."
+    assert await said_of(auditor, user_id) == [found]
+    assert (await trip(faults, user_id)).status == "running"
+    patient = api_of(client, trip_deadline_seconds=80_000)
+    patient_id = body_of(await patient.book(JOHN, Prefer="respond-async"))["user_id"]
+    await gate.reached(2)
+    await change_trip(faults, patient_id, accepted_at=long_ago)
+    assert await said_of(auditor, patient_id) == [], "The settings of today are not the trip's"
+    await gate.open()
+
+
+async def test_audits_at_once_find_and_mend_once_and_agree(
+    client: Client, auditor: Auditor, api: Api, worker: None, record: Record
+) -> None:
+    late, lost = await book(api, flight="invalid-flight-id"), await book(api)
+    await change_reservation(record, late, "hotel", state="reserved")
+    await change_reservation(record, lost, "hotel", state="cancelled")
+    async with AsyncExitStack() as stack:
+        auditors = [await stack.enter_async_context(auditing(client, record)) for _ in range(3)]
+        tallies = await asyncio.gather(*(audit(each) for each in auditors))
+    said = [line for tally in tallies for line in tally.said]
+    assert any(late in line for line in said)
+    assert len([line for line in said if lost in line]) == 1, "It is marked once"
+    assert (await held(record, late))["hotel"] == "cancelled"
+    assert (await trip(record, lost)).status == "needs_attention"
+    assert await said_of(auditor, late) == await said_of(auditor, lost) == []
+
+
+async def test_a_trip_that_changes_while_it_is_audited_is_not_spoken_of(
+    auditor: Auditor, api: Api, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await book(api)
+    ask = auditor._looking._record.reservations_of_all
+
+    async def cancelled_meanwhile(trip_ids: list[str]) -> object:
+        await api.call("POST", f"/bookings/{user_id}/cancel")
+        return await ask(trip_ids)
+
+    monkeypatch.setattr(record, "reservations_of_all", cancelled_meanwhile)
+    assert await said_of(auditor, user_id) == []
+    monkeypatch.undo()
+    assert (await trip(record, user_id)).status == "cancelled"
+    assert await said_of(auditor, user_id) == []
+
+
+async def test_pages_are_gone_through_to_the_end(
+    auditor: Auditor, api: Api, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.auditor.PAGE", 2)
+    monkeypatch.setattr("audit.auditor.SPAN", 2)
+    user_ids = [await book(api) for _ in range(5)]
+    for user_id in user_ids:
+        await change_reservation(record, user_id, "car", state="cancelled")
+    tally = await audit(auditor)
+    said = [line.split()[1] for line in tally.said]
+    assert sorted(each for each in said if each in user_ids) == sorted(user_ids)
+
+
+async def test_the_next_audit_compares_what_has_changed_since_and_all_does_all(
+    client: Client, auditor: Auditor, api: Api, worker: None, record: Record
+) -> None:
+    user_id = await book(api)
+    await audit(auditor)
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=3)
+    await change_trip(record, user_id, closed_at=long_ago, told_at=long_ago)
+    await change_reservation(record, user_id, "car", state="cancelled")
+    assert await said_of(auditor, user_id) == []
+    assert any(user_id in line for line in (await audit(auditor, everything=True)).said)

@@ -1,0 +1,83 @@
+"""`python -m audit`: what it writes and how it exits."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from record import Record
+from suppliers.simulator.behaviour import Faults
+from tests.api.api_client import Api, api_of
+from tests.audit.auditing import book, change_reservation, working
+from tests.processes import ROOT, bare_environment
+from tests.suppliers.simulated import Simulator
+
+DEADLINE = 60.0
+
+
+async def command(*options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command, and return what it has written and its exit code."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "audit", *options],
+        cwd=ROOT,
+        env=bare_environment() | settings,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+
+@pytest.fixture
+def where(environment: WorkflowEnvironment, own_database: str) -> dict[str, str]:
+    address = environment.client.service_client.config.target_host
+    return {"TEMPORAL_ADDRESS": address, "DATABASE_URL": own_database}
+
+
+async def test_it_exits_with_1_if_anything_differs_and_with_0_when_that_is_marked(
+    api: Api, worker: None, record: Record, where: dict[str, str]
+) -> None:
+    user_id = await book(api)
+    await change_reservation(record, user_id, "hotel", state="cancelled")
+    found = await command(**where)
+    sentence = (
+        f"Trip {user_id} is recorded as booked, but its hotel is cancelled by the record;"
+        " it needs attention now."
+    )
+    assert sentence in found.stdout.splitlines()
+    assert (found.returncode, found.stderr) == (1, "")
+    again = await command("--all", **where)
+    # Other tests may have left trips in this Temporal.
+    assert sentence not in again.stdout
+    assert again.returncode == 0 or "; it is recorded now." in again.stdout
+    assert "trips compared, " in again.stdout.splitlines()[-1]
+
+
+async def test_it_exits_with_2_if_temporal_or_the_record_cannot_be_asked(
+    where: dict[str, str], unused_tcp_port: int
+) -> None:
+    nowhere = {"TEMPORAL_ADDRESS": f"127.0.0.1:{unused_tcp_port}"}
+    no_folder = {"DATABASE_URL": "sqlite:////nowhere/at/all.db"}
+    for changed in (nowhere, no_folder):
+        failed = await command(**where | changed)
+        assert (failed.returncode, failed.stdout) == (2, "")
+        assert failed.stderr.startswith("Cannot audit: ")
+        assert len(failed.stderr.splitlines()) == 1
+
+
+async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
+    client: Client, record: Record, suppliers: Simulator, where: dict[str, str]
+) -> None:
+    url = str(suppliers.server.make_url("/hotels"))
+    async with working(client, record):
+        user_id = await book(api_of(client))
+    await suppliers.call("PUT", "/faults", Faults(share=1.0, ways=["error before"]).model_dump())
+    left = await command(HOTEL_SUPPLIER_URL=url, **where)
+    said = "1 trips are left to the next audit. The suppliers of hotel could not be asked."
+    assert said in left.stdout
+    assert "2 reservations are at suppliers that are not set up." in left.stdout
+    assert user_id not in left.stdout
+    assert left.returncode == 2 or "; it is recorded now." in left.stdout

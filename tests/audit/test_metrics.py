@@ -1,0 +1,43 @@
+"""What `/metrics` tells of the last audit."""
+
+import re
+
+import pytest
+from temporalio.client import Client
+
+from audit import DIFFERENCES, Auditor
+from record import Record
+from tests.api.api_client import Api, api_of
+from tests.audit.auditing import audit, book, change_reservation
+
+
+def told(text: str, name: str) -> dict[str, float]:
+    """Return the values of a metric, by what its label says."""
+    lines = re.findall(rf'^{name}(?:{{\w+="(\w+)"}})? (\S+)$', text, re.MULTILINE)
+    return {label: float(value) for label, value in lines}
+
+
+async def test_the_last_audit_is_told_with_every_difference(
+    client: Client,
+    auditor: Auditor,
+    api: Api,
+    worker: None,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = (await api.get("/metrics")).text
+    assert told(before, "booking_audit_last_success_timestamp_seconds") == {}
+    user_id = await book(api)
+    for kind in ("car", "hotel"):
+        await change_reservation(record, user_id, kind, state="cancelled")
+    await audit(auditor)
+    kept = await record.last_audit()
+    assert kept is not None
+    assert kept.ended_at is not None
+    # The record's answer serves whoever scrapes for a while.
+    text = (await api_of(client).get("/metrics")).text
+    at = told(text, "booking_audit_last_success_timestamp_seconds")
+    assert at[""] == pytest.approx(kept.ended_at.timestamp(), abs=0.01)
+    differences = told(text, "booking_audit_differences")
+    assert differences.keys() == set(DIFFERENCES)
+    assert differences["not_held"] == 1, "It counts trips"
