@@ -402,3 +402,17 @@ def assert_one_line(stopped: SystemExit, starts: str) -> None:
     assert isinstance(message, str)
     assert message.startswith(starts)
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (None, "embedded"),
+        ("http://hotels.example/v1", "hotels.example:80"),
+        ("https://Hotels.example", "hotels.example:443"),
+        ("https://hotels.example:8443/a/b", "hotels.example:8443"),
+        ("http://[::1]:3001/hotels", "[::1]:3001"),
+    ],
+)
+def test_a_supplier_is_named_by_host_and_port(url: str | None, name: str) -> None:
+    assert SupplierSettings(url=url).name == name

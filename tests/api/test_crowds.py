@@ -15,6 +15,7 @@ import pytest
 from api.places import OTHER_REQUESTS
 from shared import KINDS
 from tests.processes import DEADLINE, Process, Service, bare_environment, service, wait_until
+from tests.telemetry.scraping import scrape
 
 AT_ONCE = 1.0
 """Seconds that an answer may take on a busy machine and still count as waiting for nothing."""
@@ -66,6 +67,8 @@ def test_whatever_hangs_it_is_alive_at_once() -> None:
         with crowd(frozen, let_in + 50, "GET", "/bookings/some-trip") as lines:
             assert max(seconds_until(frozen, "/livez", 200) for _ in range(5)) < AT_ONCE
             assert seconds_until(frozen, "/openapi.json", 503) < AT_ONCE, "No more are let in"
+            in_use = scrape(frozen.api_port).value("booking_places_in_use", place="request")
+            assert in_use == let_in, "A scrape is answered all the same"
             answers = [answer_of(line) for line in lines]
         assert {answer.status for answer in answers} == {503}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
