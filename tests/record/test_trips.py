@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import traceback
 from typing import Any
 
 import pytest
@@ -331,6 +332,16 @@ async def lost(record: Record, call: str) -> RecordedTrip:
             return await record.found(accepted(), "booked", None, None)
         case _:
             return await record.begin_cancellation("trip")
+
+
+async def test_what_was_to_be_written_is_in_no_error(record: Record, database_url: str) -> None:
+    row = accepted(request={"name": "Ada Lovelace"})
+    execute(database_url, "DROP TABLE trips")
+    with pytest.raises(RecordBroken) as raised:
+        await record.accept(row)
+    told = "".join(traceback.format_exception(raised.value))
+    assert "INSERT INTO trips" in told
+    assert "Lovelace" not in told
 
 
 @pytest.mark.parametrize("call", ["withdraw", "found", "begin_cancellation"])

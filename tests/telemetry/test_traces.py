@@ -201,15 +201,27 @@ def test_the_last_spans_are_sent_when_a_process_stops() -> None:
     assert told == [("named", f"span {number}") for number in range(3)]
 
 
+def test_a_receiver_that_hangs_delays_no_stop() -> None:
+    with receiving() as receiver:
+        receiver.answering.clear()
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        }
+        _, closing, log = busy(settings, 1)
+        assert receiver.requests == 1, "It was tried"
+    assert closing < CLOSE_LIMIT + 2
+    assert log == []
+
+
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "is away"])
 def test_a_receiver_that_takes_no_spans_delays_nothing(hangs: bool) -> None:
     with receiving() as receiver:
         receiver.answering.clear()
         endpoint = receiver.endpoint if hangs else f"http://127.0.0.1:{free_port()}"
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
-        making, closing, log = busy(settings, 20_000, 1.5)
+        making, _, log = busy(settings, 20_000, 1.5)
     assert making < 10, "20,000 spans take the time that they take; sending them would take hours"
-    assert closing < CLOSE_LIMIT + 2
     lost = [line for line in log if "Traces are lost: " in line]
     assert len(lost) == 1
     assert len(log) <= 2, "And at most one line tells that spans were dropped"
