@@ -54,7 +54,7 @@ def test_units_are_those_of_what_is_asked_for() -> None:
         for target in panel.get("targets", ()):
             expression = target["expr"]
             in_seconds = "_seconds_bucket" in expression or "_age_seconds" in expression
-            in_seconds |= "timestamp_seconds" in expression
+            in_seconds |= expression.startswith("time() - ")
             assert (unit == "s") == in_seconds, panel["title"]
             rate = "rate(" in expression and "/" not in expression and "cpu" not in expression
             assert (unit in ("reqps", "ops")) == (rate and not in_seconds), panel["title"]
