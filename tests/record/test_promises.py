@@ -143,12 +143,19 @@ async def test_no_question_reads_what_is_over(record: Record, database_url: str)
 
 
 def plan_of(connection: sa.Connection, question: sa.Select[Any]) -> list[str]:
-    """Return how the database would answer, step by step."""
-    told = str(question.compile(connection, compile_kwargs={"literal_binds": True}))
-    if connection.dialect.name == "sqlite":
-        return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {told}")]
-    connection.exec_driver_sql("ANALYZE")  # It does so by itself, after a minute.
-    return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {told}")]
+    """Return how the database would answer what it is really asked, step by step."""
+    on_sqlite = connection.dialect.name == "sqlite"
+    if not on_sqlite:
+        connection.exec_driver_sql("ANALYZE")  # It does so by itself, after a minute.
+    explain = "EXPLAIN QUERY PLAN" if on_sqlite else "EXPLAIN"
+
+    def explained(_: Any, __: Any, sql: str, parameters: Any, *___: Any) -> tuple[str, Any]:
+        return f"{explain} {sql}", parameters
+
+    sa.event.listen(connection, "before_cursor_execute", explained, retval=True)
+    steps = connection.execute(question).cursor.fetchall()
+    sa.event.remove(connection, "before_cursor_execute", explained)
+    return [str(step[-1]) for step in steps]
 
 
 async def test_the_connections_are_told_without_asking_the_database(

@@ -1,12 +1,16 @@
 """What API and worker count: each trip, try, call and request, once and under the right name."""
 
 import asyncio
+import dataclasses
+import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 import activities
 from record import Record
@@ -16,8 +20,8 @@ from shared import KINDS, BookVacationInput, Kind
 from starter import create_app
 from suppliers import Confirmed, Desk, Refused, Released, TryAgain, Unavailable, Undecided
 from telemetry import ApiMetrics
-from telemetry.metrics import WorkerMetrics
-from telemetry.tries import MeasuringInterceptor
+from telemetry.metrics import ENDED, TRY_OUTCOMES, WorkerMetrics
+from telemetry.tries import MeasuringInterceptor, _outcome_of
 from tests.api.api_client import JOHN, Api, body_of
 from tests.conftest import trip
 from tests.faults import DEADLINE, FaultyRecord, Gate, at_first, down
@@ -187,6 +191,47 @@ async def test_a_try_that_a_stopping_worker_gives_up_is_lost(
     assert tries(scrape_registry(metrics.registry)) == {("car", "book", "lost"): 1}
     await gate.open()
     await going.terminate()
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds", "cancelled"),
+    [
+        (ActivityCancellationDetails(cancel_requested=True), 60, True),
+        # Temporal does not know of it: its trip is over, or it has timed out.
+        (ActivityCancellationDetails(not_found=True), 9, True),
+        (ActivityCancellationDetails(not_found=True), 11, False),
+        (ActivityCancellationDetails(timed_out=True), 9, False),
+        (ActivityCancellationDetails(worker_shutdown=True), 9, False),
+    ],
+)
+def test_a_try_is_lost_unless_its_trip_can_have_given_it_up(
+    details: ActivityCancellationDetails, seconds: float, cancelled: bool
+) -> None:
+    environment = ActivityEnvironment()
+    limit = dt.timedelta(seconds=10)
+    environment.info = dataclasses.replace(environment.info, heartbeat_timeout=limit)
+    environment.cancel(details)
+    outcome = environment.run(lambda: _outcome_of(asyncio.CancelledError(), seconds))
+    assert outcome == ("cancelled" if cancelled else "lost")
+
+
+def test_every_count_of_a_worker_begins_at_zero() -> None:
+    """What appears with its first event would have no increase by it."""
+    suppliers: dict[Kind, str] = {kind: f"{kind}s.example:443" for kind in KINDS}
+    scrape = scrape_registry(WorkerMetrics(suppliers).registry)
+    begun = {
+        tuple(labels[name] for name in ("kind", "supplier", *LABELS[1:]))
+        for name, labels, value in scrape.samples()
+        if name == "booking_tries_total" and value == 0
+    }
+    assert begun == {
+        (kind, suppliers[kind], action, outcome)
+        for kind in KINDS
+        for action in ("book", "undo")
+        for outcome in TRY_OUTCOMES
+    }
+    for outcome in ENDED:
+        assert scrape.value("booking_trips_ended_total", outcome=outcome) == 0
 
 
 async def test_a_request_that_is_repeated_is_accepted_once_and_a_conflict_is_counted(
