@@ -17,7 +17,7 @@ from audit.looking import Looking, each
 from audit.mending import Mending
 from bookings import NEVER_STARTED, Bookings, Finding
 from record import OLDER, Audit, Record, RecordedTrip, Reservation
-from shared import Kind, SagaPolicy, cut
+from shared import KINDS, Kind, SagaPolicy, cut
 from suppliers import Desks
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Auditor:
 
     async def _take_in(self, trip_id: str, reservations: Sequence[Reservation]) -> Difference:
         """Record the trip of reservations that the record has without one."""
-        kinds = ", ".join(each.kind for each in reservations)
+        kinds = ", ".join(sorted((each.kind for each in reservations), key=KINDS.index))
         found = f"is not recorded, but the record has reservations of it ({kinds})"
         if row := await self._bookings.adopted(trip_id):
             trip = await self._bookings.as_it_stands(row)

@@ -5,6 +5,7 @@ before that.
 """
 
 import asyncio
+import datetime as dt
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from temporalio.client import Client
 
 from bookings import Bookings
 from record import Record, RecordedTrip
-from record.tables import reservations
+from record.tables import audits, reservations
 from record.tables import trips as recorded_trips
 from shared import KINDS, SagaPolicy, cancellation_id
 from tests.chaos import suppliers
@@ -58,6 +59,8 @@ class Agreement(Asking):
         stays."""
         self.statuses: Counter[str] = Counter()
         """How many trips have ended as what, in the record."""
+        self.audits: list[tuple[dt.datetime | None, dict[str, int] | None]] = []
+        """When each audit meanwhile has ended, and what it has found."""
 
     async def settle(self) -> None:
         """Wait until the record has every trip as ended, and every workflow has closed."""
@@ -72,7 +75,8 @@ class Agreement(Asking):
     async def _still_open(self) -> list[str]:
         rows, _ = await self._stored()
         ended = {row.trip_id for row in rows if row.closed_at is not None}
-        return [*(self.trips.keys() - ended), *await self.list_ids("ExecutionStatus = 'Running'")]
+        running = await self.list_ids("ExecutionStatus = 'Running'")
+        return [*(self.trips.keys() - ended), *running]
 
     async def audit(self) -> list[Ending]:
         """Compare record, suppliers, Temporal and API; return how the trips' workflows ended."""
@@ -114,6 +118,10 @@ class Agreement(Asking):
         async with Record.open(self.service.database_url) as record:
             for finding in await Bookings(self.client, record, SagaPolicy()).audit():
                 self.violate("disagreeing", finding.user_id, f"is found by the audit: {finding}")
+        self.audits = await asyncio.to_thread(_audits_in, self.service.database_url)
+        for ended, differences in self.audits:
+            if ended and any((differences or {}).values()):
+                self.violate("disagreeing", "an audit meanwhile", f"has found {differences}")
         for process in self.service.processes:
             if not process.running:
                 self.violate("other", process.name, "has ended by itself")
@@ -202,6 +210,17 @@ class Agreement(Asking):
     async def _stored(self) -> tuple[list[RecordedTrip], dict[str, list[Kept]]]:
         """Return the trips and their reservations, read past the product's code."""
         return await asyncio.to_thread(_stored_in, self.service.database_url)
+
+
+def _audits_in(database_url: str) -> list[tuple[dt.datetime | None, dict[str, int] | None]]:
+    """Return when each audit that the schedule has started ended, and what it has found."""
+    engine = sa.create_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            columns = audits.c.ended_at, audits.c.differences
+            return [(row[0], row[1]) for row in connection.execute(sa.select(*columns))]
+    finally:
+        engine.dispose()
 
 
 def _stored_in(database_url: str) -> tuple[list[RecordedTrip], dict[str, list[Kept]]]:

@@ -35,6 +35,9 @@ Violation = Literal[
     "other",
 ]
 
+TRIPS = "WorkflowType IN ('BookingWorkflow', 'CancelBookingWorkflow')"
+"""The audits have workflows of their own."""
+
 STATUS_OF = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
 """The API's word for what a workflow's result says."""
 
@@ -163,10 +166,11 @@ class Asking:
         return await self.list_ids(f"ExecutionStatus != 'Running'{after}")
 
     async def list_ids(self, query: str) -> list[str]:
-        """Return the ids of the workflows that Temporal lists."""
+        """Return the ids of the trips' workflows that Temporal lists."""
+        of_trips = f"{TRIPS} AND {query}" if query else TRIPS
 
         async def found() -> list[str]:
-            return [execution.id async for execution in self.client.list_workflows(query)]
+            return [execution.id async for execution in self.client.list_workflows(of_trips)]
 
         return await persistently(found)
 

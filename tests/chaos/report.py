@@ -58,7 +58,9 @@ def of_all(agreement: Agreement, endings: Sequence[Ending], seconds: float) -> I
         f" {len(agreement.cancelled)} cancellations through the API; {late} late tries refused;"
         f" {len(agreement.forgotten)} workflows forgotten;"
         f" {len(agreement.cancelled_at_the_end)} cancelled while the ending was recorded;"
-        f" {mended} trips mended by the API's audit; {seconds:.0f} s"
+        f" {mended} trips mended by the API's audit;"
+        f" {sum(bool(ended) for ended, _ in agreement.audits)} audits by the schedule;"
+        f" {seconds:.0f} s"
     )
     for violation, what, how in agreement.violations:
         yield f"VIOLATION {violation}: {what} {how}"

@@ -19,6 +19,7 @@ from tests.chaos.agreement import Agreement
 from tests.chaos.callers import Callers
 from tests.chaos.faults import HEARTBEAT_TIMEOUT, OF_SUPPLIERS, Faults, kinds_of_faults
 from tests.chaos.plans import PlannedFault, PlannedTrip, plan_faults, plan_trips
+from tests.chaos.planting import Planting
 from tests.chaos.report import Summary
 from tests.chaos.suppliers import Mode, Suppliers
 from tests.processes import (
@@ -43,6 +44,7 @@ SETTINGS: dict[str, object] = {
     "STUCK_RETRY_INTERVAL_SECONDS": 2,
     "BOOK_WAIT_SECONDS": 20,
     "MAX_OPEN_BOOKINGS": 400,
+    "AUDIT_INTERVAL_SECONDS": 5,
 }
 
 
@@ -54,6 +56,8 @@ class Size:
     trips: int
     seconds: float
     """How long faults are caused."""
+    plant: bool = False
+    """Whether faults are planted at the end, for the audit to find."""
 
 
 def set_up(what: str) -> None:
@@ -77,6 +81,7 @@ async def run(
     trips: list[PlannedTrip],
     planned: list[PlannedFault],
     what: str,
+    plant: bool,
 ) -> Summary:
     """Run trips and faults over a started service, audit, and report what became of them.
 
@@ -114,6 +119,9 @@ async def run(
             *report.of_all(agreement, endings, time.monotonic() - begun),
         ]
     )
+    if plant:
+        write(await Planting(agreement).show())
+        write(f"VIOLATION {which}: {of} {how}" for which, of, how in agreement.violations)
     return Summary.of(agreement, what)
 
 
@@ -140,7 +148,7 @@ def run_embedded(size: Size, database: Database) -> Summary:
     ):
         running.start(workers=2)
         what = f"{database}, embedded"
-        return asyncio.run(run(running, link, None, trips, faults, what))
+        return asyncio.run(run(running, link, None, trips, faults, what, size.plant))
 
 
 def run_outside(size: Size, database: Database, mode: Mode) -> Summary:
@@ -160,4 +168,4 @@ def run_outside(size: Size, database: Database, mode: Mode) -> Summary:
         outside.start()
         running.start(workers=2)
         what = f"{database}, {mode}"
-        return asyncio.run(run(running, link, outside, trips, faults, what))
+        return asyncio.run(run(running, link, outside, trips, faults, what, size.plant))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from record import Record, RecordUnavailable
-from shared import BookVacationInput, SagaPolicy
+from shared import BookVacationInput, SagaPolicy, TripStatus
 from suppliers import (
     Confirmed,
     EmbeddedSupplier,
@@ -27,6 +27,7 @@ from suppliers import (
     Undecided,
     desk,
 )
+from tests.record.trips import news
 from tests.record.trips import trip as accepted_trip
 from tests.suppliers.script import DOWN, NO, QUICK, SURE, UNKNOWN, Script
 
@@ -517,6 +518,73 @@ async def test_what_an_operator_has_settled_is_not_booked_any_more(
     with pytest.raises(Refused, match="was undone already"):
         await hotels.book(trip(), 2)
     assert supplier.asked == ["book"]
+
+
+# What shows up after a trip's end
+
+
+async def over(record: Record, status: TripStatus = "rolled_back") -> None:
+    await record.tell(trip(), news(status, state="undone"))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["undone", "never booked"])
+async def test_what_shows_up_for_a_trip_that_is_over_is_noted_and_cancelled(
+    hotels: OutsideDesk, supplier: Script, record: Record, known: bool
+) -> None:
+    if known:
+        supplier.says(QUICK, SURE)
+        await hotels.book(trip(), 1)
+        await hotels.cancel(trip())
+    await over(record)
+    supplier.asked.clear()
+
+    async def noted() -> Released:
+        (row,) = await record.all_reservations()
+        assert (row.state, row.supplier, row.item) == ("cancelling", "hotels.example", "a-hotel")
+        return SURE
+
+    supplier.says(QUICK)
+    assert await hotels.find(trip()) == QUICK
+    supplier.says(QUICK, noted)
+    assert await hotels.cancel_late_booking(trip()) == SURE
+    assert [state for state, _ in await states(record)] == ["cancelled"]
+    with pytest.raises(Refused):
+        await hotels.book(trip(), 2)
+
+
+async def test_what_is_refused_to_be_cancelled_late_is_asked_again_by_a_later_undo(
+    hotels: OutsideDesk, supplier: Script, record: Record
+) -> None:
+    await over(record)
+    supplier.says(QUICK, Refused("This fare cannot be refunded"), QUICK, SURE)
+    with pytest.raises(Refused, match="This fare cannot be refunded"):
+        await hotels.cancel_late_booking(trip())
+    await hotels.cancel(trip())
+    assert supplier.asked == ["find", "cancel"] * 2
+    assert [state for state, _ in await states(record)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("status", ["running", "booked", "needs_attention"])
+async def test_a_trip_that_may_hold_something_has_no_late_bookings(
+    hotels: OutsideDesk, supplier: Script, record: Record, status: TripStatus
+) -> None:
+    supplier.says(QUICK)
+    await hotels.book(trip(), 1)
+    await over(record, status)
+    with pytest.raises(Refused, match="is not over"):
+        await hotels.cancel_late_booking(trip())
+    assert supplier.asked == ["book"]
+    assert await states(record) == [("reserved", "QK7R2M")]
+
+
+async def test_another_executions_late_booking_is_not_cancelled(
+    hotels: OutsideDesk, supplier: Script, record: Record
+) -> None:
+    await over(record)
+    with pytest.raises(Refused, match="is another trip's"):
+        await hotels.cancel_late_booking(trip(run="another-run"))
+    assert supplier.asked == []
+    assert await states(record) == []
 
 
 # Whose it is

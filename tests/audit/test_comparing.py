@@ -1,0 +1,165 @@
+"""What is a difference, and what is none: a trip, and all that is known of it."""
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from audit.asking import Held
+from audit.comparing import Known, compared, delayed
+from bookings import Standing
+from record import OLDER, RecordedTrip, Reservation
+from shared import KINDS, Kind, SagaPolicy, TripStatus
+from suppliers import AnotherItem, Confirmed, Pending, Released
+from tests.record.trips import NOON, accepted, later, steps
+
+POLICY = SagaPolicy(
+    trip_deadline=3_600,
+    step_deadline=600,
+    try_timeout=120,
+    undo_attempts=2,
+    retry_interval_cap=10,
+)
+UNDO_MAY_TAKE = len(KINDS) * 2 * 130
+
+
+def reservation(kind: Kind, state: Any = "reserved", **changes: Any) -> Reservation:
+    valid = Reservation("trip", kind, f"a-{kind}", state, "first-run")
+    return dataclasses.replace(valid, **changes)
+
+
+def ended(status: TripStatus = "booked", **changes: Any) -> RecordedTrip:
+    told = {"status": status, "first_run_id": "first-run", "closed_at": NOON, "told_at": NOON}
+    as_told = steps("booked" if status == "booked" else "undone")
+    return accepted(**{**told, "steps": as_told, **changes})
+
+
+def differences(
+    row: RecordedTrip,
+    standing: Standing = None,
+    held: dict[Kind, Held] | None = None,
+    *,
+    after: float = 600,
+    **changed: Reservation | None,
+) -> list[str]:
+    """Return what differs of a trip whose rows are as they must be, but for what has changed."""
+    state = "reserved" if row.status == "booked" else "cancelled"
+    rows = {kind: reservation(kind, state) for kind in KINDS} | changed
+    own = {kind: each for kind, each in rows.items() if each is not None}
+    found = compared(Known(row, standing, own, held or {}), later(after))  # type: ignore[arg-type]
+    return [each.kind for each in found]
+
+
+@pytest.mark.parametrize("standing", [None, "booked", "stopped"])
+def test_a_booked_trip_that_holds_all_is_right(standing: Standing) -> None:
+    held: dict[Kind, Held] = dict.fromkeys(KINDS, Confirmed("QK7R2M"))
+    assert differences(ended(), standing, held) == []
+
+
+@pytest.mark.parametrize("standing", [None, "rolled_back", "cancelled", "stopped"])
+@pytest.mark.parametrize("status", ["rolled_back", "cancelled"])
+def test_a_trip_that_was_undone_and_holds_nothing_is_right(
+    status: TripStatus, standing: Standing
+) -> None:
+    held: dict[Kind, Held] = {"car": Released(), "hotel": None}
+    assert differences(ended(status), standing, held) == []
+    assert differences(ended(status), standing, held, car=None, hotel=None, flight=None) == []
+
+
+WRONG: dict[str, tuple[RecordedTrip, Standing, str]] = {
+    "booked, and rolled back": (ended(), "rolled_back", "another_outcome"),
+    "booked, and cancelled": (ended(), "cancelled", "another_outcome"),
+    "rolled back, and booked": (ended("rolled_back"), "booked", "another_outcome"),
+    "cancelled, and booked": (ended("cancelled"), "booked", "another_outcome"),
+    "booked, and running": (ended(), "running", "still_running"),
+}
+
+
+@pytest.mark.parametrize(("row", "standing", "kind"), WRONG.values(), ids=WRONG)
+def test_the_workflows_own_word_is_compared(
+    row: RecordedTrip, standing: Standing, kind: str
+) -> None:
+    assert differences(row, standing) == [kind]
+
+
+def test_nothing_else_is_said_of_a_trip_whose_workflow_may_act() -> None:
+    row = ended()
+    assert differences(row, "running", car=None) == ["still_running"]
+    assert differences(row, "running", car=None, after=30) == [], "It may be about to close"
+    assert differences(ended("needs_attention"), None, car=None) == []
+    assert differences(ended(closed_at=None), None, car=None) == []
+
+
+HELD_WRONG: dict[str, tuple[TripStatus, Held, list[str]]] = {
+    "booked, nothing": ("booked", None, ["not_held"]),
+    "booked, cancelled": ("booked", Released(), ["not_held"]),
+    "booked, undecided": ("booked", Pending(), ["not_held"]),
+    "booked, another": ("booked", AnotherItem("x"), ["another_item"]),
+    "undone, held": ("cancelled", Confirmed(), ["held_after_end"]),
+    "undone, undecided": ("rolled_back", Pending(), ["held_after_end"]),
+    "undone, another": ("rolled_back", AnotherItem("x"), ["held_after_end"]),
+}
+
+
+@pytest.mark.parametrize(("status", "held", "kinds"), HELD_WRONG.values(), ids=HELD_WRONG)
+def test_the_suppliers_word_is_compared(status: TripStatus, held: Held, kinds: list[str]) -> None:
+    assert differences(ended(status), None, {"hotel": held}) == kinds
+
+
+@pytest.mark.parametrize("state", ["asked", "pending", "cancelling", "cancelled"])
+def test_a_booked_trips_rows_must_be_reserved(state: str) -> None:
+    assert differences(ended(), car=reservation("car", state)) == ["not_held"]
+
+
+@pytest.mark.parametrize("state", ["asked", "pending", "reserved", "cancelling"])
+def test_an_undone_trips_rows_must_be_cancelled(state: str) -> None:
+    assert differences(ended("cancelled"), car=reservation("car", state)) == ["held_after_end"]
+
+
+def test_what_is_resolved_is_an_operators_word() -> None:
+    row = ended("rolled_back", steps=steps("resolved"))
+    held: dict[Kind, Held] = {"hotel": Confirmed()}
+    assert differences(row, None, held, car=reservation("car", "reserved")) == []
+
+
+def test_rows_of_before_such_notes_are_nobodys_else() -> None:
+    assert differences(ended(first_run_id=OLDER)) == []
+    assert differences(ended(), car=reservation("car", first_run_id=None)) == []
+    assert differences(ended(), car=reservation("car", first_run_id="b")) == ["not_held"]
+
+
+def late(after: float, *rows: Reservation, late: float = 0.0, **changes: Any) -> list[str]:
+    """Return what takes too long so many seconds after noon, when the trip was accepted."""
+    row = accepted(**changes)
+    found = delayed(row, {each.kind: each for each in rows}, POLICY, late, later(after))
+    return [each.kind for each in found]
+
+
+def test_a_trip_is_overdue_after_its_deadline_and_the_time_of_its_undo() -> None:
+    limit = POLICY.trip_deadline + UNDO_MAY_TAKE
+    assert late(limit) == []
+    assert late(limit + 1) == ["overdue"]
+    assert late(limit + 1, late=60) == []
+    assert late(limit + 1, cancelled_at=later(limit)) == []
+    assert late(limit + UNDO_MAY_TAKE + 1, cancelled_at=later(limit)) == ["overdue"]
+
+
+@pytest.mark.parametrize("state", ["asked", "pending"])
+def test_an_outcome_is_unknown_for_too_long_after_all_that_a_step_may_take(state: str) -> None:
+    row = reservation("hotel", state, over_at=NOON, since=NOON)
+    assert late(720, row) == []
+    assert late(721, row) == ["outcome_unknown"]
+    assert late(721, row, late=1) == []
+    assert late(721, reservation("hotel", "reserved", since=NOON)) == []
+
+
+def test_a_call_that_has_changed_nothing_is_no_unknown_outcome() -> None:
+    assert late(3_000, reservation("hotel", "asked", over_at=None, since=NOON)) == []
+
+
+def test_times_are_told_in_words() -> None:
+    row = accepted(accepted_at=NOON - dt.timedelta(hours=2, minutes=30))
+    (overdue,) = delayed(row, {}, POLICY, 0.0, NOON)
+    said = "is still running 2 h 30 min after it was asked for, past its deadline"
+    assert overdue.found == said
