@@ -63,8 +63,8 @@ class Looking:
     async def look_at(self, rows: Sequence[RecordedTrip]) -> dict[str, Look | None]:
         """Return the last look at each of the trips, by its id.
 
-        One that has changed meanwhile is missing: it is for the next audit. `None`: nothing can be
-        made of the trip, which is logged. Raises `BookingsError` and `RecordError`.
+        `None`: nothing can be made of the trip, which is logged. Raises `BookingsError` and
+        `RecordError`.
         """
         by_trip = await self._record.reservations_of_all([row.trip_id for row in rows])
 
@@ -78,22 +78,14 @@ class Looking:
                 break
             await asyncio.sleep(PAUSE)
             for row, again in zip(odd, await each(self._look_again, odd), strict=True):
-                before = looks.pop(row.trip_id)
-                if again is None:
-                    looks[row.trip_id] = None
-                elif before is not None and again.known.row == row:
-                    looks[row.trip_id] = _in_both(before, again)
+                before = looks[row.trip_id]
+                looks[row.trip_id] = again and before and _in_both(before, again)
         return looks
 
     async def _look_again(self, row: RecordedTrip) -> Look:
-        """Look at a trip. If its row has changed since the last look, it is another one."""
+        """Look at a trip whose row may have changed meanwhile."""
         fresh = await self._record.trip(row.trip_id) or row
-        look = await self._look(fresh, await self._record.reservations_of(row.trip_id))
-        # Whoever is about to release anything changes the row first.
-        now = await self._record.trip(row.trip_id)
-        if now is None or now != row:
-            return Look(Known(now or fresh, None, {}, {}), ())
-        return look
+        return await self._look(fresh, await self._record.reservations_of(row.trip_id))
 
     async def _look(self, row: RecordedTrip, reservations: Iterable[Reservation]) -> Look:
         by_kind = {each.kind: each for each in reservations}

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from temporalio.client import Client
 
 from audit import Auditor
-from record import Record
+from bookings import Bookings, Trip
+from record import Record, RecordedTrip
 from record.tables import reservations, trips
+from shared import TASK_QUEUE_NAME
 from tests.api.api_client import JOHN, Api, api_of, body_of
 from tests.audit.auditing import (
     audit,
@@ -326,3 +328,51 @@ async def test_the_next_audit_compares_what_has_changed_since_and_all_does_all(
     await change_reservation(record, user_id, "car", state="cancelled")
     assert await said_of(auditor, user_id) == []
     assert any(user_id in line for line in (await audit(auditor, everything=True)).said)
+
+
+async def test_a_workflow_of_another_id_than_its_trips_is_no_unknown_trip(
+    client: Client, auditor: Auditor, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    wanted = trip_of()
+    started = await client.start_workflow(
+        "BookingWorkflow", wanted, id=f"cli-{wanted.book_user_id}", task_queue=TASK_QUEUE_NAME
+    )
+    await gate.reached()
+
+    async def listed() -> bool:
+        query = f"WorkflowId = '{started.id}' AND ExecutionStatus = 'Running'"
+        return [each.id async for each in client.list_workflows(query)] == [started.id]
+
+    await eventually(listed)
+    assert await said_of(auditor, wanted.book_user_id) == []
+    await gate.open()
+
+
+async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing(
+    client: Client,
+    auditor: Auditor,
+    api: Api,
+    faults: FaultyRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    await gate.reached()
+    list_running = Bookings._running_workflows
+
+    async def not_listed_yet(self: Bookings) -> set[str]:
+        return await list_running(self) - {user_id}
+
+    standing = Bookings.as_it_stands
+
+    async def ends_first(self: Bookings, row: RecordedTrip) -> Trip:
+        if row.trip_id == user_id:
+            await gate.open()
+            await client.get_workflow_handle(user_id).result()
+        return await standing(self, row)
+
+    monkeypatch.setattr(Bookings, "_running_workflows", not_listed_yet)
+    monkeypatch.setattr(Bookings, "as_it_stands", ends_first)
+    assert await said_of(auditor, user_id) == []
+    assert (await trip(faults, user_id)).status == "booked"

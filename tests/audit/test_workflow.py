@@ -107,6 +107,24 @@ async def test_it_goes_on_in_another_worker_where_the_first_one_was(
     assert kept.audit_id == running.first_execution_run_id
 
 
+async def test_a_page_that_takes_long_is_not_taken_for_lost(
+    client: Client, record: Record, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.workflow.HEARTBEAT_LIMIT", dt.timedelta(seconds=0.5))
+    monkeypatch.setattr("audit.activities.HEARTBEAT_INTERVAL", 0.1)
+    tries: list[str] = []
+
+    async def slow(self: Auditor, audit: Audit, place: Place) -> Page:
+        tries.append(place.stage)
+        await asyncio.sleep(1.5)
+        return Page(Tally(), None)
+
+    monkeypatch.setattr(Auditor, "page", slow)
+    async with create_audit_worker(client, settings, activities.composition.get()):
+        await result_of(await start(client))
+    assert tries == ["open"]
+
+
 async def test_it_waits_for_the_record_and_for_temporals_neighbours(
     client: Client, record: Record, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

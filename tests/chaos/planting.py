@@ -7,6 +7,7 @@ stopped, too, because it audits the open trips by itself.
 
 import asyncio
 import datetime as dt
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ ON_ITS_WAY = 61.0
 LONG_AGO = dt.timedelta(hours=5)
 
 ITEMS: dict[str, Any] = {kind: f"valid-{kind}" for kind in KINDS}
+
+PLAIN = re.compile(r"valid-car-\d+")
+"""A car with which nothing is difficult."""
 
 RUNNING = ("overdue", "outcome_unknown", "still_running", "not_recorded", "stopped", "deleted")
 """What is planted in trips that are still running."""
@@ -124,7 +128,8 @@ class Planting:
 
     async def _plant_in_ended(self) -> None:
         rows, kept = await self._agreement._stored()
-        remembered = [row for row in rows if row.trip_id not in self._agreement.forgotten]
+        plain = [row for row in rows if PLAIN.fullmatch(row.request["car"])]
+        remembered = [row for row in plain if row.trip_id not in self._agreement.forgotten]
         booked = iter([row.trip_id for row in remembered if row.status == "booked"])
         undone = iter(
             row.trip_id
