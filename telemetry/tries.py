@@ -11,6 +11,9 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from shared import KINDS, RECORD_TRIP, UNDECIDED, TripNews, step_of
 from telemetry.metrics import ENDED, WorkerMetrics
 
+TRIES = frozenset(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS)
+"""The activities that are tries of a step."""
+
 
 class MeasuringInterceptor(Interceptor):
     """Counts what the worker's activities do."""
@@ -30,12 +33,12 @@ class _MeasuredActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         name = activity.info().activity_type
-        kind, undoes = step_of(name)
-        if kind not in KINDS:
+        if name not in TRIES:
             result = await super().execute_activity(input)
             if name == RECORD_TRIP:
                 self._count_ending(input.args[-1])
             return result
+        kind, undoes = step_of(name)
         action = "undo" if undoes else "book"
         begun = time.perf_counter()
         outcome = "done"
