@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import signal
 import time
 import urllib.error
@@ -11,7 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from settings import Settings
 from shared import KINDS
+from telemetry.sdk import BUCKETS
 from tests.processes import Service, free_port, service, supplier_urls, wait_until
 from tests.telemetry.scraping import Scrape, scrape
 from tests.test_database_faults import Fault, frozen, gone
@@ -165,9 +168,15 @@ def test_the_buckets_of_the_sdk_fit_trips_of_minutes() -> None:
         running.start()
         running.request("POST", "/book", TRIP)
         worker = scrape(int(running.settings["METRICS_PORT"]))
-        name = "temporal_workflow_endtoend_latency_seconds_bucket"
-        bounds = {float(le) for (le,) in worker.counts(name, "le")}
-        assert {60, 600, 3600} < bounds
+        for name, bounds in BUCKETS.items():
+            found = {
+                float(labels["le"])
+                for each, labels, _ in worker.samples()
+                if each == f"temporal_{name}_seconds_bucket"
+            }
+            assert found == {*map(float, bounds), math.inf}, name
+        assert BUCKETS["workflow_endtoend_latency"][-1] >= Settings().trip_deadline_seconds
+        assert BUCKETS["activity_execution_latency"][-1] >= Settings().try_timeout_seconds
 
 
 def test_a_stopping_worker_is_not_ready_and_tells_its_metrics_to_the_end() -> None:
