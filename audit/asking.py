@@ -67,7 +67,9 @@ class _Line:
             raise NotAsked(self._kind) from error
         except Exception as error:
             # A supplier's own class may raise anything; its text may hold an address.
-            logger.exception("The %s supplier failed", self._kind)
+            logger.exception(
+                "The %s supplier failed", self._kind, extra={"trip_id": trip.book_user_id}
+            )
             self._failed(error)
             raise NotAsked(self._kind) from error
         self._failures = 0

@@ -228,5 +228,5 @@ def _say(differences: Iterable[Difference | None] | None, tally: Tally) -> None:
     """Log the differences of a trip, and count them."""
     said = [difference for difference in differences or () if difference is not None]
     for difference in said:
-        logger.warning("Audit: %s", difference)
+        logger.warning("Audit: %s", difference, extra={"trip_id": difference.trip_id})
     tally.note(said)

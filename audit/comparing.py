@@ -100,9 +100,8 @@ def _not_held(known: Known, step: StepProgress) -> Iterator[Suspicion]:
     if row.first_run_id and own.first_run_id not in (None, row.first_run_id):
         found = f"{_is(row)}, but its {kind} was reserved by another workflow"
         yield Suspicion("not_held", found, "mark", kind)
-    wanted = row.request.get(kind, step.item)
-    if own.item != storable(wanted):
-        found = f"wants the {kind} {wanted}, but the record holds {own.item} for it"
+    if own.item != storable(row.request.get(kind, step.item)):
+        found = f"{_is(row)}, but the record holds another {kind} for it than it wants"
         yield Suspicion("another_item", found, "mark", kind)
     if kind not in known.held:
         return
@@ -110,7 +109,7 @@ def _not_held(known: Known, step: StepProgress) -> Iterator[Suspicion]:
         case Confirmed():
             return
         case AnotherItem():
-            found = f"wants the {kind} {wanted}, but the {kind} supplier holds another one for it"
+            found = f"{_is(row)}, but the {kind} supplier holds another {kind} for it"
             yield Suspicion("another_item", found, "mark", kind)
         case Pending():
             found = f"{_is(row)}, but the {kind} supplier has not confirmed its {kind}"

@@ -152,7 +152,8 @@ async def each(
             except (BookingsError, RecordUnavailable):
                 raise
             except Exception:
-                logger.exception("Audit: nothing can be made of trip %s", row.trip_id)
+                told = {"trip_id": row.trip_id}
+                logger.exception("Audit: nothing can be made of trip %s", row.trip_id, extra=told)
                 return None
 
     async with asyncio.TaskGroup() as tasks:

@@ -51,19 +51,18 @@ class Mending:
     ) -> tuple[str | None, str | None]:
         """Cancel what is held; return what was done, and the supplier's words if it refuses."""
         trip = self._bookings.input_of(known.row)
+        told = {"trip_id": trip.book_user_id}
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
                 await _release(self._desks[kind], trip, late=suspicion.remedy != "cancel")
         except Refused as refused:
             return None, f", and that cannot be cancelled: {refused}"
         except (SupplierError, TimeoutError) as error:
-            logger.warning(
-                "The %s of trip %s is not cancelled yet: %s", kind, trip.book_user_id, error
-            )
+            logger.warning("The %s is not cancelled yet: %s", kind, error, extra=told)
             return BEGUN, None
         except Exception:
             # A supplier's own class may raise anything; its text may hold an address.
-            logger.exception("The %s supplier failed", kind)
+            logger.exception("The %s supplier failed", kind, extra=told)
             return BEGUN, None
         return "that is cancelled now", None
 

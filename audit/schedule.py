@@ -18,7 +18,6 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.service import RPCError
 
 from audit.workflow import AuditInput, AuditWorkflow
 
@@ -49,7 +48,7 @@ async def keep_schedule(client: Client, interval: float) -> None:
         except ScheduleAlreadyRunningError:
             handle = client.get_schedule_handle(SCHEDULE_ID)
             await handle.update(lambda known: _changed(known, schedule), rpc_timeout=RPC_TIMEOUT)
-    except RPCError:
+    except Exception:  # Whatever it is.
         logger.exception("The schedule of the audits cannot be kept")
     else:
         logger.info("An audit begins every %g s (schedule %s)", interval, SCHEDULE_ID)

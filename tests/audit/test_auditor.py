@@ -186,7 +186,7 @@ NOT_HELD = {
         {"state": "cancelled"},
     ),
     "another item": (
-        "wants the hotel valid-hotel-id, but the record holds another-hotel for it",
+        "is recorded as booked, but the record holds another hotel for it than it wants",
         {"item": "another-hotel"},
     ),
     "another's": (

@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import (
     Client,
     ScheduleOverlapPolicy,
+    WorkflowFailureError,
     WorkflowHandle,
 )
 from temporalio.client import ScheduleActionExecutionStartWorkflow as ByWorkflow
@@ -165,6 +166,19 @@ async def test_a_long_audit_goes_on_as_a_new_run_and_sums_up_all(
     assert kept is not None
     assert (kept.audit_id, kept.trips) == (running.first_execution_run_id, runs)
     assert (await running.describe()).run_id != running.first_execution_run_id
+
+
+async def test_a_mistake_in_its_code_ends_it_so_that_others_can_begin(
+    client: Client, record: Record, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistake() -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("audit.workflow._has_grown", mistake)
+    async with create_audit_worker(client, settings, activities.composition.get()):
+        with pytest.raises(WorkflowFailureError):
+            await result_of(await start(client))
+    assert await record.last_audit() is None
 
 
 # The schedule
