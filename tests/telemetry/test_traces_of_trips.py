@@ -257,6 +257,10 @@ def test_each_line_of_the_logs_leads_to_its_trace_and_tells_nothing_of_the_trave
     traces = {
         trip: traced.trace(trip, whole)[0].span.trace_id.hex() for trip, whole in trips.items()
     }
+    stuck = traced.book(
+        {"Prefer": "respond-async"}, hotel="non-refundable-hotel", flight="sold-out-flight"
+    )["user_id"]
+    traced.running.workers[0].wait_for_output("Undo of hotel is stuck")
     written = traced.running.api.output + traced.running.workers[0].output
     assert not any(secret in written for secret in SECRETS)
     lines = [json.loads(line) for line in whole_lines(written)]
@@ -266,3 +270,23 @@ def test_each_line_of_the_logs_leads_to_its_trace_and_tells_nothing_of_the_trave
     for line in told:
         assert line["trace_id"] == traces[line["trip_id"]], line
     assert all(line["trip_id"] != "-" for line in lines if "activity" in line["logger"])
+    (told_by_workflow,) = (line for line in lines if line["message"].startswith("Undo of hotel"))
+    traces_of_stuck = {line["trace_id"] for line in lines if line["trip_id"] == stuck}
+    assert told_by_workflow["trip_id"] == stuck
+    assert {told_by_workflow["trace_id"]} == traces_of_stuck != {"-"}
+
+
+def test_all_spans_are_sent_when_the_processes_stop() -> None:
+    with (
+        receiving() as receiver,
+        service(
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, OTEL_BSP_SCHEDULE_DELAY=3_600_000
+        ) as running,
+    ):
+        running.start()
+        body = {"name": NAME, **ITEMS}
+        trip = running.request("POST", "/book", body).body["user_id"]
+        assert receiver.spans == []
+        assert [process.stop() for process in (running.api, *running.workers[:1])] == [0, 0]
+    told = {each.name for each in receiver.of_trip(trip)}
+    assert {"POST /book", "RunWorkflow:BookingWorkflow", "RunActivity:record_trip"} <= told
