@@ -9,4 +9,6 @@ the closed workflows is deleted from Temporal, as its retention does it, and the
 again. When all has ended, the record, the reservations and the API are compared with what Temporal
 says of each trip, or said before it was made to forget; and with what the suppliers hold, if they
 are a service of their own, which is killed and frozen then, and breaks three in ten of its calls.
+The service's own audit runs every few seconds, and must find nothing. With `--plant` a fault of
+each kind is planted at the end, by hand, and it must find all of them.
 """
