@@ -4,6 +4,8 @@ import contextlib
 import json
 import math
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +17,16 @@ import pytest
 from settings import Settings
 from shared import KINDS
 from telemetry.sdk import BUCKETS
-from tests.processes import Service, free_port, service, supplier_urls, wait_until
+from tests.processes import (
+    DEADLINE,
+    ROOT,
+    Service,
+    bare_environment,
+    free_port,
+    service,
+    supplier_urls,
+    wait_until,
+)
 from tests.telemetry.scraping import Scrape, scrape
 from tests.test_database_faults import Fault, frozen, gone
 
@@ -35,6 +46,8 @@ OF_THE_API = (
     PROCESS
     | DATABASE
     | {
+        "booking_audit_differences": "gauge",
+        "booking_audit_last_success_timestamp_seconds": "gauge",
         "booking_idempotency_key_conflicts_total": "counter",
         "booking_outcome_unknown_oldest_age_seconds": "gauge",
         "booking_outcomes_unknown": "gauge",
@@ -134,6 +147,9 @@ def test_every_name_is_what_dashboards_and_alerts_rest_on() -> None:
             for changes in ({}, {"flight": "sold-out-flight"})
         ]
         assert running.request("POST", f"/bookings/{user_ids[0]}/cancel").status == 200
+        audit = [sys.executable, "-m", "audit"]
+        environment = bare_environment() | running.settings
+        subprocess.run(audit, cwd=ROOT, env=environment, check=True, timeout=DEADLINE)
         api, worker = scrape(running.api_port), scrape(watched.port)
 
         assert ours(api) == OF_THE_API
