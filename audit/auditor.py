@@ -26,6 +26,9 @@ OVERLAP = dt.timedelta(hours=1)
 """So much of what the last audit has compared the next one compares again: a worker that was cut
 off may tell of an ending late, and a supplier show a booking later than it says."""
 
+FIRST = dt.timedelta(days=7)
+"""So far the first audit goes back. What has long been over a supplier may have forgotten."""
+
 ON_ITS_WAY = dt.timedelta(minutes=1)
 """Trips younger than this may still be on their way from Temporal to the record."""
 
@@ -87,7 +90,7 @@ class Auditor:
 
         Doing so again goes on with it. Raises `RecordError`.
         """
-        return await self._record.begin_audit(audit_id, everything, OVERLAP)
+        return await self._record.begin_audit(audit_id, everything, OVERLAP, FIRST)
 
     async def page(self, audit: Audit, place: Place) -> Page:
         """Compare a page of trips. Doing so again finds what is left to be found.

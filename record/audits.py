@@ -36,10 +36,13 @@ class Audit:
 class Audits(Trips):
     """Keeps audits."""
 
-    async def begin_audit(self, audit_id: str, everything: bool, overlap: dt.timedelta) -> Audit:
+    async def begin_audit(
+        self, audit_id: str, everything: bool, overlap: dt.timedelta, first: dt.timedelta
+    ) -> Audit:
         """Write that an audit has begun. It goes on from where the last one that ended began.
 
-        And from `overlap` before that. Doing so again changes nothing. Raises `RecordUnavailable`.
+        And from `overlap` before that; the first one, from `first` ago. Doing so again changes
+        nothing. Raises `RecordUnavailable`.
         """
         last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
         known = _AUDIT.where(audits.c.audit_id == audit_id)
@@ -47,8 +50,10 @@ class Audits(Trips):
         def begin(sql: sa.Connection) -> Audit:
             if row := sql.execute(known).one_or_none():
                 return _audit(row)
-            before = None if everything else sql.execute(last).scalar_one()
-            begun = Audit(audit_id, dt.datetime.now(dt.UTC), before and before - overlap)
+            now = dt.datetime.now(dt.UTC)
+            before = sql.execute(last).scalar_one()
+            since = now - first if before is None else before - overlap
+            begun = Audit(audit_id, now, None if everything else since)
             values = {"audit_id": audit_id, "began_at": begun.began_at, "since": begun.since}
             sql.execute(sa.insert(audits).values(values))
             return begun

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from record import UNHELD
 from record.tables import reservations, trips
 from shared import KINDS
 from tests.chaos.agreement import Agreement
@@ -132,10 +133,11 @@ class Planting:
         remembered = [row for row in plain if row.trip_id not in self._agreement.forgotten]
         booked = iter([row.trip_id for row in remembered if row.status == "booked"])
         undone = iter(
-            row.trip_id
-            for row in remembered
-            if row.status == "rolled_back"
-            and any(each.kind == "car" and each.first_run_id for each in kept[row.trip_id])
+            [
+                row.trip_id
+                for row in plain
+                if row.status in UNHELD and any(each.kind == "car" for each in kept[row.trip_id])
+            ]
         )
         opened = {"status": "running", "closed_at": None, "told_at": None}
         await self._change(next(booked), "lost_ending", **opened)

@@ -12,7 +12,7 @@ from record.tables import trips
 from tests.record.databases import execute
 from tests.record.trips import NOON, accepted, later, news, trip
 
-HOUR = dt.timedelta(hours=1)
+HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 
 
 def of(trip_id: str, **changes: Any) -> RecordedTrip:
@@ -33,14 +33,14 @@ async def ids_of_ended(record: Record, since: dt.datetime | None, limit: int = 2
 
 
 async def test_an_audit_goes_on_from_where_the_last_one_that_ended_began(record: Record) -> None:
-    first = await record.begin_audit("first", everything=False, overlap=HOUR)
-    assert first.since is None
-    broken = await record.begin_audit("broken off", everything=False, overlap=HOUR)
-    assert broken.since is None
+    first = await record.begin_audit("first", everything=False, overlap=HOUR, first=DAY)
+    assert first.since == first.began_at - DAY
+    broken = await record.begin_audit("broken off", everything=False, overlap=HOUR, first=DAY)
+    assert broken.since == broken.began_at - DAY
     await record.end_audit("first", 3, 1, {"not_held": 1})
-    second = await record.begin_audit("second", everything=False, overlap=HOUR)
+    second = await record.begin_audit("second", everything=False, overlap=HOUR, first=DAY)
     assert second.since == first.began_at - HOUR
-    of_all = await record.begin_audit("all", everything=True, overlap=HOUR)
+    of_all = await record.begin_audit("all", everything=True, overlap=HOUR, first=DAY)
     assert of_all.since is None
     last = await record.last_audit()
     assert last is not None
@@ -50,13 +50,13 @@ async def test_an_audit_goes_on_from_where_the_last_one_that_ended_began(record:
 
 async def test_to_begin_or_to_end_an_audit_again_changes_nothing(record: Record) -> None:
     assert await record.last_audit() is None
-    begun = await record.begin_audit("one", everything=False, overlap=HOUR)
-    assert await record.begin_audit("one", everything=False, overlap=HOUR) == begun
+    begun = await record.begin_audit("one", everything=False, overlap=HOUR, first=DAY)
+    assert await record.begin_audit("one", everything=False, overlap=HOUR, first=DAY) == begun
     await record.end_audit("one", 1, 0, {})
     ended = await record.last_audit()
     await record.end_audit("one", 2, 2, {"not_held": 2})
     assert await record.last_audit() == ended
-    assert await record.begin_audit("one", everything=True, overlap=HOUR) == ended
+    assert await record.begin_audit("one", everything=True, overlap=HOUR, first=DAY) == ended
 
 
 async def test_the_trips_that_ended_then_come_page_by_page_each_once(record: Record) -> None:
