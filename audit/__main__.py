@@ -65,9 +65,9 @@ def _summary(tally: Tally) -> list[str]:
         away = (
             f" The suppliers of {', '.join(tally.away)} could not be asked." if tally.away else ""
         )
-        lines.append(f"{tally.not_compared} trips are left to the next audit.{away}")
+        lines.append(f"Trips left to the next audit: {tally.not_compared}.{away}")
     if tally.elsewhere:
-        lines.append(f"{tally.elsewhere} reservations are at suppliers that are not set up.")
+        lines.append(f"Reservations at suppliers that are not set up: {tally.elsewhere}.")
     return lines
 
 

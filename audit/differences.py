@@ -81,5 +81,10 @@ class Tally:
     def __str__(self) -> str:
         """Return a line that sums it up."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.differences.items()))
-        line = f"{self.trips} trips compared, {sum(self.differences.values())} differences"
+        found = sum(self.differences.values())
+        line = f"{_so_many(self.trips, 'trip')} compared, {_so_many(found, 'difference')}"
         return f"{line} ({kinds})" if kinds else line
+
+
+def _so_many(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
