@@ -86,7 +86,7 @@ class Supplier(Protocol):
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Tell what the trip holds; `None`: the supplier knows nothing of it.
 
-        Raises `Unavailable` and `OutcomeUnknown`.
+        Raises `Unavailable` and `OutcomeUnknown`; `AnotherItem`, which is one, if it can tell.
         """
 
     async def close(self) -> None:
