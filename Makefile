@@ -44,11 +44,11 @@ audit: $(VENV)/.run ## Compare the record, Temporal and the suppliers, and say w
 # With coverage, and at least as much as pyproject.toml asks for: make test COVERAGE=yes
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
-	$(RUN) pytest -rs -n 4 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
+	$(RUN) pytest -rfEs -n 4 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=term)
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
-	$(RUN) pytest -rs -n 2 --dist loadfile -m slow
+	$(RUN) pytest -rfEs -n 2 --dist loadfile -m slow
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
