@@ -26,8 +26,10 @@ async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
     settings = Settings()
     composed = activities.compose(record, settings)
     bookings = Bookings(client, record, IMPATIENT)
-    yield Auditor(bookings, record, composed.desks, IMPATIENT, settings.calls_per_second)
-    await composed.close()
+    try:
+        yield Auditor(bookings, record, composed.desks, IMPATIENT, settings.calls_per_second)
+    finally:
+        await composed.close()
 
 
 async def audit(auditor: Auditor, *, everything: bool = False) -> Tally:
@@ -58,11 +60,13 @@ async def working(client: Client, record: Record, **settings: Any) -> AsyncItera
     """Run all workers of a process, as the settings and the environment say."""
     chosen = work_with(record, **settings)
     composed = activities.composition.get()
-    async with AsyncExitStack() as stack:
-        for worker in create_workers(client, chosen):
-            await stack.enter_async_context(worker)
-        yield
-    await composed.close()
+    try:
+        async with AsyncExitStack() as stack:
+            for worker in create_workers(client, chosen):
+                await stack.enter_async_context(worker)
+            yield
+    finally:
+        await composed.close()
 
 
 async def book(api: Api, **items: str) -> str:

@@ -190,7 +190,7 @@ async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_ti
     await suppliers.call("PUT", "/faults", Faults(share=1.0, ways=["error before"]).model_dump())
     tally = await audit(at_suppliers)
     assert [line for line in tally.said if user_id in line] == []
-    assert (tally.away, tally.not_compared) == (sorted(KINDS), 1)
+    assert tally.away == sorted(KINDS)
     assert user_id in await left(record)
     await suppliers.call("DELETE", "/faults")
     # Two audits of others have passed it by since, but it is not forgotten.
@@ -215,7 +215,7 @@ async def test_a_late_supplier_is_asked_only_when_it_can_know(
         await suppliers.delete(user_id, "hotel")
         tally = await audit(auditor)
         assert [line for line in tally.said if user_id in line] == []
-        assert (tally.not_compared, tally.away) == (1, [])
+        assert tally.away == []
         assert user_id in await left(record)
         row = await trip(record, user_id)
         assert row.closed_at is not None
@@ -232,7 +232,9 @@ async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_com
     async with auditing(client, record) as another:
         tally = await audit(another)
     assert [line for line in tally.said if user_id in line] == []
-    assert (tally.elsewhere, tally.not_compared, tally.away) == (2, 0, [])
+    # Trips that other tests have left in this Temporal may be compared, too.
+    assert tally.elsewhere == 2
+    assert user_id not in await left(record)
 
 
 async def test_a_supplier_that_misspeaks_once_is_not_believed(
