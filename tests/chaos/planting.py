@@ -140,12 +140,12 @@ class Planting:
             ]
         )
         opened = {"status": "running", "closed_at": None, "told_at": None}
-        await self._change(next(booked), "lost_ending", **opened)
-        await self._change(next(booked), "another_outcome", status="rolled_back")
-        await self._reservation(next(booked), "not_held", state="cancelled")
-        await self._reservation(next(booked), "another_item", item="another-car")
-        await self._reservation(next(undone), "held_after_end", state="reserved")
-        lost = next(booked)
+        await self._change(_one_of(booked), "lost_ending", **opened)
+        await self._change(_one_of(booked), "another_outcome", status="rolled_back")
+        await self._reservation(_one_of(booked), "not_held", state="cancelled")
+        await self._reservation(_one_of(booked), "another_item", item="another-car")
+        await self._reservation(_one_of(undone), "held_after_end", state="reserved")
+        lost = _one_of(booked)
         self._note(lost, "unknown_trip: its row is deleted")
         await self._execute(sa.delete(trips).where(trips.c.trip_id == lost))
         never = "never-started-1"
@@ -161,7 +161,7 @@ class Planting:
         await self._execute(sa.insert(trips).values(accepted))
         if outside := self._agreement.outside:
             outside.forget_tombstones()
-            gone, other, late = next(booked), next(booked), next(undone)
+            gone, other, late = _one_of(booked), _one_of(booked), _one_of(undone)
             self._note(gone, "not_held: its hotel is cancelled at the supplier")
             outside.cancel("hotel", gone)
             self._note(other, "another_item: its hotel is another one at the supplier")
@@ -196,3 +196,10 @@ def _executed(database_url: str, statement: sa.Executable) -> None:
             connection.execute(statement)
     finally:
         engine.dispose()
+
+
+def _one_of(trip_ids: Iterator[str]) -> str:
+    """Return the next trip. Raises `SystemExit` if there is none left."""
+    for trip_id in trip_ids:
+        return trip_id
+    raise SystemExit("Too few trips have ended to plant a fault of each kind: ask for more of them")
