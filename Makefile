@@ -33,7 +33,7 @@ run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C 
 
 .PHONY: migrate
 migrate: $(VENV)/.run ## Bring the database's schema up to date
-	@env $(SETTINGS) $(RUN) record
+	@env $(SETTINGS) $(RUN) honcho run $(RUN) record
 
 # Exits with 1 when there are differences, with 2 when not all could be asked (make turns both into 2).
 # Every trip, not only those that have changed since the last audit: make audit ALL=yes

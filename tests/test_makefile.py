@@ -69,6 +69,21 @@ def test_every_command_finds_the_programs_by_itself(project: Path) -> None:
         assert "-m " in log.read_text(), f"`make {command}` starts nothing of the environment"
 
 
+def test_the_database_that_is_migrated_is_the_one_that_the_services_use(
+    project: Path, tmp_path: Path
+) -> None:
+    """honcho, which starts them, reads a file `.env`."""
+    script(project / ".venv/bin/python", f'exec "{sys.executable}" "$@"')
+    script(project / ".venv/bin/pip", "exit 1")
+    (project / ".venv/.run").touch()
+    for name in ("record", "settings.py", "shared.py"):
+        (project / name).symlink_to(ROOT / name)
+    database = tmp_path / "elsewhere.db"
+    (project / ".env").write_text(f"DATABASE_URL='sqlite:///{database}'\n")
+    made = make(project, "migrate", path="/usr/bin:/bin")
+    assert (made.returncode, database.exists()) == (0, True), made.stderr
+
+
 @pytest.mark.parametrize(("options", "measured"), [((), False), (("COVERAGE=yes",), True)])
 def test_coverage_is_measured_when_asked_for(
     project: Path, options: tuple[str, ...], measured: bool
