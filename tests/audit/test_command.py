@@ -67,6 +67,7 @@ async def test_it_exits_with_0_if_nothing_differs(
     assert " compared, " in again.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 async def test_it_exits_with_2_if_temporal_or_the_record_cannot_be_asked(
     where: dict[str, str], unused_tcp_port: int
 ) -> None:
@@ -79,6 +80,7 @@ async def test_it_exits_with_2_if_temporal_or_the_record_cannot_be_asked(
         assert len(failed.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
     client: Client, record: Record, suppliers: Simulator, where: dict[str, str]
 ) -> None:

@@ -29,6 +29,7 @@ RUNNERS = [SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()]
 RUN = "RunWorkflow:BookingWorkflow"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS, ids=["sandbox", "no sandbox"])
 async def test_every_recorded_trip_replays_and_sends_nothing_again(
     tracing: SpanTracing, exporter: InMemorySpanExporter, runner: WorkflowRunner

@@ -214,6 +214,7 @@ def test_a_receiver_that_hangs_delays_no_stop() -> None:
     assert log == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "is away"])
 def test_a_receiver_that_takes_no_spans_delays_nothing(hangs: bool) -> None:
     with receiving() as receiver:
