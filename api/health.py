@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from flask import Blueprint, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.access import operator
 from api.answering import answer
@@ -11,9 +12,6 @@ from api.places import SCRAPES_AT_ONCE, Places
 from api.problems import retry_later
 from api.schemas import Health
 from bookings import Bookings
-
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""https://prometheus.io/docs/instrumenting/exposition_formats/"""
 
 
 def add_health(routes: Blueprint, bookings: Bookings) -> None:
@@ -47,4 +45,4 @@ def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
         """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
         operator("read the metrics")
         with places.place_to_look():
-            return Response(scrape(), content_type=METRICS_TYPE)
+            return Response(scrape(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

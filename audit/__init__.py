@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from audit.activities import AuditActivities
     from audit.auditor import Auditor, Page, Place
-    from audit.differences import DIFFERENCES, Difference, DifferenceKind, Tally
+    from audit.differences import DIFFERENCES, Difference, Tally
 from audit.schedule import AUDIT_QUEUE, SCHEDULE_ID, keep_schedule
 from audit.workflow import AuditInput, AuditWorkflow
 
@@ -24,7 +24,6 @@ __all__ = [
     "AuditWorkflow",
     "Auditor",
     "Difference",
-    "DifferenceKind",
     "Page",
     "Place",
     "Tally",

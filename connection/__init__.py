@@ -22,7 +22,7 @@ from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatus
 
 from shared import TASK_QUEUE_NAME
 
-__all__ = ["connect", "lazy_client", "not_polling"]
+__all__ = ["connect", "lazy_client", "not_polling", "recent_pollers"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,23 +92,31 @@ async def lazy_client(
     )
 
 
+async def recent_pollers(client: Client) -> set[str]:
+    """Return the identities of the workers that poll for trips, as Temporal sees them.
+
+    It is asked about workflow tasks: for activities a worker does not poll while all its slots are
+    taken. Raises `RPCError`.
+    """
+    answer = await _describe_queue(client)
+    oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
+    return {
+        poller.identity
+        for poller in answer.pollers
+        if poller.last_access_time.ToDatetime(dt.UTC) > oldest
+    }
+
+
 async def not_polling(client: Client) -> str | None:
     """Return why no worker of this client polls for trips, as Temporal sees it; `None`: one does.
 
-    Temporal is asked, because a worker that is cut off from it goes on and does not notice. It is
-    asked about workflow tasks: for activities a worker does not poll while all its slots are taken.
+    Temporal is asked, because a worker that is cut off from it goes on and does not notice.
     """
     try:
-        answer = await _describe_queue(client)
+        pollers = await recent_pollers(client)
     except RPCError as error:
         return f"Temporal cannot be asked: {error.status.name}"
-    oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
-    polls = (
-        poller.last_access_time.ToDatetime(dt.UTC)
-        for poller in answer.pollers
-        if poller.identity == client.identity
-    )
-    if not any(poll > oldest for poll in polls):
+    if client.identity not in pollers:
         return f"The worker does not poll the task queue {TASK_QUEUE_NAME}"
     return None
 

@@ -3,7 +3,7 @@
 from suppliers.desk import Desk, Desks, OutsideDesk, Undecided
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
-from suppliers.over_http import Call, FollowCall, HttpSupplier
+from suppliers.over_http import FollowCall, HttpSupplier
 from suppliers.port import (
     AnotherItem,
     Confirmed,
@@ -19,7 +19,6 @@ from suppliers.port import (
 
 __all__ = [
     "AnotherItem",
-    "Call",
     "Confirmed",
     "Desk",
     "Desks",

@@ -16,14 +16,13 @@ from telemetry.metrics import (
     ApiMetrics,
 )
 from telemetry.requests import measure_requests
-from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped, unmeasured_runtime
+from telemetry.sdk import SdkMetrics, scraped, unmeasured_runtime
 from telemetry.traces import Tracing, start_tracing
 from telemetry.worker import WorkerTelemetry
 
 __all__ = [
     "AUDIT_DIFFERENCES",
     "AUDIT_LAST_SUCCESS",
-    "CONTENT_TYPE",
     "OUTCOMES_UNKNOWN",
     "OUTCOME_UNKNOWN_AGE",
     "PLACES",

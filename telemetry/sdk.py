@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from telemetry.logs import SDK_LOGGING
@@ -16,7 +17,7 @@ from telemetry.metrics import REQUEST_BUCKETS, TRIP_BUCKETS, TRY_BUCKETS
 
 logger = logging.getLogger(__name__)
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Prometheus' text format, the only one that the SDK speaks."""
 
 READ_LIMIT = 1.0

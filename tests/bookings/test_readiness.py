@@ -7,7 +7,8 @@ import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 
-from bookings import Bookings, readiness
+import connection
+from bookings import Bookings
 from connection import lazy_client
 from record import Record
 from tests.conftest import IMPATIENT
@@ -41,7 +42,7 @@ async def test_only_a_worker_that_has_polled_lately_counts(
 async def test_a_server_that_says_nothing_keeps_nobody_waiting(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
+    monkeypatch.setattr(connection, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
     async with stub_server([CONNECTED, Answer(never=True)]) as address:
         asked = Bookings(await lazy_client({"target_host": address}), record, IMPATIENT)
         async with asyncio.timeout(10):
