@@ -85,17 +85,27 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the pages, from a run
 	$(RUN) tests.pages.screenshots
 
 .PHONY: check
-check: $(VENV)/.dev ## Check format, style, types, who imports whom, and the alerts
+check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, and the alerts
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy .
 	$(RUN) tach check
+	$(RUN) piplicenses --packages $$(sed -n 's/==.*//p' requirements/service.txt) >/dev/null
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \
 		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi
 
+# Keeps what is pinned already, unless asked for the newest: make lock UPGRADE=yes
+COMPILE = $(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade)
 .PHONY: lock
-lock: $(VENV)/.dev ## Pin what the requirements need in turn
-	$(RUN) pip --disable-pip-version-check freeze > constraints.txt
+lock: $(VENV)/.dev ## Pin what the requirements need in turn, with hashes
+	$(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) requirements/run.in -c requirements/dev.txt -o requirements/run.txt
+	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
+
+# Asks the package index, which not every mirror answers; .github/workflows does so weekly.
+.PHONY: advisories
+advisories: $(VENV)/.dev ## Ask for known vulnerabilities of all packages
+	$(RUN) pip_audit --strict --disable-pip --require-hashes -r requirements/dev.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and the databases of `make run`
@@ -118,10 +128,6 @@ $(BIN)/pip:
 		"Name yours: make PYTHON=/path/to/python3" >&2; \
 	exit 1
 
-$(VENV)/.run: requirements.txt constraints.txt | $(BIN)/pip
-	$(RUN) pip --disable-pip-version-check install --quiet -r $<
-	@touch $@
-
-$(VENV)/.dev: requirements-dev.txt requirements.txt constraints.txt | $(BIN)/pip
-	$(RUN) pip --disable-pip-version-check install --quiet -r $<
+$(VENV)/.%: requirements/%.txt | $(BIN)/pip
+	$(RUN) pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(not MAKE, reason="needs make")
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / ODD_NAME / "project"
     folder.mkdir(parents=True)
-    for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "constraints.txt"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
     # What `make check` looks at is no program of the environment.
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     return folder
