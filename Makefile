@@ -90,6 +90,9 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, a
 	$(RUN) ruff check .
 	$(RUN) mypy .
 	$(RUN) tach check
+	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
+	$(RUN) check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN) check_jsonschema --builtin-schema vendor.renovate renovate.json
 	$(RUN) piplicenses --packages $$(sed -n 's/==.*//p' requirements/service.txt) >/dev/null
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \
 		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi

@@ -13,6 +13,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, cast, get_args
 
+VERSION = "2.0.0"
+"""Of the service, by https://semver.org: of its HTTP API, its settings, and the names that other
+people's code imports. CHANGELOG.md tells what each brought."""
+
 TASK_QUEUE_NAME = "saga-task-queue"
 
 REFUSE_LATE_BOOKING = "refuse_late_booking"

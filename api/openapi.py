@@ -21,7 +21,7 @@ from werkzeug.routing import Rule
 
 from api import problems
 from api.schemas import ProblemDetails
-from shared import KINDS
+from shared import KINDS, VERSION
 
 Tag = Literal["bookings", "repairs", "health"]
 
@@ -55,7 +55,7 @@ COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
-    "version": "1.0.0",
+    "version": VERSION,
     "description": f"Books a {', a '.join(KINDS)}: all of them or none.\n\n"
     f"Every answer carries the headers {', '.join(problems.SECURITY_HEADERS)}.",
     "contact": {"name": "Whoever runs this service"},

@@ -58,6 +58,8 @@ def test_every_command_finds_the_programs_by_itself(project: Path) -> None:
     script(project / ".venv/bin/python", 'echo "$@" >> log')
     script(project / ".venv/bin/pip", "exit 1")
     text = (project / "Makefile").read_text()
+    for program in set(re.findall(r"^\t@?\$\(BIN\)/([\w-]+) ", text, re.M)) - {"python"}:
+        script(project / ".venv/bin" / program, f"echo {program} >> log")
     commands = set(re.findall(r"^\.PHONY: (\w+)$", text, re.M)) - {"help", "clean"}
     tools = {"run", "test", "slow", "model", "chaos", "hardship", "mutants"}
     tools |= {"bench", "check", "lock"}
