@@ -22,12 +22,14 @@ from typing import Any
 
 import uvloop
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.worker import (
     Interceptor,
     PollerBehaviorAutoscaling,
     UnsandboxedWorkflowRunner,
     Worker,
+    WorkerDeploymentConfig,
     WorkflowRunner,
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -81,6 +83,8 @@ def create_worker(
         activities=ACTIVITIES,
         interceptors=[*interceptors, TryInterceptor()],
         workflow_runner=_workflow_runner(settings),
+        # A trip ends by the version that it began with.
+        deployment_config=_deployment(settings, VersioningBehavior.PINNED),
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
@@ -114,6 +118,7 @@ def _create_activity_worker(
         task_queue=task_queue_of(step.kind),
         activities=[step.book, step.undo],
         interceptors=[*interceptors, TryInterceptor()],
+        deployment_config=_deployment(settings, VersioningBehavior.PINNED),
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
         # Temporal shares the rate out among all workers of the queue.
         max_task_queue_activities_per_second=settings.suppliers[step.kind].calls_per_second,
@@ -134,6 +139,8 @@ def create_audit_worker(client: Client, settings: Settings, composed: Compositio
         workflows=[AuditWorkflow],
         activities=AuditActivities(auditor).all,
         workflow_runner=_workflow_runner(settings),
+        # It keeps no old version from being stopped; a change of its code ends it at the most.
+        deployment_config=_deployment(settings, VersioningBehavior.AUTO_UPGRADE),
         # There are few audits, and each is in no hurry.
         max_concurrent_activities=2,
         max_concurrent_workflow_tasks=2,
@@ -150,6 +157,15 @@ def _workflow_runner(settings: Settings) -> WorkflowRunner:
     if settings.workflow_sandbox:
         return SandboxedWorkflowRunner()
     return UnsandboxedWorkflowRunner()
+
+
+def _deployment(settings: Settings, behavior: VersioningBehavior) -> WorkerDeploymentConfig | None:
+    # Every worker of the process has it: activities on a task queue that a version does not poll
+    # would go to the current version's worker. The workflows do not say it themselves, because
+    # Temporal refuses that of a worker without a version.
+    if settings.worker_version is None:
+        return None
+    return WorkerDeploymentConfig(settings.worker_version, True, behavior)
 
 
 async def run(
@@ -176,12 +192,17 @@ async def run(
                 if settings.audit_interval_seconds is not None:
                     keeping = keep_schedule(client, settings.audit_interval_seconds)
                     polling.create_task(keeping)
-                logger.info("Polling task queue %s", TASK_QUEUE_NAME)
+                logger.info("Polling task queue %s%s", TASK_QUEUE_NAME, _as_version(settings))
                 if telemetry is not None:
                     show_connections(telemetry.metrics.registry, record.connections)
                     telemetry.health.started(lambda: _obstacle(client, record))
         finally:
             await composition.close()
+
+
+def _as_version(settings: Settings) -> str:
+    version = settings.worker_version
+    return f" as {version.deployment_name} {version.build_id}" if version else ""
 
 
 async def _obstacle(client: Client, record: Record) -> str | None:

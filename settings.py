@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 from shared import KINDS, MECHANISM, Kind, SagaPolicy
@@ -40,6 +41,11 @@ BASE_URL = re.compile(
 
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, 2.1."""
+
+DEPLOYMENT = r"^[A-Za-z0-9_-]{1,200}$"
+BUILD_ID = r"^[A-Za-z0-9_.+-]{1,200}$"
+"""Temporal allows a deployment's name no `.` and `:`. What else it allows in both would have to be
+quoted in commands and queries."""
 
 DATABASE_DRIVERS = ("sqlite", "postgresql+psycopg")
 """What a database URL may begin with."""
@@ -165,6 +171,8 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", min_length=1)
     metrics_port: int | None = Field(None, ge=1, le=MAX_PORT)
     workflow_sandbox: bool = False
+    worker_deployment: str | None = Field(None, pattern=DEPLOYMENT)
+    worker_build_id: str | None = Field(None, pattern=BUILD_ID)
 
     audit_interval_seconds: Seconds | None = None
 
@@ -210,6 +218,21 @@ class Settings(BaseSettings):
                 "set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone"
             )
         return self
+
+    @model_validator(mode="after")
+    def _deployment_with_build(self) -> Self:
+        if self.worker_deployment is not None and self.worker_build_id is None:
+            raise ValueError("WORKER_BUILD_ID: is missing, and WORKER_DEPLOYMENT is set")
+        if self.worker_build_id is not None and self.worker_deployment is None:
+            raise ValueError("WORKER_DEPLOYMENT: is missing, and WORKER_BUILD_ID is set")
+        return self
+
+    @property
+    def worker_version(self) -> WorkerDeploymentVersion | None:
+        """Which version of which deployment the worker is; `None`: versions are not told apart."""
+        if self.worker_deployment is None or self.worker_build_id is None:
+            return None
+        return WorkerDeploymentVersion(self.worker_deployment, self.worker_build_id)
 
     @property
     def suppliers(self) -> Mapping[Kind, SupplierSettings]:

@@ -8,15 +8,21 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from run_worker import create_worker
+import activities
+from audit import AUDIT_QUEUE
+from record import Record
+from run_worker import create_audit_worker, create_worker, create_workers
 from settings import Settings
-from shared import KINDS, TASK_QUEUE_NAME
+from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,6 +67,32 @@ async def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, san
     async with create_worker(client, Settings(workflow_sandbox=sandbox)) as worker:
         runner = worker.config().get("workflow_runner")
     assert isinstance(runner, SandboxedWorkflowRunner) is sandbox
+
+
+@pytest.mark.parametrize("build", [None, "7"])
+async def test_every_worker_of_the_process_is_of_its_version(
+    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch, build: str | None
+) -> None:
+    deployments: dict[str, WorkerDeploymentConfig | None] = {}
+
+    def note(_client: Client, **options: Any) -> None:
+        deployments[options["task_queue"]] = options["deployment_config"]
+
+    # A real one that is made and never run keeps others from its task queue.
+    monkeypatch.setattr("run_worker.Worker", note)
+    settings = Settings(worker_deployment=build and "trips", worker_build_id=build)
+    create_workers(client, settings)
+    create_audit_worker(client, settings, activities.compose(record, settings))
+    queues = [TASK_QUEUE_NAME, *map(task_queue_of, KINDS), AUDIT_QUEUE]
+    if build is None:
+        assert deployments == dict.fromkeys(queues)
+        return
+    version = WorkerDeploymentVersion("trips", "7")
+    pinned, upgraded = (
+        WorkerDeploymentConfig(version, True, behavior)
+        for behavior in (VersioningBehavior.PINNED, VersioningBehavior.AUTO_UPGRADE)
+    )
+    assert deployments == dict.fromkeys(queues, pinned) | {AUDIT_QUEUE: upgraded}
 
 
 @sigterm_first

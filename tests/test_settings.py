@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import WorkflowEnvironment
 
@@ -41,6 +42,8 @@ DEFAULTS: dict[str, Any] = {
     "metrics_port": None,
     "audit_interval_seconds": None,
     "workflow_sandbox": False,
+    "worker_deployment": None,
+    "worker_build_id": None,
     "log_format": "text",
     "log_level": "INFO",
 }
@@ -81,6 +84,9 @@ OTHERS: dict[str, tuple[str, Any]] = {
 }
 """For each variable another text than its default's, and the value that it means."""
 
+VERSION = {"WORKER_DEPLOYMENT": "trip-booking", "WORKER_BUILD_ID": "2.1.0+5_rc"}
+"""Two that come together."""
+
 EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
 
 SECRET = "not-to-be-shown-0123456789"
@@ -114,6 +120,8 @@ BAD_VALUES = [
     ),
     *(("DATABASE_URL", f"sqlite{bad}") for bad in ("://", ":///:memory:")),
     *(("DATABASE_URL", f"postgresql+psycopg://{bad}/x") for bad in ("db:port", "u:p@db:port")),
+    *(("WORKER_DEPLOYMENT", bad) for bad in ("", "a.b", "a:b", "a b", "a\n", "ä", "a" * 201)),
+    *(("WORKER_BUILD_ID", bad) for bad in ("", "a:b", "a b", "a'b", "a\n", "ä", "a" * 201)),
     *(("LOG_FORMAT", bad) for bad in ("", "xml", "JSON")),
     *(("LOG_LEVEL", bad) for bad in ("", "LOUD", "info")),
 ]
@@ -123,7 +131,7 @@ BAD_VALUES = [
 def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the machine's own settings, and its user's `temporal.toml`."""
     for name in os.environ:
-        if name in OTHERS or name.startswith("TEMPORAL_"):
+        if name in OTHERS or name in VERSION or name.startswith("TEMPORAL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -148,6 +156,22 @@ def test_every_setting_is_read_from_its_variable(
     monkeypatch.setenv(name, text)
     settings = load_settings()
     assert dict(settings) == DEFAULTS | {name.lower(): value}
+
+
+def test_the_workers_version_is_a_build_of_a_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().worker_version is None
+    for name, text in VERSION.items():
+        monkeypatch.setenv(name, text)
+    assert load_settings().worker_version == WorkerDeploymentVersion(*VERSION.values())
+
+
+@pytest.mark.parametrize("name", VERSION)
+def test_a_half_of_the_workers_version_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (missing,) = VERSION.keys() - {name}
+    monkeypatch.setenv(name, VERSION[name])
+    with pytest.raises(SystemExit) as stopped:
+        load_settings()
+    assert str(stopped.value) == f"Bad setting {missing}: is missing, and {name} is set"
 
 
 @pytest.mark.parametrize("kind", KINDS)

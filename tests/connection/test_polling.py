@@ -8,8 +8,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
-import connection
-from connection import lazy_client, not_polling
+from connection import lazy_client, not_polling, polling
 from record import Record
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import eventually
@@ -51,7 +50,7 @@ async def test_only_a_recent_poll_of_its_own_counts(
 async def test_a_temporal_that_cannot_be_asked_is_an_obstacle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
+    monkeypatch.setattr(polling, "RPC_TIMEOUT", dt.timedelta(seconds=0.5))
     async with stub_server([CONNECTED, Answer(never=True)]) as address:
         obstacle = await not_polling(await lazy_client({"target_host": address}))
     assert obstacle is not None
