@@ -38,7 +38,7 @@ import activities
 from activities import Composition
 from audit import AUDIT_QUEUE, AuditActivities, Auditor, AuditWorkflow, keep_schedule
 from bookings import Bookings
-from connection import connect, not_polling
+from connection import Encryption, connect, converter_of, not_polling
 from record import Record, RecordError, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
 from settings import Settings, load_settings, temporal_config
@@ -176,7 +176,9 @@ async def run(
 ) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
     runtime = telemetry.sdk.runtime if telemetry else unmeasured_runtime()
-    client = await connect(config, runtime, tracing.plugins)
+    keys = settings.payload_keys
+    converter = converter_of(Encryption(keys.revealed, keys.encrypting))
+    client = await connect(config, runtime, tracing.plugins, converter)
     async with Record.open(settings.database_url) as record:
         await _prepare(record)
         observer = telemetry.metrics.supplier_called if telemetry else None

@@ -5,6 +5,8 @@ Nothing else reads the environment. Temporal's own variables (`TEMPORAL_ADDRESS`
 https://docs.temporal.io/develop/environment-configuration
 """
 
+import base64
+import binascii
 import ipaddress
 import re
 import sys
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import (
     Field,
     PrivateAttr,
+    SecretBytes,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -30,6 +33,12 @@ from shared import KINDS, MECHANISM, Kind, SagaPolicy
 
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
+
+PAYLOAD_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(\S+)")
+"""Id and secret of a key of what goes to Temporal."""
+PAYLOAD_KEY_BYTES = 32
+IN_CLEAR = "plain"
+"""In the place of the key that encrypts: nothing is encrypted, the keys after it only decrypt."""
 
 ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
@@ -59,6 +68,20 @@ class ApiKey(NamedTuple):
     name: str
     secret: SecretStr
     operator: bool
+
+
+class PayloadKeys(NamedTuple):
+    """The keys of what goes to Temporal: all of them decrypt, and one encrypts, or none."""
+
+    encrypting: str | None = None
+    """The id of that one."""
+    secrets: tuple[tuple[str, SecretBytes], ...] = ()
+    """Each with its id."""
+
+    @property
+    def revealed(self) -> dict[str, bytes]:
+        """The keys themselves, by their ids."""
+        return {key_id: secret.get_secret_value() for key_id, secret in self.secrets}
 
 
 class BadSetting(Exception):
@@ -148,6 +171,8 @@ class Settings(BaseSettings):
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
     page_examples: Literal["embedded", "simulator", "none"] = "embedded"
 
+    payload_keys: Annotated[PayloadKeys, NoDecode] = PayloadKeys()
+
     database_url: str = "sqlite:///reservations.db"
 
     # Read from variables of their own, `CAR_SUPPLIER_URL` and so on, and from no `SUPPLIERS`.
@@ -210,6 +235,29 @@ class Settings(BaseSettings):
             keys.append(ApiKey(name, SecretStr(secret), operator is not None))
         return tuple(keys)
 
+    @field_validator("payload_keys", mode="before")
+    @classmethod
+    def _parse_payload_keys(cls, value: object) -> object:
+        """Read `id:base64`, separated by commas."""
+        if not isinstance(value, str):
+            return value
+        entries = [*filter(None, map(str.strip, value.split(",")))]
+        in_clear = entries[:1] == [IN_CLEAR]
+        secrets: dict[str, SecretBytes] = {}
+        for number, entry in enumerate(entries[in_clear:], start=1):
+            match = PAYLOAD_KEY.fullmatch(entry)
+            if match is None:
+                raise ValueError(f"key {number} must be id:base64")
+            key_id, secret = match[1], _unbased(match[2])
+            if len(secret) != PAYLOAD_KEY_BYTES:
+                raise ValueError(
+                    f"key {number}, {key_id}, must be {PAYLOAD_KEY_BYTES} bytes in base64"
+                )
+            if key_id in secrets:
+                raise ValueError(f"key {number}, {key_id}, has the id of another one")
+            secrets[key_id] = SecretBytes(secret)
+        return PayloadKeys(None if in_clear else next(iter(secrets), None), tuple(secrets.items()))
+
     @model_validator(mode="after")
     def _anonymous_on_loopback_only(self) -> Self:
         if not (self.api_keys or self.allow_anonymous or _is_loopback(self.host)):
@@ -259,6 +307,14 @@ class Settings(BaseSettings):
             mechanism=MECHANISM,
             own_queues=tuple(kind for kind in KINDS if self.suppliers[kind].has_own_queue),
         )
+
+
+def _unbased(text: str) -> bytes:
+    """Return the bytes that a base64 text stands for; none if it is no such text."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""
 
 
 def load_settings() -> Settings:

@@ -26,7 +26,7 @@ import api
 import bookings as asked
 from api import ApiKey, FieldError, Options, Problem, SharedLoopFlask
 from bookings import Bookings, Caller
-from connection import lazy_client
+from connection import Encryption, converter_of, lazy_client
 from record import Audit, Record, RecordError, RecordUnavailable
 from settings import Settings, load_settings, temporal_config
 from telemetry import (
@@ -198,7 +198,9 @@ def main() -> None:
     tracing = start_tracing("trip-booking-api")
     with api.background_loop() as loop:
         sdk = SdkMetrics()
-        connecting = lazy_client(config, sdk.runtime, tracing.plugins)
+        keys = settings.payload_keys
+        converter = converter_of(Encryption(keys.revealed, keys.encrypting))
+        connecting = lazy_client(config, sdk.runtime, tracing.plugins, converter)
         client = asyncio.run_coroutine_threadsafe(connecting, loop).result()
         app = create_app(client, settings, sdk)
         tracing.trace_requests(app, api.trip_at_hand)

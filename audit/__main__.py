@@ -15,7 +15,7 @@ from temporalio.envconfig import ClientConnectConfig
 import activities
 from audit import Auditor, Place, Tally
 from bookings import Bookings, BookingsError
-from connection import lazy_client
+from connection import Encryption, converter_of, lazy_client
 from record import Record, RecordError
 from settings import Settings, load_settings, temporal_config
 
@@ -28,7 +28,9 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
 
     Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
     """
-    client = await lazy_client(config)
+    keys = settings.payload_keys
+    converter = converter_of(Encryption(keys.revealed, keys.encrypting))
+    client = await lazy_client(config, data_converter=converter)
     async with Record.open(settings.database_url) as record:
         composition = activities.compose(record, settings)
         bookings = Bookings(client, record, settings.saga_policy)

@@ -9,13 +9,29 @@ import re
 from collections.abc import Sequence
 
 from temporalio.client import Client, Plugin
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
+from connection.encryption import (
+    Encryption,
+    UnreadablePayload,
+    converted_json,
+    converter_of,
+)
 from connection.polling import described_queue, nobody_takes_trips, not_polling
 
-__all__ = ["connect", "lazy_client", "nobody_takes_trips", "not_polling"]
+__all__ = [
+    "Encryption",
+    "UnreadablePayload",
+    "connect",
+    "converted_json",
+    "converter_of",
+    "lazy_client",
+    "nobody_takes_trips",
+    "not_polling",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +51,10 @@ BAD_CREDENTIALS = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
 
 
 async def connect(
-    config: ClientConnectConfig, runtime: Runtime | None = None, plugins: Sequence[Plugin] = ()
+    config: ClientConnectConfig,
+    runtime: Runtime | None = None,
+    plugins: Sequence[Plugin] = (),
+    data_converter: DataConverter = DataConverter.default,
 ) -> Client:
     """Connect to Temporal, waiting for as long as it, or the namespace, is not there.
 
@@ -52,6 +71,7 @@ async def connect(
                 grpc_compression=COMPRESSION,
                 runtime=runtime,
                 plugins=plugins,
+                data_converter=data_converter,
             )
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
@@ -68,7 +88,10 @@ async def connect(
 
 
 async def lazy_client(
-    config: ClientConnectConfig, runtime: Runtime | None = None, plugins: Sequence[Plugin] = ()
+    config: ClientConnectConfig,
+    runtime: Runtime | None = None,
+    plugins: Sequence[Plugin] = (),
+    data_converter: DataConverter = DataConverter.default,
 ) -> Client:
     """Return a client that connects on its first call, so the API can serve before Temporal."""
     return await Client.connect(
@@ -78,6 +101,7 @@ async def lazy_client(
         lazy=True,
         runtime=runtime,
         plugins=plugins,
+        data_converter=data_converter,
     )
 
 

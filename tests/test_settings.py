@@ -1,19 +1,27 @@
 """The environment as settings, and the way to Temporal."""
 
 import asyncio
+import base64
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretBytes, SecretStr, ValidationError
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.testing import WorkflowEnvironment
 
 from connection import connect, lazy_client
-from settings import ApiKey, Settings, SupplierSettings, load_settings, temporal_config
+from settings import (
+    ApiKey,
+    PayloadKeys,
+    Settings,
+    SupplierSettings,
+    load_settings,
+    temporal_config,
+)
 from shared import KINDS, MECHANISM, Kind, SagaPolicy
 from tests.conftest import TEMPORAL_CLI
 
@@ -25,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_anonymous": False,
     "max_open_bookings": 1000,
     "temporal_ui_url": "http://localhost:8233",
+    "payload_keys": PayloadKeys(),
     "page_examples": "embedded",
     "database_url": "sqlite:///reservations.db",
     "hotel_latency_seconds": 1.0,
@@ -48,6 +57,8 @@ DEFAULTS: dict[str, Any] = {
     "log_level": "INFO",
 }
 
+BASE64, OTHER_BASE64 = (base64.b64encode(key).decode() for key in (bytes(32), b"k" * 32))
+
 OTHERS: dict[str, tuple[str, Any]] = {
     "HOST": ("::1", "::1"),
     "PORT": ("8080", 8080),
@@ -62,6 +73,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "ALLOW_ANONYMOUS": ("1", True),
     "MAX_OPEN_BOOKINGS": ("10", 10),
     "TEMPORAL_UI_URL": ("https://temporal.example", "https://temporal.example"),
+    "PAYLOAD_KEYS": (
+        f"2027:{BASE64}, 2026:{OTHER_BASE64}",
+        PayloadKeys("2027", (("2027", SecretBytes(bytes(32))), ("2026", SecretBytes(b"k" * 32)))),
+    ),
     "PAGE_EXAMPLES": ("none", "none"),
     "DATABASE_URL": ("postgresql+psycopg://trips@db/trips", "postgresql+psycopg://trips@db/trips"),
     "HOTEL_LATENCY_SECONDS": ("0", 0.0),
@@ -109,6 +124,8 @@ BAD_VALUES = [
     *(("WORKFLOW_SANDBOX", bad) for bad in ("", "perhaps")),
     *(("API_KEYS", bad) for bad in ("x", "shop:too-short", f":{SECRET}", f"a b:{SECRET}")),
     *(("API_KEYS", bad) for bad in (f"shop:{SECRET}:admin", f"shop:{SECRET},x")),
+    *(("PAYLOAD_KEYS", bad) for bad in ("x", BASE64, f":{BASE64}", f"a b:{BASE64}", "a:", "a:b")),
+    *(("PAYLOAD_KEYS", f"a:{BASE64}{bad}") for bad in ("x", "=", f",a:{BASE64}", ",plain")),
     *(("HOST", bad) for bad in ("", "0.0.0.0", "::", "192.0.2.1", "trips.example")),
     *(
         ("TEMPORAL_UI_URL", bad)
@@ -278,6 +295,8 @@ def test_a_bad_value_stops_the_process_with_one_line_that_names_its_variable(
     [
         ("DATABASE_URL", f"mysql://trips:{SECRET}@db/trips"),
         ("API_KEYS", f"shop:{SECRET}:admin"),
+        ("PAYLOAD_KEYS", SECRET),
+        ("PAYLOAD_KEYS", f"2026:{SECRET}"),
     ],
 )
 def test_the_line_about_a_bad_value_does_not_show_its_secret(
@@ -291,7 +310,19 @@ def test_the_line_about_a_bad_value_does_not_show_its_secret(
 
 def test_neither_settings_nor_keys_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", f"shop:{SECRET}")
-    assert SECRET not in repr(load_settings())
+    monkeypatch.setenv("PAYLOAD_KEYS", f"2026:{OTHER_BASE64}")
+    shown = repr(load_settings())
+    assert not any(secret in shown for secret in (SECRET, OTHER_BASE64, "kkk"))
+
+
+def test_keys_of_payloads_may_be_there_to_decrypt_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, encrypting in ((f"plain,2026:{BASE64}", None), (f"2026:{BASE64}", "2026")):
+        monkeypatch.setenv("PAYLOAD_KEYS", value)
+        keys = load_settings().payload_keys
+        assert (keys.encrypting, keys.revealed) == (encrypting, {"2026": bytes(32)})
+    for value in ("", "plain"):
+        monkeypatch.setenv("PAYLOAD_KEYS", value)
+        assert load_settings().payload_keys == PayloadKeys()
 
 
 @pytest.mark.parametrize("protection", ["API_KEYS", "ALLOW_ANONYMOUS"])

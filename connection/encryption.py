@@ -1,0 +1,127 @@
+"""Encrypts what goes to Temporal, and decrypts what comes from it: AES-256-GCM, by named keys.
+
+Each payload is encrypted by itself, with its metadata, under a nonce of its own; which key it was
+tells the key's id beside it. A payload that is not encrypted is taken as it is: trips that started
+before, and signals and inputs by Temporal's CLI, are none. It knows nothing of trips.
+https://docs.temporal.io/payload-codec
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+)
+
+ENCODING = b"binary/encrypted"
+"""What says that a payload is encrypted; the name, and the next one, are those of Temporal's own
+samples. https://github.com/temporalio/samples-python/tree/main/encryption"""
+
+KEY_ID = "encryption-key-id"
+
+NONCE_BYTES = 12
+"""NIST SP 800-38D, 8.2.2. With random nonces of that length a key is good for 2^32 payloads."""
+
+
+class UnreadablePayload(ValueError):
+    """A payload cannot be decrypted. The text names its key's id, and tells no secret."""
+
+
+class Encryption(PayloadCodec):
+    """Encrypts by one key, or none; decrypts by each of all."""
+
+    def __init__(self, keys: Mapping[str, bytes], encrypting: str | None) -> None:
+        """`keys` are of 32 bytes, by their ids; `encrypting` is the id of one of them."""
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+        self._encrypting = encrypting
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether there is a key to encrypt by."""
+        return self._encrypting is not None
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return the payloads encrypted, as the SDK asks for it."""
+        return self.encrypt(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return the payloads decrypted, as the SDK asks for it. Raises `UnreadablePayload`."""
+        return self.decrypt(payloads)
+
+    def encrypt(self, payloads: Iterable[Payload]) -> list[Payload]:
+        """Return the payloads encrypted, or as they are if there is no key to encrypt by."""
+        if self._encrypting is None:
+            return list(payloads)
+        return [self._encrypted(payload, self._encrypting) for payload in payloads]
+
+    def decrypt(self, payloads: Iterable[Payload]) -> list[Payload]:
+        """Return the payloads decrypted. Raises `UnreadablePayload`."""
+        return [
+            self._decrypted(payload) if payload.metadata.get("encoding") == ENCODING else payload
+            for payload in payloads
+        ]
+
+    def _encrypted(self, payload: Payload, key_id: str) -> Payload:
+        nonce = os.urandom(NONCE_BYTES)
+        plain = payload.SerializeToString()
+        sealed = self._ciphers[key_id].encrypt(nonce, plain, _bound(key_id.encode()))
+        metadata = {"encoding": ENCODING, KEY_ID: key_id.encode()}
+        return Payload(metadata=metadata, data=nonce + sealed)
+
+    def _decrypted(self, payload: Payload) -> Payload:
+        told = payload.metadata.get(KEY_ID, b"")
+        key_id = told[:64].decode(errors="replace")
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise UnreadablePayload(
+                f"The payload is encrypted by the key {key_id!r}, which PAYLOAD_KEYS has not."
+            )
+        nonce, sealed = payload.data[:NONCE_BYTES], payload.data[NONCE_BYTES:]
+        try:
+            return Payload.FromString(cipher.decrypt(nonce, sealed, _bound(told)))
+        except (InvalidTag, ValueError, DecodeError):
+            raise UnreadablePayload(
+                f"The payload is not as the key {key_id!r} of PAYLOAD_KEYS has encrypted it: it "
+                "was changed, or that key is another elsewhere."
+            ) from None
+
+
+def _bound(key_id: bytes) -> bytes:
+    """Return the associated data: what stands beside a payload in clear and must stay so."""
+    return ENCODING + b":" + key_id
+
+
+def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: bytes) -> bytes:
+    """Return the answer of a codec server to a request with that body.
+
+    https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads in it, or
+    none that can be decrypted.
+    """
+    try:
+        given = json_format.Parse(body, Payloads(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError):
+        raise ValueError("The body is no object of Protobuf's JSON with payloads in it.") from None
+    converted = Payloads(payloads=convert(given.payloads))
+    return json_format.MessageToJson(converted, indent=None).encode()
+
+
+def converter_of(encryption: Encryption) -> DataConverter:
+    """Return the data converter of all clients of the service.
+
+    There is a codec in it without keys, too: it names the key of what cannot be read.
+    """
+    converter = dataclasses.replace(DataConverter.default, payload_codec=encryption)
+    if not encryption.encrypts:
+        return converter
+    # Without it, the text and the traceback of a failure are no payloads.
+    return dataclasses.replace(
+        converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes
+    )

@@ -1,0 +1,139 @@
+"""What goes to Temporal is encrypted by the first key, and only whoever has its key can read it."""
+
+import base64
+import re
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+
+from connection import Encryption, UnreadablePayload, converted_json, converter_of
+
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+SECRET = "Zephyrine Quillfeather"
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=f'"{SECRET}"'.encode())
+NEITHER = Payload(metadata={"encoding": b"binary/null"})
+
+
+@pytest.fixture
+def encryption() -> Encryption:
+    return Encryption({"new": NEW, "old": OLD}, "new")
+
+
+def test_a_payload_comes_back_as_it_was_and_shows_nothing_meanwhile(encryption: Encryption) -> None:
+    sealed = encryption.encrypt([PLAIN, NEITHER])
+    assert encryption.decrypt(sealed) == [PLAIN, NEITHER]
+    for payload in sealed:
+        assert dict(payload.metadata) == {
+            "encoding": b"binary/encrypted",
+            "encryption-key-id": b"new",
+        }
+        assert not re.search(b"Zephyrine|json|null", payload.SerializeToString())
+
+
+def test_two_payloads_are_never_encrypted_alike(encryption: Encryption) -> None:
+    """With the same nonce twice, one key gives away what it encrypts."""
+    sealed = encryption.encrypt([PLAIN] * 1_000)
+    assert len({payload.data[:12] for payload in sealed}) == 1_000
+    assert len({payload.data[12:] for payload in sealed}) == 1_000
+
+
+def test_every_key_decrypts(encryption: Encryption) -> None:
+    by_old = Encryption({"old": OLD}, "old").encrypt([PLAIN])
+    assert encryption.decrypt([*by_old, PLAIN, *encryption.encrypt([NEITHER])]) == [
+        PLAIN,
+        PLAIN,
+        NEITHER,
+    ]
+
+
+def test_without_a_key_to_encrypt_by_all_stays_in_clear_and_the_others_decrypt() -> None:
+    leaving = Encryption({"old": OLD}, None)
+    assert leaving.encrypt([PLAIN]) == [PLAIN]
+    assert leaving.decrypt(Encryption({"old": OLD}, "old").encrypt([PLAIN])) == [PLAIN]
+
+
+@pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])
+def test_an_unknown_key_is_named(encryption: Encryption, keys: dict[str, bytes]) -> None:
+    with pytest.raises(UnreadablePayload, match="by the key 'new', which PAYLOAD_KEYS has not"):
+        Encryption(keys, None).decrypt(encryption.encrypt([PLAIN]))
+
+
+def test_another_key_of_the_same_name_is_told_of(encryption: Encryption) -> None:
+    with pytest.raises(UnreadablePayload, match="not as the key 'new' of PAYLOAD_KEYS"):
+        Encryption({"new": OLD}, "new").decrypt(encryption.encrypt([PLAIN]))
+
+
+@pytest.mark.parametrize("place", [0, 11, 12, 40, -1])
+def test_a_changed_payload_is_refused(encryption: Encryption, place: int) -> None:
+    (sealed,) = encryption.encrypt([PLAIN])
+    changed = bytearray(sealed.data)
+    changed[place] ^= 1
+    sealed.data = bytes(changed)
+    with pytest.raises(UnreadablePayload, match="key 'new'"):
+        encryption.decrypt([sealed])
+
+
+def test_a_payload_goes_under_no_other_keys_name() -> None:
+    """Which key it was is authenticated, too: also where two names have one key."""
+    twins = Encryption({"new": NEW, "twin": NEW}, "new")
+    (sealed,) = twins.encrypt([PLAIN])
+    sealed.metadata["encryption-key-id"] = b"twin"
+    with pytest.raises(UnreadablePayload, match="key 'twin'"):
+        twins.decrypt([sealed])
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"twelve bytes", bytes(27)], ids=len)
+def test_what_only_claims_to_be_encrypted_is_refused(encryption: Encryption, data: bytes) -> None:
+    claims = Payload(
+        metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"new"}, data=data
+    )
+    with pytest.raises(UnreadablePayload, match="key 'new'"):
+        encryption.decrypt([claims])
+    claims.metadata["encryption-key-id"] = b"\xff" * 1_000
+    with pytest.raises(UnreadablePayload) as refused:
+        encryption.decrypt([claims])
+    assert len(str(refused.value)) < 200
+
+
+async def test_a_failures_text_and_traceback_are_encrypted_and_come_back(
+    encryption: Encryption,
+) -> None:
+    converter, sealed = converter_of(encryption), Failure()
+    with pytest.raises(ApplicationError) as raised:
+        raise ApplicationError(f"No room for {SECRET}", SECRET, type="BookingRefused")
+    await converter.encode_failure(raised.value, sealed)
+    shown = sealed.SerializeToString()
+    assert b"Zephyrine" not in shown and b"test_encryption" not in shown
+    assert sealed.application_failure_info.type == "BookingRefused", "retry policies go by it"
+    told = await converter.decode_failure(sealed)
+    assert isinstance(told, ApplicationError)
+    assert (told.message, told.details) == (f"No room for {SECRET}", (SECRET,))
+
+
+async def test_without_encryption_failures_stay_as_people_read_them() -> None:
+    failure = Failure()
+    await converter_of(Encryption({"old": OLD}, None)).encode_failure(
+        ApplicationError("Sold out"), failure
+    )
+    assert failure.message == "Sold out"
+
+
+def test_a_codec_server_answers_as_temporal_asks(encryption: Encryption) -> None:
+    data = base64.b64encode(PLAIN.data).decode()
+    encoding = base64.b64encode(b"json/plain").decode()
+    body = (
+        f'{{"payloads": [{{"metadata": {{"encoding": "{encoding}"}}, "data": "{data}", "x": 1}}]}}'
+    )
+    sealed = converted_json(encryption.encrypt, body.encode())
+    assert data.encode() not in sealed
+    answer = converted_json(encryption.decrypt, sealed)
+    assert data.encode() in answer and encoding.encode() in answer
+    assert converted_json(encryption.decrypt, b"{}") == b"{}"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"payloads": 1}', b"\xff"])
+def test_what_has_no_payloads_is_refused(encryption: Encryption, body: bytes) -> None:
+    with pytest.raises(ValueError, match="The body is no object"):
+        converted_json(encryption.decrypt, body)
