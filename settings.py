@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     allow_anonymous: bool = False
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
+    max_long_polls: int = Field(300, ge=0, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
     page_examples: Literal["embedded", "simulator", "none"] = "embedded"
 

@@ -69,8 +69,9 @@ def create_app(
     record = Record.connect(settings.database_url)
     bookings = Bookings(temporal_client, record, settings.saga_policy)
     places = api.places_for(settings.max_open_bookings)
-    metrics = _metrics(record, places, settings)
+    metrics = _metrics(bookings, record, places, settings)
     bookings.on_accepted = metrics.trips_accepted.inc
+    bookings.max_long_polls = settings.max_long_polls
 
     app = SharedLoopFlask("api")
     measure_requests(app, metrics)
@@ -106,14 +107,18 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
     )
 
 
-def _metrics(record: Record, places: api.AllPlaces, settings: Settings) -> ApiMetrics:
+def _metrics(
+    bookings: Bookings, record: Record, places: api.AllPlaces, settings: Settings
+) -> ApiMetrics:
     """Return what the process counts, with what is read at each scrape."""
     metrics = ApiMetrics()
 
     def read_places() -> Reading:
+        count = {name: each.count for name, each in places._asdict().items()}
+        in_use = {name: each.in_use for name, each in places._asdict().items()}
         return {
-            PLACES: {name: each.count for name, each in places._asdict().items()},
-            PLACES_IN_USE: {name: each.in_use for name, each in places._asdict().items()},
+            PLACES: count | {"long_poll": settings.max_long_polls},
+            PLACES_IN_USE: in_use | {"long_poll": bookings.long_polls},
         }
 
     async def read_promises() -> Reading:

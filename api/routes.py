@@ -132,7 +132,9 @@ def create_blueprint(
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(query.wait):
-                await bookings.wait_for_end(trip.workflow_id, query.wait, client_gone())
+                await bookings.wait_for_end(
+                    trip.user_id, trip.workflow_id, query.wait, client_gone()
+                )
             trip = await bookings.look_up(user_id, caller())
         return answer(booking_of(trip))
 

@@ -65,6 +65,12 @@ def meaning_of(error: RPCError) -> BookingsError:
     return TemporalRefuses("Temporal refuses the request; it has been logged.")
 
 
+def is_overload(error: TemporalUnavailable) -> bool:
+    """Tell whether Temporal could be asked, and has too much to do: too many wait there, say."""
+    cause = error.__cause__
+    return isinstance(cause, RPCError) and cause.status == RPCStatusCode.RESOURCE_EXHAUSTED
+
+
 def is_missing_workflow(error: RPCError) -> bool:
     """Tell whether a call failed because there is no such workflow, or no open one."""
     return error.status == RPCStatusCode.NOT_FOUND and _missing_namespace(error) is None

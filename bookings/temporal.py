@@ -3,6 +3,9 @@
 import asyncio
 from datetime import timedelta
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -19,6 +22,9 @@ from workflows import BookingWorkflow
 RPC_TIMEOUT = timedelta(seconds=5)
 QUERY_TIMEOUT = timedelta(seconds=2)
 """Only a worker can answer a query, and there may be none."""
+
+LONG_POLL_TIMEOUT = timedelta(seconds=70)
+"""A long poll is answered after 20 seconds at the latest, even if nothing has happened."""
 
 TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
@@ -39,6 +45,27 @@ class TripsInTemporal:
         return self._client.get_workflow_handle_for(
             BookingWorkflow.run, workflow_id, first_execution_run_id=first_run_id
         )
+
+    async def closing(self, workflow_id: str) -> None:
+        """Return once a workflow has closed. It holds a long poll at Temporal meanwhile.
+
+        Raises `RPCError` at the first failure: the SDK, which waits for a result likewise, would
+        ask again and again where Temporal has no long poll to spare.
+        """
+        question = GetWorkflowExecutionHistoryRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id),
+            wait_new_event=True,
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+            skip_archival=True,
+        )
+        while True:
+            answer = await self._client.workflow_service.get_workflow_execution_history(
+                question, timeout=LONG_POLL_TIMEOUT
+            )
+            if answer.history.events:
+                return
+            question.next_page_token = answer.next_page_token
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
         """Return what Temporal tells of a workflow, `None` when it knows none of this id."""

@@ -132,12 +132,13 @@ class Trips(Database):
         )
         return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
-    async def which_need_attention(self, trip_ids: Collection[str]) -> set[str]:
-        """Return those of the trips that need attention. Raises `RecordUnavailable`."""
-        statement = sa.select(trips.c.trip_id).where(
-            trips.c.trip_id.in_(trip_ids), trips.c.status == "needs_attention"
-        )
-        return set(await self._read(lambda sql: sql.execute(statement).scalars().all()))
+    async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
+        """Return those of the trips that are over, are being cancelled or need attention.
+
+        Raises `RecordUnavailable`.
+        """
+        statement = ALL_TRIPS.where(trips.c.trip_id.in_(trip_ids), ~_IS_JUST_RUNNING)
+        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
     async def missing(self, trip_ids: Collection[str]) -> set[str]:
         """Return those of the ids that the record has no trip of. Raises `RecordUnavailable`."""
@@ -296,6 +297,9 @@ _COLUMNS = [trips.c[field] for field in RecordedTrip.__dataclass_fields__]
 ALL_TRIPS = sa.select(*_COLUMNS)
 _ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
+_IS_JUST_RUNNING = (
+    (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
+)
 _LOCKED = _ONE.with_for_update()
 _CLAIM = (
     sa.update(trips)

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "api_keys": (),
     "allow_anonymous": False,
     "max_open_bookings": 1000,
+    "max_long_polls": 300,
     "temporal_ui_url": "http://localhost:8233",
     "payload_keys": PayloadKeys(),
     "page_examples": "embedded",
@@ -72,6 +73,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     ),
     "ALLOW_ANONYMOUS": ("1", True),
     "MAX_OPEN_BOOKINGS": ("10", 10),
+    "MAX_LONG_POLLS": ("0", 0),
     "TEMPORAL_UI_URL": ("https://temporal.example", "https://temporal.example"),
     "PAYLOAD_KEYS": (
         f"2027:{BASE64}, 2026:{OTHER_BASE64}",
@@ -120,6 +122,7 @@ BAD_VALUES = [
     ),
     ("METRICS_HOST", ""),
     *(("MAX_OPEN_BOOKINGS", bad) for bad in ("0", "10001", "1.5", "x", "")),
+    *(("MAX_LONG_POLLS", bad) for bad in ("-1", "10001", "1.5", "x", "")),
     *(("ALLOW_ANONYMOUS", bad) for bad in ("", "perhaps")),
     *(("WORKFLOW_SANDBOX", bad) for bad in ("", "perhaps")),
     *(("API_KEYS", bad) for bad in ("x", "shop:too-short", f":{SECRET}", f"a b:{SECRET}")),

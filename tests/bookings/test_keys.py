@@ -1,15 +1,11 @@
 """What a key answers: the outcome as soon as there is one, else the trip's real status."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Collection
 
 import pytest
 from temporalio.client import Client
 
-import bookings.attention
-from record import RecordBroken, RecordUnavailable
 from shared import cancellation_id
 from tests.api.api_client import JOHN, Api, api_of, body_of, until
 from tests.bookings.test_bookings import DOOMED, NOTE
@@ -109,70 +105,3 @@ async def test_a_trip_whose_cancellation_was_stopped_needs_attention(
     again = await api.book(JOHN, Idempotency_Key="both-stopped")
     assert (again.status_code, body_of(again)["status"]) == (202, "needs_attention")
     await gate.open()
-
-
-# What the waits cost
-
-
-async def test_all_that_are_waited_for_are_asked_about_in_one_question(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bookings.attention, "INTERVAL", 0.05)
-    asked: list[set[str]] = []
-
-    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
-        asked.append(set(trip_ids))
-        return {"trip-49"}
-
-    watch = bookings.attention.AttentionWatch(which_need_attention)
-    names = [f"trip-{number}" for number in range(50)]
-    with contextlib.ExitStack() as stack:
-        seen = {name: stack.enter_context(watch.watching(name)) for name in names}
-        async with asyncio.timeout(20):
-            await seen["trip-49"]
-        assert asked == [set(names)]
-        assert [name for name in names if seen[name].done()] == ["trip-49"]
-    await asyncio.sleep(0.2)
-    assert len(asked) == 1, "Nobody waits, nobody asks"
-    with watch.watching("trip-1"):
-        pass
-    with watch.watching("trip-49") as again:
-        async with asyncio.timeout(20):
-            await again
-
-
-async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Most trips are over by then, and cost no question."""
-    monkeypatch.setattr(bookings.attention, "INTERVAL", 0.2)
-    asked: list[set[str]] = []
-
-    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
-        asked.append(set(trip_ids))
-        return set(trip_ids)
-
-    watch = bookings.attention.AttentionWatch(which_need_attention)
-    with watch.watching("early") as early:
-        await asyncio.sleep(0.1)
-        with watch.watching("late") as late:
-            async with asyncio.timeout(20):
-                await early
-                await late
-    assert asked[0] == {"early"}
-
-
-async def test_a_record_that_is_away_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bookings.attention, "INTERVAL", 0.05)
-    outages = [RecordUnavailable("away"), RecordBroken("a bug")]
-
-    async def which_need_attention(trip_ids: Collection[str]) -> set[str]:
-        if outages:
-            raise outages.pop()
-        return set(trip_ids)
-
-    watch = bookings.attention.AttentionWatch(which_need_attention)
-    with watch.watching("trip-1") as seen:
-        async with asyncio.timeout(20):
-            await seen
-    assert not outages

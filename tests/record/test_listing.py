@@ -155,14 +155,22 @@ async def test_the_open_trips_come_by_id_and_each_once(record: Record) -> None:
     assert found == sorted(f"trip-{24 - number:03}" for number in open_ones)
 
 
-async def test_of_many_ids_those_that_need_attention_are_told(
-    record: Record, listed: list[RecordedTrip]
-) -> None:
-    wanted = {row.trip_id for row in listed[:30]}
-    needy = {row.trip_id for row in listed[:30] if row.status == "needs_attention"}
-    assert needy
-    assert await record.which_need_attention(wanted | {"nobody's"}) == needy
-    assert await record.which_need_attention(set()) == set()
+async def test_of_many_ids_those_are_told_that_are_not_just_running(record: Record) -> None:
+    rows = [
+        accepted("running"),
+        accepted("stuck", status="needs_attention"),
+        accepted("over", status="booked", closed_at=NOON),
+        accepted("going-back", status="running", cancelled_at=NOON),
+        accepted("not-asked-about", status="booked", closed_at=NOON),
+    ]
+    for row in rows:
+        await record.accept(row)
+    asked = {row.trip_id for row in rows[:4]} | {"nobody's"}
+    told = await record.not_just_running(asked)
+    assert sorted(told, key=lambda row: row.trip_id) == [rows[3], rows[2], rows[1]]
+    many = {f"missing-{number}" for number in range(10_000)} | {"over"}
+    assert await record.not_just_running(many) == [rows[2]]
+    assert await record.not_just_running(set()) == []
 
 
 async def test_of_many_ids_those_that_the_record_does_not_have_are_told(

@@ -141,7 +141,7 @@ async def test_a_stuck_undo_is_recorded_and_its_way_out_too(
     row = await eventually(recorded)
     assert row.closed_at is None and row.steps is not None
     assert [step.state for step in row.steps][:2] == ["undone", "stuck"]
-    assert await faults.which_need_attention([booking.id, "another"]) == {booking.id}
+    assert await faults.not_just_running([booking.id, "another"]) == [row]
     await resolve(booking, "hotel", "By telephone")
     await result_of(booking)
     row = await row_of(faults, booking)

@@ -188,7 +188,7 @@ async def test_an_undo_that_was_undecided_and_is_refused_then_needs_attention(
         hotels.says(QUICK, Pending(0.01), QUICK, Refused("Too late to cancel"))
         booking = await start(client, trip(book_flight_id="invalid-flight-id"))
         await until_stuck(booking, "hotel")
-        await eventually(lambda: record.which_need_attention([booking.id]))
+        await eventually(lambda: record.not_just_running([booking.id]))
         await resolve(booking, "hotel", "settled by telephone")
         await result_of(booking)
 

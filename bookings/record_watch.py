@@ -1,0 +1,79 @@
+"""Sees in the record what becomes of the trips that somebody waits for, at one question for all.
+
+A wait at Temporal for a workflow's end does not see that a trip needs attention: its workflow stays
+open until an operator acts. And there are more waits than Temporal lets a namespace have.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from record import RecordedTrip, RecordError
+
+INTERVAL = 0.5
+"""Seconds between two rounds."""
+
+Seen = asyncio.Future[None]
+IsOver = Callable[[RecordedTrip], bool]
+"""Tells by a trip's row whether a wait for it is over."""
+
+
+class _Wait(NamedTuple):
+    user_id: str
+    is_over: IsOver
+    since: float
+    """The time, as the loop counts it, from which on it is looked after."""
+
+
+class RecordWatch:
+    """Looks after the waits of one event loop. It runs for as long as there are any.
+
+    `not_just_running` returns, of the trips it is asked about, the rows of those whose waits may be
+    over.
+    """
+
+    def __init__(
+        self, not_just_running: Callable[[Collection[str]], Awaitable[list[RecordedTrip]]]
+    ) -> None:
+        self._not_just_running = not_just_running
+        self._waits: dict[Seen, _Wait] = {}
+        self._rounds: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def watching(self, user_id: str, is_over: IsOver, after: float) -> Iterator[Seen]:
+        """Yield a future that is done once the trip is seen to be as `is_over` says.
+
+        It is looked after from the first round on that comes `after` so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        seen: Seen = loop.create_future()
+        self._waits[seen] = _Wait(user_id, is_over, loop.time() + after)
+        if self._rounds is None or self._rounds.done():
+            self._rounds = loop.create_task(self._look_in_rounds())
+        try:
+            yield seen
+        finally:
+            del self._waits[seen]
+            seen.cancel()
+            if not self._waits and self._rounds is not None:
+                self._rounds.cancel()
+                # It is done only when the loop gets to it; who comes before that needs a new one.
+                self._rounds = None
+
+    async def _look_in_rounds(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(INTERVAL)
+            now = loop.time()
+            due = {seen: wait for seen, wait in self._waits.items() if wait.since <= now}
+            wanted = {wait.user_id for wait in due.values()}
+            try:
+                rows = await self._not_just_running(wanted) if due else []
+            except RecordError:
+                continue  # The waits go on; so it is with an outage.
+            found = {row.trip_id: row for row in rows}
+            for seen, wait in due.items():
+                row = found.get(wait.user_id)
+                if row is not None and not seen.done() and wait.is_over(row):
+                    seen.set_result(None)

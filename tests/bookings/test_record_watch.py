@@ -1,0 +1,97 @@
+"""What waits learn from the record, and what that costs."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+
+import pytest
+
+from bookings import record_watch
+from bookings.record_watch import RecordWatch
+from record import RecordBroken, RecordedTrip, RecordUnavailable
+from tests.record.trips import accepted
+
+
+class Rows:
+    """A record that tells of some trips, whatever it is asked about."""
+
+    def __init__(self, *trip_ids: str) -> None:
+        self.rows = [accepted(trip_id) for trip_id in trip_ids]
+        self.asked: list[set[str]] = []
+
+    async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
+        self.asked.append(set(trip_ids))
+        return [row for row in self.rows if row.trip_id in trip_ids]
+
+
+def told(row: RecordedTrip) -> bool:
+    return True
+
+
+async def test_all_that_are_waited_for_are_asked_about_in_one_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+    rows = Rows("trip-49")
+    watch = RecordWatch(rows.not_just_running)
+    names = [f"trip-{number}" for number in range(50)]
+    with contextlib.ExitStack() as stack:
+        seen = {name: stack.enter_context(watch.watching(name, told, 0)) for name in names}
+        async with asyncio.timeout(20):
+            await seen["trip-49"]
+        assert rows.asked == [set(names)]
+        assert [name for name in names if seen[name].done()] == ["trip-49"]
+    await asyncio.sleep(0.2)
+    assert len(rows.asked) == 1, "Nobody waits, nobody asks"
+    with watch.watching("trip-1", told, 0):
+        pass
+    with watch.watching("trip-49", told, 0) as again:
+        async with asyncio.timeout(20):
+            await again
+
+
+async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most trips are over by then, and cost no question."""
+    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+    rows = Rows("early", "late")
+    watch = RecordWatch(rows.not_just_running)
+    with watch.watching("late", told, 0.3) as late, watch.watching("early", told, 0) as early:
+        async with asyncio.timeout(20):
+            await early
+            assert rows.asked == [{"early"}]
+            await late
+    assert rows.asked[-1] >= {"late"}
+
+
+async def test_each_wait_of_a_trip_ends_when_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+    rows = Rows("trip-1")
+    watch = RecordWatch(rows.not_just_running)
+    with (
+        watch.watching("trip-1", lambda _: len(rows.asked) > 2, 0) as patient,
+        watch.watching("trip-1", told, 0) as impatient,
+    ):
+        async with asyncio.timeout(20):
+            await impatient
+            assert not patient.done()
+            await patient
+    assert len(rows.asked) == 3
+
+
+async def test_a_record_that_is_away_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+    outages = [RecordUnavailable("away"), RecordBroken("a bug")]
+    rows = Rows("trip-1")
+
+    async def not_just_running(trip_ids: Collection[str]) -> list[RecordedTrip]:
+        if outages:
+            raise outages.pop()
+        return await rows.not_just_running(trip_ids)
+
+    watch = RecordWatch(not_just_running)
+    with watch.watching("trip-1", told, 0) as seen:
+        async with asyncio.timeout(20):
+            await seen
+    assert not outages
