@@ -4,6 +4,15 @@ Without it, those that have changed since the last audit, and all that are open.
 difference on a line and exits with 0 if there is none, 1 if there are, 2 if not all could be asked.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":
+    # From the first moment on, as process 1 of a container, too. What is cut off is not done, and
+    # must not count as done: whoever waits for it looks at the exit code.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda number, _: os._exit(128 + number))
+
 import argparse
 import asyncio
 import logging

@@ -1,8 +1,16 @@
 """Brings the record's schema up to date: `python -m record`, which is `make migrate`."""
 
+import os
+import signal
+
+if __name__ == "__main__":
+    # From the first moment on, as process 1 of a container, too. What is cut off is not done, and
+    # must not count as done: whoever waits for it looks at the exit code.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda number, _: os._exit(128 + number))
+
 import asyncio
 import logging
-import signal
 import sys
 
 from record import Record, RecordError
@@ -18,10 +26,9 @@ async def migrate(database_url: str) -> None:
 def main() -> None:
     """Migrate the database of the settings. Raises `SystemExit` with one line if it cannot.
 
-    Ctrl-C ends it at once, whatever it waits for: a migration is one transaction, and leaves the
+    A signal ends it at once, whatever it waits for: a migration is one transaction, and leaves the
     database as it was.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asyncio.run(migrate(load_settings().database_url))

@@ -382,6 +382,16 @@ def wait_until(condition: Callable[[], object], what: str, deadline: float = DEA
         time.sleep(POLL_INTERVAL)
 
 
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler of its own for the signal."""
+    if not Path("/proc").exists():  # macOS: give it a moment instead.
+        time.sleep(0.1)
+        return True
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def free_port() -> int:
     """Return a TCP port that nobody listens on."""
     with socket.socket() as probe:

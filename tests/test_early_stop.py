@@ -7,22 +7,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import Process, service, wait_until
+from tests.processes import Process, heeds, service, wait_until
 
 slow = pytest.mark.slow
 
 SLOW_IMPORT = "temporal_sdk_bridge"
 """A library that both processes load late."""
-
-
-def heeds(process: Process, number: signal.Signals) -> bool:
-    """Tell whether the process has a handler of its own for the signal."""
-    if not Path("/proc").exists():  # macOS: give it a moment instead.
-        time.sleep(0.1)
-        return True
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
-    return bool(caught >> (number - 1) & 1)
 
 
 def loaded(process: Process, library: str) -> bool:
@@ -41,7 +31,7 @@ def test_an_order_to_stop_in_the_first_second_is_obeyed(
         process = starting.python("starting", script)
         process.start()
         # Before Python itself has started, no code of ours can help.
-        wait_until(lambda: heeds(process, signal.SIGTERM), "it can be told")
+        wait_until(lambda: heeds(process.pid, signal.SIGTERM), "it can be told")
         if not seconds and Path("/proc").exists():
             assert not loaded(process, SLOW_IMPORT), "The slow imports come afterwards"
         time.sleep(seconds)  # The moments of the start that are tried.

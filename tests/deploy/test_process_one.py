@@ -1,0 +1,164 @@
+"""Each process of the image ends when it is told to, as process 1 of a container.
+
+The kernel gives process 1 no signal that it has no handler for: what would end any other process
+leaves it running until it is killed.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from run_worker import STOP_LIMIT
+from tests.deploy.image import (
+    API,
+    AUDIT,
+    MIGRATION,
+    SIMULATOR,
+    WORKER,
+    instruction,
+    needs_namespaces,
+    process_one,
+)
+from tests.processes import (
+    ROOT,
+    Service,
+    bare_environment,
+    free_port,
+    heeds,
+    service,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.slow, needs_namespaces]
+
+MOMENTS = [
+    (signal.SIGTERM, 0.0),
+    (signal.SIGINT, 0.0),
+    (signal.SIGTERM, 0.25),
+    (signal.SIGINT, 0.65),
+]
+"""Signals, and how long after the first moment at which code of ours runs."""
+
+SLOW_IMPORT = "sqlalchemy"
+"""A library that all of them load."""
+
+GRACE = 1.0
+LEAVING = 10.0
+"""Seconds for all that is not the grace; on a machine that others use, too."""
+
+TRIP = {"name": "Ada", "car": "valid-car", "hotel": "valid-hotel", "flight": "valid-flight"}
+
+
+@pytest.fixture
+def silent_database() -> Iterator[str]:
+    """The URL of a database that says nothing, so that whoever asks it is not done."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
+
+
+@pytest.mark.parametrize("number, seconds", MOMENTS)
+@pytest.mark.parametrize("name", ["api", "worker", "simulator", "migration", "audit"])
+def test_told_to_stop_while_it_starts_it_ends(
+    name: str, number: signal.Signals, seconds: float, silent_database: str, tmp_path: Path
+) -> None:
+    arguments = {
+        "api": API,
+        "worker": WORKER,
+        "simulator": [
+            *SIMULATOR,
+            "--port",
+            str(free_port()),
+            "--database",
+            str(tmp_path / "suppliers.db"),
+        ],
+        "migration": MIGRATION,
+        "audit": AUDIT,
+    }[name]
+    with service() as started:  # Nothing of it runs.
+        ports = {"METRICS_PORT": str(free_port()), "DATABASE_URL": silent_database}
+        process = process_one(started, name, arguments, **ports)
+        process.start()
+        wait_until(lambda: heeds(process.own_pid, signal.SIGTERM), "it can be told")
+        if not seconds:
+            mapped = psutil.Process(process.own_pid).memory_maps()
+            assert not any(SLOW_IMPORT in file.path for file in mapped), "Imports come afterwards"
+        time.sleep(seconds)  # The moments of the start that are tried.
+        # What is not done says so: a job that was cut off must not count as done.
+        assert process.tell(number) == (128 + number if name in ("migration", "audit") else 0)
+        assert "Traceback" not in process.output
+
+
+def healthy(started: Service, metrics_port: int) -> bool:
+    """Run the image's health check, as the engine does in the container."""
+    _, script = instruction("HEALTHCHECK")
+    ports = {"PORT": str(started.api_port), "METRICS_PORT": str(metrics_port)}
+    command = [sys.executable, str(ROOT / script)]
+    return not subprocess.run(command, env=bare_environment() | ports).returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_with_a_trip_under_way_api_and_worker_end_in_time(
+    number: signal.Signals,
+) -> None:
+    metrics_port, nobody = free_port(), free_port()
+    with (
+        service(HOTEL_LATENCY_SECONDS=3_600, WORKER_GRACE_SECONDS=GRACE) as started,
+        ThreadPoolExecutor() as callers,
+    ):
+        worker = process_one(started, "worker", WORKER, METRICS_PORT=str(metrics_port))
+        api = process_one(started, "api", API)
+        for process in (started.temporal, worker, api):
+            process.start()
+        worker.wait_for_output("Polling task queue")
+        wait_until(lambda: started.status_of("/readyz") == 200, "the API is ready")
+        assert healthy(started, nobody), "the API's container"
+        booking = callers.submit(started.request, "POST", "/book", TRIP)
+        wait_until(lambda: len(started.rows()) == 1, "the car is booked")
+
+        assert not psutil.Process(api.own_pid).children(), "It has nobody to bury"
+        begun = time.monotonic()
+        assert api.tell(number) == 0
+        assert time.monotonic() - begun < LEAVING
+        assert booking.result().status == 202
+
+        assert healthy(started, metrics_port), "the worker's container"
+        assert not psutil.Process(worker.own_pid).children()
+        begun = time.monotonic()
+        assert worker.tell(number) == 0
+        assert f"Stopping on {number.name}" in worker.output
+        assert time.monotonic() - begun < GRACE + STOP_LIMIT + LEAVING
+        assert not healthy(started, metrics_port)
+
+
+def test_the_simulator_ends_while_a_call_is_under_way() -> None:
+    port = free_port()
+    with service() as started:
+        database = started.temporal.log.with_name("suppliers.db")
+        place = ["--port", str(port), "--database", str(database), "--slow-seconds", "3600"]
+        process = process_one(started, "simulator", [*SIMULATOR, *place])
+        process.start()
+        process.wait_for_output("Suppliers at ")
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            line.sendall(
+                b"PUT /cars/reservations/t HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
+                b'{"item": "slow"}'
+            )
+            begun = time.monotonic()
+            assert process.tell(signal.SIGTERM) == 0
+            assert time.monotonic() - begun < LEAVING
+
+
+def test_the_migration_ends_when_it_is_done() -> None:
+    with service() as started:
+        process = process_one(started, "migration", MIGRATION)
+        process.start()
+        assert process.exit_code() == 0
+        assert "The record's schema is up to date" in process.output
