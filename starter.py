@@ -161,6 +161,8 @@ def _problem(metrics: ApiMetrics, error: asked.BookingsError) -> Response:
         case asked.TemporalRefuses():
             logger.error("%s %r", error, error.__cause__)
             problem = Problem(500, str(error))
+        case asked.NoWorker():
+            problem = api.retry_later(503, "No worker of the trip's version answers; try again.")
         case _:
             logger.error("Temporal cannot be asked: %s", error)
             problem = api.retry_later(503, "Temporal cannot be reached; try again.", **_place())

@@ -8,7 +8,13 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings.errors import BookingNotFound, BookingsError, TemporalRefuses, TemporalUnavailable
+from bookings.errors import (
+    BookingNotFound,
+    BookingsError,
+    NoWorker,
+    TemporalRefuses,
+    TemporalUnavailable,
+)
 
 MENDS_ITSELF = {
     RPCStatusCode.UNAVAILABLE,
@@ -33,15 +39,15 @@ CREDENTIALS_REFUSED = "Temporal refuses the service's credentials."
 def asking_temporal() -> Iterator[None]:
     """Translate the failure of a call to Temporal, whatever its form.
 
-    Raises `TemporalUnavailable` for what mends itself, `BookingNotFound` for a workflow that is
-    not there, and `TemporalRefuses` for all else.
+    Raises `TemporalUnavailable` for what mends itself, and its kind `NoWorker`; `BookingNotFound`
+    for a workflow that is not there, and `TemporalRefuses` for all else.
     """
     try:
         yield
     except RPCError as error:
         raise meaning_of(error) from error
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise TemporalUnavailable("No worker took the request") from error
+        raise NoWorker("No worker took the request") from error
     except RuntimeError as error:
         # This is how a lazy client fails on its first call; the SDK has no type of its own for it.
         if not str(error).startswith("Failed client connect"):

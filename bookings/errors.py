@@ -9,6 +9,10 @@ class TemporalUnavailable(BookingsError):
     """Temporal, or a worker behind it, could not be asked. A start may still have got through."""
 
 
+class NoWorker(TemporalUnavailable):
+    """Temporal has the request, and no worker takes it: none runs that works on this trip."""
+
+
 class TemporalRefuses(BookingsError):
     """Temporal refuses what it is asked, and will do so until somebody changes something.
 
