@@ -85,7 +85,7 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the pages, from a run
 	$(RUN) tests.pages.screenshots
 
 .PHONY: check
-check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, and the alerts
+check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, deploy/
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy .
@@ -94,6 +94,11 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, a
 	$(RUN) check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN) check_jsonschema --builtin-schema vendor.renovate renovate.json
 	$(RUN) piplicenses --packages $$(sed -n 's/==.*//p' requirements/service.txt) >/dev/null
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck .ci/run deploy/compose/*.sh
+	$(RUN) check_jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@if docker compose version >/dev/null 2>&1; then docker compose -f deploy/compose.yaml config --quiet; \
+		else echo "Compose itself does not check its file: docker compose is missing"; fi
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \
 		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi
 
