@@ -8,6 +8,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -100,6 +101,8 @@ class Database:
         self._readers = readers
         self._prepared = False
         self._preparing = threading.Lock()
+        # One that is not closed, as an app's that nobody serves any more, leaves nothing open.
+        weakref.finalize(self, engine.dispose).atexit = False
 
     @classmethod
     def connect(cls, database_url: str) -> Self:

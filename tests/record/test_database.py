@@ -1,6 +1,7 @@
 """A database that misbehaves: each call of the record has a limit and says what was wrong."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -96,6 +97,20 @@ async def test_a_database_out_of_reach_is_unavailable(
         # Neither the URL with its password nor the statement is in the message.
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
             await call(record)
+
+
+async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(database_url: str) -> None:
+    """An app has no end, so the record of one that nobody serves any more is never closed."""
+    record = Record.connect(database_url)
+    await record.prepare()
+    pool = record._engine.pool
+    assert pool.checkedin() == 1  # type: ignore[attr-defined]  # A QueuePool.
+    record.app = record  # type: ignore[attr-defined]  # A ring, as an app has many.
+    del record
+    async with asyncio.timeout(DEADLINE):
+        while pool.checkedin():  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)  # The loop still holds what has just been done.
+            gc.collect()
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
