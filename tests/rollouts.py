@@ -81,11 +81,18 @@ def temporal(running: Service, *command: str) -> Any:
 
 def make_current(running: Service, build: Build) -> None:
     """Make a version current, once its workers poll all its task queues."""
-    command = ("set-current-version", "--deployment-name", DEPLOYMENT, "--build-id", build, "--yes")
-    wait_until(
-        lambda: temporal(running, "worker", "deployment", *command) is not None,
-        f"{build} is current",
-    )
+    command = ("worker", "deployment", "set-current-version", "--yes")
+    version = ("--deployment-name", DEPLOYMENT, "--build-id", build)
+    wait_until(lambda: temporal(running, *command, *version) is not None, f"{build} is current")
+
+
+def move(running: Service, trip_id: str, build: Build) -> None:
+    """Have a trip go on by another version, once that one's workers poll."""
+    command = ("workflow", "update-options", "--workflow-id", trip_id)
+    option = "--versioning-override-"
+    version = (f"{option}deployment-name", DEPLOYMENT, f"{option}build-id", build)
+    pinned = (*command, f"{option}behavior", "pinned", *version)
+    wait_until(lambda: temporal(running, *pinned) is not None, f"{trip_id} is moved to {build}")
 
 
 def status_of(running: Service, build: Build) -> str:
