@@ -10,6 +10,7 @@ if __name__ == "__main__":
 
 import argparse
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import math
@@ -92,9 +93,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _open(arguments: argparse.Namespace) -> Service:
-    """Open the database and rule as the command line says. Raises `DBAPIError`."""
-    stock = Stock.open(PROJECT / arguments.database)
+def _service(stock: Stock, arguments: argparse.Namespace) -> Service:
+    """Rule as the command line says. Raises `DBAPIError`."""
     said: dict[str, bool | float] = {}
     if arguments.no_idempotency:
         said["idempotent"] = False
@@ -143,8 +143,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     _allow_open_files()
     try:
-        service = _open(arguments)
-        uvloop.run(_serve(service, arguments.host, arguments.port))
+        with contextlib.closing(Stock.open(PROJECT / arguments.database)) as stock:
+            service = _service(stock, arguments)
+            uvloop.run(_serve(service, arguments.host, arguments.port))
     except DBAPIError as error:
         sys.exit(f"{arguments.database} cannot be opened: {error.orig}")
     except OSError as error:

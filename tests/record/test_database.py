@@ -99,8 +99,11 @@ async def test_a_database_out_of_reach_is_unavailable(
             await call(record)
 
 
-async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(database_url: str) -> None:
+async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An app has no end, so the record of one that nobody serves any more is never closed."""
+    monkeypatch.undo()  # The fixture `own_database` holds them all.
     record = Record.connect(database_url)
     await record.prepare()
     pool = record._engine.pool
