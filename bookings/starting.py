@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from bookings.asking import asking_temporal
@@ -22,6 +22,9 @@ ALWAYS_WANTED = [
     if field.name in {f"book_{kind}_id" for kind in KINDS} and field.default is dataclasses.MISSING
 ]
 """The items that every trip has, which is older than no kind of them."""
+
+FAIRNESS_KEY_BYTES = 64
+"""What Temporal takes for a fairness key."""
 
 
 class Starting(Waiting):
@@ -106,9 +109,20 @@ class Starting(Waiting):
             task_queue=TASK_QUEUE_NAME,
             memo={**told, "owner": row.owner or ""},
             static_summary=summary_of(items),
+            priority=fair_share_of(row.owner or ""),
             rpc_timeout=RPC_TIMEOUT,
             **policies,
         )
+
+
+def fair_share_of(owner: str) -> Priority:
+    """Return the priority with which each owner's trips get an equal share of the workers.
+
+    A trip's activities inherit it. Where Temporal's task queues are not fair, it changes nothing.
+    https://docs.temporal.io/develop/task-queue-priority-fairness
+    """
+    key = owner.encode()[:FAIRNESS_KEY_BYTES].decode(errors="ignore")
+    return Priority(fairness_key=key or None)
 
 
 def summary_of(items: Iterable[str]) -> str:

@@ -1,8 +1,16 @@
-"""What a trip's workflow is started with for people to see: its summary in the Web UI."""
+"""What a trip's workflow is started with besides its input: its summary, and its owner's share."""
 
 import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import Priority
 
-from bookings.starting import summary_of
+from bookings import Bookings, Caller
+from bookings.starting import fair_share_of, summary_of
+from record import Record
+from tests.api.api_client import JOHN
+from tests.conftest import IMPATIENT
+from tests.faults import Call, FaultyRecord, down
 
 CODE = " " * 4
 
@@ -20,3 +28,31 @@ def test_items_are_one_indented_line_in_their_own_directions(
     items: list[str], summary: str
 ) -> None:
     assert summary_of(items) == summary
+
+
+@pytest.mark.parametrize(
+    ("owner", "key"),
+    [("shop", "shop"), ("", None), ("ä" * 40, "ä" * 32), ("xä" * 40, "xä" * 21 + "x")],
+)
+def test_an_owners_share_has_a_key_that_temporal_takes(owner: str, key: str | None) -> None:
+    assert fair_share_of(owner).fairness_key == key
+
+
+async def test_a_trip_and_its_activities_have_their_owners_share(
+    client: Client, record: Record, faults: FaultyRecord
+) -> None:
+    shares: list[Priority] = []
+
+    async def noted(call: Call) -> None:
+        # The first try may come with the workflow's task, past the queue in which shares count.
+        if call.number == 1:
+            await down(call)
+        shares.append(activity.info().priority)
+        await call.write()
+
+    faults.faults["reserve", "hotel"] = faults.faults["cancel", "hotel"] = noted
+    asked = Bookings(client, record, IMPATIENT)
+    assert (await asked.book("has-share", JOHN, "shop", 30)).status == "booked"
+    cancelled = await asked.cancel("has-share", Caller("shop", operator=False), 30)
+    assert cancelled.status == "cancelled"
+    assert shares == [Priority(fairness_key="shop")] * 2
