@@ -168,6 +168,8 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     allow_anonymous: bool = False
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
+    max_open_bookings_per_caller: int | None = Field(None, ge=1, le=10_000)
+    bookings_per_second_per_caller: float | None = Field(None, ge=1 / 3_600, le=10_000)
     max_long_polls: int = Field(300, ge=0, le=10_000)
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
     page_examples: Literal["embedded", "simulator", "none"] = "embedded"
@@ -216,6 +218,13 @@ class Settings(BaseSettings):
             raise ValueError(f"must begin with one of {', '.join(DATABASE_DRIVERS)}")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
             raise ValueError("must name a file: reservations in memory do not last")
+        return value
+
+    @field_validator("bookings_per_second_per_caller")
+    @classmethod
+    def _whole_or_slow(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and not value.is_integer():
+            raise ValueError("must be a whole number, or less than 1")
         return value
 
     @field_validator("api_keys", mode="before")
@@ -282,6 +291,17 @@ class Settings(BaseSettings):
         if self.worker_deployment is None or self.worker_build_id is None:
             return None
         return WorkerDeploymentVersion(self.worker_deployment, self.worker_build_id)
+
+    @property
+    def most_open_bookings_per_caller(self) -> int | None:
+        """How many requests of one caller may wait at once; `None`: there is no other caller.
+
+        Half, unless it is set: one that takes all it may leaves as much to the others.
+        """
+        if self.max_open_bookings_per_caller is not None:
+            return self.max_open_bookings_per_caller
+        callers = {key.name for key in self.api_keys}
+        return max(1, self.max_open_bookings // 2) if len(callers) > 1 else None
 
     @property
     def suppliers(self) -> Mapping[Kind, SupplierSettings]:

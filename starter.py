@@ -36,6 +36,7 @@ from telemetry import (
     OUTCOMES_UNKNOWN,
     PLACES,
     PLACES_IN_USE,
+    REQUESTS_WAITING,
     TRIPS_OPEN,
     TRIPS_PAST_DEADLINE,
     UNDO_STUCK_AGE,
@@ -68,10 +69,12 @@ def create_app(
     settings = settings or load_settings()
     record = Record.connect(settings.database_url)
     bookings = Bookings(temporal_client, record, settings.saga_policy)
-    places = api.places_for(settings.max_open_bookings)
+    places = api.places_for(settings.max_open_bookings, settings.most_open_bookings_per_caller)
     metrics = _metrics(bookings, record, places, settings)
     bookings.on_accepted = metrics.trips_accepted.inc
     bookings.max_long_polls = settings.max_long_polls
+    if settings.bookings_per_second_per_caller is not None:
+        bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
     app = SharedLoopFlask("api")
     measure_requests(app, metrics)
@@ -112,6 +115,7 @@ def _metrics(
 ) -> ApiMetrics:
     """Return what the process counts, with what is read at each scrape."""
     metrics = ApiMetrics()
+    callers = {key.name for key in settings.api_keys} or {api.ANONYMOUS.name}
 
     def read_places() -> Reading:
         count = {name: each.count for name, each in places._asdict().items()}
@@ -119,6 +123,7 @@ def _metrics(
         return {
             PLACES: count | {"long_poll": settings.max_long_polls},
             PLACES_IN_USE: in_use | {"long_poll": bookings.long_polls},
+            REQUESTS_WAITING: {name: places.wait.held_by(name) for name in callers},
         }
 
     async def read_promises() -> Reading:

@@ -43,6 +43,6 @@ def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
     @describe(Operation(tag="health", text="booking_trips_accepted_total 42.0", problems=(503,)))
     def metrics() -> Response:
         """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
-        operator("read the metrics")
-        with places.place_to_look():
+        scraper = operator("read the metrics")
+        with places.place_to_look(scraper.name):
             return Response(scrape(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

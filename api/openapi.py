@@ -201,7 +201,7 @@ def _operation(
             "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
             "headers": {},
         }
-    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if operation.public else {401})
+    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if operation.public else {401, 429})
     for status in sorted(refusals):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],

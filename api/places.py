@@ -2,17 +2,19 @@
 
 Every request but `/livez` and `/metrics` passes the gate, which lets fewer through than there are
 threads: some are free for those, and to refuse, whatever all others wait for. Of those inside, the
-ones that wait for a trip to end hold a place each.
+ones that wait for a trip to end hold a place each. Where there are several callers, none may take
+all of any of these places, so that the others can go on.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from flask import Blueprint, g, request
 
-from api.problems import retry_later
+from api.problems import Problem, retry_later
 
 OTHER_REQUESTS = 128
 """Requests that the gate lets through besides those that wait for a trip: look-ups, say."""
@@ -32,20 +34,27 @@ def threads_for(max_open_bookings: int) -> int:
 
 
 def install_gate(routes: Blueprint, gate: "Places") -> None:
-    """Answer 503 at once to what is more than the service's threads can take."""
+    """Answer at once to what is more than the service's threads can take, or than a caller may.
+
+    It comes after the hooks that know the caller. Those who need not say who they are count as one.
+    """
 
     @routes.before_app_request
     def enter() -> None:
         if request.endpoint in PAST_THE_GATE:
             return
-        if not gate.take():
-            raise retry_later(503, "The service is busy; try again.")
-        g.inside = True
+        known = g.get("caller")
+        holder = known.name if known else ""
+        if not gate.take(holder):
+            busy = "The service is busy; try again."
+            raise gate.refusal(holder, 503, busy) if known else retry_later(503, busy)
+        g.inside_for = holder
 
     @routes.teardown_app_request
     def leave(_: BaseException | None) -> None:
-        if g.pop("inside", False):
-            gate.give_back()
+        holder = g.pop("inside_for", None)
+        if holder is not None:
+            gate.give_back(holder)
 
 
 def client_gone() -> Callable[[], bool] | None:
@@ -55,55 +64,75 @@ def client_gone() -> Callable[[], bool] | None:
 
 
 class Places:
-    """So many places, for requests that may take a while, for the end of a trip, say."""
+    """So many places, for requests that may take a while, for the end of a trip, say.
 
-    def __init__(self, count: int) -> None:
+    Each is held for a caller, by name, who may hold `share` of them; `None`: all.
+    """
+
+    def __init__(self, count: int, share: int | None = None) -> None:
         self.count = count
-        self.in_use = 0
+        self.share = count if share is None else share
+        self._held: Counter[str] = Counter()
         self._changing = threading.Lock()
 
-    def take(self) -> bool:
-        """Take a place if one is free, and tell whether."""
+    @property
+    def in_use(self) -> int:
+        """How many places are held."""
+        return self._held.total()
+
+    def held_by(self, holder: str) -> int:
+        """Return how many of them a caller holds."""
+        return self._held[holder]
+
+    def take(self, holder: str) -> bool:
+        """Take a place if one is free for the caller, and tell whether."""
         with self._changing:
-            free = self.in_use < self.count
-            self.in_use += free
+            free = self._held.total() < self.count and self._held[holder] < self.share
+            self._held[holder] += free
             return free
 
-    def give_back(self) -> None:
+    def give_back(self, holder: str) -> None:
         """Give a place back that was taken."""
         with self._changing:
-            self.in_use -= 1
+            self._held[holder] -= 1
+
+    def refusal(self, holder: str, status: int, detail: str) -> Problem:
+        """Return the problem of who got no place: `status` and `detail`, if they are all taken."""
+        if self.held_by(holder) < self.share or self.share == self.count:
+            return retry_later(status, detail)
+        return retry_later(429, "You have too many requests under way here; try again.")
 
     @contextmanager
-    def place_if_free(self) -> Iterator[bool]:
-        """Hold a place if one is free, and tell whether."""
-        held = self.take()
+    def place_if_free(self, holder: str) -> Iterator[bool]:
+        """Hold a place if one is free for the caller, and tell whether."""
+        held = self.take(holder)
         try:
             yield held
         finally:
             if held:
-                self.give_back()
+                self.give_back(holder)
 
     @contextmanager
-    def place_to_look(self) -> Iterator[None]:
-        """Hold a place. Raises `Problem`, 503, if none is free."""
-        with self.place_if_free() as held:
+    def place_to_look(self, holder: str) -> Iterator[None]:
+        """Hold a place. Raises `Problem`, 503 or 429, if none is free for the caller."""
+        with self.place_if_free(holder) as held:
             if not held:
-                raise retry_later(503, "The service is busy; try again.")
+                raise self.refusal(holder, 503, "The service is busy; try again.")
             yield
 
     @contextmanager
-    def place_to_wait(self, seconds: float) -> Iterator[None]:
+    def place_to_wait(self, holder: str, seconds: float) -> Iterator[None]:
         """Hold a place, unless there is nothing to wait for.
 
-        Raises `Problem`, 429, if none is free.
+        Raises `Problem`, 429, if none is free for the caller.
         """
         if not seconds:
             yield
             return
-        with self.place_if_free() as held:
+        with self.place_if_free(holder) as held:
             if not held:
-                raise retry_later(429, "Too many bookings are under way here; try again.")
+                detail = "Too many bookings are under way here; try again."
+                raise self.refusal(holder, 429, detail)
             yield
 
 
@@ -118,10 +147,20 @@ class AllPlaces(NamedTuple):
     """Looks of open pages."""
 
 
-def places_for(max_open_bookings: int) -> AllPlaces:
-    """Return the places of a process in which so many requests may wait for a trip."""
+def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
+    """Return the places of a process in which so many requests may wait for a trip.
+
+    Of these a caller may hold `per_caller`, and of all others half; `None`: all.
+    """
+    if per_caller is None:
+        return AllPlaces(
+            request=Places(max_open_bookings + OTHER_REQUESTS),
+            wait=Places(max_open_bookings),
+            look=Places(LOOKS_AT_ONCE),
+        )
     return AllPlaces(
-        request=Places(max_open_bookings + OTHER_REQUESTS),
-        wait=Places(max_open_bookings),
-        look=Places(LOOKS_AT_ONCE),
+        # Who waits for trips as often as it may has requests left to look them up, and to cancel.
+        request=Places(max_open_bookings + OTHER_REQUESTS, per_caller + OTHER_REQUESTS // 2),
+        wait=Places(max_open_bookings, per_caller),
+        look=Places(LOOKS_AT_ONCE, LOOKS_AT_ONCE // 2),
     )

@@ -48,8 +48,8 @@ def create_blueprint(
 ) -> Blueprint:
     """Return the routes, which book through `bookings`; `scrape` returns the metrics."""
     routes = Blueprint("api", __name__)
-    install_gate(routes, all_places.request)
     install_access(routes, options)
+    install_gate(routes, all_places.request)
     places = all_places.wait
 
     def booking_of(trip: Trip) -> Booking:
@@ -80,7 +80,7 @@ def create_blueprint(
         """Book a trip; the answer is its outcome, or 202 while it has none."""
         wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
         wait = 0 if headers.respond_async else options.book_wait_seconds
-        with places.place_to_wait(wait):
+        with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(bookings, wanted, headers.key, wait, client_gone())
         if trip.has_outcome:
             return answer(_outcome(trip))
@@ -131,7 +131,7 @@ def create_blueprint(
         query = read_query(WaitQuery)
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
-            with places.place_to_wait(query.wait):
+            with places.place_to_wait(caller().name, query.wait):
                 await bookings.wait_for_end(
                     trip.user_id, trip.workflow_id, query.wait, client_gone()
                 )
@@ -150,7 +150,7 @@ def create_blueprint(
     )
     async def cancel_booking(user_id: str) -> Response:
         """Cancel a booking, running or booked: whatever it holds is undone."""
-        with places.place_if_free() as free:
+        with places.place_if_free(caller().name) as free:
             # A cancellation is not refused for want of a place: it is begun, and 202 tells so.
             wait = options.book_wait_seconds if free else 0
             trip = await bookings.cancel(user_id, caller(), wait, client_gone())

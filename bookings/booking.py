@@ -14,6 +14,10 @@ from record import RecordedTrip, RecordUnavailable
 class Booking(Starting):
     """Books trips, each once however often it is asked for."""
 
+    admit: Callable[[str], object] | None = None
+    """Is asked before a new trip is accepted whether its owner may book now, and raises if not. Who
+    repeats a request with its key asks for nothing new."""
+
     on_accepted: Callable[[], object] | None = None
     """Is called for each trip that is accepted, once however often it is asked for."""
 
@@ -33,6 +37,10 @@ class Booking(Starting):
         `BookingDiffers` when the id belongs to another request, `TemporalUnavailable`,
         `TemporalRefuses` and `RecordError`.
         """
+        if self.admit is not None:
+            known = key_fingerprint is not None and await self._record.trip(user_id) is not None
+            if not known:
+                self.admit(owner)
         row, new = await self._record.accept(
             RecordedTrip(
                 trip_id=user_id,

@@ -68,6 +68,7 @@ AUDIT_DIFFERENCES = Gauge(
 )
 PLACES = Gauge("booking_places", "How many requests there may be at once.", "place")
 PLACES_IN_USE = Gauge("booking_places_in_use", "How many there are.", "place")
+REQUESTS_WAITING = Gauge("booking_requests_waiting", "Requests that wait for a trip.", "caller")
 DATABASE_CONNECTIONS = Gauge(
     "booking_database_connections", "Connections to the record's database.", "state"
 )

@@ -32,6 +32,8 @@ DEFAULTS: dict[str, Any] = {
     "api_keys": (),
     "allow_anonymous": False,
     "max_open_bookings": 1000,
+    "max_open_bookings_per_caller": None,
+    "bookings_per_second_per_caller": None,
     "max_long_polls": 300,
     "temporal_ui_url": "http://localhost:8233",
     "payload_keys": PayloadKeys(),
@@ -73,6 +75,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     ),
     "ALLOW_ANONYMOUS": ("1", True),
     "MAX_OPEN_BOOKINGS": ("10", 10),
+    "MAX_OPEN_BOOKINGS_PER_CALLER": ("7", 7),
+    "BOOKINGS_PER_SECOND_PER_CALLER": ("0.5", 0.5),
     "MAX_LONG_POLLS": ("0", 0),
     "TEMPORAL_UI_URL": ("https://temporal.example", "https://temporal.example"),
     "PAYLOAD_KEYS": (
@@ -122,6 +126,11 @@ BAD_VALUES = [
     ),
     ("METRICS_HOST", ""),
     *(("MAX_OPEN_BOOKINGS", bad) for bad in ("0", "10001", "1.5", "x", "")),
+    *(("MAX_OPEN_BOOKINGS_PER_CALLER", bad) for bad in ("0", "10001", "1.5", "x", "")),
+    *(
+        ("BOOKINGS_PER_SECOND_PER_CALLER", bad)
+        for bad in ("0", "0.0001", "-1", "1.5", "10001", "nan", "inf", "x", "")
+    ),
     *(("MAX_LONG_POLLS", bad) for bad in ("-1", "10001", "1.5", "x", "")),
     *(("ALLOW_ANONYMOUS", bad) for bad in ("", "perhaps")),
     *(("WORKFLOW_SANDBOX", bad) for bad in ("", "perhaps")),

@@ -22,7 +22,7 @@ def add_acting(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
     @pages.post("/trips/<user_id>/cancel")
     async def cancel(user_id: str) -> Response:
         """Begin to cancel a trip."""
-        with looks.place_if_free() as free:
+        with looks.place_if_free(caller().name) as free:
             wait = CANCEL_WAIT_SECONDS if free else 0
             await bookings.cancel(user_id, caller(), wait, client_gone())
         return back_to(user_id)

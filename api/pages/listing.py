@@ -36,7 +36,7 @@ def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
         """Return the list as it is now; 204 if it is as the page has seen it."""
         given = only_once(request.args)
         seen = given.pop("seen", "")
-        with looks.place_to_look():
+        with looks.place_to_look(caller().name):
             found = await listed(given)
         if found["mark"] == seen:
             return Response(status=204)

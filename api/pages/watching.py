@@ -41,7 +41,7 @@ def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: 
     @pages.get("/trips/<user_id>/now")
     async def trip_now(user_id: str) -> Response:
         """Return the trip as it stands now; 204 if it is as the page has seen it."""
-        with looks.place_to_look():
+        with looks.place_to_look(caller().name):
             sight = await bookings.look_again(user_id, caller(), request.args.get("seen", ""))
         if sight is None:
             return Response(status=204)

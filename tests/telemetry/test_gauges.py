@@ -70,6 +70,8 @@ async def test_without_a_record_the_rest_is_told_and_that_it_is_away(
     assert scrape.value("booking_record_up") == 0
     assert not OF_THE_RECORD & set(scrape.types)
     assert scrape.value("booking_places", place="wait") == 1_000
+    assert scrape.value("booking_places", place="long_poll") == 300
+    assert scrape.value("booking_requests_waiting", caller="anonymous") == 0
     assert scrape.value("booking_database_connections_max") == 5
     assert "The record is unavailable" in caplog.text
 

@@ -53,6 +53,7 @@ OF_THE_API = (
         "booking_outcomes_unknown": "gauge",
         "booking_places": "gauge",
         "booking_places_in_use": "gauge",
+        "booking_requests_waiting": "gauge",
         "booking_record_up": "gauge",
         "booking_trips_accepted_total": "counter",
         "booking_trips_open": "gauge",

@@ -1,0 +1,76 @@
+"""A caller may book so many new trips in a second, and ask for what it has as often as it likes."""
+
+import time
+
+import pytest
+from temporalio.client import Client
+
+from api import BookingRate, Problem
+from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
+from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
+
+ASYNC = {"Prefer": "respond-async"}
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    """An API that takes one new trip of each caller in an hour."""
+    return api_of(client, api_keys=KEYS, bookings_per_second_per_caller=1 / 3_600)
+
+
+def test_what_is_too_much_is_told_when_it_is_no_more_and_is_not_counted() -> None:
+    rate = BookingRate(2)
+    rate.admit("shop")
+    rate.admit("shop")
+    for _ in range(3):
+        with pytest.raises(Problem) as problem:
+            rate.admit("shop")
+        assert (problem.value.status, problem.value.headers["Retry-After"]) == (429, "1")
+    rate.admit("desk")
+    time.sleep(1)
+    rate.admit("shop")
+
+
+def test_less_than_one_a_second_is_one_in_so_many_seconds() -> None:
+    rate = BookingRate(0.1)
+    rate.admit("shop")
+    with pytest.raises(Problem) as problem:
+        rate.admit("shop")
+    assert int(problem.value.headers["Retry-After"]) in (9, 10)
+
+
+async def test_a_caller_that_books_too_often_is_refused_and_no_other(api: Api) -> None:
+    async def status_of(key: str) -> int:
+        return (await api.call("POST", "/book", json=JOHN, headers=bearer(key) | ASYNC)).status_code
+
+    assert await status_of(OLD) == 202
+    # The same caller with its new key; another one.
+    assert [await status_of(key) for key in (OLD, NEW, OTHER)] == [429, 429, 202]
+    refused = await api.call("POST", "/book", json=JOHN, headers=bearer(OLD))
+    assert_problem(refused, 429)
+    assert 3_590 < int(refused.headers["Retry-After"]) <= 3_600
+    page = await api.call("POST", "/trips", data=JOHN, headers=bearer(OLD))
+    assert page.status_code == 429 and "too often" in page.text
+
+
+@pytest.mark.usefixtures("worker")
+async def test_who_repeats_a_request_gets_what_it_has_however_often(api: Api) -> None:
+    headers = bearer(OLD) | {"Idempotency-Key": "asked-before"}
+    first = body_of(await api.call("POST", "/book", json=JOHN, headers=headers))
+    for _ in range(3):
+        assert body_of(await api.call("POST", "/book", json=JOHN, headers=headers)) == first
+    other_body = await api.call("POST", "/book", json=JOHN | {"car": "x"}, headers=headers)
+    assert_problem(other_body, 422)
+    headers["Idempotency-Key"] = "not-asked-before"
+    assert_problem(await api.call("POST", "/book", json=JOHN, headers=headers), 429)
+    path = f"/bookings/{first['user_id']}"
+    for _ in range(3):
+        assert (await api.get(path, headers=bearer(OLD))).status_code == 200
+    cancelled = await api.call("POST", f"{path}/cancel", headers=bearer(OLD))
+    assert body_of(cancelled)["status"] == "cancelled"
+
+
+async def test_as_it_comes_there_is_no_rate(client: Client) -> None:
+    api = api_of(client, book_wait_seconds=0.1)
+    for _ in range(5):
+        assert (await api.book(JOHN, Prefer="respond-async")).status_code == 202
