@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from benchmarks.counting import counted
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
 from benchmarks.measure import (
     MIB,
@@ -18,6 +19,7 @@ from benchmarks.measure import (
     sample,
     warm_up,
 )
+from benchmarks.modelled import beside_measured
 from benchmarks.outside import at_suppliers
 from benchmarks.reading import KEYS, Read, fill_record, median_ms, questions, without_temporal
 from benchmarks.reports import (
@@ -254,6 +256,8 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "f": full_stores,
     "g": databases,
     "h": scales,
+    "m": beside_measured,
+    "n": counted,
     "r": long_record,
     "s": at_suppliers,
     "t": watched_beside_unwatched,

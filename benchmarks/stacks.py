@@ -5,7 +5,6 @@ worker as they come. Nothing of a stack outlives its `with` block.
 """
 
 import contextlib
-import functools
 import sys
 import tempfile
 import urllib.request
@@ -147,13 +146,18 @@ def project(
     *,
     suppliers: bool = False,
     slow_seconds: float = SLOW_SECONDS,
+    server_options: Sequence[str] = (),
 ) -> contextlib.AbstractContextManager[Stack]:
     """Return a started stack as the Procfile has it, on files of its own.
 
     `source` is the checkout whose Procfile, worker and API it is; `suppliers` says whether they are
-    a process of their own, in which slow ones take `slow_seconds`.
+    a process of their own, in which slow ones take `slow_seconds`; `server_options` are further
+    ones of the Temporal server.
     """
-    server = functools.partial(temporal_command, source=source)
+
+    def server(folder: Path) -> list[str]:
+        return [*temporal_command(folder, source), *server_options]
+
     options = ("--slow-seconds", str(slow_seconds)) if suppliers else None
     return _started(server, PROJECT_WORKER, database, settings, source, options)
 

@@ -1,0 +1,91 @@
+"""What a trip costs in Temporal Cloud, and of the record: a change that makes it dearer shows here.
+
+Who changes a figure on purpose changes it in docs/scaling.md and in `benchmarks.model`, too.
+"""
+
+import json
+from collections import Counter
+
+from temporalio.client import Client, WorkflowHistory
+
+from benchmarks.actions import actions_in
+from benchmarks.model import MEASURED
+from benchmarks.storing import counting
+from record import Record
+from shared import cancellation_id
+from tests.api.api_client import JOHN, api_of, body_of
+from tests.saga.record_histories import HISTORIES
+from tests.workers import running_worker
+
+BOOKED = {"start_workflow": 1, "schedule_activity": 3, "record_activity_markers": 1}
+"""A trip that is booked, and a cancellation: three activities, and telling the record."""
+
+
+async def billed(client: Client, workflow_id: str) -> Counter[str]:
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    return actions_in(history.events)
+
+
+def recorded(name: str) -> Counter[str]:
+    text = (HISTORIES / f"{name}.json").read_text()
+    return actions_in(WorkflowHistory.from_json(name, text).events)
+
+
+async def test_a_booked_trip_is_five_actions_and_its_cancellation_five_more(
+    client: Client, record: Record
+) -> None:
+    api = api_of(client)
+    async with running_worker(client, record):
+        trip = body_of(await api.book(JOHN))["user_id"]
+        assert body_of(await api.call("POST", f"/bookings/{trip}/cancel"))["status"] == "cancelled"
+    assert await billed(client, trip) == BOOKED
+    assert await billed(client, cancellation_id(trip)) == BOOKED
+    assert MEASURED.actions == sum(BOOKED.values())
+
+
+async def test_each_further_activity_and_try_is_an_action(client: Client, record: Record) -> None:
+    """The hotel is down at first, and then there is no such flight."""
+    api = api_of(client)
+    async with running_worker(client, record, hotel_outage_attempts=1):
+        booked = body_of(await api.book(JOHN))["user_id"]
+        failed = body_of(await api.book(JOHN | {"flight": "invalid-flight"}))["user_id"]
+    assert await billed(client, booked) == BOOKED | {"retry_activity": 1}
+    assert await billed(client, failed) == BOOKED | {"schedule_activity": 6, "retry_activity": 1}
+
+
+async def test_a_booked_trip_is_six_transactions_of_the_record(
+    client: Client, record: Record
+) -> None:
+    """Accepted; car, hotel and flight reserved; told; looked up for the answer."""
+    api = api_of(client)
+    async with running_worker(client, record):
+        await api.book(JOHN)
+        with counting() as asked:
+            await api.book(JOHN)
+    assert asked == {"begin": 6, "statement": 10}
+    assert MEASURED.commits == asked["begin"]
+
+
+def test_recorded_trips_cost_what_the_rules_say() -> None:
+    """They carry the search attribute that no trip of the API has now, an action at each change."""
+    shown = {"upsert_workflow_search_attributes": 1}
+    assert recorded("booked_without_status") == BOOKED
+    assert recorded("booked") == BOOKED | shown
+    assert recorded("retried") == BOOKED | shown | {"retry_activity": 2}
+    waited = {"schedule_activity": 5, "start_timer": 2}
+    assert recorded("pending_and_booked") == BOOKED | shown | waited
+    assert recorded("reset_when_booked")["reset_workflow"] == 1
+    repaired = recorded("stuck_and_resolved")
+    assert repaired["accept_workflow_update"] == 1
+    assert repaired["record_activity_markers"] == 3
+
+
+def test_all_markers_of_a_workflow_task_are_one_action() -> None:
+    history = json.loads((HISTORIES / "booked_by_the_cli.json").read_text())
+    markers = [
+        event["markerRecordedEventAttributes"]["workflowTaskCompletedEventId"]
+        for event in history["events"]
+        if "markerRecordedEventAttributes" in event
+    ]
+    assert len(markers) > len(set(markers))
+    assert recorded("booked_by_the_cli")["record_activity_markers"] == len(set(markers))
