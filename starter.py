@@ -24,9 +24,15 @@ from temporalio.client import Client
 
 import api
 import bookings as asked
-from api import ApiKey, FieldError, Options, Problem, SharedLoopFlask
+from api import ApiKey, Codec, FieldError, Options, Problem, SharedLoopFlask
 from bookings import Bookings, Caller
-from connection import Encryption, converter_of, lazy_client
+from connection import (
+    Encryption,
+    UnreadablePayload,
+    converted_json,
+    converter_of,
+    lazy_client,
+)
 from record import Audit, Record, RecordError, RecordUnavailable
 from settings import Settings, load_settings, temporal_config
 from telemetry import (
@@ -87,9 +93,12 @@ def create_app(
     scrape = functools.partial(scraped, metrics.registry, sdk)
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
     app.register_blueprint(api.create_pages(bookings, options, places.look))
+    if options.decodes:
+        app.register_blueprint(api.create_codec(_codec(settings), options))
     api.install(app)
     app.register_error_handler(asked.BookingsError, functools.partial(_problem, metrics))
     app.register_error_handler(RecordError, _record_problem)
+    app.register_error_handler(UnreadablePayload, _unreadable)
     return app
 
 
@@ -106,7 +115,18 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
         local_only=not (settings.api_keys or settings.allow_anonymous),
         temporal_ui_url=settings.temporal_ui_url,
         namespace=temporal_client.namespace,
+        decodes=bool(settings.payload_keys.secrets),
+        anonymous_ids=settings.payload_keys.encrypting is not None,
         examples=settings.page_examples,
+    )
+
+
+def _codec(settings: Settings) -> Codec:
+    keys = settings.payload_keys
+    encryption = Encryption(keys.revealed, keys.encrypting)
+    return Codec(
+        encode=functools.partial(converted_json, encryption.encrypt),
+        decode=functools.partial(converted_json, encryption.decrypt),
     )
 
 
@@ -180,6 +200,12 @@ def _record_problem(error: RecordError) -> Response:
     if isinstance(error, RecordUnavailable):
         return api.retry_later(503, f"{error}; try again.", **_place()).response()
     return Problem(500, f"{error}; it has been logged.").response()
+
+
+def _unreadable(error: UnreadablePayload) -> Response:
+    """Say that a key is missing. It is no outage: nothing mends it but another setting."""
+    logger.error("%s", error)
+    return Problem(500, str(error), members=_place()).response()
 
 
 def _place() -> dict[str, str]:

@@ -5,6 +5,7 @@ It asks `bookings` and knows nothing of Temporal.
 
 from api.answering import location_of, trip_at_hand
 from api.callers import ANONYMOUS, ApiKey
+from api.codec import Codec, create_codec
 from api.options import Options
 from api.pages import create_pages
 from api.places import AllPlaces, places_for, threads_for
@@ -18,6 +19,7 @@ __all__ = [
     "AllPlaces",
     "ApiKey",
     "BookingRate",
+    "Codec",
     "FieldError",
     "Options",
     "Problem",
@@ -25,6 +27,7 @@ __all__ = [
     "authority",
     "background_loop",
     "create_blueprint",
+    "create_codec",
     "create_pages",
     "install",
     "invalid",

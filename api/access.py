@@ -11,7 +11,7 @@ from typing import cast
 
 from flask import Blueprint, g, request
 
-from api.callers import authenticate
+from api.callers import authenticate, authenticate_cookie
 from api.options import Options
 from api.problems import CHALLENGE, Problem
 from bookings import Caller
@@ -20,6 +20,10 @@ PUBLIC = ("api.livez", "api.readyz", "api.openapi_document", "pages.docs", "stat
 """Endpoints that need no API key: they tell of no trip."""
 SHELLS = ("pages.form", "pages.trips", "pages.trip")
 """Pages that a browser opens, which sends no API key then: they ask for one and come again."""
+CODEC = ("codec.decode", "codec.encode")
+"""What Temporal's Web UI, a site of its own, asks for."""
+CODEC_COOKIE = "codec"
+"""The name of the cookie by which it may."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -39,15 +43,21 @@ def install_access(routes: Blueprint, options: Options) -> None:
 
     @routes.before_app_request
     def refuse_foreign_site() -> None:
+        if request.endpoint in CODEC and is_of_web_ui(options):
+            return
         if request.method not in SAFE_METHODS and is_cross_site():
             raise Problem(403, "The request was sent by a page of another site.")
 
     @routes.before_app_request
     def know_caller() -> None:
-        if request.endpoint in PUBLIC:
+        # A browser asks without a key whether it may ask with one (CORS).
+        asks_leave = request.endpoint in CODEC and request.method == "OPTIONS"
+        if request.endpoint in PUBLIC or asks_leave:
             return
         authorization = request.headers.get("Authorization")
         found = authenticate(authorization, options.keys)
+        if found is None and request.endpoint in CODEC:
+            found = authenticate_cookie(request.cookies.get(CODEC_COOKIE), options.keys)
         if found is None and (authorization or request.endpoint not in SHELLS):
             raise Problem(
                 401,
@@ -70,6 +80,13 @@ def operator(may: str = "repair an undo") -> Caller:
     if not caller().operator:
         raise Problem(403, f"Only an operator may {may}.")
     return caller()
+
+
+def is_of_web_ui(options: Options) -> bool:
+    """Tell whether a browser sends the current request for a page of Temporal's Web UI."""
+    ui = urllib.parse.urlsplit(options.temporal_ui_url.lower())
+    own = f"{ui.scheme}://{ui.netloc}".removesuffix(DEFAULT_PORTS[ui.scheme])
+    return request.headers.get("Origin", "").lower() == own
 
 
 def is_cross_site() -> bool:

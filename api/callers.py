@@ -4,6 +4,7 @@ Bearer tokens as RFC 6750 has them. Without keys everybody is the one anonymous 
 settings allow on loopback only.
 """
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,20 @@ def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | 
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
-    presented = token.strip().encode()
+    return _whose(token.strip(), keys, [key.secret for key in keys])
+
+
+def authenticate_cookie(token: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+    """Return the caller that the codec server's cookie proves, `None` if it proves none."""
+    return _whose(token or "", keys, [codec_token(key.secret) for key in keys])
+
+
+def codec_token(secret: str) -> str:
+    """Return what the codec server's cookie has of a key: it is good there, and nowhere else."""
+    return hmac.new(secret.encode(), b"codec", hashlib.sha256).hexdigest()
+
+
+def _whose(presented: str, keys: Sequence[ApiKey], expected: Sequence[str]) -> Caller | None:
     # Every key is compared, in constant time, so that the time taken tells nothing.
-    matches = [hmac.compare_digest(presented, key.secret.encode()) for key in keys]
+    matches = [hmac.compare_digest(presented.encode(), each.encode()) for each in expected]
     return next((key.caller for key, match in zip(keys, matches, strict=True) if match), None)

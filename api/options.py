@@ -24,5 +24,9 @@ class Options:
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""
+    decodes: bool = False
+    """Whether there is a codec server, and so something to decode."""
+    anonymous_ids: bool = False
+    """Whether the ids of trips are to tell no traveller's name."""
     examples: Offer = "embedded"
     """Which examples the booking page offers."""

@@ -81,7 +81,9 @@ def create_blueprint(
         wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(caller().name, wait):
-            trip = await book_for_caller(bookings, wanted, headers.key, wait, client_gone())
+            trip = await book_for_caller(
+                bookings, options, wanted, headers.key, wait, client_gone()
+            )
         if trip.has_outcome:
             return answer(_outcome(trip))
         location = location_of(trip.user_id)

@@ -77,6 +77,8 @@ def _summary(tally: Tally) -> list[str]:
             f" The suppliers of {', '.join(tally.away)} could not be asked." if tally.away else ""
         )
         lines.append(f"Trips left to the next audit: {tally.not_compared}.{away}")
+    if tally.odd:
+        lines.append(f"Trips of which nothing can be made, as logged above: {tally.odd}.")
     if tally.elsewhere:
         lines.append(f"Reservations at suppliers that are not set up: {tally.elsewhere}.")
     return lines
@@ -98,7 +100,7 @@ def main() -> None:
     _write(*_summary(tally))
     if tally.differences:
         sys.exit(DIFFERENT)
-    sys.exit(NOT_ASKED if tally.away else SAME)
+    sys.exit(NOT_ASKED if tally.away or tally.odd else SAME)
 
 
 if __name__ == "__main__":

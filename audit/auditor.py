@@ -138,6 +138,7 @@ class Auditor:
         for trip_id, look in looks.items():
             if look is None:
                 tally.not_compared += 1
+                tally.odd += 1
                 continue
             tally.elsewhere += look.elsewhere
             tally.away = sorted({*tally.away, *look.not_asked})
@@ -166,6 +167,7 @@ class Auditor:
 
         for differences in await each(late, rows):
             _say(differences, tally)
+            tally.odd += differences is None
 
     async def _delayed(
         self, row: RecordedTrip, reservations: Iterable[Reservation]

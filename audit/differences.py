@@ -63,6 +63,9 @@ class Tally:
     away: list[str] = field(default_factory=list)
     """The kinds whose suppliers could not be asked."""
 
+    odd: int = 0
+    """Trips of which nothing could be made: what Temporal has of them cannot be read, say."""
+
     def note(self, differences: Sequence[Difference]) -> None:
         """Count the differences of a trip, and keep what they say."""
         for kind in {difference.kind for difference in differences}:
@@ -77,6 +80,7 @@ class Tally:
         self.differences = dict(Counter(self.differences) + Counter(part.differences))
         self.said = [*self.said, *part.said][:MOST_SAID]
         self.away = sorted({*self.away, *part.away})
+        self.odd += part.odd
 
     def __str__(self) -> str:
         """Return a line that sums it up."""

@@ -1,8 +1,8 @@
 """What the API asks: start a trip, wait for it, look it up, watch, list, cancel, repair, audit.
 
 It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable` if that
-mends itself, and `TemporalRefuses` if somebody has to change something; the record's errors pass
-through as they are.
+mends itself, and `TemporalRefuses` if somebody has to change something; the record's errors, and
+`UnreadablePayload`, pass through as they are.
 """
 
 from bookings.auditing import Auditing, Finding, Standing

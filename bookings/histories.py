@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from bookings.pending import BEGUN, add_tries, why
+from connection import UnreadablePayload
 from saga import Stopwatch
 from shared import KINDS, UNDECIDED, CancelBookingInput, StepProgress, StepState, step_of
 
@@ -35,17 +36,22 @@ async def input_in(
 ) -> CancelBookingInput | None:
     """Return the input of a trip's workflow, or of its cancellation, which has all of the trip's.
 
-    `None`: somebody has started the workflow with an input that is none.
+    `None`: somebody has started the workflow with an input that is none. Raises
+    `UnreadablePayload`.
     """
     payloads = events[0].workflow_execution_started_event_attributes.input.payloads
     try:
         (book_input,) = await converter.decode(payloads, [CancelBookingInput])
+    except UnreadablePayload:
+        raise  # It may well be one.
     except Exception:  # Each converter raises its own; a look-up goes on without the steps.
         return None
     return book_input if isinstance(book_input, CancelBookingInput) else None
 
 
-def steps_in(events: Iterable[HistoryEvent], book_input: CancelBookingInput) -> list[StepProgress]:
+async def steps_in(
+    events: Iterable[HistoryEvent], book_input: CancelBookingInput, converter: DataConverter
+) -> list[StepProgress]:
     """Return the steps of a trip of this input, as its workflow's events show them.
 
     They took as long as from the event that scheduled the first activity of a booking, or of an
@@ -68,12 +74,14 @@ def steps_in(events: Iterable[HistoryEvent], book_input: CancelBookingInput) -> 
         kind, undo = step_of(activity_types[first])
         if kind in steps:
             step = steps[kind]
-            state = _after(step, form, told, undo=undo)
+            state = await _after(step, form, told, converter, undo=undo)
             stopwatch.move(step, state, event.event_time.ToDatetime(dt.UTC))
     return list(steps.values())
 
 
-def _after(step: StepProgress, form: str, told: Any, *, undo: bool) -> StepState:
+async def _after(
+    step: StepProgress, form: str, told: Any, converter: DataConverter, *, undo: bool
+) -> StepState:
     """Take note of an event of a step's booking, or of its undo; return the state after it."""
     state = STATES[form][undo]
     if STATES[form] is DONE:
@@ -84,7 +92,7 @@ def _after(step: StepProgress, form: str, told: Any, *, undo: bool) -> StepState
             state = BEGUN[undo]
             tries = -1  # It goes on, as the same try.
         else:
-            step.last_error = why(step.kind, told.failure)
+            step.last_error = await why(step.kind, told.failure, converter)
     if form == SCHEDULED:
         tries = 1
     if form == STARTED:

@@ -192,7 +192,8 @@ class LookingUp(TripsInTemporal):
         self, row: RecordedTrip, description: WorkflowExecutionDescription
     ) -> Trip:
         steps, status = await self._steps(row, description)
-        show_pending(description.raw_description.pending_activities, steps)
+        pending = description.raw_description.pending_activities
+        await show_pending(pending, steps, self._client.data_converter)
         return replace(
             shown(row),
             status=status or row.status,
@@ -213,7 +214,9 @@ class LookingUp(TripsInTemporal):
         if progress is not None:
             return progress.steps, progress.status
         events, book_input = await self._history(description.id)
-        return (steps_in(events, book_input) if book_input else steps_of(row)), None
+        if book_input is None:
+            return steps_of(row), None
+        return await steps_in(events, book_input, self._client.data_converter), None
 
     async def _history(
         self, workflow_id: str

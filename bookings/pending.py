@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.converter import DataConverter
+from temporalio.exceptions import FailureError
 
 from saga import LOST, WORKER_SHUTDOWN, words_for_travellers
 from shared import Kind, StepProgress, StepState, step_of
@@ -12,7 +14,9 @@ BEGUN: dict[bool, StepState] = {False: "booking", True: "undoing"}
 """The state of a step whose booking, or undo, is under way."""
 
 
-def show_pending(pending: Iterable[PendingActivityInfo], steps: Iterable[StepProgress]) -> None:
+async def show_pending(
+    pending: Iterable[PendingActivityInfo], steps: Iterable[StepProgress], converter: DataConverter
+) -> None:
     """Add to the steps of a running trip what its pending activities tell.
 
     The workflow has counted the first try of an activity when it scheduled it.
@@ -26,7 +30,7 @@ def show_pending(pending: Iterable[PendingActivityInfo], steps: Iterable[StepPro
             continue
         add_tries(step, activity.attempt - 1, undo=undo)
         if activity.HasField("last_failure"):
-            step.last_error = why(kind, activity.last_failure)
+            step.last_error = await why(kind, activity.last_failure, converter)
 
 
 def add_tries(step: StepProgress, tries: int, *, undo: bool) -> None:
@@ -37,9 +41,11 @@ def add_tries(step: StepProgress, tries: int, *, undo: bool) -> None:
         step.attempts += tries
 
 
-def why(kind: Kind, failure: Failure) -> str:
+async def why(kind: Kind, failure: Failure, converter: DataConverter) -> str:
     """Return why a try failed, in the supplier's words where there are any."""
     error_type = failure.application_failure_info.type
     if failure.HasField("timeout_failure_info") or error_type == WORKER_SHUTDOWN:
         return LOST
-    return words_for_travellers(kind, error_type, failure.message)
+    error = await converter.decode_failure(failure)
+    message = error.message if isinstance(error, FailureError) else str(error)
+    return words_for_travellers(kind, error_type, message)

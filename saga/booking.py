@@ -20,11 +20,13 @@ from saga.failures import (
     LOST,
     LOST_TRY,
     NO_ANSWER,
+    UNREAD,
     Question,
     attempts_told,
     question_in,
     root_cause,
     was_lost,
+    was_unread,
 )
 from saga.progress import Progress
 from saga.steps import Step, retry_policy, run_try
@@ -85,9 +87,9 @@ class Saga(Undoing):
     async def _book_until_answered(self, step: Step, progress: StepProgress) -> Tried | None:
         """Try a step until its supplier has the last word, and return what the activity tells.
 
-        A try that was lost with its worker ends the activity; then another one tries on, and the
-        lost try costs no attempt. Neither does one that a supplier has not decided yet: it goes on
-        after a while.
+        A try that was lost with its worker, or that its worker could not read, ends the activity;
+        then another one tries on, and the lost try costs no attempt. Neither does one that a
+        supplier has not decided yet: it goes on after a while.
         """
         deadline = self._deadline.of_step()
         attempts = self._input.attempts
@@ -115,7 +117,8 @@ class Saga(Undoing):
                     if workflow.now() < deadline:
                         continue
                 failed = attempts_told(error)
-                if not was_lost(error) or workflow.now() >= deadline:
+                pause = self._pause_after(error, deadline)
+                if pause is None:
                     progress.last_error = root_cause(error)
                     exhausted = error.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
                     progress.attempts = failed or earlier + (attempts if exhausted else 1)
@@ -124,11 +127,13 @@ class Saga(Undoing):
                         self._deadline.check()
                     raise
                 failed = failed or earlier
-                progress.attempts, progress.last_error = failed + 1, LOST
+                progress.attempts, progress.last_error = failed + 1, UNREAD if pause else LOST
                 attempts -= failed - earlier
                 workflow.logger.warning(
                     "Try %d to book %s was lost; it is tried again", failed + 1, step.kind
                 )
+                if pause:
+                    await workflow.sleep(pause, summary=f"Try again to book {step.kind}")
 
     def _is_cancelled(self) -> bool:
         """Tell whether the workflow was cancelled while a try ended.
@@ -136,6 +141,17 @@ class Saga(Undoing):
         The SDK raises either of both. Which one differs where the worker has run ahead of its task.
         """
         return self._input.policy.mechanism >= 2 and workflow.cancellation_reason() is not None
+
+    def _pause_after(self, error: ActivityError, deadline: dt.datetime) -> dt.timedelta | None:
+        """Return how long to wait after a try which nobody has failed; `None`: it was failed.
+
+        What one worker cannot read perhaps none can, until somebody has set their keys right.
+        """
+        if not (was_lost(error) or was_unread(error)):
+            return None
+        seconds = self._input.policy.retry_interval_cap if was_unread(error) else 0
+        pause = dt.timedelta(seconds=seconds)
+        return pause if workflow.now() + pause < deadline else None
 
     def _in_time(self, question: Question | None, deadline: dt.datetime) -> Question | None:
         """Return the question if it can be asked before the deadline."""

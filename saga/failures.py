@@ -33,6 +33,12 @@ FOR_TRAVELLERS = frozenset(
 )
 """The types of errors whose text is meant for travellers. Any other's may hold anything."""
 
+UNREAD = "A worker cannot read the trip; its log says why"
+"""The reason of a try whose input its worker cannot decode: the key is missing that encrypts it."""
+
+NOT_DECODED = "Failed decoding "
+"""What the SDK's text of such a failure, which has no type, begins with."""
+
 NO_ANSWER = "The supplier did not answer in time"
 
 
@@ -49,6 +55,8 @@ def root_cause(error: BaseException) -> str:
 
 def words_for_travellers(kind: Kind, error_type: str | None, message: str) -> str:
     """Return what a traveller may read of an error: a supplier's own words, or ours."""
+    if _says_unread(error_type, message):
+        return UNREAD
     return cut(message) if error_type in FOR_TRAVELLERS else f"The {kind} supplier failed"
 
 
@@ -93,6 +101,16 @@ def was_lost(error: ActivityError) -> bool:
         isinstance(cause, exceptions.TimeoutError)
         or (isinstance(cause, ApplicationError) and cause.type == WORKER_SHUTDOWN)
     )
+
+
+def was_unread(error: ActivityError) -> bool:
+    """Tell whether the last try could not be read by its worker, so that no supplier has failed."""
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and _says_unread(cause.type, cause.message)
+
+
+def _says_unread(error_type: str | None, message: str) -> bool:
+    return not error_type and message.startswith(NOT_DECODED)
 
 
 def _application_errors(error: BaseException) -> Iterator[ApplicationError]:

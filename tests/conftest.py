@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from connection import Encryption, converter_of
 from record import Record, schema
 from record.database import Database
 from saga import STATUS_KEY
@@ -61,6 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="local",
         help="'local' starts a Temporal dev server; else the host:port of a running one",
     )
+    parser.addoption(
+        "--encrypted", action="store_true", help="encrypt all that goes to Temporal, in every test"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +73,12 @@ async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowE
     if choice != "local":
         yield WorkflowEnvironment.from_client(await Client.connect(choice))
         return
+    encrypting = "key" if request.config.getoption("--encrypted") else None
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL_CLI),
         dev_server_extra_args=FAST_SERVER,
         search_attributes=[STATUS_KEY],
+        data_converter=converter_of(Encryption({"key": bytes(32)}, encrypting)),
     ) as started:
         yield started
 

@@ -61,6 +61,7 @@ def create_pages(bookings: Bookings, options: Options, looks: Places) -> Bluepri
     def known_everywhere() -> dict[str, Any]:
         return {
             "caller": g.get("caller"),
+            "decodes": options.decodes,
             "keys_needed": bool(options.keys),
             "kinds": KINDS,
             "static": static,

@@ -47,7 +47,7 @@ def add_booking(pages: Blueprint, bookings: Bookings, options: Options) -> None:
         except Problem as problem:
             return make_response(filled_in(given, key, problem.errors), problem.status)
         key = checked(BookHeaders, {"Idempotency-Key": key}).key or key
-        booked = await book_for_caller(bookings, wanted, key, 0)
+        booked = await book_for_caller(bookings, options, wanted, key, 0)
         trip = url_for("pages.trip", user_id=booked.user_id)
         # htmx would show the trip in the page of the form; a browser goes there.
         return (

@@ -12,6 +12,7 @@ from record import Record
 from suppliers.simulator.behaviour import Faults
 from tests.api.api_client import Api, api_of
 from tests.audit.auditing import book, change_reservation, working
+from tests.encrypting import setting, with_keys
 from tests.processes import ROOT, bare_environment
 from tests.suppliers.simulated import Simulator
 
@@ -94,3 +95,18 @@ async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
     assert "Reservations at suppliers that are not set up: " in left.stdout
     assert user_id not in left.stdout
     assert left.returncode == (1 if speaks_of_others(left.stdout) else 2)
+
+
+@pytest.mark.slow
+async def test_it_exits_with_2_if_a_key_is_missing(
+    client: Client, record: Record, where: dict[str, str]
+) -> None:
+    encrypted = with_keys(client, "new")
+    async with working(encrypted, record):
+        user_id = await book(api_of(encrypted))
+    blind = await command(**where)
+    assert f"nothing can be made of trip {user_id}" in blind.stderr
+    assert "'new', which PAYLOAD_KEYS has not" in blind.stderr
+    assert blind.returncode == (1 if speaks_of_others(blind.stdout) else 2)
+    seeing = await command(**where, PAYLOAD_KEYS=setting("old", "new"))
+    assert "nothing can be made of" not in seeing.stderr

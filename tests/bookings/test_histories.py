@@ -43,7 +43,7 @@ async def test_a_history_tells_the_steps_as_the_workflow_does(name: str) -> None
     recorded = WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
     book_input = await input_in(recorded.events, default())
     assert book_input is not None
-    told = steps_in(recorded.events, book_input)
+    told = await steps_in(recorded.events, book_input, default())
     for step, said in zip(told, steps_said_by(recorded), strict=True):
         # An operator's word is between the operator and the workflow.
         if said.state == "resolved":
@@ -62,7 +62,10 @@ async def test_a_history_tells_the_last_error_in_the_suppliers_words() -> None:
     recorded = WorkflowHistory.from_json("", (HISTORIES / "failed_at_hotel.json").read_text())
     book_input = await input_in(recorded.events, default())
     assert book_input is not None
-    errors = {step.kind: step.last_error for step in steps_in(recorded.events, book_input)}
+    errors = {
+        step.kind: step.last_error
+        for step in await steps_in(recorded.events, book_input, default())
+    }
     assert errors == {"car": None, "hotel": "Invalid hotel booking, rolling back!", "flight": None}
 
 
@@ -92,7 +95,7 @@ async def test_a_history_tells_how_long_each_step_took(name: str, times: Times) 
     recorded = with_a_second_between_events(name)
     book_input = await input_in(recorded.events, default())
     assert book_input is not None
-    steps = steps_in(recorded.events, book_input)
+    steps = await steps_in(recorded.events, book_input, default())
     assert {step.kind: (step.booking_seconds, step.undo_seconds) for step in steps} == times
 
 
@@ -100,7 +103,10 @@ async def test_in_a_history_an_undo_that_is_stuck_has_taken_no_time_yet() -> Non
     recorded = with_a_second_between_events("stuck_and_resolved")
     book_input = await input_in(recorded.events, default())
     assert book_input is not None
-    times = {step.kind: step.undo_seconds for step in steps_in(recorded.events, book_input)}
+    times = {
+        step.kind: step.undo_seconds
+        for step in await steps_in(recorded.events, book_input, default())
+    }
     assert times == {"car": 2, "hotel": None, "flight": 2}
 
 

@@ -7,6 +7,7 @@ import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 
 from bookings import Bookings, Caller
 from bookings.pending import show_pending
@@ -115,29 +116,32 @@ def timed_out() -> Failure:
         (application_failure("KeyError", "postgresql://me:secret@db"), "The hotel supplier failed"),
         (application_failure(failures.WORKER_SHUTDOWN, "Worker is shutting down"), failures.LOST),
         (timed_out(), failures.LOST),
+        (application_failure("", "Failed decoding arguments"), failures.UNREAD),
         (Failure(message="Cancelled at 10.0.0.1"), "The hotel supplier failed"),
     ],
 )
-def test_only_words_meant_for_travellers_are_shown(failure: Failure, shown: str) -> None:
+async def test_only_words_meant_for_travellers_are_shown(failure: Failure, shown: str) -> None:
     step = StepProgress("hotel", "item", "booking", attempts=1)
-    show_pending([pending("book_hotel", 2, failure)], [step])
+    await show_pending([pending("book_hotel", 2, failure)], [step], DataConverter.default)
     assert step.last_error == shown
 
 
-def test_tries_before_those_of_the_activity_are_counted() -> None:
+async def test_tries_before_those_of_the_activity_are_counted() -> None:
     # The workflow counts earlier tries, and the first of an activity that it schedules.
     step = StepProgress("hotel", "item", "booking", attempts=4, last_error="Earlier")
-    show_pending([pending("book_hotel", 3)], [step])
+    await show_pending([pending("book_hotel", 3)], [step], DataConverter.default)
     assert (step.attempts, step.undo_attempts, step.last_error) == (6, 0, "Earlier")
 
 
-def test_an_activity_that_is_over_by_now_changes_nothing() -> None:
+async def test_an_activity_that_is_over_by_now_changes_nothing() -> None:
     steps = [StepProgress(kind, "item", "booked", attempts=1) for kind in KINDS]
     steps[0].state = "undoing"
     before = [vars(step).copy() for step in steps]
     activities = [f"book_{kind}" for kind in KINDS]
-    show_pending(
-        [pending(name, 5, timed_out()) for name in (*activities, "refuse_late_booking")], steps
+    await show_pending(
+        [pending(name, 5, timed_out()) for name in (*activities, "refuse_late_booking")],
+        steps,
+        DataConverter.default,
     )
     assert [vars(step) for step in steps] == before
 

@@ -1,0 +1,93 @@
+"""The codec server: decodes for Temporal's Web UI and CLI what is encrypted, for operators.
+
+By Temporal's protocol: payloads in Protobuf's JSON, in and out. What encrypts is given to it.
+https://docs.temporal.io/production-deployment/data-encryption
+
+The Web UI runs on a site of its own and can send no API key, only a cookie; a page of ours gets it
+one, for a key.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flask import Blueprint, Response, request
+
+from api.access import CODEC_COOKIE, is_of_web_ui, operator
+from api.callers import codec_token
+from api.options import Options
+from api.problems import Problem
+from api.server import MAX_UPLOAD_BYTES
+
+COOKIE_SECONDS = 12 * 60 * 60
+
+Converting = Callable[[bytes], bytes]
+"""Takes the body of a request and returns that of its answer. Raises `ValueError`, which says what
+is wrong with the body."""
+
+
+class Codec(NamedTuple):
+    """What the server does with payloads."""
+
+    encode: Converting
+    decode: Converting
+
+
+def create_codec(codec: Codec, options: Options) -> Blueprint:
+    """Return the codec server's routes."""
+    routes = Blueprint("codec", __name__, url_prefix="/codec")
+
+    @routes.before_request
+    def take_longer_bodies() -> None:
+        # A payload of ours has a few kB; the Web UI and the CLI send those of an event at once.
+        request.max_content_length = MAX_UPLOAD_BYTES
+
+    @routes.after_request
+    def allow_web_ui(response: Response) -> Response:
+        """Let the Web UI's pages, and no other site's, read the answer (CORS)."""
+        response.headers["Vary"] = "Origin"
+        if is_of_web_ui(options):
+            response.headers.update(
+                {
+                    "Access-Control-Allow-Origin": request.headers["Origin"],
+                    "Access-Control-Allow-Credentials": "true",
+                    "Access-Control-Allow-Headers": "authorization, content-type, x-namespace",
+                    "Access-Control-Max-Age": "600",
+                }
+            )
+        return response
+
+    @routes.post("/decode")
+    def decode() -> Response:
+        """Decrypt payloads."""
+        return _converted(codec.decode)
+
+    @routes.post("/encode")
+    def encode() -> Response:
+        """Encrypt payloads."""
+        return _converted(codec.encode)
+
+    @routes.post("/cookie")
+    def give_cookie() -> Response:
+        """Let the Web UI in this browser decode, for hours; a button of the pages asks for it."""
+        operator("have the Web UI decode")
+        response = Response("<span>The Web UI decodes</span>", mimetype="text/html")
+        response.set_cookie(
+            CODEC_COOKIE,
+            codec_token(request.headers.get("Authorization", "").partition(" ")[2].strip()),
+            max_age=COOKIE_SECONDS,
+            path="/codec",
+            httponly=True,
+            secure=options.temporal_ui_url.startswith("https:"),
+            samesite="Strict",
+        )
+        return response
+
+    return routes
+
+
+def _converted(convert: Converting) -> Response:
+    operator("read what is encrypted")
+    try:
+        return Response(convert(request.get_data()), mimetype="application/json")
+    except ValueError as error:
+        raise Problem(400, str(error)) from None

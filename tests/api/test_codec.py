@@ -1,0 +1,149 @@
+"""The codec server decrypts for operators, and for the pages of Temporal's Web UI alone."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from werkzeug.test import TestResponse
+
+from settings import Settings
+from starter import create_app
+from tests.api.api_client import JOHN, JSON, Api, api_of, assert_problem
+from tests.api.test_access import DESK, OTHER, bearer
+from tests.api.test_foreign_pages import FOREIGN
+
+KEYS = f"new:{base64.b64encode(bytes(32)).decode()}"
+CALLERS = f"other:{OTHER},desk:{DESK}:operator"
+UI = {"Origin": "http://localhost:8233", "Sec-Fetch-Site": "same-site"}
+ALLOWED = "Access-Control-Allow-Origin"
+
+PLAIN = {
+    "payloads": [
+        {
+            "metadata": {"encoding": base64.b64encode(b"json/plain").decode()},
+            "data": base64.b64encode(b'"Quillfeather"').decode(),
+        }
+    ]
+}
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    return api_of(client, payload_keys=KEYS)
+
+
+@pytest.fixture
+def keyed(client: Client) -> Api:
+    settings = Settings.model_validate({"payload_keys": KEYS, "api_keys": CALLERS})
+    # With cookies of its own the client would send those that it was given.
+    return Api(create_app(client, settings).test_client(use_cookies=False))
+
+
+async def ask(api: Api, what: str, body: Any = PLAIN, **headers: str) -> TestResponse:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await api.call("POST", f"/codec/{what}", data=json.dumps(body), headers=JSON | sent)
+
+
+async def test_what_it_encodes_it_decodes(api: Api) -> None:
+    sealed = await ask(api, "encode")
+    assert sealed.status_code == 200
+    assert "Quillfeather" not in str(base64.b64decode(sealed.json["payloads"][0]["data"]))  # type: ignore[index]  # It is JSON.
+    opened = await ask(api, "decode?preserveStorageRefs=true", sealed.json, **UI)
+    assert opened.json == PLAIN
+    assert opened.headers[ALLOWED] == UI["Origin"]
+
+
+async def test_an_events_payloads_are_taken_at_once_and_endless_ones_are_not(api: Api) -> None:
+    many = {"payloads": PLAIN["payloads"] * 1_500}
+    assert len(json.dumps(many)) > 100_000
+    assert (await ask(api, "decode", many)).json == many
+    assert_problem(await ask(api, "decode", {"payloads": PLAIN["payloads"] * 5_000}), 413)
+    # Other bodies stay as short as before.
+    assert_problem(await api.call("POST", "/book", json=JOHN | {"name": "x" * 17_000}), 413)
+
+
+async def test_a_missing_key_is_named(client: Client, api: Api) -> None:
+    elsewhere = api_of(client, payload_keys=KEYS.replace("new", "another"))
+    sealed = await ask(elsewhere, "encode")
+    refused = await ask(api, "decode", sealed.json, **UI)
+    assert_problem(refused, 400)
+    assert "'another', which PAYLOAD_KEYS has not" in refused.text
+    assert ALLOWED in refused.headers, "The Web UI cannot show what its page may not read"
+    assert_problem(await api.call("POST", "/codec/decode", data=b"{", headers=JSON), 400)
+
+
+async def test_only_operators_are_answered(keyed: Api) -> None:
+    assert_problem(await ask(keyed, "decode"), 401)
+    assert_problem(await ask(keyed, "decode", **bearer("wrong")), 401)
+    for what in ("decode", "encode", "cookie"):
+        assert_problem(await ask(keyed, what, **bearer(OTHER)), 403)
+        assert (await ask(keyed, what, **bearer(DESK))).status_code == 200
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_no_other_sites_page_is_answered(
+    client: Client, api: Api, keyed: Api, headers: dict[str, str]
+) -> None:
+    for what in ("decode", "encode", "cookie"):
+        refused = await ask(api, what, **headers)
+        assert_problem(refused, 403)
+        assert ALLOWED not in refused.headers
+        assert_problem(await ask(keyed, what, **headers | bearer(DESK)), 403)
+
+
+async def test_the_web_uis_page_may_do_nothing_else(api: Api) -> None:
+    assert_problem(await api.call("POST", "/book", json=JOHN, headers=UI), 403)
+    assert_problem(await ask(api, "cookie", **UI), 403)
+    answer = await api.get("/livez", headers=UI)
+    assert ALLOWED not in answer.headers
+
+
+async def test_a_browser_may_ask_whether_it_may_ask(keyed: Api) -> None:
+    """It sends no key with that question."""
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-namespace",
+    }
+    answer = await keyed.call("OPTIONS", "/codec/decode", headers=UI | asked)
+    assert answer.status_code == 200
+    assert answer.headers[ALLOWED] == UI["Origin"]
+    assert (
+        answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type, x-namespace"
+    )
+    foreign = await keyed.call("OPTIONS", "/codec/decode", headers=asked | {"Origin": "http://x"})
+    assert ALLOWED not in foreign.headers
+
+
+async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keyed: Api) -> None:
+    given = await ask(keyed, "cookie", **bearer(DESK))
+    cookie = given.headers["Set-Cookie"]
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/codec", "Max-Age"))
+    assert DESK not in cookie
+    sent = {"Cookie": cookie.partition(";")[0]}
+    opened = await ask(keyed, "decode", **UI | sent)
+    assert opened.json == PLAIN
+    assert opened.headers["Access-Control-Allow-Credentials"] == "true"
+    assert_problem(await ask(keyed, "decode", **UI | {"Cookie": "codec=wrong"}), 401)
+    assert_problem(await ask(keyed, "decode", **sent | {"Origin": "http://elsewhere"}), 403)
+    assert_problem(await ask(keyed, "cookie", **sent), 401)
+    assert_problem(await keyed.get("/bookings", headers=sent), 401)
+
+
+async def test_there_is_none_without_encryption(client: Client) -> None:
+    assert_problem(await ask(api_of(client), "decode"), 404)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Temporal.example/ui/", "https://temporal.example"),
+        ("https://temporal.example:443", "https://temporal.example"),
+        ("http://temporal.example:8080", "http://temporal.example:8080"),
+    ],
+)
+async def test_the_web_uis_origin_is_that_of_its_url(client: Client, url: str, origin: str) -> None:
+    api = api_of(client, payload_keys=KEYS, temporal_ui_url=url)
+    assert (await ask(api, "decode", Origin=origin)).status_code == 200
+    assert_problem(await ask(api, "decode", Origin=f"{origin}1"), 403)

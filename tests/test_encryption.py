@@ -1,0 +1,248 @@
+"""With `PAYLOAD_KEYS` Temporal learns no name and no item: real processes, and the server's files.
+
+Keys change, are missing and come back, and no trip is lost by it.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+from temporalio.client import Client
+
+from shared import KINDS
+from tests.encrypting import seen, setting
+from tests.processes import FAST_TIMERS, Service, service, supplier_urls, wait_until
+
+pytestmark = pytest.mark.slow
+
+NAME = "Zephyrine Quillfeather"
+NOTE = "Recompensated"
+ITEMS = {"car": "Velocipedion", "hotel": "Caravanserail", "flight": "Ornithopteron"}
+FAILED = "The hotel supplier failed"
+"""What a try tells the next one in its heartbeat."""
+WORDS = {*NAME.split(), NOTE, *ITEMS.values(), FAILED}
+
+SERVER_LOG = ("--log-level", "info")
+"""By default the tests' server tells less than what it would tell of somebody's trips."""
+
+
+class Talkative(BaseHTTPRequestHandler):
+    """Suppliers that repeat in each answer what they were asked for."""
+
+    tried: ClassVar[set[str]] = set()
+    pending: ClassVar[dict[str, str]] = {}
+    decided: ClassVar[bool] = False
+    keep_cars: ClassVar[bool] = False
+
+    def do_PUT(self) -> None:
+        item = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["item"]
+        first = self.path not in self.tried
+        self.tried.add(self.path)
+        if "busy" in item and first:
+            self.say(503, detail=f"{item} is busy")
+        elif "sold-out" in item:
+            self.say(422, detail=f"{item} is sold out")
+        elif "pending" in item:
+            self.pending[self.path] = item
+            self.say(202, state="pending")
+        else:
+            self.say(201, state="confirmed", item=item, reference=f"R-{item}")
+
+    def do_GET(self) -> None:
+        if self.path in self.pending:
+            state = "confirmed" if self.decided else "pending"
+            self.say(200, state=state, item=self.pending[self.path], reference="R")
+        else:
+            self.say(404, detail="Nothing is held")
+
+    def do_DELETE(self) -> None:
+        if "cars" in self.path and self.keep_cars:
+            self.say(409, detail=f"{ITEMS['car']} is not given back")
+        else:
+            self.say(204)
+
+    def say(self, status: int, **told: str) -> None:
+        body = json.dumps(told).encode() if told else b""
+        self.send_response(status)
+        kind = "application/problem+json" if "detail" in told else "application/json"
+        self.send_header("Content-Type", kind)
+        self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def talkative_suppliers() -> Iterator[int]:
+    """Serve them from a thread; yields the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Talkative)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def book(running: Service, wait: bool = True, **words: Any) -> dict[str, Any]:
+    """Book a trip of the rare name and items, a word before the item of a kind as told."""
+    attempts = words.pop("attempts", 3)
+    items = {str(kind): f"{words.get(kind, 'valid')} {ITEMS[kind]}" for kind in KINDS}
+    headers = {} if wait else {"Prefer": "respond-async"}
+    trip: dict[str, Any] = {"name": NAME, "attempts": attempts, **items}
+    return dict(running.request("POST", "/book", trip, headers).body)
+
+
+def looked_up(running: Service, user_id: str, wait: int = 0) -> dict[str, Any]:
+    return dict(running.request("GET", f"/bookings/{user_id}?wait={wait}").body)
+
+
+def until_step(running: Service, user_id: str, kind: str, **wanted: object) -> dict[str, Any]:
+    """Look up until the step of a kind has these members, and return it."""
+    found: dict[str, Any] = {}
+
+    def has_them() -> bool:
+        nonlocal found
+        steps = looked_up(running, user_id).get("steps", [])
+        found = next((step for step in steps if step["kind"] == kind), {})
+        return found.items() >= wanted.items()
+
+    wait_until(has_them, f"the {kind} is {wanted}")
+    return found
+
+
+def live_through_everything(running: Service) -> None:
+    """Have trips that end in every way, and see that the API shows each as it is."""
+    car, hotel, flight = ITEMS.values()
+    booked = book(running, hotel="busy")
+    assert booked["hotel"] == f"Hotel: busy {hotel}"
+    told = looked_up(running, booked["user_id"])
+    assert told["steps"][1]["last_error"] == FAILED
+
+    rolled_back = book(running, flight="sold-out")
+    assert rolled_back["reason"] == f"sold-out {flight} is sold out"
+
+    cancelled = book(running, wait=False, flight="pending")["user_id"]
+    until_step(running, cancelled, "hotel", state="booked", reference=f"R-valid {hotel}")
+    assert looked_up(running, cancelled)["status"] == "running"
+    running.request("POST", f"/bookings/{cancelled}/cancel")
+    assert looked_up(running, cancelled, wait=30)["status"] == "cancelled"
+
+    Talkative.keep_cars = True
+    stuck = book(running, wait=False, flight="sold-out")["user_id"]
+    step = until_step(running, stuck, "car", state="stuck")
+    assert step["last_error"] == f"{car} is not given back"
+    running.request("POST", f"/bookings/{stuck}/undo/car/resolve", {"note": NOTE})
+    assert looked_up(running, stuck, wait=30)["status"] == "rolled_back"
+    Talkative.keep_cars = False
+
+    after = running.request("POST", f"/bookings/{booked['user_id']}/cancel").body
+    assert after["status"] == "cancelled"
+    listed = running.request("GET", "/bookings").body["bookings"]
+    assert {trip["name"] for trip in listed} == {NAME}
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"), [(setting("new"), set()), ("", WORDS)], ids=["encrypted", "in clear"]
+)
+def test_temporal_learns_no_name_and_no_item(keys: str, found: set[str]) -> None:
+    """Without encryption they are found: the search sees them."""
+    with (
+        talkative_suppliers() as port,
+        service(
+            "sqlite",
+            (*FAST_TIMERS, *SERVER_LOG),
+            PAYLOAD_KEYS=keys,
+            RETRY_INTERVAL_SECONDS=0.1,
+            UNDO_ATTEMPTS=2,
+            AUDIT_INTERVAL_SECONDS=1,
+            **supplier_urls(port),
+        ) as running,
+    ):
+        running.start()
+        live_through_everything(running)
+        running.workers[0].stop()
+        running.temporal.stop()
+        files = [*running.temporal.log.parent.glob("temporal.db*"), running.temporal.log]
+        assert sum(file.stat().st_size for file in files) > 100_000
+        assert seen(WORDS, files) == found
+
+
+async def keys_of(running: Service, user_id: str) -> set[str]:
+    """Return the ids of the keys by which a trip's history is encrypted."""
+    client = await Client.connect(running.temporal_address)
+    history = (await client.get_workflow_handle(user_id).fetch_history()).to_json()
+    told = re.findall(r'"encryption-key-id": ?"([^"]+)"', history)
+    return {base64.b64decode(each).decode() for each in told}
+
+
+def test_encryption_is_turned_on_and_its_keys_change_under_open_trips() -> None:
+    """In each stage a worker of the one before is there still, as in a rollout."""
+    Talkative.decided = False
+    stages = ["", setting("plain", "old"), setting("old"), setting("old", "new")]
+    stages += [setting("new", "old")]
+    begun: list[str] = []
+    with (
+        talkative_suppliers() as port,
+        service("sqlite", PAYLOAD_KEYS="", **supplier_urls(port)) as running,
+    ):
+        running.temporal.start()
+        before = None
+        for number, keys in enumerate(stages):
+            worker = running.python(f"worker-of-{number}", "run_worker.py", PAYLOAD_KEYS=keys)
+            worker.start()
+            worker.wait_for_output("Polling task queue")
+            if running.api.running:
+                running.api.stop()
+            running.api = running.python(f"api-{number}", "starter.py", PAYLOAD_KEYS=keys)
+            running.api.start()
+            running.wait_until_ready()
+            begun.append(book(running, wait=False, hotel="pending")["user_id"])
+            assert book(running)["cancelled"] is False
+            until_step(running, begun[-1], "car", state="booked")
+            if before is not None:
+                assert before.stop() == 0
+            assert [looked_up(running, each)["stale"] for each in begun] == [False] * len(begun)
+            before = worker
+        Talkative.decided = True
+        assert [looked_up(running, each, wait=30)["status"] for each in begun] == ["booked"] * 5
+        used = [asyncio.run(keys_of(running, each)) for each in begun]
+        assert used[:2] == [{"old", "new"}] * 2
+        assert used[2:] == [{"old", "new"}, {"old", "new"}, {"new"}]
+
+
+def test_where_some_workers_lack_the_new_key_no_trip_fails_by_it() -> None:
+    """The first stage of a rotation was left out. A try that a worker cannot read costs no attempt,
+    and each step has one."""
+    with (
+        talkative_suppliers() as port,
+        service(
+            "sqlite",
+            PAYLOAD_KEYS=setting("new", "old"),
+            RETRY_INTERVAL_SECONDS=0.1,
+            RETRY_INTERVAL_CAP_SECONDS=0.5,
+            **supplier_urls(port),
+        ) as running,
+    ):
+        blind = running.python("blind", "run_worker.py", PAYLOAD_KEYS=setting("old"))
+        for process in (running.temporal, blind, running.api):
+            process.start()
+        running.wait_until_ready()
+        begun = [book(running, wait=False, attempts=1)["user_id"] for _ in range(3)]
+        blind.wait_for_output("'new', which PAYLOAD_KEYS has not")
+        assert {looked_up(running, each)["status"] for each in begun} == {"running"}
+        running.workers[0].start()
+        for each in begun:
+            assert looked_up(running, each, wait=60)["status"] == "booked"
