@@ -98,7 +98,10 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, d
 	$(BIN)/shellcheck .ci/run deploy/compose/*.sh
 	$(RUN) check_jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@if docker compose version >/dev/null 2>&1; then docker compose -f deploy/compose.yaml config --quiet; \
+		elif command -v docker-compose >/dev/null; then \
+			sed '/^name:/d' deploy/compose.yaml | docker-compose -f - --project-directory deploy config --quiet; \
 		else echo "Compose itself does not check its file: docker compose is missing"; fi
+	$(RUN) pytest -q -rs -m "not slow" tests/deploy/test_image.py tests/deploy/test_kubernetes.py
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \
 		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi
 
