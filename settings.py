@@ -28,6 +28,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.service import TLSConfig
 
 from shared import KINDS, MECHANISM, Kind, SagaPolicy
 
@@ -371,4 +372,8 @@ def temporal_config() -> ClientConnectConfig:
     match = ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[1]) <= MAX_PORT:
         sys.exit(f"Bad Temporal configuration (TEMPORAL_ADDRESS): {address!r} is not host:port")
+    tls = config.get("tls")
+    if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
+        variables = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"
+        sys.exit(f"Bad Temporal configuration ({variables}): one is nothing without the other")
     return config

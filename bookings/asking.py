@@ -1,6 +1,5 @@
 """How a question to Temporal can fail, and what each failure means to who has asked."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from bookings.errors import (
     TemporalRefuses,
     TemporalUnavailable,
 )
+from connection import CREDENTIALS, refusal
 
 MENDS_ITSELF = {
     RPCStatusCode.UNAVAILABLE,
@@ -29,10 +29,6 @@ MENDS_ITSELF = {
 """What may well succeed in a moment. Any other failure is the same however often one asks."""
 
 BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
-_BAD_CREDENTIALS_ON_CONNECTING = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
-"""The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
-
-CREDENTIALS_REFUSED = "Temporal refuses the service's credentials."
 
 
 @contextmanager
@@ -52,13 +48,16 @@ def asking_temporal() -> Iterator[None]:
         # This is how a lazy client fails on its first call; the SDK has no type of its own for it.
         if not str(error).startswith("Failed client connect"):
             raise
-        if _BAD_CREDENTIALS_ON_CONNECTING.search(str(error)):
-            raise TemporalRefuses(CREDENTIALS_REFUSED) from error
+        if reason := refusal(str(error)):
+            raise TemporalRefuses(f"Temporal {reason}.") from error
         raise TemporalUnavailable(str(error)) from error
 
 
 def meaning_of(error: RPCError) -> BookingsError:
     """Return what the failure of a call means here."""
+    # Whoever stands before Temporal may know no gRPC, nor its statuses.
+    if reason := CREDENTIALS if error.status in BAD_CREDENTIALS else refusal(error.message):
+        return TemporalRefuses(f"Temporal {reason}.")
     if error.status in MENDS_ITSELF:
         return TemporalUnavailable(error.message)
     if is_missing_workflow(error):
@@ -66,8 +65,6 @@ def meaning_of(error: RPCError) -> BookingsError:
     namespace = _missing_namespace(error)
     if namespace is not None:
         return TemporalRefuses(f"The Temporal namespace '{namespace}' does not exist.")
-    if error.status in BAD_CREDENTIALS:
-        return TemporalRefuses(CREDENTIALS_REFUSED)
     return TemporalRefuses("Temporal refuses the request; it has been logged.")
 
 

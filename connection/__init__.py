@@ -5,7 +5,6 @@ It knows nothing of trips. Where Temporal is stands in `settings.py`.
 
 import asyncio
 import logging
-import re
 from collections.abc import Sequence
 
 from temporalio.client import Client, Plugin
@@ -21,8 +20,10 @@ from connection.encryption import (
     converter_of,
 )
 from connection.polling import described_queue, nobody_takes_trips, not_polling
+from connection.refusals import CREDENTIALS, refusal
 
 __all__ = [
+    "CREDENTIALS",
     "Encryption",
     "UnreadablePayload",
     "connect",
@@ -31,6 +32,7 @@ __all__ = [
     "lazy_client",
     "nobody_takes_trips",
     "not_polling",
+    "refusal",
 ]
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,6 @@ the CPU that a booking takes, and 10 to 15% of a look-up's."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect."""
-
-BAD_CREDENTIALS = re.compile(r"\bcode: (PermissionDenied|Unauthenticated)\b")
-"""The SDK tells a failed connect by a text only; this is how tonic writes the codes in it."""
 
 
 async def connect(
@@ -75,9 +74,7 @@ async def connect(
             )
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
-            obstacle = f"Waiting for Temporal at {address}: {error}"
-            if BAD_CREDENTIALS.search(str(error)):
-                obstacle = _refuses(address)
+            obstacle = _waits(address, str(error))
         if obstacle is None:
             logger.info("Connected to Temporal at %s", address)
             return client
@@ -121,11 +118,13 @@ async def _obstacle(client: Client, address: str) -> str | None:
                     f"at {address}"
                 )
             case RPCStatusCode.PERMISSION_DENIED | RPCStatusCode.UNAUTHENTICATED:
-                return _refuses(address)
+                return f"Waiting: Temporal at {address} {CREDENTIALS}"
             case _:
-                return f"Waiting for Temporal at {address}: {error.message}"
+                return _waits(address, error.message)
     return None
 
 
-def _refuses(address: str) -> str:
-    return f"Waiting: Temporal at {address} refuses the credentials"
+def _waits(address: str, text: str) -> str:
+    if reason := refusal(text):
+        return f"Waiting: Temporal at {address} {reason}"
+    return f"Waiting for Temporal at {address}: {text}"

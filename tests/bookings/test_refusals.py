@@ -10,14 +10,14 @@ from temporalio.service import RPCStatusCode
 
 from bookings import Bookings
 from bookings.asking import MENDS_ITSELF
-from connection import lazy_client
+from connection import CREDENTIALS, lazy_client
 from record import Record
 from tests.api.api_client import JOHN, Api, api_of, assert_problem
 from tests.conftest import IMPATIENT
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 
 NO_NAMESPACE = "The Temporal namespace 'travel' does not exist."
-BAD_CREDENTIALS = "Temporal refuses the service's credentials."
+BAD_CREDENTIALS = f"Temporal {CREDENTIALS}."
 REFUSED = "Temporal refuses the request; it has been logged."
 
 QUESTIONS = [

@@ -14,7 +14,7 @@ from temporalio.service import RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 import connection
-from connection import connect
+from connection import CREDENTIALS, connect
 from record import Record
 from tests.conftest import trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
@@ -86,7 +86,7 @@ async def test_refused_credentials_are_told_once(
     answers = [refused] if calls_before == 0 else [CONNECTED, refused] * 100
     async with stub_server(answers) as address:
         waiting = await connecting_until_said(address, log, 1)
-        assert lines(log) == [f"Waiting: Temporal at {address} refuses the credentials"]
+        assert lines(log) == [f"Waiting: Temporal at {address} {CREDENTIALS}"]
         waiting.cancel()
 
 

@@ -1,0 +1,51 @@
+"""Why Temporal, or what stands before it, will not have this service, in words that name a setting.
+
+The SDK tells of a failed connection by a text only, in which tonic, hyper and rustls say what went
+wrong. Such a failure is no outage: it stays until somebody changes something.
+"""
+
+import re
+
+CREDENTIALS = "refuses the service's credentials (TEMPORAL_API_KEY, or its client certificate)"
+
+REASONS = {
+    r"\bcode: (PermissionDenied|Unauthenticated)\b": CREDENTIALS,
+    # A proxy that knows no gRPC answers with HTTP's status.
+    r"response with status: 40[13]\b": CREDENTIALS,
+    r"response with status: 400\b": (
+        "answers 400 Bad Request, as a proxy does that wants a valid client certificate "
+        "(TEMPORAL_TLS_CLIENT_CERT_PATH)"
+    ),
+    # What the other side says of our certificate: https://www.rfc-editor.org/rfc/rfc8446#section-6
+    r"CertificateRequired": "wants a client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
+    r"(alert: |AlertReceived\()HandshakeFailure": (
+        "breaks off the handshake: does it want a client certificate "
+        "(TEMPORAL_TLS_CLIENT_CERT_PATH)?"
+    ),
+    r"(alert: |AlertReceived\()CertificateExpired": (
+        "says that the client certificate has expired (TEMPORAL_TLS_CLIENT_CERT_PATH)"
+    ),
+    r"(alert: |AlertReceived\()(UnknownCA|BadCertificate|CertificateUnknown|AccessDenied)": (
+        "does not accept the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)"
+    ),
+    # What we find wrong with theirs.
+    r"InvalidCertificate\(Expired": "has a certificate that has expired",
+    r"InvalidCertificate\(NotValidForName": (
+        "has a certificate for another name (TEMPORAL_TLS_SERVER_NAME)"
+    ),
+    r"InvalidCertificate\(": (
+        "has a certificate that is not trusted (TEMPORAL_TLS_SERVER_CA_CERT_PATH)"
+    ),
+    r"InvalidContentType": "does not speak TLS (TEMPORAL_TLS)",
+    r"FRAME_SIZE_ERROR": "does not speak gRPC in the clear: does it want TLS (TEMPORAL_TLS)?",
+    r"InconsistentKeys|PrivateKeyParseError|CertificateParseError": (
+        "cannot be asked with this client certificate and key "
+        "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)"
+    ),
+}
+"""What stands in such a text, and what that means, as a sentence about Temporal."""
+
+
+def refusal(text: str) -> str | None:
+    """Return why Temporal will not be asked, as the text of an error has it; `None`: it is away."""
+    return next((reason for found, reason in REASONS.items() if re.search(found, text)), None)

@@ -1,0 +1,266 @@
+"""API and worker reach a Temporal behind TLS, client certificates and API keys, by its variables.
+
+What is wrong with them is told by name, once, and waited for; it is never called an outage.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import connection
+from connection import CREDENTIALS, connect
+from settings import temporal_config
+from shared import KINDS
+from tests.connection.secured import API_KEY, NGINX, Door, Secured, secured, shown
+from tests.processes import (
+    Process,
+    Service,
+    bare_environment,
+    free_port,
+    service,
+    wait_until,
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not NGINX, reason="needs nginx: apt-get install nginx"),
+]
+
+TRIP = {"name": "Jo", "attempts": 5, **{str(kind): f"valid-{kind}" for kind in KINDS}}
+
+CERTIFICATE, KEY = "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"
+
+Variables = Callable[[Secured], dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Service]:
+    with service() as started:
+        started.temporal.start()
+        # Each test says by its own variables where Temporal is.
+        del started.settings["TEMPORAL_ADDRESS"]
+        yield started
+
+
+@pytest.fixture(scope="module")
+def proxy(running: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    with secured(tmp_path_factory.mktemp("secured"), running.temporal_address) as started:
+        yield started
+
+
+def by_profile(proxy: Secured) -> dict[str, str]:
+    """Say it all by a profile of a `temporal.toml`."""
+    file = proxy.authority.path.with_name("temporal.toml")
+    file.write_text(
+        f"""
+        [profile.elsewhere]
+        address = "{proxy.address("client certificate")}"
+        namespace = "default"
+        [profile.elsewhere.tls]
+        server_ca_cert_path = "{proxy.authority.path}"
+        client_cert_path = "{proxy.client[0]}"
+        client_key_path = "{proxy.client[1]}"
+        """
+    )
+    return {
+        "TEMPORAL_CONFIG_FILE": str(file),
+        "TEMPORAL_PROFILE": "elsewhere",
+    }
+
+
+WAYS: dict[str, Variables] = {
+    "TLS": lambda proxy: {"TEMPORAL_ADDRESS": proxy.address("tls"), **proxy.ca},
+    "a client certificate": lambda proxy: {
+        "TEMPORAL_ADDRESS": proxy.address("client certificate"),
+        **proxy.ca,
+        **shown(proxy.client),
+    },
+    "an API key": lambda proxy: {
+        "TEMPORAL_ADDRESS": proxy.address("api key"),
+        "TEMPORAL_API_KEY": API_KEY,
+        **proxy.ca,
+    },
+    "a profile": by_profile,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_trip_is_booked_by(way: str, running: Service, proxy: Secured) -> None:
+    variables = WAYS[way](proxy)
+    worker = running.python("worker", "run_worker.py", **variables)
+    running.api = running.python("api", "starter.py", **variables)
+    worker.start()
+    running.api.start()
+    try:
+        running.wait_until_ready()
+        answer = running.request("POST", "/book", TRIP)
+        assert (answer.status, answer.body["cancelled"]) == (200, False)
+        assert worker.stop() == running.api.stop() == 0
+    finally:
+        worker.kill()
+        running.api.kill()
+
+
+def test_a_refused_key_is_told_and_waited_for(running: Service, proxy: Secured) -> None:
+    variables = WAYS["an API key"](proxy)
+    worker = running.python("worker", "run_worker.py", **variables | {"TEMPORAL_API_KEY": "wrong"})
+    running.api = running.python("api", "starter.py", **variables | {"TEMPORAL_API_KEY": "wrong"})
+    worker.start()
+    running.api.start()
+    try:
+        worker.wait_for_output(f"Waiting: Temporal at {proxy.address('api key')} {CREDENTIALS}\n")
+        running.api.wait_for_output(f"Waiting: Temporal {CREDENTIALS}. (Temporal at ")
+        readiness = running.request("GET", "/readyz")
+        assert (readiness.status, readiness.body["detail"]) == (503, f"Temporal {CREDENTIALS}.")
+        booking = running.request("POST", "/book", TRIP)
+        assert (booking.status, booking.body["detail"]) == (500, f"Temporal {CREDENTIALS}.")
+        # Whoever keeps the keys may mend it, too: what is waited for comes.
+        proxy.start(api_key="wrong")
+        worker.wait_for_output("Polling task queue")
+        wait_until(lambda: running.status_of("/readyz") == 200, "the API is ready")
+        assert worker.output.count("Waiting: ") == 1
+        assert worker.stop() == running.api.stop() == 0
+    finally:
+        proxy.start()
+        worker.kill()
+        running.api.kill()
+
+
+async def told(
+    variables: dict[str, str], words: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connect as these variables alone say, until it is told in these words what is waited for."""
+    lines: list[str] = []
+    monkeypatch.setenv("HOME", "/nonexistent")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(connection, "RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr(connection.logger, "warning", lambda _, line: lines.append(line))
+    connecting = asyncio.create_task(connect(temporal_config()))
+    try:
+        # A server may close the line before it is heard; what is told first need not be the last.
+        async with asyncio.timeout(30):
+            while not any(all(word in line for word in words) for line in lines):
+                await asyncio.sleep(0.05)
+                assert not connecting.done()
+    except TimeoutError:
+        pytest.fail(f"{words} are not in {lines}")
+    finally:
+        connecting.cancel()
+
+
+REFUSED: dict[str, tuple[Door, Variables, str]] = {
+    "no TLS": ("tls", lambda proxy: {}, "TEMPORAL_TLS)"),
+    "no authority": ("tls", lambda proxy: {"TEMPORAL_TLS": "1"}, "not trusted"),
+    "another name": (
+        "tls",
+        lambda proxy: proxy.ca | {"TEMPORAL_TLS_SERVER_NAME": "temporal.example"},
+        "for another name (TEMPORAL_TLS_SERVER_NAME)",
+    ),
+    "their certificate has expired": ("expired", lambda proxy: proxy.ca, "that has expired"),
+    "their certificate is foreign": (
+        "foreign",
+        lambda proxy: proxy.ca,
+        "not trusted (TEMPORAL_TLS_SERVER_CA_CERT_PATH)",
+    ),
+    "no key": ("api key", lambda proxy: proxy.ca, CREDENTIALS),
+    "no client certificate": ("client certificate", lambda proxy: proxy.ca, CERTIFICATE),
+    "an expired client certificate": (
+        "client certificate",
+        lambda proxy: proxy.ca | shown(proxy.expired_client),
+        CERTIFICATE,
+    ),
+    "a foreign client certificate": (
+        "client certificate",
+        lambda proxy: proxy.ca | shown(proxy.foreign_client),
+        CERTIFICATE,
+    ),
+    "the key of another certificate": (
+        "client certificate",
+        lambda proxy: proxy.ca | shown((proxy.client[0], proxy.foreign_client[1])),
+        KEY,
+    ),
+    "a certificate for a key": (
+        "client certificate",
+        lambda proxy: proxy.ca | shown((proxy.client[0], proxy.client[0])),
+        KEY,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_is_wrong_is_named(
+    what: str, proxy: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, variables, named = REFUSED[what]
+    address = {"TEMPORAL_ADDRESS": proxy.address(door)}
+    await told(address | variables(proxy), [named], monkeypatch)
+
+
+async def test_a_server_without_tls_is_told_from_one_that_is_away(
+    running: Service, proxy: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"TEMPORAL_ADDRESS": running.temporal_address, **proxy.ca}
+    await told(variables, ["does not speak TLS (TEMPORAL_TLS)"], monkeypatch)
+
+
+@contextmanager
+def strict_server(proxy: Secured, version: str) -> Iterator[str]:
+    """A server that refuses in the handshake, as Temporal's own does and nginx does not."""
+    port = free_port()
+    certificate, key = proxy.authority.issue("strict-server")
+    command = ["openssl", "s_server", "-accept", str(port), f"-{version}", "-alpn", "h2", "-quiet"]
+    command += ["-cert", str(certificate), "-key", str(key), "-CAfile", str(proxy.authority.path)]
+    command += ["-Verify", "1", "-verify_return_error"]
+    log = certificate.with_name("openssl.log")
+    server = Process("openssl", command, log, bare_environment())
+    try:
+        server.start()
+        yield f"localhost:{port}"
+    finally:
+        server.kill()
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as line:
+        return line.connect_ex((host, int(port))) == 0
+
+
+@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (None, "want"),
+        ("expired_client", "says that the client certificate has expired"),
+        ("foreign_client", "does not accept the client certificate"),
+    ],
+)
+async def test_a_refusal_in_the_handshake_is_named(
+    version: str,
+    certificate: str | None,
+    reason: str,
+    proxy: Secured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files: tuple[Path, Path] | None = getattr(proxy, certificate) if certificate else None
+    with strict_server(proxy, version) as address:
+        await asyncio.to_thread(wait_until, partial(listens, address), "openssl listens")
+        variables = {"TEMPORAL_ADDRESS": address, **proxy.ca, **(shown(files) if files else {})}
+        await told(variables, [reason, CERTIFICATE], monkeypatch)
+
+
+@pytest.mark.parametrize("missing", [CERTIFICATE, KEY])
+def test_half_a_client_certificate_stops_the_process(
+    missing: str, proxy: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in shown(proxy.client).items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="TEMPORAL_TLS_CLIENT_CERT_"):
+        temporal_config()
