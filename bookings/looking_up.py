@@ -29,6 +29,7 @@ from bookings.trips import (
     steps_of,
     with_reservations,
 )
+from connection import UnreadablePayload
 from record import CLOCKS_DIFFER, OLDER, OPEN, Record, RecordedTrip
 from shared import (
     CANCELLED,
@@ -185,8 +186,11 @@ class LookingUp(TripsInTemporal):
             case WorkflowExecutionStatus.CANCELED:
                 steps = steps_from_json((await description.memo()).get("steps", []))
                 return await self._record.found(row, "cancelled", CANCELLED, steps)
-        steps, _ = await self._steps(row, description)
-        return await self._record.found(row, "needs_attention", STOPPED, steps)
+        told = row.steps
+        # Of a key that is lost for good. What is held stands in the record.
+        with contextlib.suppress(UnreadablePayload):
+            told, _ = await self._steps(row, description)
+        return await self._record.found(row, "needs_attention", STOPPED, told)
 
     async def _as_described(
         self, row: RecordedTrip, description: WorkflowExecutionDescription

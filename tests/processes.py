@@ -100,6 +100,10 @@ class Process:
                 **self._popen_options,
             )
 
+    def add_options(self, *options: str) -> None:
+        """Add to its command, before it is started."""
+        self._command = [*self._command, *options]
+
     @property
     def pid(self) -> int:
         """The id of the process, which was started."""

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from bookings import Bookings
 from record import Record
 from saga.failures import UNREAD
-from shared import Kind, new_user_id
+from shared import KINDS, Kind, new_user_id
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
 from tests.bookings.test_bookings import start as start_by_api
 from tests.bookings.test_looking_up import ALL, end, step_in, until_step
@@ -128,6 +128,27 @@ async def test_an_api_without_the_key_says_so_and_still_answers_from_the_record(
         await encrypted.get_workflow_handle(path.rpartition("/")[2]).result()
         ended = body_of(await without.get(path))
         assert ended["reservations"] == ALL
+
+
+async def test_a_trip_whose_key_is_lost_can_be_ended_and_undone(
+    client: Client, record: Record
+) -> None:
+    lost, kept = with_keys(client, "old"), with_keys(client, "new")
+    api = api_with(client, "new")
+    async with faulty_worker(lost, record) as faults:
+        faults.faults["reserve", "flight"] = gate = Gate()
+        path = await start_by_api(api_with(client, "old"))
+        await gate.reached()
+    assert_problem(await api.get(path), 500)
+    await kept.get_workflow_handle(path.rpartition("/")[2]).terminate()
+    stopped = body_of(await api.get(path))
+    assert stopped["status"] == "needs_attention"
+    assert stopped["reservations"].items() >= {kind: ALL[kind] for kind in KINDS[:2]}.items()
+    async with running_worker(kept, record):
+        undone = body_of(await api.call("POST", f"{path}/cancel"))
+    assert (undone["status"], undone["reservations"]) == ("cancelled", {})
+    assert {row.state for row in await record.reservations_of(undone["user_id"])} == {"cancelled"}
+    await gate.open()
 
 
 async def test_a_trip_is_not_called_unknown_for_want_of_the_key(client: Client) -> None:
