@@ -21,6 +21,7 @@ from temporalio.client import Client
 
 from audit.__main__ import audit
 from benchmarks.actions import actions_in
+from benchmarks.load import Trip, through_http
 from benchmarks.reports import Effort, Report
 from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, project
 from benchmarks.storing import kept
@@ -79,7 +80,7 @@ def counted(effort: Effort) -> Report:
             report.facts += [_line(stack, counts, kind, trips) for kind in AT_REST]
             report.facts += _requests(counts, stack, trips)
             if source == ROOT:
-                report.facts.append(_audited(stack))
+                report.facts.append(_audited(stack, round(1_000 * effort.share)))
         with _measured(source, SIMULATED_WAITS) as (stack, counts):
             report.facts.append(_line(stack, counts, OUTAGE, trips))
             report.facts.append(_look(stack, counts))
@@ -148,8 +149,9 @@ def _look(stack: Stack, counts: Callable[[], Counts]) -> str:
     return f"  {looks} looks at a running trip: {queries} queries, an action each"
 
 
-def _audited(stack: Stack) -> str:
-    """Tell how fast an audit compares trips that are over."""
+def _audited(stack: Stack, trips: int) -> str:
+    """Tell how fast an audit compares trips that are over: so many more, and those before."""
+    through_http(stack.api_urls, Trip(), trips, 50)
     settings = Settings(
         database_url=stack.database_url, hotel_latency_seconds=0, hotel_outage_attempts=0
     )

@@ -175,8 +175,9 @@ read on 2026-11-26. What more cost is to be asked; the last price is taken for t
 ACTIVE, RETAINED = 0.042, 0.00105
 """Dollars for a gigabyte in an hour, of open and of closed workflows; from the same page."""
 
-SUPPORT = 0.10
-"""Of the rest, in the cheapest plans; from the same page."""
+SUPPORT, LEAST_SUPPORT = 0.10, 500.0
+"""Of the rest, and the least dollars of a month in the plan that has those tiers. The one without
+that least has the first price for all actions; from the same page."""
 
 
 def dollars_of(actions: float) -> float:
@@ -189,13 +190,16 @@ def dollars_of(actions: float) -> float:
 
 
 def cloud_dollars(rate: float, costs: Costs, retention_days: float) -> float:
-    """Return what a month of trips at a rate costs in Temporal Cloud, support included."""
+    """Return what a month of trips at a rate costs in Temporal Cloud, in the cheaper plan."""
+    actions = rate * costs.actions * SECONDS_OF_MONTH
     gigabytes_a_second = rate * costs.history / 1e9
     month_hours = SECONDS_OF_MONTH / 3600
     active = gigabytes_a_second * costs.delay * month_hours * ACTIVE
     retained = gigabytes_a_second * retention_days * 86_400 * month_hours * RETAINED
-    actions = dollars_of(rate * costs.actions * SECONDS_OF_MONTH)
-    return (actions + active + retained) * (1 + SUPPORT)
+    storage = active + retained
+    small = (actions / 1e6 * TIERS[0][1] + storage) * (1 + SUPPORT)
+    large = dollars_of(actions) + storage
+    return min(small, large + max(LEAST_SUPPORT, large * SUPPORT))
 
 
 def needs(rate: float, costs: Costs, retention_days: float) -> Iterator[tuple[str, str]]:
@@ -211,7 +215,7 @@ def needs(rate: float, costs: Costs, retention_days: float) -> Iterator[tuple[st
     yield "state transitions a second", f"{rate * costs.transitions:,.0f}"
     yield "workflow tasks a second", f"{rate * costs.workflow_tasks:,.0f}"
     yield "transactions of the record a second", f"{rate * costs.commits:,.0f}"
-    yield "PostgreSQL's log", f"{rate * costs.wal / 1e6:,.0f} MB/s"
+    yield "PostgreSQL's log", f"{rate * costs.wal / 1e6:,.1f} MB/s"
     yield "the record grows by", f"{rate * costs.recorded * 365 * 86_400 / 1e12:,.1f} TB a year"
     held = rate * costs.history * retention_days * 86_400 / 1e12
     yield f"histories kept, {retention_days:g} days", f"{held:,.2f} TB"

@@ -19,6 +19,9 @@ from benchmarks.stacks import NO_WAITS, Stack, project
 DELAY = 2.0
 """Seconds that a supplier takes."""
 
+ROUNDS = 4
+"""So many trips of each caller make a sample at least."""
+
 LEARNED = 10
 """So many at once tell what a trip costs in CPU time."""
 
@@ -89,8 +92,8 @@ def _measuring(stack: Stack, size: Size) -> Callable[[int], Sample]:
         if len(stack.workers) != size.workers:
             stack.scale(size.workers, 1)
             warm_up(stack)
-        # One that waits for its supplier keeps its caller busy for so long, whatever the machine.
-        return sample(stack, max(bookings, size.at_once * (4 if size.delay else 1)), size.at_once)
+        # Callers who begin and end together are no steady load; the model is of one.
+        return sample(stack, max(bookings, ROUNDS * size.at_once), size.at_once)
 
     return measure
 

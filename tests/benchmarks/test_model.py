@@ -1,6 +1,7 @@
 """The model's arithmetic, beside what is known of queues."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from benchmarks.model import (
     at_once,
     at_rate,
     chance_to_wait,
+    cloud_dollars,
     dollars_of,
     narrowest,
     with_room,
@@ -91,3 +93,15 @@ def test_actions_cost_what_the_price_list_says() -> None:
     assert dollars_of(11.25e6) == pytest.approx(525)
     assert dollars_of(0) == 0
     assert dollars_of(201e6) - dollars_of(200e6) == pytest.approx(25)
+
+
+def test_the_cheaper_plan_is_taken() -> None:
+    """Few actions in the one without a least price, many in the one with tiers."""
+    no_history = replace(MEASURED, history=0)
+    month = 365 * 24 * 3600 / 12 * MEASURED.actions
+    assert cloud_dollars(0.1, no_history, 1) == pytest.approx(0.1 * month * 50e-6 * 1.1)
+    assert cloud_dollars(10, no_history, 1) == pytest.approx(dollars_of(10 * month) + 500)
+    assert cloud_dollars(100, no_history, 1) == pytest.approx(dollars_of(100 * month) * 1.1)
+    a_day_kept = cloud_dollars(100, MEASURED, 1) - cloud_dollars(100, MEASURED, 0)
+    gigabyte_hours = 100 * MEASURED.history / 1e9 * 86_400 * 730
+    assert a_day_kept == pytest.approx(gigabyte_hours * 0.00105 * 1.1)
