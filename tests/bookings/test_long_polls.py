@@ -57,16 +57,18 @@ async def at(condition: bool) -> bool:
 
 @pytest.mark.usefixtures("worker")
 async def test_every_ending_is_learnt_from_the_record(asked: Bookings) -> None:
-    assert (await asked.book("by-record", JOHN, "shop", 30)).status == "booked"
-    assert (await asked.book("by-record-back", DOOMED, "shop", 30)).status == "rolled_back"
-    assert (await asked.cancel("by-record", OPERATOR, 30)).status == "cancelled"
+    async with asyncio.timeout(20):
+        assert (await asked.book("by-record", JOHN, "shop", 60)).status == "booked"
+        assert (await asked.book("by-record-back", DOOMED, "shop", 60)).status == "rolled_back"
+        assert (await asked.cancel("by-record", OPERATOR, 60)).status == "cancelled"
 
 
 async def test_a_trip_that_is_stuck_ends_the_waits_that_it_ends_otherwise(
     asked: Bookings, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "hotel"] = refuse_for_good
-    assert (await asked.book("stuck-by-record", DOOMED, "shop", 30)).status == "needs_attention"
+    async with asyncio.timeout(20):
+        assert (await asked.book("stuck-by-record", DOOMED, "shop", 60)).status == "needs_attention"
     # Who looks a trip up waits for its end, not for an operator's work.
     patient = asyncio.create_task(asked.wait_for_end("stuck-by-record", "stuck-by-record", 30))
     assert not (await asyncio.wait({patient}, timeout=0.3))[0]
@@ -122,10 +124,25 @@ async def test_a_trip_whose_ending_is_recorded_is_over_while_its_workflow_still_
             await gate(call)
 
     faults.when_told = told_and_held
-    assert (await asked.book("closing", JOHN, "shop", 30)).status == "booked"
+    async with asyncio.timeout(20):
+        assert (await asked.book("closing", JOHN, "shop", 60)).status == "booked"
     assert (await asked.look_up("closing", OPERATOR)).status == "booked"
     await gate.open()
     assert (await asked.cancel("closing", OPERATOR, 30)).status == "cancelled"
+
+
+async def test_a_wait_for_the_booking_is_over_though_its_cancellation_goes_on(
+    asked: Bookings, faults: FaultyRecord
+) -> None:
+    assert (await asked.book("goes-back", JOHN, "shop", 30)).status == "booked"
+    faults.faults["cancel", "hotel"] = gate = Gate()
+    cancelling = asyncio.create_task(asked.cancel("goes-back", OPERATOR, 30))
+    await gate.reached()
+    async with asyncio.timeout(20):
+        await asked.wait_for_end("goes-back", "goes-back", 60)
+    assert not cancelling.done()
+    await gate.open()
+    assert (await cancelling).status == "cancelled"
 
 
 @pytest.fixture
