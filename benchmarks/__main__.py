@@ -39,6 +39,7 @@ sections:
   t  metrics beside none (or beside another checkout: --beside FOLDER); traces beside none
   v  this checkout's server, worker and API beside another's (--beside FOLDER)
   w  200 open pages that watch running trips, beside the same trips without a page
+  x  encryption beside none (or beside another checkout)
 
 Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is, and longer
 with --full.
@@ -49,7 +50,7 @@ def main() -> None:
     """Run the benchmarks. Exits with 1 when a booking failed; a missed target is only reported."""
     options = _options()
     effort = QUICK if options.quick else FULL if options.full else NORMAL
-    effort = replace(effort, beside=options.beside)
+    effort = replace(effort, beside=options.beside or effort.beside)
     _allow_many_descriptors()
     # What is started is stopped also when this process is told to end.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -81,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work?")
     parser.add_argument("--full", action="store_true", help="with 50,000 bookings in the stores")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where to write the results")
-    parser.add_argument("--beside", type=Path, help="another checkout, for sections t and v")
+    parser.add_argument("--beside", type=Path, help="another checkout, for sections t, v and x")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.counting import counted
+from benchmarks.encryption import encrypted_beside_clear
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
 from benchmarks.measure import (
     MIB,
@@ -263,6 +264,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "t": watched_beside_unwatched,
     "v": beside_checkout,
     "w": pages_beside_none,
+    "x": encrypted_beside_clear,
 }
 """By the letters of the issue; `c`, CPU time per booking, is a column of every section."""
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHistory
-from temporalio.converter import default
 
 from bookings.histories import input_in, steps_in
+from connection import Encryption, converter_of
 from shared import StepProgress, steps_from_json
+from tests.encrypting import KEYS
 
 HISTORIES = Path(__file__).parent.parent / "saga" / "histories"
 RECORDED = sorted(
@@ -21,30 +22,34 @@ NEVER_TAKEN = {"cancelled_before"}
 """Histories in which no worker took the first try, so its number is not told."""
 
 
-def value_of(payload: Payload) -> Any:
-    return default().payload_converter.from_payload(payload)
+DECRYPTING = converter_of(Encryption(KEYS, "new"))
 
 
-def steps_said_by(recorded: WorkflowHistory) -> list[StepProgress]:
+async def value_of(payload: Payload) -> Any:
+    (value,) = await DECRYPTING.decode([payload])
+    return value
+
+
+async def steps_said_by(recorded: WorkflowHistory) -> list[StepProgress]:
     """Return the steps in the workflow's result, or in its memo when it was cancelled."""
     for event in reversed(recorded.events):
         match event.WhichOneof("attributes"):
             case "workflow_execution_completed_event_attributes":
                 result = event.workflow_execution_completed_event_attributes.result
-                return steps_from_json(value_of(result.payloads[0])["steps"])
+                return steps_from_json((await value_of(result.payloads[0]))["steps"])
             case "workflow_properties_modified_event_attributes":
                 memo = event.workflow_properties_modified_event_attributes.upserted_memo
-                return steps_from_json(value_of(memo.fields["steps"]))
+                return steps_from_json(await value_of(memo.fields["steps"]))
     raise AssertionError("The history has no steps")
 
 
 @pytest.mark.parametrize("name", RECORDED)
 async def test_a_history_tells_the_steps_as_the_workflow_does(name: str) -> None:
     recorded = WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
-    book_input = await input_in(recorded.events, default())
+    book_input = await input_in(recorded.events, DECRYPTING)
     assert book_input is not None
-    told = await steps_in(recorded.events, book_input, default())
-    for step, said in zip(told, steps_said_by(recorded), strict=True):
+    told = await steps_in(recorded.events, book_input, DECRYPTING)
+    for step, said in zip(told, await steps_said_by(recorded), strict=True):
         # An operator's word is between the operator and the workflow.
         if said.state == "resolved":
             said = replace(said, state="stuck", held=step.held)
@@ -60,11 +65,11 @@ async def test_a_history_tells_the_steps_as_the_workflow_does(name: str) -> None
 
 async def test_a_history_tells_the_last_error_in_the_suppliers_words() -> None:
     recorded = WorkflowHistory.from_json("", (HISTORIES / "failed_at_hotel.json").read_text())
-    book_input = await input_in(recorded.events, default())
+    book_input = await input_in(recorded.events, DECRYPTING)
     assert book_input is not None
     errors = {
         step.kind: step.last_error
-        for step in await steps_in(recorded.events, book_input, default())
+        for step in await steps_in(recorded.events, book_input, DECRYPTING)
     }
     assert errors == {"car": None, "hotel": "Invalid hotel booking, rolling back!", "flight": None}
 
@@ -93,19 +98,19 @@ Times = dict[str, tuple[float | None, float | None]]
 )
 async def test_a_history_tells_how_long_each_step_took(name: str, times: Times) -> None:
     recorded = with_a_second_between_events(name)
-    book_input = await input_in(recorded.events, default())
+    book_input = await input_in(recorded.events, DECRYPTING)
     assert book_input is not None
-    steps = await steps_in(recorded.events, book_input, default())
+    steps = await steps_in(recorded.events, book_input, DECRYPTING)
     assert {step.kind: (step.booking_seconds, step.undo_seconds) for step in steps} == times
 
 
 async def test_in_a_history_an_undo_that_is_stuck_has_taken_no_time_yet() -> None:
     recorded = with_a_second_between_events("stuck_and_resolved")
-    book_input = await input_in(recorded.events, default())
+    book_input = await input_in(recorded.events, DECRYPTING)
     assert book_input is not None
     times = {
         step.kind: step.undo_seconds
-        for step in await steps_in(recorded.events, book_input, default())
+        for step in await steps_in(recorded.events, book_input, DECRYPTING)
     }
     assert times == {"car": 2, "hotel": None, "flight": 2}
 
@@ -115,6 +120,6 @@ async def test_an_input_that_is_none_tells_no_steps() -> None:
     started = recorded.events[0].workflow_execution_started_event_attributes
     for text in (b'"five"', b"{}", b"nonsense"):
         started.input.payloads[0].data = text
-        assert await input_in(recorded.events, default()) is None
+        assert await input_in(recorded.events, DECRYPTING) is None
     del started.input.payloads[:]
-    assert await input_in(recorded.events, default()) is None
+    assert await input_in(recorded.events, DECRYPTING) is None

@@ -18,6 +18,7 @@ from record import Record
 from shared import KINDS, Kind
 from suppliers import Pending
 from tests.conftest import IMPATIENT, trip
+from tests.encrypting import with_keys
 from tests.faults import (
     FaultyRecord,
     Gate,
@@ -428,10 +429,22 @@ AT_SUPPLIERS: dict[str, Callable[[Client, Script], Awaitable[Trip]]] = {
 """The endings at a supplier that is somebody else's service."""
 
 
+ENCRYPTED = ("failed_at_hotel", "cancelled_in_undo", "stuck_and_resolved")
+"""Those of the endings that are recorded with encryption, too, by a key of the tests."""
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_record(client: Client, record: Record, name: str) -> None:
     async with faulty_worker(client, record) as faults:
         await write(client, name, await SCENARIOS[name](client, faults))
+
+
+@pytest.mark.parametrize("name", ENCRYPTED)
+async def test_record_encrypted(client: Client, record: Record, name: str) -> None:
+    encrypted = with_keys(client, "new")
+    async with faulty_worker(encrypted, record) as faults:
+        closed = await SCENARIOS[name](encrypted, faults)
+        await write(client, f"encrypted/{name}", closed)
 
 
 @pytest.mark.parametrize("name", UNATTENDED)
@@ -452,8 +465,9 @@ async def write(client: Client, name: str, closed: Trip | Cancellation) -> None:
     text = (await closed.fetch_history()).to_json().replace(client.identity, "recorder")
     history = json.loads(text, object_hook=without_stack_trace)
     events = ",\n".join(json.dumps(event, separators=(",", ":")) for event in history["events"])
-    HISTORIES.mkdir(exist_ok=True)
-    (HISTORIES / f"{name}.json").write_text(f'{{"events":[\n{events}\n]}}\n')
+    file = HISTORIES / f"{name}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f'{{"events":[\n{events}\n]}}\n')
 
 
 def without_stack_trace(fields: dict[str, object]) -> dict[str, object]:

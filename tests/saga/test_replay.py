@@ -10,12 +10,17 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from connection import Encryption, converter_of
 from run_worker import WORKFLOWS
 from saga import Saga
+from tests.encrypting import KEYS
 from tests.saga.mistakes import HotelFirst
 from tests.saga.record_histories import AT_SUPPLIERS, HISTORIES, SCENARIOS, UNATTENDED
 
 INCIDENTS = Path(__file__).with_name("incidents")
+
+DECRYPTING = converter_of(Encryption(KEYS, "new"))
+"""Of trips that are encrypted and of those that are not."""
 
 RECORDED = sorted(HISTORIES.rglob("*.json"))
 
@@ -36,7 +41,7 @@ async def test_every_recorded_trip_replays() -> None:
             yield recorded(path)
 
     # One replayer for all: to make one takes longer than to replay a trip.
-    replayer = Replayer(workflows=WORKFLOWS)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=DECRYPTING)
     async with replayer.workflow_replay_iterator(histories()) as replayed:
         failures = {each.history.workflow_id: each.replay_failure async for each in replayed}
     assert len(failures) == len(RECORDED)
