@@ -18,6 +18,7 @@ import asyncio
 import logging
 import sys
 import uuid
+from typing import NoReturn
 
 from temporalio.envconfig import ClientConnectConfig
 
@@ -96,11 +97,19 @@ def main() -> None:
     except (BookingsError, RecordError) as error:
         why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         sys.stderr.write(f"Cannot audit: {' '.join(why.split())}\n")
-        sys.exit(NOT_ASKED)
+        _leave(NOT_ASKED)
     _write(*_summary(tally))
     if tally.differences:
-        sys.exit(DIFFERENT)
-    sys.exit(NOT_ASKED if tally.away or tally.odd else SAME)
+        _leave(DIFFERENT)
+    _leave(NOT_ASKED if tally.away or tally.odd else SAME)
+
+
+def _leave(code: int) -> NoReturn:
+    # As the worker leaves, and for the same reason: while the interpreter ends, a thread of the
+    # SDK's may abort the process, or from Python 3.14 on hold it for ever.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
