@@ -34,6 +34,7 @@ sections:
   h  one to three workers, one and two API processes
   m  what a small model predicts beside what is measured
   n  what a trip costs, counted: actions, requests, writes; with --beside FOLDER that one's too
+  l  3,000 open POST /book over three API processes, which Temporal allows 1,200 long polls
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
   s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
   t  metrics beside none (or beside another checkout: --beside FOLDER); traces beside none

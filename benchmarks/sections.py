@@ -35,6 +35,7 @@ from benchmarks.reports import (
 )
 from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, project
 from benchmarks.telemetry import watched_beside_unwatched
+from benchmarks.waiting import waiting_beyond_long_polls
 from benchmarks.watching import pages_beside_none
 from tests.processes import Database
 
@@ -259,6 +260,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "h": scales,
     "m": beside_measured,
     "n": counted,
+    "l": waiting_beyond_long_polls,
     "r": long_record,
     "s": at_suppliers,
     "t": watched_beside_unwatched,
