@@ -48,7 +48,7 @@ test: $(VENV)/.dev ## Run the tests
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
-	$(RUN) pytest -rfEs -n 2 --dist loadfile -m slow
+	$(RUN) pytest -rfEs -n 3 --dist loadfile -m slow
 
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
