@@ -106,12 +106,13 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, d
 		else echo "The alerts are not checked: promtool is missing (apt-get install prometheus)"; fi
 
 # Keeps what is pinned already, unless asked for the newest: make lock UPGRADE=yes
-COMPILE = $(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade)
+# The options have a `=` each, and long names: Renovate reads them in the heads of the files.
+COMPILE = $(RUN) uv pip compile --quiet --universal --python-version=3.11 --generate-hashes $(if $(UPGRADE),--upgrade)
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin what the requirements need in turn, with hashes
-	$(COMPILE) requirements/dev.in -o requirements/dev.txt
-	$(COMPILE) requirements/run.in -c requirements/dev.txt -o requirements/run.txt
-	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
+	$(COMPILE) --output-file=requirements/dev.txt requirements/dev.in
+	$(COMPILE) --constraints=requirements/dev.txt --output-file=requirements/run.txt requirements/run.in
+	$(COMPILE) --constraints=requirements/dev.txt --output-file=requirements/service.txt requirements/service.in
 
 # Asks the package index, which not every mirror answers; .github/workflows does so weekly.
 .PHONY: advisories

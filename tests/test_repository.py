@@ -37,6 +37,16 @@ def test_what_is_asked_for_is_locked_with_hashes(name: str) -> None:
     assert len(locked) == len(re.findall(r"^[a-z]", lock, re.M))
 
 
+@pytest.mark.parametrize("name", ["service", "run", "dev"])
+def test_renovate_can_read_how_a_lock_was_made(name: str) -> None:
+    """It takes no option with its value in a word of its own, and no short one."""
+    made = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()[1].split()
+    assert made[:4] == ["#", "uv", "pip", "compile"]
+    *options, source = made[4:]
+    assert source == f"requirements/{name}.in"
+    assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", option) for option in options)
+
+
 @pytest.mark.parametrize("name", ["run", "dev"])
 def test_tests_run_with_what_the_service_runs_with(name: str) -> None:
     assert pins("service") <= pins(name)
