@@ -35,14 +35,14 @@ def rendered(folder: Path) -> list[Object]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def with_components(folder: Path, components: Sequence[str]) -> list[Object]:
-    """Return the objects of the base with components, put together in `folder`."""
+def with_components(folder: Path, components: Sequence[str], base: str = "base") -> list[Object]:
+    """Return the objects of a base, or an overlay, with components, put together in `folder`."""
     folder.mkdir(exist_ok=True)
     place = Path(os.path.relpath(KUBERNETES, folder))
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [str(place / "base")],
+        "resources": [str(place / base)],
         "components": [str(place / "components" / name) for name in components],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))

@@ -1,6 +1,8 @@
 """The Kubernetes objects are of their kinds' form, and fit the service and one another."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from record.database import POSTGRESQL_CONNECTIONS
 from run_worker import STOP_LIMIT
-from shared import TASK_QUEUE_NAME
+from shared import TASK_QUEUE_NAME, VERSION
 from telemetry.spans import CLOSE_LIMIT
 from tests.deploy.asking import PROMETHEUS
 from tests.deploy.image import API, MIGRATION, WORKER, variables
@@ -37,6 +40,11 @@ OLDEST = "1.32"
 """The oldest release of Kubernetes whose form the objects must have, too."""
 
 SCALED_OBJECT = Path(__file__).parent / "schemas" / "keda-scaled-object-spec.json"
+
+DOCS = KUBERNETES.parents[1] / "docs"
+
+LONG_POLLS_OF_A_FRONTEND = 1_200
+"""How many waits a frontend of Temporal allows a namespace (`frontend.namespaceCount`)."""
 
 WITHOUT_A_SCHEMA = ("PodMonitor",)
 """Kinds that are not Kubernetes' own, and whose schema is not here."""
@@ -84,7 +92,7 @@ def test_an_overlay_says_of_every_image_which() -> None:
         for pod in workloads(rendered(folder)).values():
             name, _, tag = container(pod)["image"].rpartition(":")
             assert name.endswith("/trip-booking"), folder
-            assert tag[0].isdigit(), folder
+            assert tag == VERSION, folder
 
 
 def test_a_process_starts_with_its_variables(
@@ -158,14 +166,29 @@ def test_a_selector_is_of_its_own_pods_alone(objects: list[Object]) -> None:
 def test_versions_stand_beside_each_other() -> None:
     here = rendered(KUBERNETES / "overlays" / "versioned")
     (pod,) = workloads(here).values()
-    told = variables_of(pod, rendered(KUBERNETES / "base"))
+    base = rendered(KUBERNETES / "base")
+    told = variables_of(pod, base)
     assert told["WORKER_DEPLOYMENT"]
-    version = container(pod)["image"].rpartition(":")[2]
-    assert told["WORKER_BUILD_ID"] == version
+    assert told["WORKER_BUILD_ID"] == VERSION
     for each in here:
-        assert version.replace(".", "-") in each["metadata"]["name"]
-        labels = pod["metadata"]["labels"] | {"app.kubernetes.io/version": "another"}
-        assert not selects(each["spec"]["selector"], labels)
+        assert VERSION.replace(".", "-") in each["metadata"]["name"]
+        selector = each["spec"]["selector"]
+        assert selects(selector, pod["metadata"]["labels"])
+        another = pod["metadata"]["labels"] | {"app.kubernetes.io/version": "another"}
+        assert not selects(selector, another)
+        assert not selects(selector, workloads(base)["worker"]["metadata"]["labels"])
+    for each in of_kind(base, "Deployment", "PodDisruptionBudget"):
+        assert not selects(each["spec"]["selector"], pod["metadata"]["labels"])
+
+
+def test_the_image_of_a_version_may_come_from_any_registry(tmp_path: Path) -> None:
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    written = copy / "overlays" / "versioned" / "kustomization.yaml"
+    written.write_text(written.read_text().replace("registry.example/", "registry.example:5000/"))
+    (pod,) = workloads(rendered(written.parent)).values()
+    assert container(pod)["image"] == f"registry.example:5000/trip-booking:{VERSION}"
+    assert variables_of(pod, rendered(KUBERNETES / "base"))["WORKER_BUILD_ID"] == VERSION
 
 
 def test_pods_have_no_rights_that_they_do_not_need(objects: list[Object]) -> None:
@@ -222,6 +245,38 @@ def test_one_scaler_has_each_deployment_to_itself(objects: list[Object]) -> None
         scalers(rendered(folder))
 
 
+@pytest.mark.parametrize("component", ["scale-worker-by-cpu", "scale-worker-by-backlog"])
+def test_the_workers_of_a_version_have_a_scaler_of_their_own(
+    component: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    written = copy / "overlays" / "versioned" / "kustomization.yaml"
+    line = f"components: [../../components/{component}]\n"
+    written.write_text(written.read_text() + line)
+    objects = rendered(written.parent)
+    (deployment,) = of_kind(objects, "Deployment")
+    assert scalers(objects).keys() == {deployment["metadata"]["name"]}
+    assert "replicas" not in deployment["spec"]
+
+
+def test_there_is_room_for_all_pods_that_there_may_be(objects: list[Object]) -> None:
+    found, most = scalers(objects), {}
+    for each in of_kind(objects, "Deployment"):
+        scaler = found[each["metadata"]["name"]]
+        count = scaler.get("maxReplicas") or scaler["maxReplicaCount"]
+        # While a rollout replaces them.
+        most[each["metadata"]["name"]] = (
+            count + each["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+        )
+    asked = variables_of(workloads(objects)["api"], objects)["MAX_LONG_POLLS"]
+    assert asked
+    assert most["api"] * int(asked) <= LONG_POLLS_OF_A_FRONTEND
+    connections = sum(most.values()) * POSTGRESQL_CONNECTIONS
+    (wanted,) = re.findall(r"`max_connections` of (\d+)", (DOCS / "deployment.md").read_text())
+    assert connections < int(wanted)
+
+
 def test_the_backlog_is_that_of_the_trips(tmp_path: Path) -> None:
     objects = with_components(tmp_path, BY_BACKLOG)
     triggers = {each["type"]: each for each in scalers(objects)["worker"]["triggers"]}
@@ -256,4 +311,4 @@ def test_every_file_is_used() -> None:
     for folder in folders:
         told = yaml.safe_load((folder / "kustomization.yaml").read_text())
         files = {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml"}
-        assert files <= set(told["resources"]), folder
+        assert files <= {*told["resources"], *told.get("configurations", [])}, folder
