@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 
+from shared import VERSION
 from tests.deploy.image import API, DOCKERFILE, instruction
 from tests.processes import ROOT, bare_environment, free_port
 
@@ -19,7 +20,7 @@ def in_the_image() -> set[str]:
 def test_every_room_is_in_the_image_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     rooms = {module["path"].partition(".")[0] for module in project["tool"]["tach"]["modules"]}
-    assert in_the_image() == rooms | {"requirements/service.txt", "deploy/healthcheck"}
+    assert in_the_image() == rooms | {"requirements/service.txt", "deploy/healthcheck", "LICENSE"}
 
 
 def test_the_image_has_no_dev_server_and_nothing_of_the_tests() -> None:
@@ -34,6 +35,13 @@ def test_the_base_is_of_one_version_and_the_user_is_not_root() -> None:
     user = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
     assert user
     assert "0" not in user[-1]
+
+
+def test_what_is_to_be_built_is_this_version() -> None:
+    written = DOCKERFILE + (ROOT / "docs" / "deployment.md").read_text()
+    named = re.findall(r"\b(?:trip-booking:|VERSION=)(\d+\.[\w.]+)", written)
+    assert len(named) >= 4
+    assert set(named) == {VERSION}
 
 
 def test_what_the_image_starts_is_there() -> None:
