@@ -15,6 +15,8 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from run_worker import STOP_LIMIT
+from settings import SupplierSettings
+from shared import KINDS
 from telemetry.spans import CLOSE_LIMIT
 from tests.conftest import TEMPORAL_CLI
 from tests.deploy.asking import PROMETHEUS
@@ -64,13 +66,24 @@ def test_the_simulated_suppliers_are_where_the_worker_asks(
 ) -> None:
     lines = (PARTS / "suppliers.env").read_text().splitlines()
     told = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    passed_on = SERVICES["worker"]["environment"].keys() | SERVICES["api"]["environment"].keys()
-    assert told.keys() <= passed_on
+    assert told.keys() - {"PAGE_EXAMPLES"} <= SERVICES["worker"]["environment"].keys()
+    assert told.keys() <= SERVICES["api"]["environment"].keys()
     suppliers = settings_of(environment("worker") | told, monkeypatch).suppliers
     command = SERVICES["simulator"]["command"]
     port = command[command.index("--port") + 1]
     assert {each.name for each in suppliers.values()} == {f"simulator:{port}"}
     assert SERVICES["simulator"]["environment"]["PORT"] == port, "where the health check asks"
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_api_and_worker_know_the_same_suppliers(service: str) -> None:
+    wanted = {
+        f"{kind}_SUPPLIER_{name}".upper()
+        for kind in KINDS
+        for name in SupplierSettings.model_fields
+    }
+    told = SERVICES[service]["environment"]
+    assert {name for name in told if "_SUPPLIER_" in name and told[name] is None} == wanted
 
 
 def test_nobody_is_killed_who_still_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
