@@ -1,14 +1,23 @@
 """Booking a trip: accepting it, starting it, and telling what has become of it."""
 
+import asyncio
 import datetime as dt
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from temporalio.client import Client
 
 from bookings.errors import BookingDiffers, TemporalUnavailable
 from bookings.starting import Starting
 from bookings.trips import Trip, acting_workflow, is_same, shown
+from bookings.turns import Turns
 from bookings.waiting import Gone
-from record import RecordedTrip, RecordUnavailable
+from record import Record, RecordedTrip, RecordUnavailable
+from shared import SagaPolicy
+
+START_PATIENCE = 30.0
+"""Seconds that also who does not wait for the outcome waits for the start, behind other trips."""
 
 
 class Booking(Starting):
@@ -20,6 +29,21 @@ class Booking(Starting):
 
     on_accepted: Callable[[], object] | None = None
     """Is called for each trip that is accepted, once however often it is asked for."""
+
+    def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
+        super().__init__(client, record, policy)
+        self._turns_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def stop_waiting(self) -> None:
+        """End all waits, also those for a turn to start a trip, which was not accepted then."""
+        super().stop_waiting()
+        for turns in list(self._turns_of.values()):
+            turns.fail(TemporalUnavailable("This process stops"))
+
+    def _turns(self) -> Turns:
+        return self._turns_of.setdefault(asyncio.get_running_loop(), Turns())
 
     async def book(
         self,
@@ -37,6 +61,19 @@ class Booking(Starting):
         `BookingDiffers` when the id belongs to another request, `TemporalUnavailable`,
         `TemporalRefuses` and `RecordError`.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        async with self._turns().turn(owner, max(seconds, START_PATIENCE)):
+            row, new = await self._begun(user_id, request, owner, key_fingerprint)
+        seconds = max(0.0, deadline - loop.time())
+        if row.booked_at is not None or (new and not seconds):
+            return shown(row)
+        return await self._awaited(row, seconds, gone)
+
+    async def _begun(
+        self, user_id: str, request: Mapping[str, Any], owner: str, key_fingerprint: str | None
+    ) -> tuple[RecordedTrip, bool]:
+        """Accept and start the trip. Returns its row, and whether it is new. Raises as `book`."""
         if self.admit is not None:
             known = key_fingerprint is not None and await self._record.trip(user_id) is not None
             if not known:
@@ -64,9 +101,7 @@ class Booking(Starting):
             row = await self.adopted(user_id) or row
             if not is_same(request, row.request):
                 raise BookingDiffers
-        if row.booked_at is not None or (new and not seconds):
-            return shown(row)
-        return await self._awaited(row, seconds, gone)
+        return row, new
 
     async def _awaited(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> Trip:
         try:

@@ -1,0 +1,173 @@
+"""Trips are started so many at once, callers take turns, and nobody waits in vain."""
+
+import asyncio
+
+import pytest
+from temporalio.client import Client
+
+from bookings import Bookings, TemporalUnavailable
+from bookings.turns import AT_ONCE, Turns
+from record import Record, RecordedTrip
+from tests.api.api_client import JOHN
+from tests.conftest import IMPATIENT
+
+
+class Gate:
+    """Turns, each of which lasts until it is let go; notes in which order they began."""
+
+    def __init__(self, at_once: int, patience: float = 20) -> None:
+        self.turns = Turns(at_once)
+        self._patience = patience
+        self.began: list[str] = []
+        self._ends: dict[str, asyncio.Future[None]] = {}
+
+    async def take(self, caller: str, name: str) -> None:
+        async with self.turns.turn(caller, self._patience):
+            self.began.append(name)
+            self._ends[name] = asyncio.get_running_loop().create_future()
+            await self._ends[name]
+
+    def begin(self, *names: str) -> list[asyncio.Task[None]]:
+        """Begin turns that are named for their callers, `a1` for `a`."""
+        return [asyncio.create_task(self.take(name[0], name)) for name in names]
+
+    def end(self, name: str, error: Exception | None = None) -> None:
+        if error is None:
+            self._ends[name].set_result(None)
+        else:
+            self._ends[name].set_exception(error)
+
+
+async def soon() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_so_many_have_a_turn_at_once_and_callers_alternate() -> None:
+    gate = Gate(2)
+    tasks = gate.begin("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
+    await soon()
+    assert gate.began == ["a1", "a2"]
+    for number, name in enumerate(["a3", "b1", "c1", "a4", "b2", "a5"]):
+        gate.end(gate.began[number])
+        await soon()
+        assert gate.began[-1] == name
+    gate.end("b2")
+    gate.end("a5")
+    await asyncio.gather(*tasks)
+    # All turns are free again.
+    gate.begin("d1", "d2", "d3")
+    await soon()
+    assert gate.began[-2:] == ["d1", "d2"]
+    gate.end("d1")
+    gate.end("d2")
+    await soon()
+    gate.end("d3")
+
+
+async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain() -> None:
+    gate = Gate(1)
+    tasks = gate.begin("a1", "a2", "b1")
+    await soon()
+    gate.end("a1", TemporalUnavailable("away"))
+    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [
+        TemporalUnavailable
+    ] * 3
+    assert gate.began == ["a1"]
+    (later,) = gate.begin("c1")
+    await soon()
+    gate.end("c1")
+    await later
+
+
+async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through() -> None:
+    gate = Gate(2)
+    late, through, waiting = gate.begin("a1", "a2", "b1")
+    await soon()
+    gate.end("a2")
+    await through
+    await soon()
+    gate.end("a1", TemporalUnavailable("slow"))
+    with pytest.raises(TemporalUnavailable):
+        await late
+    (last,) = gate.begin("c1")
+    await soon()
+    gate.end("b1")
+    gate.end("c1")
+    await asyncio.gather(waiting, last)
+
+
+async def test_a_failure_of_ones_own_is_no_others() -> None:
+    gate = Gate(1)
+    first, second = gate.begin("a1", "b1")
+    await soon()
+    gate.end("a1", ValueError("of its own"))
+    with pytest.raises(ValueError, match="of its own"):
+        await first
+    await soon()
+    gate.end("b1")
+    await second
+
+
+async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn() -> None:
+    gate = Gate(1, patience=0.05)
+    first, second = gate.begin("a1", "b1")
+    with pytest.raises(TemporalUnavailable, match="Too many trips"):
+        await second
+    gate.end("a1")
+    await first
+    (third,) = gate.begin("c1")
+    await soon()
+    gate.end("c1")
+    await third
+
+
+@pytest.mark.parametrize("granted", [False, True])
+async def test_who_is_cancelled_leaves_its_turn_to_the_next(granted: bool) -> None:
+    gate = Gate(1)
+    _, second, third = gate.begin("a1", "b1", "c1")
+    await soon()
+    if granted:
+        gate.end("a1")
+        await asyncio.sleep(0)  # The turn is the second one's, which does not know it yet.
+    second.cancel()
+    await soon()
+    if not granted:
+        gate.end("a1")
+        await soon()
+    assert gate.began == ["a1", "c1"]
+    gate.end("c1")
+    await third
+
+
+# Booking
+
+
+async def test_trips_are_started_so_many_at_once_and_a_stop_waits_for_no_turn(
+    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Bookings(client, record, IMPATIENT)
+    let_go = asyncio.Event()
+    starting: list[str] = []
+
+    async def start(row: RecordedTrip) -> bool:
+        starting.append(row.trip_id)
+        await let_go.wait()
+        return True
+
+    monkeypatch.setattr(asked, "start", start)
+    books = [
+        asyncio.create_task(asked.book(f"turn-{number}", JOHN, "shop", 0))
+        for number in range(AT_ONCE + 5)
+    ]
+    async with asyncio.timeout(20):
+        while len(starting) < AT_ONCE:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert len(starting) == AT_ONCE
+    assert len(await record.page(100)) == AT_ONCE, "Who has no turn is not accepted"
+    asked.stop_waiting()
+    let_go.set()
+    answers = await asyncio.gather(*books, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, TemporalUnavailable)]
+    assert len(refused) == 5
