@@ -56,6 +56,14 @@ def pins(name: str) -> set[str]:
     return set(re.findall(r"^\S+==\S+", (REQUIREMENTS / f"{name}.txt").read_text(), re.M))
 
 
+def test_readme_says_why_each_package_is_there() -> None:
+    _, _, after = (ROOT / "README.md").read_text().partition("\n## What it depends on\n")
+    table = after.partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \|", table, re.M)
+    named = {name.strip().lower() for row in rows for name in row.split(",")}
+    assert {entry.partition("==")[0] for entry in wanted("dev")} <= named
+
+
 def test_the_changelog_tells_of_this_version() -> None:
     versions = re.findall(r"^## \[(.+?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert versions[0] == ("Unreleased", "")
