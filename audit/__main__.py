@@ -29,6 +29,8 @@ from connection import Encryption, converter_of, lazy_client
 from record import Record, RecordError
 from settings import Settings, load_settings, temporal_config
 
+logger = logging.getLogger("audit")
+
 SAME, DIFFERENT, NOT_ASKED = 0, 1, 2
 """Exit codes."""
 
@@ -97,6 +99,10 @@ def main() -> None:
     except (BookingsError, RecordError) as error:
         why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         sys.stderr.write(f"Cannot audit: {' '.join(why.split())}\n")
+        _leave(NOT_ASKED)
+    except Exception:
+        # The interpreter's own exit code for it would say that there are differences.
+        logger.exception("Cannot audit")
         _leave(NOT_ASKED)
     _write(*_summary(tally))
     if tally.differences:

@@ -13,7 +13,7 @@ from typing import Literal
 from audit.asking import Asking
 from audit.comparing import delayed
 from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally
-from audit.looking import Looking, each
+from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
 from bookings import NEVER_STARTED, Bookings, Finding
 from record import OLDER, Audit, Record, RecordedTrip, Reservation
@@ -101,7 +101,11 @@ class Auditor:
         if place.stage == "strangers":
             found, after_id = await self._record.strangers(place.after_id, SPAN)
             for trip_id, reservations in found.items():
-                _say([await self._take_in(trip_id, reservations)], tally)
+                difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
+                _say([difference], tally)
+                if difference is None:
+                    tally.not_compared += 1
+                    tally.odd += 1
             return Page(tally, None if after_id is None else Place("strangers", after_id))
         rows = await self._rows(audit, place)
         if place.stage == "open":

@@ -141,24 +141,38 @@ async def each(
 ) -> list[Answer | None]:
     """Do something for each trip, for some at once; `None` where nothing can be made of a trip.
 
-    That is logged: it keeps nobody from the others. Raises what concerns them all.
+    Raises what concerns them all, as `unless_odd` does.
     """
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: RecordedTrip) -> Answer | None:
         async with places:
-            try:
-                return await work(row)
-            except (BookingsError, RecordUnavailable):
-                raise
-            except Exception:
-                told = {"trip_id": row.trip_id}
-                logger.exception("Audit: nothing can be made of trip %s", row.trip_id, extra=told)
-                return None
+            return await unless_odd(row.trip_id, work(row))
 
-    async with asyncio.TaskGroup() as tasks:
-        all_of_them = [tasks.create_task(one(row)) for row in rows]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            all_of_them = [tasks.create_task(one(row)) for row in rows]
+    except ExceptionGroup as group:
+        # Nobody up there knows of groups; what one trip has met the others have met, too.
+        first = group.exceptions[0]
+        raise first from first.__cause__
     return [task.result() for task in all_of_them]
+
+
+async def unless_odd(trip_id: str, work: Awaitable[Answer]) -> Answer | None:
+    """Do something for one trip; `None`: nothing can be made of it.
+
+    That is logged: it keeps nobody from the others. Raises what concerns them all: `BookingsError`
+    and `RecordUnavailable`.
+    """
+    try:
+        return await work
+    except (BookingsError, RecordUnavailable):
+        raise
+    except Exception:
+        told = {"trip_id": trip_id}
+        logger.exception("Audit: nothing can be made of trip %s", trip_id, extra=told)
+        return None
 
 
 def _in_both(before: Look, again: Look) -> Look:

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from temporalio.client import Client
 
 from audit import Auditor
-from bookings import Bookings, Trip
-from record import Record, RecordedTrip
+from audit.looking import each
+from bookings import Bookings, TemporalUnavailable, Trip
+from record import Record, RecordedTrip, RecordUnavailable
 from record.tables import reservations, trips
 from shared import TASK_QUEUE_NAME
 from tests.api.api_client import JOHN, Api, api_of, body_of
@@ -28,9 +29,12 @@ from tests.audit.auditing import (
     held,
     said_of,
     trip,
+    working,
 )
 from tests.conftest import trip as trip_of
+from tests.encrypting import with_keys
 from tests.faults import FaultyRecord, Gate, refuse_for_good
+from tests.record.trips import accepted
 from tests.trips import delete, eventually, start
 
 NEEDS_ATTENTION = "; it needs attention now."
@@ -249,6 +253,40 @@ async def test_reservations_of_an_unknown_trip_bring_it_back(
     cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
     assert cancelled["status"] == "cancelled"
     assert set((await held(record, user_id)).values()) == {"cancelled"}
+
+
+async def test_a_stranger_that_cannot_be_read_is_logged_and_stops_no_audit(
+    client: Client, record: Record, auditor: Auditor, caplog: pytest.LogCaptureFixture
+) -> None:
+    encrypted = with_keys(client, "new")
+    async with working(encrypted, record):
+        unread = await book(api_of(encrypted))
+    async with working(client, record):
+        read = await book(api_of(client))
+    for user_id in (unread, read):
+        await execute(record, sa.delete(trips).where(trips.c.trip_id == user_id))
+    tally = await audit(auditor)
+    about = [line for line in tally.said if line.split()[1] in (unread, read)]
+    assert [line.split()[1] for line in about] == [read]
+    assert (tally.odd, tally.not_compared) == (1, 1)
+    assert f"nothing can be made of trip {unread}" in caplog.text
+    assert await record.trip(unread) is None, "Somebody who has the key may still read it"
+
+
+@pytest.mark.parametrize("error", [TemporalUnavailable, RecordUnavailable])
+async def test_what_concerns_all_trips_is_raised_as_itself(error: type[Exception]) -> None:
+    cause = OSError("The line is dead")
+    at_work: list[str] = []
+
+    async def away(row: RecordedTrip) -> None:
+        at_work.append(row.trip_id)
+        while len(at_work) < 2:
+            await asyncio.sleep(0)
+        raise error("It is away") from cause
+
+    with pytest.raises(error, match="It is away") as raised:
+        await each(away, [accepted("one"), accepted("another")])
+    assert raised.value.__cause__ is cause
 
 
 async def test_a_trip_past_its_own_deadline_is_said(

@@ -8,6 +8,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+import audit.__main__ as command_itself
+from audit import Tally
 from record import Record
 from suppliers.simulator.behaviour import Faults
 from tests.api.api_client import Api, api_of
@@ -79,6 +81,30 @@ async def test_it_exits_with_2_if_temporal_or_the_record_cannot_be_asked(
         assert (failed.returncode, failed.stdout) == (2, "")
         assert failed.stderr.startswith("Cannot audit: ")
         assert len(failed.stderr.splitlines()) == 1
+
+
+def test_it_exits_with_2_if_it_breaks_off(
+    own_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python's own code for it, 1, would say that there are differences."""
+
+    async def broken(*_: object) -> Tally:
+        raise RuntimeError("Nobody knew of this")
+
+    class Exited(BaseException):
+        pass
+
+    def leave(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(command_itself, "audit", broken)
+    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr("sys.argv", ["audit"])
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    with pytest.raises(Exited) as exited:
+        command_itself.main()
+    assert exited.value.args == (2,)
+    assert "Nobody knew of this" in caplog.text
 
 
 @pytest.mark.slow
