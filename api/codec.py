@@ -77,12 +77,21 @@ def create_codec(codec: Codec, options: Options) -> Blueprint:
             max_age=COOKIE_SECONDS,
             path="/codec",
             httponly=True,
-            secure=options.temporal_ui_url.startswith("https:"),
+            secure=_over_https(options),
             samesite="Strict",
         )
         return response
 
     return routes
+
+
+def _over_https(options: Options) -> bool:
+    """Tell whether the service is asked over https: by this page, or by the Web UI's.
+
+    A page that came over https cannot ask over http.
+    """
+    own = request.headers.get("Origin", "")
+    return any(url.lower().startswith("https:") for url in (options.temporal_ui_url, own))
 
 
 def _converted(convert: Converting) -> Response:

@@ -13,12 +13,14 @@ from api.problems import Problem
 class BookingRate:
     """Counts the new trips of each caller, by name.
 
-    `per_second` is a whole number, or less than 1: then it is one trip in so many seconds.
+    `per_second` is a whole number, or less than 1: then it is one trip in so many whole seconds,
+    rounded up, so that no more are let in than it says.
     """
 
     def __init__(self, per_second: float) -> None:
-        seconds = max(1, round(1 / per_second))
-        self._limit = RateLimitItemPerSecond(max(1, round(per_second)), seconds)
+        # 1 / (1 / 49) is a little more than 49, which is no second more.
+        seconds = max(1, math.ceil(round(1 / per_second, 6)))
+        self._limit = RateLimitItemPerSecond(max(1, math.floor(per_second)), seconds)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def admit(self, caller: str) -> None:

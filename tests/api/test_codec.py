@@ -131,6 +131,27 @@ async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keye
     assert_problem(await keyed.get("/bookings", headers=sent), 401)
 
 
+@pytest.mark.parametrize(
+    ("own", "ui", "secure"),
+    [
+        ("http", "http", False),
+        ("https", "http", True),
+        ("http", "https", True),
+    ],
+)
+async def test_the_cookie_goes_over_no_line_in_clear_where_there_is_another(
+    client: Client, own: str, ui: str, secure: bool
+) -> None:
+    api = api_of(client, payload_keys=KEYS, temporal_ui_url=f"{ui}://temporal.example")
+    page = {
+        "Origin": f"{own}://trips.example",
+        "Host": "localhost",
+        "Sec-Fetch-Site": "same-origin",
+    }
+    given = await ask(api, "cookie", **page)
+    assert ("Secure" in given.headers["Set-Cookie"].split("; ")) is secure
+
+
 async def test_there_is_none_without_encryption(client: Client) -> None:
     assert_problem(await ask(api_of(client), "decode"), 404)
 

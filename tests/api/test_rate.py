@@ -39,6 +39,25 @@ def test_less_than_one_a_second_is_one_in_so_many_seconds() -> None:
     assert int(problem.value.headers["Retry-After"]) in (9, 10)
 
 
+@pytest.mark.parametrize(
+    ("per_second", "count", "seconds"),
+    [(0.9, 1, 2), (0.4, 1, 3), (0.3, 1, 4), (0.1, 1, 10), (1 / 49, 1, 49), (1, 1, 1), (7, 7, 1)],
+)
+def test_no_more_are_let_in_than_the_rate_says(
+    per_second: float, count: int, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    rate = BookingRate(per_second)
+    for _ in range(2):
+        for _ in range(count):
+            rate.admit("shop")
+        now += seconds - 0.01
+        with pytest.raises(Problem):
+            rate.admit("shop")
+        now += 0.02
+
+
 async def test_a_caller_that_books_too_often_is_refused_and_no_other(api: Api) -> None:
     async def status_of(key: str) -> int:
         return (await api.call("POST", "/book", json=JOHN, headers=bearer(key) | ASYNC)).status_code
