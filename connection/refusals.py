@@ -25,8 +25,16 @@ REASONS = {
     r"(alert: |AlertReceived\()CertificateExpired": (
         "says that the client certificate has expired (TEMPORAL_TLS_CLIENT_CERT_PATH)"
     ),
-    r"(alert: |AlertReceived\()(UnknownCA|BadCertificate|CertificateUnknown|AccessDenied)": (
-        "does not accept the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)"
+    (
+        r"(alert: |AlertReceived\()(UnknownCA|BadCertificate|CertificateUnknown|AccessDenied"
+        r"|CertificateRevoked|UnsupportedCertificate|DecryptError)"
+    ): "does not accept the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
+    # And of what we ask for.
+    r"(alert: |AlertReceived\()UnrecognisedName": (
+        "knows no such name (TEMPORAL_TLS_SERVER_NAME, TEMPORAL_ADDRESS)"
+    ),
+    r"(alert: |AlertReceived\()NoApplicationProtocol": (
+        "does not speak gRPC over TLS there (TEMPORAL_ADDRESS)"
     ),
     # What we find wrong with theirs.
     r"InvalidCertificate\(Expired": "has a certificate that has expired",

@@ -14,7 +14,7 @@ from temporalio.service import RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 import connection
-from connection import CREDENTIALS, connect
+from connection import CREDENTIALS, connect, refusal
 from record import Record
 from tests.conftest import trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
@@ -88,6 +88,23 @@ async def test_refused_credentials_are_told_once(
         waiting = await connecting_until_said(address, log, 1)
         assert lines(log) == [f"Waiting: Temporal at {address} {CREDENTIALS}"]
         waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("alert", "reason"),
+    [
+        ("CertificateRevoked", "does not accept the client certificate"),
+        ("UnsupportedCertificate", "does not accept the client certificate"),
+        ("DecryptError", "does not accept the client certificate"),
+        ("UnrecognisedName", "knows no such name (TEMPORAL_TLS_SERVER_NAME, TEMPORAL_ADDRESS)"),
+        ("NoApplicationProtocol", "does not speak gRPC over TLS there (TEMPORAL_ADDRESS)"),
+    ],
+)
+@pytest.mark.parametrize("text", ["received fatal alert: {}", "AlertReceived({})"])
+def test_an_alert_that_few_servers_send_is_named(text: str, alert: str, reason: str) -> None:
+    """Such servers are no part of the tests; the words are rustls's."""
+    assert (refusal(text.format(alert)) or "").startswith(reason)
+    assert refusal(alert) is None
 
 
 async def test_a_reason_is_logged_once_and_another_one_too(
