@@ -73,6 +73,7 @@ def create_app(
     Without `settings` they are read from the environment; `sdk` has the metrics of the client.
     """
     settings = settings or load_settings()
+    _check_encryption(temporal_client, settings)
     record = Record.connect(settings.database_url)
     bookings = Bookings(temporal_client, record, settings.saga_policy)
     places = api.places_for(settings.max_open_bookings, settings.most_open_bookings_per_caller)
@@ -100,6 +101,20 @@ def create_app(
     app.register_error_handler(RecordError, _record_problem)
     app.register_error_handler(UnreadablePayload, _unreadable)
     return app
+
+
+def _check_encryption(temporal_client: Client, settings: Settings) -> None:
+    """Log it if the client, which somebody else may have made, leaves in clear what is not to be.
+
+    Trips go through all the same, so nobody would notice.
+    """
+    codec = temporal_client.data_converter.payload_codec
+    encrypts = isinstance(codec, Encryption) and codec.encrypts
+    if settings.payload_keys.encrypting is not None and not encrypts:
+        logger.error(
+            "PAYLOAD_KEYS is set, but the Temporal client does not encrypt by it: travellers' "
+            "names go to Temporal in clear. Make the client with connection.converter_of"
+        )
 
 
 def _options(settings: Settings, temporal_client: Client) -> Options:

@@ -48,6 +48,26 @@ async def test_ids_tell_names_only_while_nothing_is_encrypted(client: Client) ->
         await end(client, path)
 
 
+@pytest.mark.parametrize(
+    ("client_has", "settings_have", "said"),
+    [
+        ((), ("new",), True),
+        (("new",), ("new",), False),
+        ((), (), False),
+        ((), ("plain", "new"), False),
+    ],
+)
+def test_a_client_that_leaves_in_clear_what_is_to_be_encrypted_is_told(
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    client_has: tuple[str, ...],
+    settings_have: tuple[str, ...],
+    said: bool,
+) -> None:
+    api_of(with_keys(client, *client_has), payload_keys=setting(*settings_have))
+    assert ("names go to Temporal in clear" in caplog.text) is said
+
+
 async def test_a_look_up_tells_the_same_with_a_worker_and_without(
     client: Client, record: Record
 ) -> None:
@@ -92,7 +112,7 @@ async def test_a_trip_that_began_under_the_old_key_or_none_ends_under_the_new(
     begun = [await start(each, trip()) for each in (in_clear, by_old)]
     async with faulty_worker(by_old, record) as faults:
         faults.faults["reserve", "hotel"] = gate = Gate()
-        await gate.reached()
+        await gate.reached(calls=len(begun))
         begun.append(await start(by_old, trip(book_flight_id="invalid-flight-id")))
         faults.faults["reserve", "hotel"] = down
         await until_failed(begun[-1], tries=1)
