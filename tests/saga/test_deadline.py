@@ -79,9 +79,10 @@ async def test_a_supplier_that_refuses_in_time_is_the_reason_even_if_the_undo_is
     client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["cancel", "car"] = gate = Gate()
-    booking = await start(client, hasty(0.5, book_hotel_id="invalid-hotel-id"))
+    # Long enough for the supplier to refuse on any machine.
+    booking = await start(client, hasty(3.0, book_hotel_id="invalid-hotel-id"))
     await gate.reached()
-    await past(client, 0.5, (await booking.describe()).start_time)
+    await past(client, 3.0, (await booking.describe()).start_time)
     await gate.open()
     assert (await result_of(booking))["message"] == "Invalid hotel booking, rolling back!"
 
