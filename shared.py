@@ -51,7 +51,7 @@ BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
 """Name of the keyword search attribute that a workflow keeps up if it was started with it. The API
 starts none so: nothing here needs it, and each change of it is an event and a write more."""
 
-MECHANISM = 2
+MECHANISM = 3
 """The last version of the mechanism."""
 
 MAX_TEXT = 500
@@ -93,7 +93,8 @@ class SagaPolicy:
     """Which version of the mechanism the trip runs, to its end; the API starts trips with the last.
     2: an activity's id is its own name and count, not its place among all, and a cancel is heard
     beside a lost try. So it makes no difference whether a worker has run a workflow ahead of its
-    task, as one does for a query on a machine that is overloaded."""
+    task, as one does for a query on a machine that is overloaded.
+    3: a try that its worker cannot read fails no step; it is repeated after a wait."""
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,14 @@ class Saga(Undoing):
     async def _book_until_answered(self, step: Step, progress: StepProgress) -> Tried | None:
         """Try a step until its supplier has the last word, and return what the activity tells.
 
-        A try that was lost with its worker, or that its worker could not read, ends the activity;
-        then another one tries on, and the lost try costs no attempt. Neither does one that a
-        supplier has not decided yet: it goes on after a while.
+        A try that was lost with its worker ends the activity; then another one tries on, and the
+        lost try costs no attempt. Neither does one that a supplier has not decided yet: it goes on
+        after a while.
+
+        One that its worker could not read Temporal retries within the activity, like a failure of
+        the supplier's, so there it does cost an attempt; its failure has no type by which a retry
+        policy could know it. Only as the last one it costs none: then another activity tries on
+        after a while, and has all attempts again, because nobody tells how many of them had failed.
         """
         deadline = self._deadline.of_step()
         attempts = self._input.attempts
@@ -147,9 +152,12 @@ class Saga(Undoing):
 
         What one worker cannot read perhaps none can, until somebody has set their keys right.
         """
-        if not (was_lost(error) or was_unread(error)):
+        policy = self._input.policy
+        # Trips of an earlier mechanism, which replay, took it for their supplier's failure.
+        unread = policy.mechanism >= 3 and was_unread(error)
+        if not (unread or was_lost(error)):
             return None
-        seconds = self._input.policy.retry_interval_cap if was_unread(error) else 0
+        seconds = policy.retry_interval_cap if unread else 0
         pause = dt.timedelta(seconds=seconds)
         return pause if workflow.now() + pause < deadline else None
 

@@ -224,8 +224,8 @@ def test_encryption_is_turned_on_and_its_keys_change_under_open_trips() -> None:
 
 
 def test_where_some_workers_lack_the_new_key_no_trip_fails_by_it() -> None:
-    """The first stage of a rotation was left out. A try that a worker cannot read costs no attempt,
-    and each step has one."""
+    """The first stage of a rotation was left out. Each step has one attempt, and a try that a
+    worker cannot read does not lose it."""
     with (
         talkative_suppliers() as port,
         service(

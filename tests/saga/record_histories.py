@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import Client
 
 from record import Record
-from shared import KINDS, Kind
+from shared import KINDS, MECHANISM, Kind
 from suppliers import Pending
 from tests.conftest import IMPATIENT, trip
 from tests.encrypting import with_keys
@@ -35,6 +35,8 @@ from tests.trips import (
     Trip,
     book_and_cancel_unseen,
     cancelled_steps,
+    events,
+    eventually,
     reset,
     resolve,
     result_of,
@@ -257,6 +259,29 @@ async def lost_with_its_worker(client: Client, faults: FaultyRecord) -> Trip:
     return booking
 
 
+async def unread(client: Client, mechanism: int = MECHANISM) -> Trip:
+    """A trip whose first try a worker cannot read; its key comes when that has been told."""
+    encrypted = with_keys(client, "new")
+    policy = replace(IMPATIENT, mechanism=mechanism)
+    booking = await start(encrypted, trip(attempts=1, policy=policy))
+    async with workflow_half(encrypted):
+        async with activity_half(client):
+            await until_unread(booking)
+        async with activity_half(encrypted):
+            await result_of(booking)
+    return booking
+
+
+async def until_unread(booking: Trip) -> None:
+    async def told() -> bool:
+        return any(
+            event.HasField("activity_task_failed_event_attributes")
+            for event in await events(booking)
+        )
+
+    await eventually(told)
+
+
 async def cancelled_after_booking(client: Client, faults: FaultyRecord) -> Cancellation:
     booking = await booked(client, faults)
     cancellation = await start_cancellation(client, trip(book_user_id=booking.id))
@@ -445,6 +470,17 @@ async def test_record_encrypted(client: Client, record: Record, name: str) -> No
     async with faulty_worker(encrypted, record) as faults:
         closed = await SCENARIOS[name](encrypted, faults)
         await write(client, f"encrypted/{name}", closed)
+
+
+async def test_record_unread(client: Client, record: Record) -> None:
+    work_with(record)
+    await write(client, "encrypted/unread", await unread(client))
+
+
+async def test_record_unread_by_the_second_mechanism(client: Client, record: Record) -> None:
+    """It took that for the supplier's failure; such trips may still be open."""
+    work_with(record)
+    await write(client, "second_mechanism/unread", await unread(client, mechanism=2))
 
 
 @pytest.mark.parametrize("name", UNATTENDED)
