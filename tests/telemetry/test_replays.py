@@ -20,7 +20,7 @@ from run_worker import WORKFLOWS
 from telemetry.spans import TRIP_ID, SpanTracing
 from tests.conftest import trip
 from tests.faults import Gate, faulty_worker
-from tests.saga.test_replay import RECORDED, recorded
+from tests.saga.test_replay import DECRYPTING, RECORDED, recorded
 from tests.trips import Trip, reset, result_of, start, workflow_tasks
 from workflows import BookingWorkflow
 
@@ -38,7 +38,12 @@ async def test_every_recorded_trip_replays_and_sends_nothing_again(
         for path in RECORDED:
             yield recorded(path)
 
-    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=runner, plugins=tracing.plugins)
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        workflow_runner=runner,
+        plugins=tracing.plugins,
+        data_converter=DECRYPTING,
+    )
     async with replayer.workflow_replay_iterator(histories()) as replayed:
         failures = {each.history.workflow_id: each.replay_failure async for each in replayed}
     assert len(failures) == len(RECORDED)
