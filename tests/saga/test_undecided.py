@@ -107,9 +107,9 @@ async def test_what_stays_undecided_until_the_deadline_is_rolled_back(
 async def test_a_trip_whose_workers_are_away_past_the_deadline_is_rolled_back(
     client: Client, record: Record
 ) -> None:
-    policy = dataclasses.replace(IMPATIENT, step_deadline=1.0)
+    policy = dataclasses.replace(IMPATIENT, step_deadline=3.0)
     async with working_with(client, record) as hotels:
-        hotels.says(Pending(0.5))
+        hotels.says(Pending(2.5))  # The worker has left by then.
         booking = await start(client, trip(policy=policy))
         await eventually(lambda: timers(booking))
     await asyncio.sleep(policy.step_deadline)
