@@ -200,21 +200,20 @@ async def test_the_schedule_skips_while_an_audit_runs(
     schedule = (await handle.describe()).schedule
     assert schedule.policy.overlap == ScheduleOverlapPolicy.SKIP
     assert [each.every for each in schedule.spec.intervals] == [dt.timedelta(hours=1)]
-    for _ in range(2):
-        await handle.trigger()
+    await handle.trigger()
 
     async def started() -> list[str]:
         actions = (await handle.describe()).info.running_actions
         return [each.workflow_id for each in actions if isinstance(each, ByWorkflow)]
 
     (workflow_id,) = await eventually(started)
-    skipped = (await handle.describe()).info.num_actions_skipped_overlap
+    # Not before: of two that Temporal looks at together it may take both for the same one.
+    await handle.trigger()
 
     async def one_was_skipped() -> bool:
         return (await handle.describe()).info.num_actions_skipped_overlap == 1
 
-    if not skipped:
-        await eventually(one_was_skipped)
+    await eventually(one_was_skipped)
     async with create_audit_worker(client, settings, activities.composition.get()):
         await client.get_workflow_handle(workflow_id).result()
     assert await record.last_audit() is not None
