@@ -14,7 +14,7 @@ from bookings.errors import (
     TemporalRefuses,
     TemporalUnavailable,
 )
-from connection import CREDENTIALS, refusal
+from connection import refusal, refusal_of
 
 MENDS_ITSELF = {
     RPCStatusCode.UNAVAILABLE,
@@ -27,8 +27,6 @@ MENDS_ITSELF = {
     RPCStatusCode.DATA_LOSS,
 }
 """What may well succeed in a moment. Any other failure is the same however often one asks."""
-
-BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
 
 
 @contextmanager
@@ -55,8 +53,7 @@ def asking_temporal() -> Iterator[None]:
 
 def meaning_of(error: RPCError) -> BookingsError:
     """Return what the failure of a call means here."""
-    # Whoever stands before Temporal may know no gRPC, nor its statuses.
-    if reason := CREDENTIALS if error.status in BAD_CREDENTIALS else refusal(error.message):
+    if reason := refusal_of(error):
         return TemporalRefuses(f"Temporal {reason}.")
     if error.status in MENDS_ITSELF:
         return TemporalUnavailable(error.message)

@@ -2,13 +2,13 @@
 
 import asyncio
 import datetime as dt
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from temporalio.client import Client
 
 from bookings.errors import BookingDiffers, TemporalUnavailable
+from bookings.loops import PerLoop
 from bookings.starting import Starting
 from bookings.trips import Trip, acting_workflow, is_same, shown
 from bookings.turns import Turns
@@ -32,18 +32,13 @@ class Booking(Starting):
 
     def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
         super().__init__(client, record, policy)
-        self._turns_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._turns = PerLoop(Turns)
 
     def stop_waiting(self) -> None:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         super().stop_waiting()
-        for turns in list(self._turns_of.values()):
+        for turns in self._turns.of_all():
             turns.fail(TemporalUnavailable("This process stops"))
-
-    def _turns(self) -> Turns:
-        return self._turns_of.setdefault(asyncio.get_running_loop(), Turns())
 
     async def book(
         self,
@@ -63,7 +58,7 @@ class Booking(Starting):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        async with self._turns().turn(owner, max(seconds, START_PATIENCE)):
+        async with self._turns.here().turn(owner, max(seconds, START_PATIENCE)):
             row, new = await self._begun(user_id, request, owner, key_fingerprint)
         seconds = max(0.0, deadline - loop.time())
         if row.booked_at is not None or (new and not seconds):

@@ -6,7 +6,6 @@ later; and so does everybody after a while, for what Temporal does not tell.
 """
 
 import asyncio
-import weakref
 from collections.abc import Callable
 
 from temporalio.client import Client
@@ -14,6 +13,7 @@ from temporalio.client import Client
 from bookings.asking import asking_temporal, is_overload
 from bookings.errors import BookingNotFound, TemporalUnavailable
 from bookings.looking_up import LookingUp
+from bookings.loops import PerLoop
 from bookings.record_watch import IsOver, RecordWatch, Seen
 from bookings.trips import acting_workflow
 from record import Record, RecordedTrip
@@ -43,11 +43,7 @@ class Waiting(LookingUp):
         self._waits: set[Seen] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
-        # A future belongs to one event loop. The server has one for all requests, but Flask's own
-        # way, and so its test client, is a loop for each.
-        self._watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RecordWatch] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._watches = PerLoop(lambda: RecordWatch(record.not_just_running))
 
     @property
     def long_polls(self) -> int:
@@ -92,8 +88,7 @@ class Waiting(LookingUp):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
-        watch = self._watches.setdefault(loop, RecordWatch(self._record.not_just_running))
-        with watch.watching(user_id, is_over, ASKED_LATER if polls else 0) as seen:
+        with self._watches.here().watching(user_id, is_over, ASKED_LATER if polls else 0) as seen:
             self._waits.add(seen)
             poll = self._begin_poll(workflow_id, seen) if polls else None
             try:

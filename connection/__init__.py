@@ -20,7 +20,7 @@ from connection.encryption import (
     converter_of,
 )
 from connection.polling import described_queue, nobody_takes_trips, not_polling
-from connection.refusals import CREDENTIALS, refusal
+from connection.refusals import CREDENTIALS, refusal, refusal_of
 
 __all__ = [
     "CREDENTIALS",
@@ -33,6 +33,7 @@ __all__ = [
     "nobody_takes_trips",
     "not_polling",
     "refusal",
+    "refusal_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ async def connect(
             )
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
-            obstacle = _waits(address, str(error))
+            obstacle = _waits(address, str(error), refusal(str(error)))
         if obstacle is None:
             logger.info("Connected to Temporal at %s", address)
             return client
@@ -111,20 +112,15 @@ async def _obstacle(client: Client, address: str) -> str | None:
     try:
         await described_queue(client)
     except RPCError as error:
-        match error.status:
-            case RPCStatusCode.NOT_FOUND:
-                return (
-                    f"Waiting: the Temporal namespace '{client.namespace}' does not exist "
-                    f"at {address}"
-                )
-            case RPCStatusCode.PERMISSION_DENIED | RPCStatusCode.UNAUTHENTICATED:
-                return f"Waiting: Temporal at {address} {CREDENTIALS}"
-            case _:
-                return _waits(address, error.message)
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return (
+                f"Waiting: the Temporal namespace '{client.namespace}' does not exist at {address}"
+            )
+        return _waits(address, error.message, refusal_of(error))
     return None
 
 
-def _waits(address: str, text: str) -> str:
-    if reason := refusal(text):
+def _waits(address: str, text: str, reason: str | None) -> str:
+    if reason is not None:
         return f"Waiting: Temporal at {address} {reason}"
     return f"Waiting for Temporal at {address}: {text}"

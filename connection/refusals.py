@@ -6,7 +6,11 @@ wrong. Such a failure is no outage: it stays until somebody changes something.
 
 import re
 
+from temporalio.service import RPCError, RPCStatusCode
+
 CREDENTIALS = "refuses the service's credentials (TEMPORAL_API_KEY, or its client certificate)"
+
+BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
 
 REASONS = {
     r"\bcode: (PermissionDenied|Unauthenticated)\b": CREDENTIALS,
@@ -57,3 +61,9 @@ REASONS = {
 def refusal(text: str) -> str | None:
     """Return why Temporal will not be asked, as the text of an error has it; `None`: it is away."""
     return next((reason for found, reason in REASONS.items() if re.search(found, text)), None)
+
+
+def refusal_of(error: RPCError) -> str | None:
+    """Return why Temporal will not be asked, by its own status or as the error's text has it."""
+    # Whoever stands before Temporal may know no gRPC, nor its statuses.
+    return CREDENTIALS if error.status in BAD_CREDENTIALS else refusal(error.message)
