@@ -36,6 +36,7 @@ from tests.processes import (
     service,
     wait_until,
 )
+from tests.suppliers.simulated import slow_call
 
 pytestmark = [pytest.mark.slow, needs_namespaces]
 
@@ -146,11 +147,7 @@ def test_the_simulator_ends_while_a_call_is_under_way() -> None:
         process = process_one(started, "simulator", [*SIMULATOR, *place])
         process.start()
         process.wait_for_output("Suppliers at ")
-        with socket.create_connection(("127.0.0.1", port)) as line:
-            line.sendall(
-                b"PUT /cars/reservations/t HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
-                b'{"item": "slow"}'
-            )
+        with slow_call(port):
             begun = time.monotonic()
             assert process.tell(signal.SIGTERM) == 0
             assert time.monotonic() - begun < LEAVING

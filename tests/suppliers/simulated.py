@@ -1,8 +1,9 @@
 """A simulator of the suppliers in the test's process, its clock in the test's hand."""
 
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,14 @@ async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise CutOff from error
+
+
+@contextmanager
+def slow_call(port: int) -> Iterator[socket.socket]:
+    """Ask a simulator's process for a car that takes its time; yield the line for the answer."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(
+            b"PUT /cars/reservations/t HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
+            b'{"item": "slow"}'
+        )
+        yield line

@@ -24,7 +24,7 @@ from suppliers.simulator.answers import Suppliers
 from suppliers.simulator.behaviour import BEFORE, ITEMS, WAYS, Faults, Item, Mode, Way
 from suppliers.simulator.stock import Row, Stock
 from tests.processes import ROOT, Process, bare_environment, free_port, wait_until
-from tests.suppliers.simulated import CutOff, Simulator, simulated
+from tests.suppliers.simulated import CutOff, Simulator, simulated, slow_call
 
 DOCS = ROOT / "docs" / "suppliers.md"
 
@@ -711,11 +711,7 @@ class TestProcess:
         try:
             process.start()
             process.wait_for_output("Suppliers at ")
-            with socket.create_connection(("127.0.0.1", port)) as line:
-                line.sendall(
-                    b"PUT /cars/reservations/t HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
-                    b'{"item": "slow"}'
-                )
+            with slow_call(port) as line:
                 assert send(port, "GET", "/livez") == 200
                 assert process.stop(signal.SIGINT) == 0
                 assert not line.recv(1)
