@@ -35,14 +35,14 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import activities
-from activities import Composition
+import suppliers
 from audit import AUDIT_QUEUE, AuditActivities, Auditor, AuditWorkflow, keep_schedule
-from bookings import Bookings
 from connection import Encryption, connect, converter_of, not_polling
 from record import Record, RecordError, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, TryInterceptor
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
 from settings import Settings, load_settings, temporal_config
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
+from suppliers import compose
 from telemetry import (
     Tracing,
     WorkerTelemetry,
@@ -65,8 +65,9 @@ STOP_LIMIT = 3.0
 
 ACTIVITIES: list[Callable[..., Any]] = [
     *(activity for step in STEPS for activity in (step.book, step.undo)),
-    activities.refuse_late_booking,
     activities.record_trip,
+    activities.record_stuck_undo,
+    activities.resolve_undo,
 ]
 WORKFLOWS = [BookingWorkflow, CancelBookingWorkflow]
 """What runs trips, wherever a worker is made of it; the audit has a worker of its own below."""
@@ -81,7 +82,7 @@ def create_worker(
         task_queue=TASK_QUEUE_NAME,
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
-        interceptors=[*interceptors, TryInterceptor()],
+        interceptors=list(interceptors),
         workflow_runner=_workflow_runner(settings),
         # A trip ends by the version that it began with.
         deployment_config=_deployment(settings, VersioningBehavior.PINNED),
@@ -117,7 +118,7 @@ def _create_activity_worker(
         client,
         task_queue=task_queue_of(step.kind),
         activities=[step.book, step.undo],
-        interceptors=[*interceptors, TryInterceptor()],
+        interceptors=list(interceptors),
         deployment_config=_deployment(settings, VersioningBehavior.PINNED),
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
         # Temporal shares the rate out among all workers of the queue.
@@ -128,11 +129,8 @@ def _create_activity_worker(
     )
 
 
-def create_audit_worker(client: Client, settings: Settings, composed: Composition) -> Worker:
-    """Return a worker that audits, not yet started. It works with what a process has composed."""
-    record, policy = composed.record, settings.saga_policy
-    bookings = Bookings(client, record, policy)
-    auditor = Auditor(bookings, record, composed.desks, policy, settings.calls_per_second)
+def create_audit_worker(client: Client, settings: Settings, auditor: Auditor) -> Worker:
+    """Return a worker that audits, not yet started."""
     return Worker(
         client,
         task_queue=AUDIT_QUEUE,
@@ -182,21 +180,29 @@ async def run(
     async with Record.open(settings.database_url) as record:
         await _prepare(record)
         observer = telemetry.metrics.supplier_called if telemetry else None
-        composition = activities.compose(record, settings, observer, tracing.follow_call)
-        activities.composition.set(composition)
+        composition = compose(record, settings, observer, tracing.follow_call)
+        suppliers.composition.set(composition)
         try:
             # Cancelled, all of them stop at once: their times of grace are one.
             async with asyncio.TaskGroup() as polling:
                 interceptors = [telemetry.interceptor] if telemetry else []
                 workers = create_workers(client, settings, interceptors)
-                for worker in (*workers, create_audit_worker(client, settings, composition)):
+                auditor = Auditor(
+                    client,
+                    record,
+                    composition.desks,
+                    settings.saga_policy,
+                    settings.calls_per_second,
+                )
+                for worker in (*workers, create_audit_worker(client, settings, auditor)):
                     polling.create_task(worker.run())
+                polling.create_task(auditor.open_trips.compare_for_ever())
                 if settings.audit_interval_seconds is not None:
                     keeping = keep_schedule(client, settings.audit_interval_seconds)
                     polling.create_task(keeping)
                 logger.info("Polling task queue %s%s", TASK_QUEUE_NAME, _as_version(settings))
                 if telemetry is not None:
-                    show_connections(telemetry.metrics.registry, record.connections)
+                    show_connections(telemetry.metrics.registry, record.database.connections)
                     telemetry.health.started(lambda: _obstacle(client, record))
         finally:
             await composition.close()
@@ -210,7 +216,7 @@ def _as_version(settings: Settings) -> str:
 async def _obstacle(client: Client, record: Record) -> str | None:
     """Return what keeps the worker from working now, `None` if nothing does."""
     try:
-        await record.prepare()
+        await record.database.prepare()
     except RecordError as error:
         return str(error)
     return await not_polling(client)
@@ -219,7 +225,7 @@ async def _obstacle(client: Client, record: Record) -> str | None:
 async def _prepare(record: Record) -> None:
     while True:
         try:
-            return await record.prepare()
+            return await record.database.prepare()
         except RecordUnavailable as error:
             logger.warning("Waiting for the database: %s", error.__cause__)
             await asyncio.sleep(1)

@@ -30,7 +30,7 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import TLSConfig
 
-from shared import KINDS, MECHANISM, Kind, SagaPolicy
+from shared import KINDS, Kind, SagaPolicy
 
 API_KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
 """Name, secret and role of an API key. A secret is visible ASCII without comma and colon."""
@@ -326,7 +326,6 @@ class Settings(BaseSettings):
             undo_attempts=self.undo_attempts,
             stuck_retry_interval=self.stuck_retry_interval_seconds,
             trip_deadline=self.trip_deadline_seconds,
-            mechanism=MECHANISM,
             own_queues=tuple(kind for kind in KINDS if self.suppliers[kind].has_own_queue),
         )
 

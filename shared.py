@@ -1,32 +1,33 @@
 """What every process of the service agrees on: the trip's input, its result, names and ids.
 
-It is imported by the API, the worker and the workflow sandbox alike, so it knows nothing of
-HTTP, Temporal clients or databases, and imports nothing of ours.
+The API, the worker and the workflow sandbox all import it. So it knows nothing of HTTP, Temporal
+clients or databases, and imports nothing of ours.
 """
 
 import datetime as dt
-import hashlib
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast, get_args
 
-VERSION = "2.0.0"
+VERSION = "3.0.0"
 """Of the service, by https://semver.org: of its HTTP API, its settings, and the names that other
-people's code imports. CHANGELOG.md tells what each brought."""
+people's code imports. CHANGELOG.md tells what each version brought."""
 
 TASK_QUEUE_NAME = "saga-task-queue"
 
-REFUSE_LATE_BOOKING = "refuse_late_booking"
-"""Name of the activity that makes sure that a settled step is not booked any more."""
-
 RECORD_TRIP = "record_trip"
-"""Name of the local activity by which a workflow tells the record of its trip."""
+"""Name of the local activity by which a workflow tells the record how its trip has ended."""
+
+RECORD_STUCK_UNDO = "record_stuck_undo"
+"""Name of the local activity by which a workflow tells the record that an undo is stuck."""
+
+RESOLVE_UNDO = "resolve_undo"
+"""Name of the activity that records an operator's word: a stuck undo is settled."""
 
 UNDECIDED = "Undecided"
-"""The type of the error that says: nobody can tell yet what is held, ask again in a while."""
+"""The type of the error that says: the supplier has not decided yet, ask again in a while."""
 
 CANCELLATION_PREFIX = "cancellation:"
 """No trip's own id has a colon."""
@@ -39,32 +40,25 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 StepState = Literal[
     "pending", "booking", "booked", "failed", "undoing", "undone", "stuck", "resolved"
 ]
-"""Where one step of a trip is. `failed` could not be booked and is not yet undone; `stuck` is an
-undo that needs attention; `resolved` is one that an operator declared settled."""
+"""Where one step of a trip is. `failed`: it could not be booked and is not yet undone. `stuck`: its
+undo needs attention. `resolved`: an operator declared it settled."""
 
 CANCELLED = "Cancelled on request"
 """The reason of a trip that was cancelled."""
 
 TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
 
-BOOKING_STATUS_ATTRIBUTE = "BookingStatus"
-"""Name of the keyword search attribute that a workflow keeps up if it was started with it. The API
-starts none so: nothing here needs it, and each change of it is an event and a write more."""
-
-MECHANISM = 3
-"""The last version of the mechanism."""
-
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
-2 MB at the most, and one that is larger blocks its workflow for ever."""
+2 MB at most, and a larger one blocks its workflow for ever."""
 
 
 @dataclass(frozen=True)
 class SagaPolicy:
     """How patiently a trip is booked and undone. All times are in seconds.
 
-    It travels in the workflow's input, because workflow code may not read the environment, and so
-    a trip keeps to its end the policy that it started with.
+    It travels in the workflow's input, because workflow code may not read the environment. So a
+    trip keeps the policy that it started with.
     """
 
     step_deadline: float = 600.0
@@ -75,45 +69,39 @@ class SagaPolicy:
     heartbeat_timeout: float = 10.0
     """After this long without a heartbeat a try counts as lost with its worker."""
     retry_interval: float = 1.0
-    """The wait after the first failed try; it doubles with each further one."""
+    """The wait after the supplier's first failure; it doubles with each further one."""
     retry_interval_cap: float = 10.0
     """The longest wait between two tries."""
     undo_attempts: int = 10
-    """The tries after which an undo counts as stuck and the trip needs attention."""
+    """The supplier's failures after which an undo is stuck and the trip needs attention."""
     stuck_retry_interval: float = 3600.0
-    """The wait before a stuck undo is first tried again without anyone asking; it doubles with
+    """The wait before a stuck undo is first tried again without anyone asking. It doubles with
     each further try, up to a day."""
     trip_deadline: float = 3600.0
-    """What is not booked so long after the workflow was started is undone: nobody expects any more
-    that the trip is booked when, say, a worker comes back after a day."""
+    """A trip that is not booked so long after its workflow was started is undone: nobody expects it
+    any more when, say, a worker comes back after a day. An undo that takes as long is stuck."""
     own_queues: tuple[Kind, ...] = ()
-    """The kinds whose activities have a task queue of their own, so that the wait for a supplier
-    which is slow, or may be called only so often, is no other's."""
-    mechanism: int = 1
-    """Which version of the mechanism the trip runs, to its end; the API starts trips with the last.
-    2: an activity's id is its own name and count, not its place among all, and a cancel is heard
-    beside a lost try. So it makes no difference whether a worker has run a workflow ahead of its
-    task, as one does for a query on a machine that is overloaded.
-    3: a try that its worker cannot read fails no step; it is repeated after a wait."""
+    """The kinds whose activities have a task queue of their own: a slow or rate-limited supplier
+    then delays no other."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A workflow execution. A reset goes on with the same one; a new start is another.
+    """A workflow execution. A reset continues it; a new start is another one.
 
     https://docs.temporal.io/workflow-execution#first-run-id
     """
 
     workflow_id: str
     first_run_id: str
-    started_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
 class BookVacationInput:
-    """The input of `BookingWorkflow` and of its activities: one trip.
+    """The input of the workflows and of their activities: one trip.
 
-    `attempts` is the most tries of each booking step; `book_user_id` is the trip's id.
+    `attempts`: after so many failures of its supplier a booking step is given up. `book_user_id` is
+    the trip's id.
     """
 
     attempts: int
@@ -122,21 +110,17 @@ class BookVacationInput:
     book_hotel_id: str
     book_flight_id: str
     policy: SagaPolicy = SagaPolicy()
-    earlier_tries: int = 0
-    """Tries of the step at hand before those that its activity counts. Only set for activities."""
     name: str = ""
     """The traveller's name."""
     owner: str = ""
     """Whose trip it is: the name of the API's caller."""
-    accepted: bool = False
-    """Whether the record had the trip before its workflow was started, as the API sees to."""
     execution: Execution | None = None
-    """The workflow execution that the trip belongs to; set for activities and cancellations."""
+    """The workflow execution that the trip belongs to. `None`: the one that runs the activity."""
 
     def item(self, kind: Kind) -> str | None:
-        """Return the id of what this trip wants of `kind`, `None` if it wants nothing of it.
+        """Return the id of the item that this trip wants of `kind`.
 
-        A kind that came later is one that trips which started before it do not want.
+        `None`: the trip wants nothing of it, because it is older than the kind.
         """
         item: str | None = getattr(self, f"book_{kind}_id")
         return item
@@ -148,87 +132,17 @@ class BookVacationInput:
         return {"name": self.name, "attempts": self.attempts, **items}
 
 
-@dataclass
-class StepProgress:
-    """How far one step of a trip has come."""
-
-    kind: Kind
-    item: str
-    state: StepState = "pending"
-    attempts: int = 0
-    """Tries of the booking so far."""
-    undo_attempts: int = 0
-    """Tries of the undo so far."""
-    last_error: str | None = None
-    note: str | None = None
-    """What the operator wrote who resolved a stuck undo."""
-    held: bool = False
-    """Whether the supplier has confirmed the booking, and it was not undone since."""
-    reference: str | None = None
-    """The supplier's own name for the booking."""
-    booking_seconds: float | None = None
-    """How long it took until the step was booked or failed, all tries and waits included."""
-    undo_seconds: float | None = None
-    """How long it took until the step was undone or resolved, also with times when it was stuck."""
-
-
-@dataclass(frozen=True)
-class CancelBookingInput(BookVacationInput):
-    """The input of `CancelBookingWorkflow`: a trip whose own workflow has closed."""
-
-    steps: list[StepProgress] = field(default_factory=list)
-    """How the trip's steps stood at its end."""
-
-
-@dataclass(frozen=True)
-class TripProgress:
-    """The answer of the workflow's `progress` query."""
-
-    status: TripStatus
-    steps: list[StepProgress]
-
-
 @dataclass(frozen=True)
 class TripNews:
-    """What a workflow tells the record of its trip."""
+    """What a workflow tells the record of its trip before it closes."""
 
     status: TripStatus
     reason: str | None
-    """Why it was rolled back or cancelled."""
-    steps: list[StepProgress]
+    """Why the trip was rolled back or cancelled."""
     at: dt.datetime
-    """The time in the workflow: what came first may reach the record last."""
-    began: dt.datetime | None = None
+    """The workflow's time: an earlier message may reach the record after a later one."""
+    began: dt.datetime
     """When the workflow began."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What an activity that has succeeded tells its workflow."""
-
-    item: str
-    attempt: int
-    """The number of the try that succeeded."""
-    last_error: str | None = None
-    """Why the try before it failed."""
-    reference: str | None = None
-    """The supplier's own name for what it has booked."""
-
-
-class Booked(str):
-    """What a booking activity returns: the booked id, and the supplier's own name for the booking.
-
-    To whoever knows nothing of references, and in JSON, it is the id.
-    """
-
-    reference: str | None = None
-
-    @classmethod
-    def under(cls, item: str, reference: str | None) -> "Booked":
-        """Return the id of what was booked under a reference."""
-        booked = cls(item)
-        booked.reference = reference
-        return booked
 
 
 class BookingResult(TypedDict):
@@ -240,28 +154,6 @@ class BookingResult(TypedDict):
 
     status: Literal["success", "failure", "cancelled"]
     message: dict[str, str] | str
-    steps: list[dict[str, Any]]
-
-
-def steps_as_json(steps: Iterable[StepProgress]) -> list[dict[str, Any]]:
-    """Return steps as plain JSON objects, the form in which results and memos keep them."""
-    return [asdict(step) for step in steps]
-
-
-def steps_from_json(steps: Iterable[dict[str, Any]]) -> list[StepProgress]:
-    """Return the steps that a result, a memo or the record keeps as plain JSON objects.
-
-    What an older version has not written is derived, what a newer one has added is passed over.
-    """
-    known = {field.name for field in fields(StepProgress)}
-    return [
-        StepProgress(
-            **{"held": step["state"] == "booked"}
-            | {name: value for name, value in step.items() if name in known}
-        )
-        for step in steps
-        if step["kind"] in KINDS
-    ]
 
 
 def cut(text: str) -> str:
@@ -285,28 +177,14 @@ def new_user_id(name: str) -> str:
 
 
 def task_queue_of(kind: Kind) -> str:
-    """Return the task queue of the activities of `kind`, where it has one of its own."""
+    """Return the name of the task queue that `kind` has where it has one of its own."""
     return f"{TASK_QUEUE_NAME}-{kind}"
 
 
 def step_of(activity_type: str) -> tuple[Kind, bool]:
-    """Return which step an activity belongs to, and whether it undoes it."""
+    """Return which step an activity belongs to, and whether it undoes the step."""
     kind = cast(Kind, activity_type.rpartition("_")[2])
     return kind, activity_type.startswith("undo_")
-
-
-def key_fingerprint(owner: str, idempotency_key: str) -> str:
-    """Return what stands for an idempotency key of an owner; the key cannot be read from it."""
-    return hashlib.sha256(f"{owner}\n{idempotency_key}".encode()).hexdigest()
-
-
-def keyed_user_id(owner: str, idempotency_key: str) -> str:
-    """Return the trip id that an idempotency key of an owner always leads to.
-
-    It does not depend on the traveller's name: a key that is used again with another body must
-    lead to the same trip, for the conflict to be seen.
-    """
-    return f"booking-{key_fingerprint(owner, idempotency_key)[:40]}"
 
 
 def cancellation_id(user_id: str) -> str:

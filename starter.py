@@ -33,7 +33,7 @@ from connection import (
     converter_of,
     lazy_client,
 )
-from record import Audit, Record, RecordError, RecordUnavailable
+from record import Audit, Record, RecordError, RecordUnavailable, promises
 from settings import Settings, load_settings, temporal_config
 from telemetry import (
     AUDIT_DIFFERENCES,
@@ -79,7 +79,7 @@ def create_app(
     places = api.places_for(settings.max_open_bookings, settings.most_open_bookings_per_caller)
     metrics = _metrics(bookings, record, places, settings)
     bookings.on_accepted = metrics.trips_accepted.inc
-    bookings.max_long_polls = settings.max_long_polls
+    bookings.waits.max_long_polls = settings.max_long_polls
     if settings.bookings_per_second_per_caller is not None:
         bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
@@ -157,12 +157,14 @@ def _metrics(
         in_use = {name: each.in_use for name, each in places._asdict().items()}
         return {
             PLACES: count | {"long_poll": settings.max_long_polls},
-            PLACES_IN_USE: in_use | {"long_poll": bookings.long_polls},
+            PLACES_IN_USE: in_use | {"long_poll": bookings.waits.long_polls},
             REQUESTS_WAITING: {name: places.wait.held_by(name) for name in callers},
         }
 
     async def read_promises() -> Reading:
-        found = await record.promises(dt.timedelta(seconds=settings.trip_deadline_seconds))
+        found = await promises(
+            record.database, dt.timedelta(seconds=settings.trip_deadline_seconds)
+        )
         return {
             TRIPS_OPEN: {str(status): count for status, count in found.open_trips.items()},
             TRIPS_PAST_DEADLINE: found.past_deadline,
@@ -170,11 +172,11 @@ def _metrics(
             UNDO_STUCK_AGE: found.stuck_undos.age(),
             OUTCOMES_UNKNOWN: found.unknown_outcomes.count,
             OUTCOME_UNKNOWN_AGE: found.unknown_outcomes.age(),
-            **_audited(await record.last_audit()),
+            **_audited(await record.audits.last()),
         }
 
     AtScrape(metrics.registry, read_places)
-    show_connections(metrics.registry, record.connections)
+    show_connections(metrics.registry, record.database.connections)
     show_record(metrics.registry, read_promises)
     return metrics
 
@@ -262,7 +264,6 @@ def main() -> None:
         threads = api.threads_for(settings.max_open_bookings)
         server = api.listen(app, settings.host, settings.port, threads)
         asyncio.run_coroutine_threadsafe(_announce(bookings, config["target_host"], settings), loop)
-        asyncio.run_coroutine_threadsafe(bookings.audit_for_ever(), loop)
         api.serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
     tracing.close()
     # A call of the record that hangs keeps no process from stopping.

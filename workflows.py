@@ -9,11 +9,11 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from saga import Saga, Step, TripOverdue, root_cause
+from saga import Saga, Step, TripOverdue, of_this_execution, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
-    from shared import CANCELLED, BookingResult, BookVacationInput, CancelBookingInput
+    from shared import CANCELLED, BookingResult, BookVacationInput
 
 CAR = Step("car", activities.book_car, activities.undo_book_car)
 HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
@@ -27,29 +27,25 @@ class BookingWorkflow(Saga):
 
     @workflow.init
     def __init__(self, book_input: BookVacationInput) -> None:
-        super().__init__(book_input, STEPS)
+        super().__init__(of_this_execution(book_input), STEPS)
 
     @workflow.run
     async def run(self, book_input: BookVacationInput) -> BookingResult:
-        """Return what was booked, or why nothing was.
-
-        A workflow that is cancelled closes as Canceled, with its steps in the memo.
-        """
+        """Return what was booked, or why nothing was. Cancelled, it closes as Canceled."""
         try:
             await self.book(CAR)
             await self.book(HOTEL)
             await self.book(FLIGHT)
-            steps = await self.close("booked")
+            await self.close("booked")
         except (ActivityError, TripOverdue, asyncio.CancelledError) as error:
             await self.undo_all()
             if workflow.cancellation_reason() is None:
                 reason = root_cause(error)
-                steps = await self.close("rolled_back", reason)
-                return BookingResult(status="failure", message=reason, steps=steps)
-            # A Canceled workflow has no result, so the memo tells what was undone.
-            workflow.upsert_memo({"steps": await self.close("cancelled", CANCELLED)})
+                await self.close("rolled_back", reason)
+                return BookingResult(status="failure", message=reason)
+            await self.close("cancelled", CANCELLED)
             raise asyncio.CancelledError("Cancelled, and all that was booked is undone") from error
-        return BookingResult(status="success", message=self.booked_items, steps=steps)
+        return BookingResult(status="success", message=self.booked_items)
 
 
 @workflow.defn
@@ -57,16 +53,12 @@ class CancelBookingWorkflow(Saga):
     """Cancels a trip whose `BookingWorkflow` has closed: undoes flight, hotel and car."""
 
     @workflow.init
-    def __init__(self, cancel_input: CancelBookingInput) -> None:
-        super().__init__(cancel_input, STEPS, cancel_input.steps)
-        self._compensations.extend(step for step in STEPS if self.has(step))
+    def __init__(self, book_input: BookVacationInput) -> None:
+        super().__init__(book_input, STEPS)
 
     @workflow.run
-    async def run(self, cancel_input: CancelBookingInput) -> BookingResult:
-        """Return what was undone. Cancelling this workflow does not stop it."""
-        await self.undo_all()
-        return BookingResult(
-            status="cancelled",
-            message="Voyage cancelled",
-            steps=await self.close("cancelled", CANCELLED),
-        )
+    async def run(self, book_input: BookVacationInput) -> BookingResult:
+        """Return that the trip is undone. Cancelling this workflow does not stop it."""
+        await self.undo_booked()
+        await self.close("cancelled", CANCELLED)
+        return BookingResult(status="cancelled", message="Voyage cancelled")

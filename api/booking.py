@@ -8,7 +8,7 @@ from api.access import caller
 from api.options import Options
 from api.schemas import BookRequest
 from bookings import Bookings, Trip
-from shared import key_fingerprint, keyed_user_id, new_user_id
+from shared import new_user_id
 
 
 async def book_for_caller(
@@ -20,9 +20,18 @@ async def book_for_caller(
     gone: Callable[[], bool] | None = None,
 ) -> Trip:
     """Book what the caller wants, once for each idempotency key. Raises as `Bookings.book` does."""
-    owner = caller().name
-    # Known before anything is asked: also where the line breaks, the answer tells where to look.
     name = "trip" if options.anonymous_ids else wanted.name
-    g.user_id = keyed_user_id(owner, key) if key else new_user_id(name)
-    fingerprint = key_fingerprint(owner, key) if key else None
-    return await bookings.book(g.user_id, wanted.model_dump(), owner, seconds, gone, fingerprint)
+
+    def note_id(user_id: str) -> None:
+        # Also where the line to Temporal breaks, the answer tells where to look.
+        g.user_id = user_id
+
+    return await bookings.book(
+        new_user_id(name),
+        wanted.model_dump(),
+        caller().name,
+        seconds,
+        gone,
+        key=key,
+        on_id=note_id,
+    )

@@ -48,7 +48,6 @@ def _trip(
     return {
         "user_id": TRIP_ID,
         "status": status,
-        "stale": False,
         "reason": reason,
         "steps": steps,
         "reservations": held,

@@ -56,7 +56,6 @@ def create_blueprint(
         return Booking(
             user_id=trip.user_id,
             status=trip.status,
-            stale=trip.stale,
             reason=trip.reason,
             steps=[Step(**vars(step)) for step in trip.steps],
             reservations={step.kind: step.item for step in trip.steps if step.held},
@@ -134,10 +133,7 @@ def create_blueprint(
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(caller().name, query.wait):
-                await bookings.wait_for_end(
-                    trip.user_id, trip.workflow_id, query.wait, client_gone()
-                )
-            trip = await bookings.look_up(user_id, caller())
+                trip = await bookings.look_up_after(user_id, caller(), query.wait, client_gone())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")

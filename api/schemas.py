@@ -20,7 +20,7 @@ class BookRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Text = Field(description="The traveller's name.", examples=["John Doe"])
-    attempts: Attempts = Field(default=5, description="The most tries of each booking step.")
+    attempts: Attempts = Field(default=5, description="After so many failures of its supplier a step is given up.")
     car: Text = Field(description="The car's id.", examples=["valid-car-id"])
     hotel: Text = Field(description="The hotel's id.", examples=["valid-hotel-id"])
     flight: Text = Field(description="The flight's id.", examples=["valid-flight-id"])
@@ -181,18 +181,22 @@ class Step(BaseModel):
         description="`failed`: could not be booked and is not yet undone. `stuck`: an undo that "
         "needs attention. `resolved`: an operator has declared it settled."
     )
-    attempts: int = Field(description="Tries of its booking so far.")
-    undo_attempts: int = Field(description="Tries of its undo so far.")
-    last_error: str | None = Field(description="Why the last try that failed did so.")
+    attempts: int = Field(
+        description="The supplier's failures to book it, and the try that runs or has succeeded."
+    )
+    undo_attempts: int = Field(
+        description="The supplier's failures to undo it, and the try that runs or has succeeded."
+    )
+    last_error: str | None = Field(description="What the supplier said when it failed last.")
     note: str | None = Field(description="What the operator wrote who settled it.")
     reference: str | None = Field(description="The supplier's own name for the booking.")
     booking_seconds: float | None = Field(
-        description="How long it took until the step was booked or failed, all tries and waits "
-        "included; null until then."
+        description="How long it took to book the step, all tries and waits included; null unless "
+        "it was booked."
     )
     undo_seconds: float | None = Field(
-        description="How long it took until the step was undone or resolved; null until then, so "
-        "while it is stuck, too."
+        description="How long the undo took that succeeded, all its tries and waits included; "
+        "null until then."
     )
 
 
@@ -210,9 +214,6 @@ class Booking(BaseModel):
 
     user_id: str
     status: TripStatus
-    stale: bool = Field(
-        description="True when no worker could be asked: then `steps` may lag behind the trip."
-    )
     reason: str | None = Field(description="Why a trip was rolled back or cancelled.")
     steps: list[Step]
     reservations: dict[Kind, str] = Field(description="What is held for the trip.")

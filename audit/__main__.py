@@ -22,12 +22,12 @@ from typing import NoReturn
 
 from temporalio.envconfig import ClientConnectConfig
 
-import activities
 from audit import Auditor, Place, Tally
-from bookings import Bookings, BookingsError
+from bookings import BookingsError
 from connection import Encryption, converter_of, lazy_client
 from record import Record, RecordError
 from settings import Settings, load_settings, temporal_config
+from suppliers import compose
 
 logger = logging.getLogger("audit")
 
@@ -44,10 +44,9 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
     converter = converter_of(Encryption(keys.revealed, keys.encrypting))
     client = await lazy_client(config, data_converter=converter)
     async with Record.open(settings.database_url) as record:
-        composition = activities.compose(record, settings)
-        bookings = Bookings(client, record, settings.saga_policy)
+        composition = compose(record, settings)
         auditor = Auditor(
-            bookings, record, composition.desks, settings.saga_policy, settings.calls_per_second
+            client, record, composition.desks, settings.saga_policy, settings.calls_per_second
         )
         try:
             return await _audit(auditor, everything)

@@ -10,13 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from temporalio.client import Client
+
 from audit.asking import Asking
 from audit.comparing import delayed
 from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally
 from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
-from bookings import NEVER_STARTED, Bookings, Finding
-from record import OLDER, Audit, Record, RecordedTrip, Reservation
+from audit.open_trips import Finding, OpenTrips
+from audit.standing import policy_of, standing
+from bookings import NEVER_STARTED, Settling, TripWorkflows
+from record import Audit, Record, RecordedTrip, Reservation
 from shared import KINDS, Kind, SagaPolicy, cut
 from suppliers import Desks
 
@@ -71,18 +75,20 @@ class Auditor:
 
     def __init__(
         self,
-        bookings: Bookings,
+        client: Client,
         record: Record,
         desks: Desks,
         policy: SagaPolicy,
         rates: Mapping[Kind, float | None],
     ) -> None:
         """`policy` is that of new trips; `rates` has the calls in a second that suppliers take."""
-        self._bookings = bookings
         self._record = record
         self._policy = policy
-        self._looking = Looking(bookings, record, desks, Asking(desks, rates))
-        self._mending = Mending(bookings, record, desks)
+        self._workflows = TripWorkflows(client, policy)
+        self._settling = Settling(record, self._workflows)
+        self.open_trips = OpenTrips(record, self._workflows, self._settling)
+        self._looking = Looking(self._workflows, record, desks, Asking(desks, rates))
+        self._mending = Mending(self._workflows, record, desks)
         self._late = max(desk.late for desk in desks.values())
 
     async def begin(self, audit_id: str, *, everything: bool) -> Audit:
@@ -90,7 +96,7 @@ class Auditor:
 
         Doing so again goes on with it. Raises `RecordError`.
         """
-        return await self._record.begin_audit(audit_id, everything, OVERLAP, FIRST)
+        return await self._record.audits.begin(audit_id, everything, OVERLAP, FIRST)
 
     async def page(self, audit: Audit, place: Place) -> Page:
         """Compare a page of trips. Doing so again finds what is left to be found.
@@ -99,7 +105,7 @@ class Auditor:
         """
         tally = Tally()
         if place.stage == "strangers":
-            found, after_id = await self._record.strangers(place.after_id, SPAN)
+            found, after_id = await self._record.audits.strangers(place.after_id, SPAN)
             for trip_id, reservations in found.items():
                 difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
                 _say([difference], tally)
@@ -120,19 +126,19 @@ class Auditor:
         """Write how the audit has ended. Doing so again changes nothing. Raises `RecordError`."""
         differences = {str(kind): tally.differences.get(kind, 0) for kind in DIFFERENCES}
         counts = tally.trips, tally.not_compared
-        await self._record.end_audit(audit.audit_id, *counts, differences)
+        await self._record.audits.end(audit.audit_id, *counts, differences)
         logger.info("Audit: %s", tally)
 
     async def _rows(self, audit: Audit, place: Place) -> list[RecordedTrip]:
         if place.stage == "open":
             before = audit.began_at - ON_ITS_WAY
-            return await self._record.open_trips(before, place.after_id, PAGE)
+            return await self._record.trips.open_trips(before, place.after_id, PAGE)
         if place.stage == "ended":
             after = None if place.after_end is None else (place.after_end, place.after_id)
-            return await self._record.ended_trips(audit.since, audit.began_at, after, PAGE)
+            return await self._record.audits.ended_trips(audit.since, audit.began_at, after, PAGE)
         if audit.since is None:
             return []  # All of them are among those that have ended.
-        return await self._record.unaudited_trips(audit.since, place.after_id, PAGE)
+        return await self._record.audits.unaudited_trips(audit.since, place.after_id, PAGE)
 
     async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """Compare trips that have ended, and do what may be done about what is found."""
@@ -154,17 +160,17 @@ class Auditor:
                 tally.not_compared += 1
             # What was mended is looked at again, whether it stays so.
             (done if look.is_whole and not again else left).add(trip_id)
-        await self._record.note_audited(done, left)
+        await self._record.audits.note_audited(done, left)
 
     async def _look_after_open(
         self, audit: Audit, place: Place, rows: Sequence[RecordedTrip], tally: Tally
     ) -> None:
         """See that no open trip takes too long; at the first page compare all with Temporal."""
         if not place.after_id:
-            for finding in await self._bookings.audit():
+            for finding in await self.open_trips.compare():
                 _say([await self._of_finding(finding)], tally)
         tally.trips += len(rows)
-        by_trip = await self._record.reservations_of_all([row.trip_id for row in rows])
+        by_trip = await self._record.reservations.of_all([row.trip_id for row in rows])
 
         async def late(row: RecordedTrip) -> list[Difference]:
             return await self._delayed(row, by_trip.get(row.trip_id, ()))
@@ -181,18 +187,18 @@ class Auditor:
         if row.status != "running" or not delayed(row, by_kind, self._policy, self._late, now):
             return []
         # By the settings of today; but a trip keeps to those that it was started with.
-        policy = await self._bookings.policy_of(row)
-        if policy is None or await self._bookings.standing(row) != "running":
+        policy = await policy_of(self._workflows, row)
+        if policy is None or await standing(self._workflows, row) != "running":
             return []
         found = delayed(row, by_kind, policy, self._late, now)
-        if await self._record.trip(row.trip_id) != row:
+        if await self._record.trips.by_id(row.trip_id) != row:
             return []
         return [Difference(row.trip_id, each.kind, each.found) for each in found]
 
     async def _of_finding(self, finding: Finding) -> Difference | None:
         trip_id, now = finding.user_id, finding.now.replace("_", " ")
         if finding.was == "unknown":
-            row = await self._record.trip(trip_id)
+            row = await self._record.trips.by_id(trip_id)
             if row is None or row.accepted_at > dt.datetime.now(dt.UTC) - ON_ITS_WAY:
                 return None
             return Difference(
@@ -211,21 +217,20 @@ class Auditor:
         """Record the trip of reservations that the record has without one."""
         kinds = ", ".join(sorted((each.kind for each in reservations), key=KINDS.index))
         found = f"is not recorded, but the record has reservations of it ({kinds})"
-        if row := await self._bookings.adopted(trip_id):
-            trip = await self._bookings.as_it_stands(row)
-            status = trip.status.replace("_", " ")
+        if row := await self._settling.adopted(trip_id):
+            status = (await self._settling.settled(row)).status.replace("_", " ")
             return Difference(trip_id, "unknown_trip", found, f"it is recorded as {status} now")
         now = dt.datetime.now(dt.UTC)
         runs = {each.first_run_id for each in reservations if each.first_run_id}
-        await self._record.accept(
+        await self._record.trips.accept(
             RecordedTrip(
                 trip_id=trip_id,
                 owner="",
                 request={each.kind: each.item for each in reservations if each.item is not None},
                 status="needs_attention",
                 workflow_id=trip_id,
-                accepted_at=min((each.since or now for each in reservations), default=now),
-                first_run_id=min(runs, default=OLDER),
+                accepted_at=min((each.updated_at or now for each in reservations), default=now),
+                first_run_id=min(runs, default=None),
                 reason=cut(f"The trip {found}"),
                 closed_at=now,
             )

@@ -11,9 +11,9 @@ from typing import Literal
 
 from audit.asking import Held
 from audit.differences import DifferenceKind
-from bookings import Standing, steps_of
-from record import UNHELD, RecordedTrip, Reservation, storable
-from shared import KINDS, Kind, SagaPolicy, StepProgress
+from audit.standing import Standing
+from record import UNHELD, RecordedTrip, Reservation, StepProgress, storable
+from shared import KINDS, Kind, SagaPolicy
 from suppliers import AnotherItem, Confirmed, Pending
 
 CLOSING = dt.timedelta(minutes=2)
@@ -65,14 +65,14 @@ def compared(known: Known, now: dt.datetime) -> list[Suspicion]:
     if known.standing in ("booked", *UNHELD) and _differs(row.status, known.standing):
         found = f"{_is(row)}, but its workflow has ended as {_words(known.standing)}"
         return [Suspicion("another_outcome", found, "mark")]
-    steps = [step for step in steps_of(row) if step.state != "resolved"]
+    steps = [step for step in row.steps if step.state != "resolved"]
     if row.status == "booked":
         return [each for step in steps for each in _not_held(known, step)]
     return [each for kind in _unresolved(row) for each in _still_held(known, kind)]
 
 
 def _unresolved(row: RecordedTrip) -> list[Kind]:
-    resolved = {step.kind for step in steps_of(row) if step.state == "resolved"}
+    resolved = {step.kind for step in row.steps if step.state == "resolved"}
     return [kind for kind in KINDS if kind not in resolved]
 
 
@@ -162,8 +162,8 @@ def delayed(
     settled = dt.timedelta(seconds=policy.step_deadline + policy.try_timeout + late)
     for own in reservations.values():
         unknown = own.state == "pending" or (own.state == "asked" and own.over_at is not None)
-        if unknown and own.since is not None and now > own.since + settled:
-            age = _age(now - own.since)
+        if unknown and own.updated_at is not None and now > own.updated_at + settled:
+            age = _age(now - own.updated_at)
             found = f"has had its {own.kind} {IN_WORDS[own.state]} for {age}"
             suspicions.append(Suspicion("outcome_unknown", found, "none", own.kind))
     return suspicions

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from audit.asking import Asking, Held, NotAsked
 from audit.comparing import Known, Suspicion, compared
-from bookings import Bookings, BookingsError, steps_of
+from audit.standing import standing
+from bookings import BookingsError, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable, Reservation
 from shared import BookVacationInput, Kind
 from suppliers import Desks
@@ -54,8 +55,10 @@ class Look:
 class Looking:
     """Looks at trips."""
 
-    def __init__(self, bookings: Bookings, record: Record, desks: Desks, asking: Asking) -> None:
-        self._bookings = bookings
+    def __init__(
+        self, workflows: TripWorkflows, record: Record, desks: Desks, asking: Asking
+    ) -> None:
+        self._workflows = workflows
         self._record = record
         self._desks = desks
         self._asking = asking
@@ -66,7 +69,7 @@ class Looking:
         `None`: nothing can be made of the trip, which is logged. Raises `BookingsError` and
         `RecordError`.
         """
-        by_trip = await self._record.reservations_of_all([row.trip_id for row in rows])
+        by_trip = await self._record.reservations.of_all([row.trip_id for row in rows])
 
         async def first(row: RecordedTrip) -> Look:
             return await self._look(row, by_trip.get(row.trip_id, ()))
@@ -84,23 +87,23 @@ class Looking:
 
     async def _look_again(self, row: RecordedTrip) -> Look:
         """Look at a trip whose row may have changed meanwhile."""
-        fresh = await self._record.trip(row.trip_id) or row
-        return await self._look(fresh, await self._record.reservations_of(row.trip_id))
+        fresh = await self._record.trips.by_id(row.trip_id) or row
+        return await self._look(fresh, await self._record.reservations.of(row.trip_id))
 
     async def _look(self, row: RecordedTrip, reservations: Iterable[Reservation]) -> Look:
         by_kind = {each.kind: each for each in reservations}
-        standing = await self._bookings.standing(row)
+        stands = await standing(self._workflows, row)
         now = dt.datetime.now(dt.UTC)
-        if standing == "running":
-            known = Known(row, standing, by_kind, {})
+        if stands == "running":
+            known = Known(row, stands, by_kind, {})
             return Look(known, compared(known, now))
         to_ask, too_early, elsewhere = self._whom_to_ask(row, by_kind, now)
-        trip = self._bookings.input_of(row)
+        trip = self._workflows.input_of(row)
         answers = await asyncio.gather(*(self._ask(kind, trip) for kind in to_ask))
         told = dict(zip(to_ask, answers, strict=True))
         not_asked = {kind for kind, answer in told.items() if isinstance(answer, NotAsked)}
         held = {kind: each for kind, each in told.items() if not isinstance(each, NotAsked)}
-        known = Known(row, standing, by_kind, held)
+        known = Known(row, stands, by_kind, held)
         return Look(known, compared(known, now), frozenset(not_asked), too_early, elsewhere)
 
     def _whom_to_ask(
@@ -112,7 +115,7 @@ class Looking:
         """
         to_ask: list[Kind] = []
         too_early, elsewhere = False, 0
-        for step in steps_of(row):
+        for step in row.steps:
             own, desk = reservations.get(step.kind), self._desks[step.kind]
             supplier = None if own is None else own.supplier
             if step.state == "resolved" or row.closed_at is None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from audit.comparing import Known, Suspicion
 from audit.differences import ATTENTION, Difference
-from bookings import Bookings
+from bookings import TripWorkflows
 from record import Record
 from shared import BookVacationInput, Kind, cut
-from suppliers import Desk, Desks, Refused, SupplierError
+from suppliers import Desk, Desks, Refused, SupplierError, Try
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ BEGUN = "its cancellation goes on with the next audit"
 class Mending:
     """Mends and marks trips."""
 
-    def __init__(self, bookings: Bookings, record: Record, desks: Desks) -> None:
-        self._bookings = bookings
+    def __init__(self, workflows: TripWorkflows, record: Record, desks: Desks) -> None:
+        self._workflows = workflows
         self._record = record
         self._desks = desks
 
@@ -50,7 +50,7 @@ class Mending:
         self, known: Known, suspicion: Suspicion, kind: Kind
     ) -> tuple[str | None, str | None]:
         """Cancel what is held; return what was done, and the supplier's words if it refuses."""
-        trip = self._bookings.input_of(known.row)
+        trip = self._workflows.input_of(known.row)
         told = {"trip_id": trip.book_user_id}
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
@@ -72,7 +72,7 @@ class Mending:
         if not to_mark:
             return []
         reason = "; ".join(dict.fromkeys(f"The trip {text}" for _, text in to_mark))
-        if not await self._record.mark(known.row, cut(reason)):
+        if not await self._record.trips.mark(known.row, cut(reason)):
             return []  # It has changed, so the next audit compares it again.
         return [self._of(known, each, text, ATTENTION) for each, text in to_mark]
 
@@ -84,4 +84,4 @@ async def _release(desk: Desk, trip: BookVacationInput, *, late: bool) -> None:
     if late:
         await desk.cancel_late_booking(trip)
     else:
-        await desk.cancel(trip)
+        await desk.cancel(trip, Try())

@@ -1,14 +1,13 @@
-"""What the API asks: start a trip, wait for it, look it up, watch, list, cancel, repair, audit.
+"""What is asked of the record and of Temporal: start, wait, look up, list, cancel, repair.
 
 It knows nothing of HTTP. When Temporal cannot be asked, it raises `TemporalUnavailable` if that
-mends itself, and `TemporalRefuses` if somebody has to change something; the record's errors, and
+mends itself, and `TemporalRefuses` if somebody has to change something. The record's errors, and
 `UnreadablePayload`, pass through as they are.
 """
 
-from bookings.auditing import Auditing, Finding, Standing
-from bookings.booking import Booking
+from bookings.asking import asking_temporal
+from bookings.bookings import Bookings
 from bookings.callers import Caller
-from bookings.changing import Changing
 from bookings.errors import (
     BookingConflict,
     BookingDiffers,
@@ -19,31 +18,33 @@ from bookings.errors import (
     TemporalUnavailable,
     UnknownCursor,
 )
-from bookings.listing import Listing
-from bookings.readiness import Readiness
-from bookings.trips import NEVER_STARTED, Trip, steps_of
-from bookings.watching import Sight, Watching, mark_of
+from bookings.settling import Settling
+from bookings.temporal import TripWorkflows
+from bookings.trips import NEVER_STARTED, STOPPED, Trip, acting_workflow, may_be_id
+from connection import UnreadablePayload
+from record import RecordError, RecordUnavailable, StepProgress
 
 __all__ = [
     "NEVER_STARTED",
+    "STOPPED",
     "BookingConflict",
     "BookingDiffers",
     "BookingNotFound",
     "Bookings",
     "BookingsError",
     "Caller",
-    "Finding",
     "NoWorker",
-    "Sight",
-    "Standing",
+    "RecordError",
+    "RecordUnavailable",
+    "Settling",
+    "StepProgress",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
+    "TripWorkflows",
     "UnknownCursor",
-    "mark_of",
-    "steps_of",
+    "UnreadablePayload",
+    "acting_workflow",
+    "asking_temporal",
+    "may_be_id",
 ]
-
-
-class Bookings(Booking, Changing, Auditing, Listing, Watching, Readiness):
-    """The bookings, as one Temporal client and the record see them. Each base does one job."""

@@ -1,46 +1,119 @@
-"""Trips in Temporal: their handles, and what their executions tell."""
+"""The trips' workflows in Temporal: to start, describe, await, cancel and repair them."""
 
-import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
-from temporalio.client import (
-    Client,
-    WorkflowExecutionDescription,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-)
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings.asking import is_missing_workflow
-from record import Record
-from shared import BookingResult, TripProgress
-from workflows import BookingWorkflow
+from bookings.asking import asking_temporal, is_missing_workflow
+from bookings.trips import acting_workflow
+from connection import UnreadablePayload
+from record import RecordedTrip
+from shared import (
+    KINDS,
+    TASK_QUEUE_NAME,
+    BookingResult,
+    BookVacationInput,
+    Execution,
+    Kind,
+    SagaPolicy,
+)
+from workflows import BookingWorkflow, CancelBookingWorkflow
 
 RPC_TIMEOUT = timedelta(seconds=5)
-QUERY_TIMEOUT = timedelta(seconds=2)
-"""Only a worker can answer a query, and there may be none."""
 
 LONG_POLL_TIMEOUT = timedelta(seconds=70)
 """A long poll is answered after 20 seconds at the latest, even if nothing has happened."""
 
+FAIRNESS_KEY_BYTES = 64
+"""What Temporal takes for a fairness key."""
+
+ALWAYS_WANTED = [
+    field.name
+    for field in dataclasses.fields(BookVacationInput)
+    if field.name in {f"book_{kind}_id" for kind in KINDS} and field.default is dataclasses.MISSING
+]
+"""The items that every trip has, which is older than no kind of them."""
+
 TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
 
-class TripsInTemporal:
-    """The trips' workflows, as one Temporal client sees them, beside their record."""
+class TripWorkflows:
+    """The trips' workflows, as one Temporal client sees them. New trips start with `policy`."""
 
-    def __init__(self, client: Client, record: Record) -> None:
+    def __init__(self, client: Client, policy: SagaPolicy) -> None:
         self._client = client
-        self._record = record
+        self.policy = policy
+
+    async def start(self, row: RecordedTrip) -> None:
+        """Start the trip's workflow, unless there is one of its id.
+
+        Raises `TemporalUnavailable` and `TemporalRefuses`.
+        """
+        # A trip's id is its own for as long as the namespace retains it, and for good in the
+        # record.
+        await self._start(
+            BookingWorkflow,
+            row,
+            self._input(row),
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+
+    async def start_cancellation(self, row: RecordedTrip) -> None:
+        """Start to undo a trip that is over and is recorded as being cancelled.
+
+        Doing so again changes nothing. Raises as `start` does.
+        """
+        await self._start(
+            CancelBookingWorkflow,
+            row,
+            self.input_of(row),
+            # Once is enough, but one that was stopped from outside may be started again.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+
+    async def cancel(self, row: RecordedTrip) -> bool:
+        """Have a trip's own workflow cancelled; tell whether there is an open one.
+
+        It is the execution that the trip belongs to, or any where none has claimed it. Raises as
+        `start` does.
+        """
+        with asking_temporal():
+            try:
+                await self.handle(row.workflow_id, row.first_run_id).cancel(rpc_timeout=RPC_TIMEOUT)
+            except RPCError as error:
+                if not is_missing_workflow(error):
+                    raise
+                return False
+        return True
+
+    async def retry_undo(self, workflow_id: str, kind: Kind) -> None:
+        """Have a stuck undo tried again now. Raises `RPCError` and `WorkflowUpdateFailedError`."""
+        await self.handle(workflow_id).execute_update(
+            BookingWorkflow.retry_undo, kind, rpc_timeout=RPC_TIMEOUT
+        )
+
+    async def resolve_undo(self, workflow_id: str, kind: Kind, note: str) -> None:
+        """Have a stuck undo declared settled. Raises as `retry_undo` does."""
+        await self.handle(workflow_id).execute_update(
+            BookingWorkflow.resolve_undo, args=[kind, note], rpc_timeout=RPC_TIMEOUT
+        )
 
     def handle(self, workflow_id: str, first_run_id: str | None = None) -> TripHandle:
         """Return the handle of a trip's workflow, or of its cancellation's.
 
-        A cancellation's queries, updates and result are those of the booking itself. A cancel
-        reaches only the execution of that first run, if one is named.
+        A cancellation's updates and result are those of the booking itself. A cancel reaches only
+        the execution of that first run, if one is named.
         """
         return self._client.get_workflow_handle_for(
             BookingWorkflow.run, workflow_id, first_execution_run_id=first_run_id
@@ -67,8 +140,26 @@ class TripsInTemporal:
                 return
             question.next_page_token = answer.next_page_token
 
+    async def acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
+        """Return the description of the workflow that acts on a trip, `None` if there is none.
+
+        Raises `RPCError`.
+        """
+        description = await self.describe(acting_workflow(row))
+        if description is None or row.cancelled_at or row.first_run_id is None:
+            return description
+        # Another execution of this id is another trip's.
+        return description if first_run_id(description) == row.first_run_id else None
+
+    async def result(self, workflow_id: str) -> BookingResult:
+        """Return the result of a workflow that has completed. Raises `RPCError`."""
+        return await self.handle(workflow_id).result(rpc_timeout=RPC_TIMEOUT)
+
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
-        """Return what Temporal tells of a workflow, `None` when it knows none of this id."""
+        """Return what Temporal tells of a workflow, `None` when it knows none of this id.
+
+        Raises `RPCError`.
+        """
         try:
             return await self.handle(workflow_id).describe(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
@@ -77,13 +168,102 @@ class TripsInTemporal:
                 return None
             raise
 
-    async def progress(self, workflow_id: str) -> TripProgress | None:
-        """Return what a workflow, open or closed, says of itself; `None`: no worker answers."""
+    async def running(self) -> set[str]:
+        """Return the ids of all running workflows of trips. Raises as `start` does."""
+        types = f"'{BookingWorkflow.__name__}', '{CancelBookingWorkflow.__name__}'"
+        with asking_temporal():
+            listed = self._client.list_workflows(
+                f"WorkflowType IN ({types}) AND ExecutionStatus = 'Running'",
+                page_size=1_000,
+                rpc_timeout=RPC_TIMEOUT,
+            )
+            return {execution.id async for execution in listed}
+
+    async def input_in_history(self, workflow_id: str) -> BookVacationInput | None:
+        """Return the input of a trip's workflow; `None`: somebody has started it with another.
+
+        Raises `UnreadablePayload` and `RPCError`.
+        """
+        history = await self.handle(workflow_id).fetch_history(rpc_timeout=RPC_TIMEOUT)
+        payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
         try:
-            # A client may repeat what has timed out; here that would only be waiting.
-            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
-                return await self.handle(workflow_id).query(
-                    BookingWorkflow.progress, rpc_timeout=QUERY_TIMEOUT
-                )
-        except (TimeoutError, RPCError, WorkflowQueryFailedError):
+            (told,) = await self._client.data_converter.decode(payloads, [BookVacationInput])
+        except UnreadablePayload:
+            raise  # It may well be one.
+        except Exception:  # Each converter raises its own.
             return None
+        return told if isinstance(told, BookVacationInput) else None
+
+    def input_of(self, row: RecordedTrip) -> BookVacationInput:
+        """Return a trip as its activities get it, with the execution that it belongs to."""
+        execution = None
+        if row.first_run_id:
+            execution = Execution(row.workflow_id, row.first_run_id)
+        return dataclasses.replace(self._input(row), execution=execution)
+
+    def _input(self, row: RecordedTrip) -> BookVacationInput:
+        # Of a trip that is older than the record only what it held is known. To undo nothing does
+        # no harm. Such a trip wants nothing of a kind that came later.
+        wanted: dict[str, Any] = dict.fromkeys(ALWAYS_WANTED, "")
+        wanted |= {f"book_{step.kind}_id": step.item for step in row.steps}
+        return BookVacationInput(
+            attempts=int(row.request.get("attempts") or 1),
+            book_user_id=row.trip_id,
+            policy=self.policy,
+            name=row.request.get("name") or "",
+            owner=row.owner,
+            **wanted,
+        )
+
+    async def _start(
+        self,
+        workflow: type[BookingWorkflow | CancelBookingWorkflow],
+        row: RecordedTrip,
+        book_input: BookVacationInput,
+        **policies: Any,
+    ) -> None:
+        # What people see in the Web UI; nothing here reads it.
+        told = {name: str(value) for name, value in row.request.items() if value is not None}
+        items = [told[name] for name in ("name", *KINDS) if told.get(name)]
+        # A workflow that was started already is as good.
+        with asking_temporal(), contextlib.suppress(WorkflowAlreadyStartedError):
+            await self._client.start_workflow(
+                workflow.__name__,
+                book_input,
+                id=acting_workflow(row),
+                task_queue=TASK_QUEUE_NAME,
+                memo={**told, "owner": row.owner},
+                static_summary=summary_of(items),
+                priority=fair_share_of(row.owner),
+                rpc_timeout=RPC_TIMEOUT,
+                **policies,
+            )
+
+
+def first_run_id(description: WorkflowExecutionDescription) -> str:
+    """Return the first run of a workflow execution, which a reset does not change."""
+    info = description.raw_description.workflow_execution_info
+    return info.first_run_id or description.run_id
+
+
+def fair_share_of(owner: str) -> Priority:
+    """Return the priority with which each owner's trips get an equal share of the workers.
+
+    A trip's activities inherit it. Where Temporal's task queues are not fair, it changes nothing.
+    https://docs.temporal.io/develop/task-queue-priority-fairness
+    """
+    key = owner.encode()[:FAIRNESS_KEY_BYTES].decode(errors="ignore")
+    return Priority(fairness_key=key or None)
+
+
+def summary_of(items: Iterable[str]) -> str:
+    """Return the line that shows `items` as they are, wherever the Web UI shows it.
+
+    With a run's metadata the UI shows it as Markdown, to which an indented line is code, in which
+    nothing has a meaning. Elsewhere it shows it as plain text, in which an indent is not seen.
+    """
+    # The UI fills `{runId}` in before: a word joiner, which is not seen, is none of its letters.
+    lines = [" ".join(item.split()).replace("{", "{\u2060") for item in items]
+    # An item that is written from right to left turns only itself round.
+    # https://www.unicode.org/reports/tr9/#Explicit_Directional_Isolates
+    return "    " + " · ".join(item if item.isascii() else f"\u2068{item}\u2069" for item in lines)

@@ -1,12 +1,12 @@
 """A trip as the API tells of it."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from record import OPEN, RecordedTrip, Reservation, storable
-from shared import KINDS, StepProgress, TripStatus, cancellation_id
+from record import OPEN, RecordedTrip, StepProgress, storable
+from shared import TripStatus, cancellation_id
 
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
 NEVER_STARTED = "The booking was accepted, but could not be started"
@@ -14,7 +14,7 @@ NEVER_STARTED = "The booking was accepted, but could not be started"
 
 @dataclass(frozen=True)
 class Trip:
-    """A trip as it stands. `stale` says that no worker could be asked about its steps."""
+    """A trip as it stands."""
 
     user_id: str
     workflow_id: str
@@ -29,7 +29,6 @@ class Trip:
     was_booked: bool = False
     """Whether it was booked, also if it was cancelled later."""
     reason: str | None = None
-    stale: bool = False
 
     @property
     def has_outcome(self) -> bool:
@@ -48,12 +47,12 @@ def shown(row: RecordedTrip) -> Trip:
         user_id=row.trip_id,
         workflow_id=acting_workflow(row),
         run_id="" if row.cancelled_at else row.first_run_id or "",
-        owner=row.owner or "",
+        owner=row.owner,
         status=row.status,
         request=row.request,
         started_at=row.accepted_at,
         closed_at=row.closed_at,
-        steps=steps_of(row),
+        steps=row.steps,
         was_booked=row.booked_at is not None,
         reason=row.reason,
     )
@@ -62,35 +61,6 @@ def shown(row: RecordedTrip) -> Trip:
 def acting_workflow(row: RecordedTrip) -> str:
     """Return the id of the workflow that acts on the trip: its own, or its cancellation."""
     return cancellation_id(row.trip_id) if row.cancelled_at else row.workflow_id
-
-
-def steps_of(row: RecordedTrip) -> list[StepProgress]:
-    """Return the trip's steps as a workflow has told of them, or as they are to be."""
-    if row.steps is not None:
-        return row.steps
-    items = [(kind, row.request.get(kind)) for kind in KINDS]
-    return [StepProgress(kind, item) for kind, item in items if item is not None]
-
-
-def with_reservations(
-    steps: Iterable[StepProgress], reservations: Iterable[Reservation]
-) -> list[StepProgress]:
-    """Return the steps as the reservations show them, which know better than a stopped workflow."""
-    by_kind = {reservation.kind: reservation for reservation in reservations}
-    return [_with_reservation(step, by_kind.get(step.kind)) for step in steps]
-
-
-def _with_reservation(step: StepProgress, row: Reservation | None) -> StepProgress:
-    match row:
-        case Reservation(state="reserved", reference=reference):
-            told = step if step.state in ("undoing", "stuck") else replace(step, state="booked")
-            return replace(told, held=True, reference=reference)
-        case Reservation(state="cancelled"):
-            told = step if step.state == "resolved" else replace(step, state="undone")
-            return replace(told, held=False)
-        case Reservation():
-            return step  # Only the supplier knows.
-    return replace(step, held=False)
 
 
 def is_same(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:

@@ -1,10 +1,15 @@
 """The record: every trip that was ever asked for, how it ended, and what is held for it.
 
-A database of our own, SQLite or PostgreSQL, which remembers for good what Temporal forgets. The
-queries of worker and API are asked here and nowhere else.
+A database of our own, SQLite or PostgreSQL, which remembers for good what Temporal forgets. Worker
+and API ask it here and nowhere else. Each part of it does one job, over the same database.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
 from record.audits import Audit, Audits
+from record.database import Database
 from record.errors import (
     HeldElsewhere,
     RecordBroken,
@@ -12,18 +17,21 @@ from record.errors import (
     RecordUnavailable,
     ReservationRefused,
 )
-from record.promises import Promises, PromisesToKeep
-from record.reservations import Reservation
+from record.outside import OutsideReservations
+from record.promises import Promises, promises
+from record.reservations import Reservation, Reservations
+from record.steps import RecordedTrip, StepProgress
 from record.tables import storable
-from record.trips import CLOCKS_DIFFER, OLDER, OPEN, UNHELD, Place, RecordedTrip
+from record.trips import OPEN, UNHELD, Place, Trips
 
 __all__ = [
-    "CLOCKS_DIFFER",
-    "OLDER",
     "OPEN",
     "UNHELD",
     "Audit",
+    "Audits",
+    "Database",
     "HeldElsewhere",
+    "OutsideReservations",
     "Place",
     "Promises",
     "Record",
@@ -33,9 +41,35 @@ __all__ = [
     "RecordedTrip",
     "Reservation",
     "ReservationRefused",
+    "Reservations",
+    "StepProgress",
+    "Trips",
+    "promises",
     "storable",
 ]
 
 
-class Record(PromisesToKeep, Audits):
-    """The record, as its database's URL says. Each base does one job."""
+class Record:
+    """The record, over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.trips = Trips(database)
+        self.reservations = Reservations(database)
+        self.outside = OutsideReservations(database)
+        self.audits = Audits(database)
+
+    @classmethod
+    def connect(cls, database_url: str) -> Self:
+        """Return the record at `database_url`. Nothing is asked of it yet."""
+        return cls(Database.connect(database_url))
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database_url: str) -> AsyncIterator[Self]:
+        """Connect, and close at the end."""
+        record = cls.connect(database_url)
+        try:
+            yield record
+        finally:
+            await record.database.close()

@@ -20,7 +20,7 @@ from settings import load_settings
 async def migrate(database_url: str) -> None:
     """Migrate the database at `database_url`."""
     async with Record.open(database_url) as record:
-        await record.migrate()
+        await record.database.migrate()
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from record.reservations import Reservation, reservation
+from record.database import Database
+from record.reservations import RESERVATION_COLUMNS, Reservation, reservation
+from record.steps import RecordedTrip
 from record.tables import UtcTime, audits, reservations, trips, unaudited
-from record.trips import ALL_TRIPS, OPEN, RecordedTrip, Trips, recorded
+from record.trips import ALL_TRIPS, OPEN, recorded
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,19 @@ class Audit:
     """How many there were of each."""
 
 
-class Audits(Trips):
-    """Keeps audits."""
+class Audits:
+    """Keeps audits, and tells what is to be compared. Each method raises `RecordError`."""
 
-    async def begin_audit(
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(
         self, audit_id: str, everything: bool, overlap: dt.timedelta, first: dt.timedelta
     ) -> Audit:
         """Write that an audit has begun. It goes on from where the last one that ended began.
 
         And from `overlap` before that; the first one, from `first` ago. Doing so again changes
-        nothing. Raises `RecordUnavailable`.
+        nothing.
         """
         last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
         known = _AUDIT.where(audits.c.audit_id == audit_id)
@@ -58,9 +63,9 @@ class Audits(Trips):
             sql.execute(sa.insert(audits).values(values))
             return begun
 
-        return await self._write(begin)
+        return await self._database.write(begin)
 
-    async def end_audit(
+    async def end(
         self, audit_id: str, trips: int, not_compared: int, differences: Mapping[str, int]
     ) -> None:
         """Write how an audit has ended. Doing so again changes nothing."""
@@ -70,13 +75,13 @@ class Audits(Trips):
             .where(audits.c.audit_id == audit_id, audits.c.ended_at.is_(None))
             .values(ended_at=dt.datetime.now(dt.UTC), **told)
         )
-        await self._write(lambda sql: sql.execute(end))
+        await self._database.write(lambda sql: sql.execute(end))
 
-    async def last_audit(self) -> Audit | None:
-        """Return the audit that has ended last. Raises `RecordUnavailable`."""
+    async def last(self) -> Audit | None:
+        """Return the audit that has ended last."""
         ended = _AUDIT.where(audits.c.ended_at.is_not(None))
         last = ended.order_by(audits.c.ended_at.desc()).limit(1)
-        row = await self._read(lambda sql: sql.execute(last).one_or_none())
+        row = await self._database.read(lambda sql: sql.execute(last).one_or_none())
         return None if row is None else _audit(row)
 
     async def ended_trips(
@@ -105,7 +110,7 @@ class Audits(Trips):
             statement = statement.where(
                 trips.c.closed_at >= place[0], sa.tuple_(*by_end) > sa.tuple_(*place)
             )
-        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+        return await self._database.read(lambda sql: recorded(sql, statement))
 
     async def unaudited_trips(
         self, before: dt.datetime, after_id: str, limit: int
@@ -121,14 +126,16 @@ class Audits(Trips):
             .order_by(unaudited.c.trip_id)
             .limit(limit)
         )
-        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+        return await self._database.read(lambda sql: recorded(sql, statement))
 
     async def note_audited(self, compared: Collection[str], left: Collection[str]) -> None:
         """Write which trips were compared, and which are left to the next audit."""
         done = sa.delete(unaudited).where(unaudited.c.trip_id.in_(compared))
         now = dt.datetime.now(dt.UTC)
         rows = [{"trip_id": trip_id, "noted_at": now} for trip_id in left]
-        note = self._insert_into(unaudited).on_conflict_do_nothing(index_elements=["trip_id"])
+        note = self._database.insert_into(unaudited).on_conflict_do_nothing(
+            index_elements=["trip_id"]
+        )
 
         def write(sql: sa.Connection) -> None:
             if compared:
@@ -136,17 +143,7 @@ class Audits(Trips):
             if rows:
                 sql.execute(note, rows)
 
-        await self._write(write)
-
-    async def reservations_of_all(
-        self, trip_ids: Collection[str]
-    ) -> Mapping[str, list[Reservation]]:
-        """Return the rows of some trips, tombstones included, by trip."""
-        statement = sa.select(reservations).where(reservations.c.trip_id.in_(trip_ids))
-        found: dict[str, list[Reservation]] = defaultdict(list)
-        for row in await self._read(lambda sql: sql.execute(statement).all()):
-            found[row.trip_id].append(reservation(row))
-        return found
+        await self._database.write(write)
 
     async def strangers(
         self, after_id: str, span: int
@@ -164,7 +161,7 @@ class Audits(Trips):
             .limit(1)
         )
         is_known = sa.exists().where(trips.c.trip_id == reservations.c.trip_id)
-        statement = sa.select(reservations).where(beyond, ~is_known)
+        statement = sa.select(*RESERVATION_COLUMNS).where(beyond, ~is_known)
 
         def look(sql: sa.Connection) -> tuple[list[sa.Row[Any]], str | None]:
             last = sql.execute(edge).scalar_one_or_none()
@@ -173,27 +170,11 @@ class Audits(Trips):
                 within = statement.where(reservations.c.trip_id <= last)
             return list(sql.execute(within).all()), last
 
-        rows, last = await self._read(look)
+        rows, last = await self._database.read(look)
         found: dict[str, list[Reservation]] = defaultdict(list)
         for row in rows:
             found[row.trip_id].append(reservation(row))
         return found, last
-
-    async def mark(self, row: RecordedTrip, reason: str) -> bool:
-        """Write that a trip which has ended needs attention, and why, unless its row has changed.
-
-        Tells whether it is written. Raises `RecordUnavailable`.
-        """
-        unchanged = [
-            trips.c[name].is_not_distinct_from(getattr(row, name))
-            for name in ("status", "first_run_id", "cancelled_at", "told_at", "closed_at")
-        ]
-        mark = (
-            sa.update(trips)
-            .where(trips.c.trip_id == row.trip_id, trips.c.closed_at.is_not(None), *unchanged)
-            .values(status="needs_attention", reason=reason)
-        )
-        return await self._write(lambda sql: sql.execute(mark).rowcount == 1)
 
 
 _AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))

@@ -9,9 +9,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
@@ -117,16 +116,6 @@ class Database:
             ThreadPoolExecutor(SQLITE_READERS, thread_name_prefix="record-reader"),
         )
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, database_url: str) -> AsyncIterator[Self]:
-        """Connect, and close at the end."""
-        database = cls.connect(database_url)
-        try:
-            yield database
-        finally:
-            await database.close()
-
     async def close(self) -> None:
         """Let running calls end, and close. Those that take longer than `CLOSE_LIMIT` are left."""
         closed = asyncio.Event()
@@ -156,7 +145,7 @@ class Database:
 
         Raises `RecordUnavailable`, also when somebody has to migrate it first.
         """
-        await self._read(lambda sql: sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1")))
+        await self.read(lambda sql: sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1")))
 
     async def migrate(self) -> None:
         """Bring the schema up to date. Of several processes one does it while the others wait.
@@ -172,13 +161,13 @@ class Database:
         finally:
             patient.dispose()
 
-    async def _write(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+    async def write(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that may write."""
         return await self._answered(
             lambda: self._transact(self._engine, work), self._writers, CALL_LIMIT
         )
 
-    async def _read(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+    async def read(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do `work` in a transaction of its own that only reads."""
         return await self._answered(
             lambda: self._transact(self._reading, work), self._readers, CALL_LIMIT
@@ -188,7 +177,7 @@ class Database:
     def _reading(self) -> sa.Engine:
         return self._engine.execution_options(reads_only=True)
 
-    def _insert_into(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    def insert_into(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """Return an insert into a table that can say what is to be done about a conflict."""
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         return insert(table)

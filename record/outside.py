@@ -1,9 +1,7 @@
 """What was asked of suppliers that are somebody else's services, and what they said.
 
 The truth of what is held is theirs; the record keeps what we know of it, in the same rows as the
-embedded reservations. `asked`: a call may be under way or its outcome unknown, unless `over_at` is
-null; `pending`: they have not decided yet; `reserved`: they have confirmed; `cancelling`: nothing
-is booked any more, but something may be held; `cancelled`: nothing is held, and never will be.
+embedded reservations; `record.tables` tells what each state means.
 """
 
 import datetime as dt
@@ -11,15 +9,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from record.database import Database
 from record.errors import ReservationRefused
-from record.reservations import Reservation, Reservations, reservation, row_of
+from record.reservations import (
+    RESERVATION_COLUMNS,
+    Reservation,
+    check_bookable,
+    claim_to_book,
+    is_foreign,
+    is_of,
+    reservation,
+    row_of,
+    was_undone,
+)
 from record.tables import reservations
-from record.trips import UNHELD
+from record.trips import UNHELD, claim
 from shared import BookVacationInput, Kind
 
 
-class OutsideReservations(Reservations):
-    """Takes note of tries and of their outcomes."""
+class OutsideReservations:
+    """Takes note of tries and of their outcomes. Each method raises `RecordError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def begin_try(
         self,
@@ -31,26 +43,27 @@ class OutsideReservations(Reservations):
     ) -> Reservation | None:
         """Take note of a try to book that is about to be sent, and is over at `over_at`.
 
-        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. Who has
-        looked for the earlier one says so with `instead_of`. Raises as `reserve` does.
+        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. With
+        `instead_of` the caller names the earlier try that it has looked for. Raises as `reserve`
+        does.
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
-            self._claim_to_book(sql, trip)
+            claim_to_book(self._database, sql, trip)
             held = _row(sql, trip, kind)
             if held is None:
                 asked = row_of(trip, kind, "asked", trip.item(kind))
                 values = asked | {"supplier": supplier, "over_at": over_at}
                 sql.execute(sa.insert(reservations).values(values))
                 return None
-            self._check_bookable(trip, kind, held)
+            check_bookable(trip, kind, held)
             changed_nothing = held.state == "asked" and held.over_at is None
             if changed_nothing or held == instead_of:
                 sql.execute(_change(trip, kind, "asked", over_at=over_at, supplier=supplier))
                 return None
             return held
 
-        return await self._write(begin)
+        return await self._database.write(begin)
 
     async def end_try(
         self,
@@ -65,15 +78,15 @@ class OutsideReservations(Reservations):
         """
         note = (
             sa.update(reservations)
-            .where(_is_of(trip, kind), reservations.c.over_at == over_at)
+            .where(is_of(trip, kind), reservations.c.over_at == over_at)
             .values(over_at=ended)
         )
-        await self._write(lambda sql: sql.execute(note))
+        await self._database.write(lambda sql: sql.execute(note))
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
         """Take note that the supplier has the try and has not decided yet."""
         note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
-        await self._write(lambda sql: sql.execute(note))
+        await self._database.write(lambda sql: sql.execute(note))
 
     async def confirm(
         self,
@@ -81,21 +94,24 @@ class OutsideReservations(Reservations):
         kind: Kind,
         reference: str | None,
         over_at: dt.datetime | None = None,
+        seconds: float = 0.0,
     ) -> None:
-        """Take note that the supplier holds the item.
+        """Take note that the supplier holds the item, which took so many seconds.
 
         `over_at` is when it said so, if it is one that may not show it for a while. Raises
         `ReservationRefused` when the step was undone meanwhile, and `RecordUnavailable`.
         """
-        confirm = _change(trip, kind, "reserved", reference=reference, over_at=over_at).where(
+        values = {"reference": reference, "over_at": over_at}
+        took = sa.func.coalesce(reservations.c.booking_seconds, seconds)
+        confirm = _change(trip, kind, "reserved", **values, booking_seconds=took).where(
             reservations.c.state.in_(["asked", "pending", "reserved"])
         )
 
         def write(sql: sa.Connection) -> None:
             if sql.execute(confirm).rowcount == 0:
-                raise self._was_undone(trip, kind)
+                raise was_undone(trip, kind)
 
-        await self._write(write)
+        await self._database.write(write)
 
     async def begin_cancel(self, trip: BookVacationInput, kind: Kind) -> Reservation | None:
         """Refuse every later try, and return what may be held, for it to be cancelled.
@@ -104,20 +120,24 @@ class OutsideReservations(Reservations):
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
-            if self._is_foreign(sql, trip):
+            if is_foreign(self._database, sql, trip):
                 return None
             held = _row(sql, trip, kind)
             if held is None:
                 tombstone = row_of(trip, kind, "cancelled", None)
                 sql.execute(sa.insert(reservations).values(tombstone))
                 return None
-            if held.state in ("cancelling", "cancelled"):
-                return held if held.state == "cancelling" else None
+            if held.state == "cancelled":
+                return None
+            # A stuck undo is tried again.
+            sql.execute(_tried_again(trip, kind))
+            if held.state == "cancelling":
+                return held
             was_sent = held.supplier and (held.state != "asked" or held.over_at is not None)
             sql.execute(_change(trip, kind, "cancelling" if was_sent else "cancelled"))
             return held if was_sent else None
 
-        return await self._write(begin)
+        return await self._database.write(begin)
 
     async def begin_late_cancel(self, trip: BookVacationInput, kind: Kind, supplier: str) -> None:
         """Take note that a supplier holds something for a trip that is over, and holds nothing.
@@ -131,7 +151,7 @@ class OutsideReservations(Reservations):
         )
 
         def begin(sql: sa.Connection) -> None:
-            if self._claim(sql, trip) not in UNHELD:
+            if claim(self._database, sql, trip) not in UNHELD:
                 raise ReservationRefused(f"Trip {trip.book_user_id} is not over")
             if _row(sql, trip, kind) is None:
                 new = row_of(trip, kind, "cancelling", None) | values
@@ -139,14 +159,14 @@ class OutsideReservations(Reservations):
             else:
                 sql.execute(reopen)
 
-        await self._write(begin)
+        await self._database.write(begin)
 
-    async def released(self, trip: BookVacationInput, kind: Kind) -> None:
-        """Take note that the supplier holds nothing any more."""
-        note = _change(trip, kind, "cancelled", over_at=None).where(
+    async def released(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
+        """Take note that the supplier holds nothing any more, which took so many seconds."""
+        note = _change(trip, kind, "cancelled", over_at=None, undo_seconds=seconds).where(
             reservations.c.state == "cancelling"
         )
-        await self._write(lambda sql: sql.execute(note))
+        await self._database.write(lambda sql: sql.execute(note))
 
 
 def _row(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation | None:
@@ -155,15 +175,16 @@ def _row(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation
     return None if row is None else reservation(row)
 
 
+def _tried_again(trip: BookVacationInput, kind: Kind) -> sa.Update:
+    stuck = is_of(trip, kind) & (reservations.c.verdict == "stuck")
+    return sa.update(reservations).where(stuck).values(verdict=None)
+
+
 def _change(trip: BookVacationInput, kind: Kind, state: str, **values: Any) -> sa.Update:
     changed = values | {"state": state, "updated_at": dt.datetime.now(dt.UTC)}
-    return sa.update(reservations).where(_is_of(trip, kind)).values(changed)
+    return sa.update(reservations).where(is_of(trip, kind)).values(changed)
 
 
-def _is_of(trip: BookVacationInput, kind: Kind) -> sa.ColumnElement[bool]:
-    return (reservations.c.trip_id == trip.book_user_id) & (reservations.c.kind == kind)
-
-
-_ONE = sa.select(reservations).where(
+_ONE = sa.select(*RESERVATION_COLUMNS).where(
     reservations.c.trip_id == sa.bindparam("trip_id"), reservations.c.kind == sa.bindparam("kind")
 )

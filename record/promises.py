@@ -7,14 +7,13 @@ the same however many trips the record has.
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
-from record.outside import OutsideReservations
+from record.database import Database
 from record.tables import reservations, trips
 from record.trips import OPEN
-from shared import KINDS, TripStatus
+from shared import TripStatus
 
 
 @dataclass(frozen=True)
@@ -40,51 +39,26 @@ class Promises:
     past_deadline: int
     """Trips that are still running so long after they were accepted, or their cancellation was."""
     stuck_undos: Waiting
-    """Steps that wait for an operator, since their workflow has told so."""
+    """Steps whose undo waits for an operator, since their supplier failed last."""
     unknown_outcomes: Waiting
     """Bookings of which nobody knows whether their supplier holds them: it has not decided, or its
     answer was lost and no further try is under way."""
 
 
-class PromisesToKeep(OutsideReservations):
-    """Tells how the promises stand."""
+async def promises(database: Database, trip_deadline: dt.timedelta) -> Promises:
+    """Return how the promises stand, where trips may run so long. Raises `RecordError`."""
 
-    async def promises(self, trip_deadline: dt.timedelta) -> Promises:
-        """Return how the promises stand, where trips may run so long. Raises `RecordError`."""
+    def ask(sql: sa.Connection) -> Promises:
+        now = dt.datetime.now(dt.UTC)
+        counted = {row.status: row.trips for row in sql.execute(_OPEN_TRIPS)}
+        return Promises(
+            {status: counted.get(status, 0) for status in OPEN},
+            sql.execute(_LATE, {"accepted_before": now - trip_deadline}).scalar_one(),
+            Waiting(*sql.execute(_STUCK).one()),
+            Waiting(*sql.execute(_UNKNOWN, {"now": now}).one()),
+        )
 
-        def ask(sql: sa.Connection) -> Promises:
-            now = dt.datetime.now(dt.UTC)
-            counted = {row.status: row.trips for row in sql.execute(_OPEN_TRIPS)}
-            return Promises(
-                {status: counted.get(status, 0) for status in OPEN},
-                sql.execute(_LATE, {"accepted_before": now - trip_deadline}).scalar_one(),
-                _together([Waiting(*sql.execute(stuck).one()) for stuck in _STUCK]),
-                Waiting(*sql.execute(_UNKNOWN, {"now": now}).one()),
-            )
-
-        return await self._read(ask)
-
-
-def _together(parts: list[Waiting]) -> Waiting:
-    since = [part.since for part in parts if part.since is not None]
-    return Waiting(sum(part.count for part in parts), min(since, default=None))
-
-
-def _stuck(place: int) -> sa.Select[Any]:
-    """Return the question about the steps that stand at that place of their trips."""
-    step = trips.c.steps[place]
-    kind = step["kind"].as_string()
-    # What a workflow tells of a stuck step stands until the trip is over; that the step is settled
-    # meanwhile shows in its tombstone.
-    settled = sa.exists().where(
-        reservations.c.trip_id == trips.c.trip_id,
-        reservations.c.kind == kind,
-        reservations.c.state == "cancelled",
-    )
-    since = sa.func.coalesce(trips.c.told_at, trips.c.closed_at, trips.c.accepted_at)
-    return sa.select(sa.func.count(), sa.func.min(since)).where(
-        trips.c.status == "needs_attention", step["state"].as_string() == "stuck", ~settled
-    )
+    return await database.read(ask)
 
 
 def _literally(column: sa.Column[str], *values: str) -> sa.ColumnElement[bool]:
@@ -104,7 +78,9 @@ _LATE = sa.select(sa.func.count()).where(
     sa.func.coalesce(trips.c.cancelled_at, trips.c.accepted_at)
     < sa.bindparam("accepted_before", type_=trips.c.accepted_at.type),
 )
-_STUCK = [_stuck(place) for place in range(len(KINDS))]
+_STUCK = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).where(
+    _literally(reservations.c.verdict, "stuck"), reservations.c.state != "cancelled"
+)
 _UNKNOWN = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).where(
     _literally(reservations.c.state, "asked", "pending"),
     (reservations.c.state == "pending")

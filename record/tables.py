@@ -46,13 +46,11 @@ trips = sa.Table(
     "trips",
     metadata,
     sa.Column("trip_id", AnyText, primary_key=True),
-    # Null: the trip is older than the record, and Temporal has not been asked yet.
-    sa.Column("owner", AnyText),
+    sa.Column("owner", AnyText, nullable=False),
     sa.Column("key_fingerprint", AnyText),
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("status", AnyText, nullable=False),
     sa.Column("reason", AnyText),
-    sa.Column("steps", sa.JSON(none_as_null=True)),
     sa.Column("workflow_id", AnyText, nullable=False),
     sa.Column("first_run_id", AnyText),
     sa.Column("accepted_at", UtcTime, nullable=False),
@@ -61,10 +59,11 @@ trips = sa.Table(
     sa.Column("told_at", UtcTime),
     sa.Column("closed_at", UtcTime),
 )
-"""A row for each trip that was ever accepted. `workflow_id` and `first_run_id` name the workflow
-execution that the trip belongs to, once one has claimed it; `booked_at` is when it was booked, also
-if it was cancelled later; `cancelled_at` is when that was asked for of a trip that was over;
-`told_at` is the workflow's time of what it told last."""
+"""A row for each trip that was ever accepted. `key_fingerprint` stands for its idempotency key: an
+owner has one trip of each. `workflow_id` and `first_run_id` name the workflow execution that the
+trip belongs to, once one has claimed it. `booked_at` is when it was booked, also if it was
+cancelled later. `cancelled_at` is when the cancellation of a trip was asked for that was over.
+`told_at` is the workflow's time of its last message."""
 
 reservations = sa.Table(
     "reservations",
@@ -79,10 +78,27 @@ reservations = sa.Table(
     sa.Column("over_at", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("undo_failures", sa.Integer, nullable=False, default=0),
+    sa.Column("last_error", AnyText),
+    sa.Column("verdict", AnyText),
+    sa.Column("note", AnyText),
+    sa.Column("booking_seconds", sa.Float),
+    sa.Column("undo_seconds", sa.Float),
 )
-"""`item` is null only in the tombstone of a step that was never booked; `first_run_id` is that of
-the execution which made the row, null in rows of versions that did not note it; `supplier` is null
-where the embedded one holds it, the only one that has no `reference` and no `over_at`."""
+"""A row for each step of a trip that a supplier has failed, was asked to book, or was told to undo.
+
+`state`: `asked`, the outcome of a call is unknown, unless `over_at` is null; `pending`, the
+supplier has not decided yet; `reserved`, it has confirmed; `cancelling`, nothing is booked any
+more, but something may be held; `cancelled`, nothing is held, and never will be: a tombstone.
+`item` is null only in the tombstone of a step that was never tried. `first_run_id` is that of the
+execution which made the row, null in rows of versions that did not note it. `supplier` is null
+where the embedded one holds it, the only one that has no `reference` and no `over_at`.
+
+`failures` and `undo_failures` are the supplier's own, and `last_error` has its last words.
+`verdict`: `failed`, the booking is given up; `stuck`, so is the undo, until somebody acts;
+`resolved`, an operator declared it settled, as `note` says. `booking_seconds` is null unless it was
+ever booked."""
 
 audits = sa.Table(
     "audits",

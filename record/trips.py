@@ -1,32 +1,24 @@
 """The trips: each one that was ever accepted, whose it is, and how it ended.
 
-A row belongs to one workflow execution, the first that claims it; what another one tells of the
-trip is passed over. The API writes the row before it starts the workflow, and the workflow tells
-its ending before it closes.
+A row belongs to one workflow execution, the first that claims it; the record passes over what
+another execution tells of the trip. The API writes the row before it starts the workflow, and the
+workflow tells its ending before it closes.
 """
 
 import contextlib
 import datetime as dt
-from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
 from record.database import Database
 from record.errors import ForeignTrip
-from record.tables import UtcTime, trips
-from shared import (
-    KINDS,
-    BookVacationInput,
-    Execution,
-    StepProgress,
-    TripNews,
-    TripStatus,
-    steps_as_json,
-    steps_from_json,
-)
+from record.steps import RecordedTrip, Row, steps_in
+from record.tables import UtcTime, reservations, trips
+from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus
 
 UNHELD: tuple[TripStatus, ...] = ("rolled_back", "cancelled")
 """Nothing is held for such a trip, and nothing will ever be."""
@@ -36,41 +28,6 @@ OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
 IDS_AT_ONCE = 500
 """How many ids a statement asks for."""
 
-OLDER = ""
-"""The first run of a trip that is older than the record."""
-
-CLOCKS_DIFFER = dt.timedelta(minutes=1)
-"""By so much the clocks of the database's clients and of Temporal may differ."""
-
-
-@dataclass(frozen=True)
-class RecordedTrip:
-    """A trip as the record has it."""
-
-    trip_id: str
-    owner: str | None
-    """Whose trip it is; `None`: it is older than the record, and nobody has asked Temporal yet."""
-    request: dict[str, Any]
-    """What the traveller asked for, by the names of the API's request."""
-    status: TripStatus
-    workflow_id: str
-    accepted_at: dt.datetime
-    key_fingerprint: str | None = None
-    first_run_id: str | None = None
-    """Of the execution that the trip belongs to; `None`: none has claimed it. `OLDER`: one has that
-    nobody noted."""
-    booked_at: dt.datetime | None = None
-    """When it was booked, also if it was cancelled later."""
-    reason: str | None = None
-    steps: list[StepProgress] | None = None
-    """How the steps stood when a workflow told of them last."""
-    cancelled_at: dt.datetime | None = None
-    """When the cancellation of the trip, which was over, was asked for."""
-    closed_at: dt.datetime | None = None
-    """When its workflow ended, by itself or stopped from outside."""
-    told_at: dt.datetime | None = None
-    """The workflow's time of what it told last: of its ending, if that is no other than its own."""
-
 
 class Place(NamedTuple):
     """A place in the list, which is newest first: just after a trip."""
@@ -79,26 +36,44 @@ class Place(NamedTuple):
     trip_id: str
 
 
-class Trips(Database):
-    """Writes and reads the trips' rows."""
+class Trips:
+    """Writes and reads the trips' rows. Each method raises `RecordError`."""
 
-    async def accept(self, trip: RecordedTrip) -> tuple[RecordedTrip, bool]:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(
+        self, trip: RecordedTrip, former_fingerprint: str | None = None
+    ) -> tuple[RecordedTrip, bool]:
         """Write the row of a trip that is about to be started, unless there is one.
 
-        Returns the row, and whether it is new. Raises `RecordUnavailable`.
+        There is one if the owner has used the key before, whose fingerprint may be one that an
+        earlier version has made; or if the id is taken. Returns the row, and whether it is new.
         """
+        keys = [key for key in (trip.key_fingerprint, former_fingerprint) if key is not None]
+        known = ALL_TRIPS.where(trips.c.owner == trip.owner, trips.c.key_fingerprint.in_(keys))
 
         def accept(sql: sa.Connection) -> tuple[RecordedTrip, bool]:
-            if sql.execute(self._insert_if_new, _values(trip)).one_or_none():
-                return trip, True
-            return recorded(sql.execute(_ONE, {"trip_id": trip.trip_id}).one()), False
+            if keys and (earlier := recorded(sql, known)):
+                return earlier[0], False
+            if insert_if_new(self._database, sql, trip):
+                return replace(trip, steps=steps_in(trip, {})), True
+            earlier = recorded(sql, known) if keys else []
+            return (earlier or recorded(sql, _ONE, {"trip_id": trip.trip_id}))[0], False
 
-        return await self._write(accept)
+        return await self._database.write(accept)
 
-    async def trip(self, trip_id: str) -> RecordedTrip | None:
-        """Return a trip's row. Raises `RecordUnavailable`."""
-        row = await self._read(lambda sql: sql.execute(_ONE, {"trip_id": trip_id}).one_or_none())
-        return None if row is None else recorded(row)
+    async def by_id(self, trip_id: str) -> RecordedTrip | None:
+        """Return a trip, `None` if there is none of this id."""
+        found = await self._read(_ONE, {"trip_id": trip_id})
+        return found[0] if found else None
+
+    async def by_key(self, owner: str, fingerprints: Collection[str]) -> RecordedTrip | None:
+        """Return the owner's trip of an idempotency key, `None` if there is none."""
+        found = await self._read(
+            ALL_TRIPS.where(trips.c.owner == owner, trips.c.key_fingerprint.in_(fingerprints))
+        )
+        return found[0] if found else None
 
     async def page(
         self,
@@ -108,7 +83,7 @@ class Trips(Database):
         owner: str | None = None,
         after: Place | None = None,
     ) -> list[RecordedTrip]:
-        """Return so many trips, the newest first, from a place on. Raises `RecordUnavailable`."""
+        """Return so many trips, the newest first, from a place on."""
         statement = ALL_TRIPS.order_by(trips.c.accepted_at.desc(), trips.c.trip_id.desc()).limit(
             limit
         )
@@ -119,29 +94,24 @@ class Trips(Database):
         if after is not None:
             here = sa.tuple_(trips.c.accepted_at, trips.c.trip_id)
             statement = statement.where(here < sa.tuple_(*_typed(after)))
-        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+        return await self._read(statement)
 
     async def open_trips(
         self, before: dt.datetime, after_id: str, limit: int
     ) -> list[RecordedTrip]:
         """Return open trips that were accepted before then, by id, from an id on."""
-        statement = (
+        return await self._read(
             ALL_TRIPS.where(_IS_OPEN, trips.c.accepted_at < before, trips.c.trip_id > after_id)
             .order_by(trips.c.trip_id)
             .limit(limit)
         )
-        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
 
     async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
-        """Return those of the trips that are over, are being cancelled or need attention.
-
-        Raises `RecordUnavailable`.
-        """
-        statement = ALL_TRIPS.where(trips.c.trip_id.in_(trip_ids), ~_IS_JUST_RUNNING)
-        return await self._read(lambda sql: [recorded(row) for row in sql.execute(statement)])
+        """Return those of the trips that are over, are being cancelled or need attention."""
+        return await self._read(ALL_TRIPS.where(trips.c.trip_id.in_(trip_ids), ~_IS_JUST_RUNNING))
 
     async def missing(self, trip_ids: Collection[str]) -> set[str]:
-        """Return those of the ids that the record has no trip of. Raises `RecordUnavailable`."""
+        """Return those of the ids that the record has no trip of."""
         wanted = sorted(trip_ids)
         statements = [
             sa.select(trips.c.trip_id).where(trips.c.trip_id.in_(wanted[at : at + IDS_AT_ONCE]))
@@ -151,21 +121,20 @@ class Trips(Database):
         def found(sql: sa.Connection) -> set[str]:
             return {row.trip_id for statement in statements for row in sql.execute(statement)}
 
-        return set(wanted) - await self._read(found)
+        return set(wanted) - await self._database.read(found)
 
     async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
         """Write what the trip's workflow tells of it. Telling it again changes nothing.
 
-        What comes late is passed over, and so is what another execution tells. Raises
-        `RecordUnavailable`.
+        The record passes over an earlier message that comes after a later one, and over what
+        another execution tells.
         """
         told = {
             "of_trip": trip.book_user_id,
-            "of_run": cast(Execution, trip.execution).first_run_id,
+            "of_run": execution_of(trip).first_run_id,
             "at": news.at,
             "status": news.status,
             "reason": news.reason,
-            "steps": steps_as_json(news.steps),
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
         }
@@ -174,33 +143,24 @@ class Trips(Database):
             # A trip that has tried to book anything was claimed then.
             if sql.execute(_TELL, told).rowcount == 0:
                 with contextlib.suppress(ForeignTrip):
-                    self._claim(sql, trip)
+                    claim(self._database, sql, trip)
                     sql.execute(_TELL, told)
 
-        await self._write(tell)
+        await self._database.write(tell)
 
     async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
-        """Write what Temporal tells of a trip that no workflow has claimed; return its row.
-
-        What is known of its owner stays. Raises `RecordUnavailable`.
-        """
+        """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
         row, new = await self.accept(trip)
         if new:
             return row
-        began_by_then = trips.c.accepted_at >= trip.accepted_at - CLOCKS_DIFFER
         return await self._change(
             trip.trip_id,
             trips.c.workflow_id == trip.workflow_id,
             trips.c.cancelled_at.is_(None),
-            trips.c.first_run_id.is_(None) | ((trips.c.first_run_id == OLDER) & began_by_then),
-            owner=sa.func.coalesce(trips.c.owner, trip.owner, ""),
+            trips.c.first_run_id.is_(None),
             request=trip.request,
             first_run_id=trip.first_run_id,
         )
-
-    async def disown(self, trip_id: str) -> RecordedTrip:
-        """Take note that nobody knows whose trip it is. Returns its row."""
-        return await self._change(trip_id, trips.c.owner.is_(None), owner="")
 
     async def withdraw(self, trip_id: str, status: TripStatus, reason: str) -> RecordedTrip:
         """End a trip that no workflow has claimed; none can book it any more. Returns its row."""
@@ -215,26 +175,19 @@ class Trips(Database):
         )
 
     async def found(
-        self,
-        trip: RecordedTrip,
-        status: TripStatus,
-        reason: str | None,
-        steps: list[StepProgress] | None,
+        self, trip: RecordedTrip, status: TripStatus, reason: str | None
     ) -> RecordedTrip:
-        """Write how the workflow which acts for an open trip has ended, which it has not told.
+        """Write that the workflow which acts for an open trip has ended, and did not tell so.
 
-        Returns the trip's row, changed or not. Raises `RecordUnavailable`.
+        Returns the trip's row, changed or not.
         """
-        now = dt.datetime.now(dt.UTC)
         return await self._change(
             trip.trip_id,
             _IS_OPEN,
             trips.c.cancelled_at.is_not_distinct_from(trip.cancelled_at),
             status=status,
             reason=reason,
-            steps=None if steps is None else steps_as_json(steps),
-            booked_at=sa.func.coalesce(trips.c.booked_at, now if status == "booked" else None),
-            closed_at=now,
+            closed_at=dt.datetime.now(dt.UTC),
         )
 
     async def begin_cancellation(self, trip_id: str) -> RecordedTrip:
@@ -249,6 +202,22 @@ class Trips(Database):
             closed_at=None,
         )
 
+    async def mark(self, row: RecordedTrip, reason: str) -> bool:
+        """Write that a trip which has ended needs attention, and why, unless its row has changed.
+
+        Tells whether it is written.
+        """
+        unchanged = [
+            trips.c[name].is_not_distinct_from(getattr(row, name))
+            for name in ("status", "first_run_id", "cancelled_at", "told_at", "closed_at")
+        ]
+        mark = (
+            sa.update(trips)
+            .where(trips.c.trip_id == row.trip_id, trips.c.closed_at.is_not(None), *unchanged)
+            .values(status="needs_attention", reason=reason)
+        )
+        return await self._database.write(lambda sql: sql.execute(mark).rowcount == 1)
+
     async def _change(
         self, trip_id: str, *conditions: sa.ColumnElement[bool], **values: Any
     ) -> RecordedTrip:
@@ -257,45 +226,82 @@ class Trips(Database):
 
         def change(sql: sa.Connection) -> RecordedTrip:
             sql.execute(changed)
-            return recorded(sql.execute(_ONE, {"trip_id": trip_id}).one())
+            return recorded(sql, _ONE, {"trip_id": trip_id})[0]
 
-        return await self._write(change)
+        return await self._database.write(change)
 
-    def _claim(self, sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
-        """Make sure that the trip belongs to the execution which acts for it; return its status.
+    async def _read(
+        self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None
+    ) -> list[RecordedTrip]:
+        return await self._database.read(lambda sql: recorded(sql, statement, values))
 
-        The trip's row is locked until the transaction ends. A trip that was started by other means
-        than the API has none yet. Raises `ForeignTrip`.
-        """
-        execution = cast(Execution, trip.execution)
-        key = {"trip_id": trip.book_user_id}
-        row = sql.execute(_LOCKED, key).one_or_none()
-        if row is None:
-            sql.execute(self._insert_if_new, _values(_unannounced(trip, execution)))
-            row = sql.execute(_LOCKED, key).one()
-        if not row.first_run_id and _may_belong_to(row, trip, execution):
-            sql.execute(
-                _CLAIM,
-                {
-                    "of_trip": trip.book_user_id,
-                    # The trip's own workflow, where its cancellation is the one that claims it.
-                    "workflow_id": row.workflow_id if row.cancelled_at else execution.workflow_id,
-                    "first_run_id": execution.first_run_id,
-                },
-            )
-        elif row.first_run_id != execution.first_run_id:
-            raise ForeignTrip(f"The id {trip.book_user_id} is another trip's")
+
+def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
+    """Make sure that the trip belongs to the execution which acts for it; return its status.
+
+    The trip's row is locked until the transaction ends. A trip that was started by other means than
+    the API has none yet. Raises `ForeignTrip`.
+    """
+    execution = execution_of(trip)
+    key = {"trip_id": trip.book_user_id}
+    row = sql.execute(_LOCKED, key).one_or_none()
+    if row is None:
+        insert_if_new(database, sql, _unannounced(trip, execution))
+        row = sql.execute(_LOCKED, key).one()
+    if row.first_run_id == execution.first_run_id:
         return cast(TripStatus, row.status)
+    if row.first_run_id is not None or not _may_belong_to(row, trip):
+        raise ForeignTrip(f"The id {trip.book_user_id} is another trip's")
+    sql.execute(
+        _CLAIM,
+        {
+            "of_trip": trip.book_user_id,
+            # The trip's own workflow, where its cancellation is the one that claims it.
+            "workflow_id": row.workflow_id if row.cancelled_at else execution.workflow_id,
+            "first_run_id": execution.first_run_id,
+        },
+    )
+    return cast(TripStatus, row.status)
 
-    @cached_property
-    def _insert_if_new(self) -> sa.Executable:
-        insert = self._insert_into(trips).on_conflict_do_nothing(index_elements=["trip_id"])
-        return insert.returning(trips.c.trip_id)
+
+def insert_if_new(database: Database, sql: sa.Connection, trip: RecordedTrip) -> bool:
+    """Write the row of a trip unless its id or its key is taken; tell whether it is new."""
+    values = {name: getattr(trip, name) for name in _COLUMNS}
+    insert = database.insert_into(trips).on_conflict_do_nothing()
+    return sql.execute(insert.returning(trips.c.trip_id), values).one_or_none() is not None
 
 
-_COLUMNS = [trips.c[field] for field in RecordedTrip.__dataclass_fields__]
-ALL_TRIPS = sa.select(*_COLUMNS)
+def recorded(
+    sql: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any] | None = None
+) -> list[RecordedTrip]:
+    """Return the trips that a question about the table is answered with, and their steps."""
+    rows = sql.execute(statement, values).all()
+    reserved: dict[str, dict[str, Row]] = defaultdict(dict)
+    for at in range(0, len(rows), IDS_AT_ONCE):
+        ids = [row.trip_id for row in rows[at : at + IDS_AT_ONCE]]
+        for row in sql.execute(_RESERVED, {"ids": ids}):
+            reserved[row.trip_id][row.kind] = row
+    return [_recorded(row, reserved[row.trip_id]) for row in rows]
+
+
+def execution_of(trip: BookVacationInput) -> Execution:
+    """Return the execution that acts for the trip, which every call of the record has to name."""
+    if trip.execution is None:
+        raise ValueError(f"Nobody says which execution acts for trip {trip.book_user_id}")
+    return trip.execution
+
+
+def _recorded(row: Row, reserved: Mapping[str, Row]) -> RecordedTrip:
+    trip = RecordedTrip(**row._mapping)
+    return replace(trip, steps=steps_in(trip, reserved))
+
+
+_COLUMNS = [each.name for each in fields(RecordedTrip) if each.name != "steps"]
+ALL_TRIPS = sa.select(*(trips.c[name] for name in _COLUMNS))
 _ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
+_RESERVED = sa.select(reservations).where(
+    reservations.c.trip_id.in_(sa.bindparam("ids", expanding=True))
+)
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
@@ -317,7 +323,6 @@ _TELL = (
     .values(
         status=sa.bindparam("status"),
         reason=sa.bindparam("reason"),
-        steps=sa.bindparam("steps"),
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
@@ -325,16 +330,12 @@ _TELL = (
 )
 
 
-def _may_belong_to(row: sa.Row[Any], trip: BookVacationInput, execution: Execution) -> bool:
-    """Tell whether a trip that nobody has claimed may be this execution's."""
+def _may_belong_to(row: Row, trip: BookVacationInput) -> bool:
+    """Tell whether a trip that nobody has claimed may be the one that this execution acts for."""
     if row.cancelled_at is not None:
         return True
-    if any(row.request.get(kind) not in (None, trip.item(kind)) for kind in KINDS):
-        return False
-    # Which workflow made a trip that is older than the record is not known; but none did that
-    # began later than the trip.
-    began = execution.started_at
-    return row.first_run_id is None or began is None or began <= row.accepted_at + CLOCKS_DIFFER
+    wanted = all(row.request.get(kind) in (None, trip.item(kind)) for kind in KINDS)
+    return wanted and row.closed_at is None
 
 
 def _unannounced(trip: BookVacationInput, execution: Execution) -> RecordedTrip:
@@ -345,20 +346,8 @@ def _unannounced(trip: BookVacationInput, execution: Execution) -> RecordedTrip:
         request=trip.request,
         status="running",
         workflow_id=execution.workflow_id,
-        accepted_at=execution.started_at or dt.datetime.now(dt.UTC),
+        accepted_at=dt.datetime.now(dt.UTC),
     )
-
-
-def _values(trip: RecordedTrip) -> dict[str, Any]:
-    steps = None if trip.steps is None else steps_as_json(trip.steps)
-    return {**vars(trip), "steps": steps}
-
-
-def recorded(row: sa.Row[Any]) -> RecordedTrip:
-    """Return the trip that a row of the table tells of."""
-    values = dict(row._mapping)
-    steps = values.pop("steps")
-    return RecordedTrip(**values, steps=None if steps is None else steps_from_json(steps))
 
 
 def _typed(place: Place) -> list[sa.ColumnElement[Any]]:

@@ -1,27 +1,19 @@
-"""The mechanism under the workflows: steps, compensation, repair, and what surrounds a try.
+"""The mechanism under the workflows: steps, compensation, repair and deadlines.
 
-Its workflow half is deterministic: no clock, no randomness, no I/O, no environment.
+Deterministic: no clock, no randomness, no I/O, no environment.
 """
 
-from saga.booking import Saga
 from saga.deadline import TripOverdue
-from saga.failures import LOST, WORKER_SHUTDOWN, root_cause, words_for_travellers
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
-from saga.progress import STATUS_KEY, Stopwatch
-from saga.steps import Step
-from saga.tries import TryInterceptor
+from saga.steps import Step, root_cause
+from saga.trip import Saga, of_this_execution
 
 __all__ = [
     "HEARTBEAT_THROTTLE",
-    "LOST",
-    "STATUS_KEY",
     "STICKY_TIMEOUT",
-    "WORKER_SHUTDOWN",
     "Saga",
     "Step",
-    "Stopwatch",
     "TripOverdue",
-    "TryInterceptor",
+    "of_this_execution",
     "root_cause",
-    "words_for_travellers",
 ]

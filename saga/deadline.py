@@ -5,23 +5,20 @@ import datetime as dt
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from shared import BookVacationInput
-
-TRIP_DEADLINE = "trip-deadline"
-"""Guards the deadline, which trips of earlier versions have not."""
+    from shared import SagaPolicy
 
 
-LIFTED = "deadline-lifted-by-reset"
-"""Tells a run that was reset whether it goes on by itself, or replays what went before."""
+def goes_on_after_a_reset(question: str) -> bool:
+    """Tell whether this run is a reset one, and has come to what it does by itself.
 
-
-def was_reset() -> bool:
-    """Tell whether this run is a reset of an earlier one.
-
-    https://docs.temporal.io/workflow-execution/event#reset
+    https://docs.temporal.io/workflow-execution/event#reset. A run that was reset first replays the
+    one before. The marker of a patch tells its own part from that. An answer holds for the whole
+    run, so that each question must be another one.
     """
     info = workflow.info()
-    return info.run_id != info.first_execution_run_id
+    return info.run_id != info.first_execution_run_id and workflow.patched(
+        f"after-reset-{question}"
+    )
 
 
 class TripOverdue(Exception):
@@ -34,33 +31,28 @@ class TripOverdue(Exception):
 class Deadline:
     """The trip's deadline, and that of a step within it.
 
-    For a run that was reset the trip has none: whoever resets it wants it to go on now. But what
-    the run replays of the one before went by it.
+    A run that was reset has none: whoever resets it wants it to go on now.
     """
 
-    def __init__(self, book_input: BookVacationInput) -> None:
-        # The record has accepted no trip of an earlier version, so an accepted one needs no marker.
-        self._kept = book_input.accepted or workflow.patched(TRIP_DEADLINE)
-        self._asks_what_is_replayed = book_input.policy.mechanism >= 2
+    def __init__(self, policy: SagaPolicy) -> None:
         self._asked = 0
-        self._step_limit = dt.timedelta(seconds=book_input.policy.step_deadline)
-        limit = dt.timedelta(seconds=book_input.policy.trip_deadline)
+        self._step_limit = dt.timedelta(seconds=policy.step_deadline)
         # Not `start_time`, which is that of the first workflow task: no worker may have been there.
-        self._end = workflow.info().workflow_start_time + limit
+        started = workflow.info().workflow_start_time
+        self._end = started + dt.timedelta(seconds=policy.trip_deadline)
 
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""
-        if self._kept and workflow.now() >= self._end and not self._is_lifted():
+        if workflow.now() >= self._end and not self._is_lifted():
             raise TripOverdue
 
-    def of_step(self) -> dt.datetime:
-        """Return when a step that begins now must be over."""
-        own = workflow.now() + self._step_limit
-        return min(own, self._end) if self._kept and not self._is_lifted() else own
+    def of_step(self) -> dt.timedelta:
+        """Return how long a step that begins now may take."""
+        left = self._end - workflow.now()
+        if left >= self._step_limit or self._is_lifted():
+            return self._step_limit
+        return left
 
     def _is_lifted(self) -> bool:
-        if not self._asks_what_is_replayed or not was_reset():
-            return was_reset()
-        # An answer holds for good, so that each question is another one.
         self._asked += 1
-        return workflow.patched(f"{LIFTED}-{self._asked}")
+        return goes_on_after_a_reset(f"deadline-{self._asked}")

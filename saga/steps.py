@@ -1,16 +1,32 @@
-"""A step of a trip: the activities that book it and undo it, and how they are run and retried."""
+"""A step of a trip: the activities that book it and undo it, and how they are run.
+
+The activities count in the record how often a supplier fails. Temporal retries each one until it
+succeeds, gives up, or is out of time. So a try that was lost with its worker, or that its worker
+could not read, costs nothing, and this code sees none of them.
+"""
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from saga.deadline import TripOverdue
 
 with workflow.unsafe.imports_passed_through():
-    from shared import BookVacationInput, Kind, Tried, step_of, task_queue_of
+    from shared import UNDECIDED, BookVacationInput, Kind, cut, task_queue_of
 
 Activity = Callable[[BookVacationInput], Awaitable[str]]
+
+FOR_TRAVELLERS = ("SupplierRefused", "SupplierFailed", UNDECIDED, "ValueError")
+"""The types of errors whose text is meant for travellers. Any other's may hold anything."""
+
+NO_ANSWER = "The supplier did not answer in time"
+
+OWN_ANSWERS = dt.timedelta(minutes=1)
+"""What a try needs for itself: its questions to the record, and its worker's pauses."""
 
 
 class Step(NamedTuple):
@@ -21,52 +37,77 @@ class Step(NamedTuple):
     undo: Activity
 
 
-async def run_try(
+async def run(
     activity: Activity,
+    kind: Kind,
     book_input: BookVacationInput,
     *,
-    activity_id: str | None,
+    activity_id: str,
     summary: str,
-    retry_policy: RetryPolicy,
-    schedule_to_close: dt.timedelta | None = None,
-) -> Tried | None:
-    """Run an activity of a step, and return what it tells; `None` if it only tells the item.
+    within: dt.timedelta,
+    final: tuple[str, ...] = (),
+) -> None:
+    """Run an activity of a step to its end, `within` that time.
 
-    Raises `ActivityError`.
+    Its result does not matter: an operator may complete it with any. Raises `ActivityError` when it
+    has given up, is out of time, or fails with one of the types `final`.
     """
     policy = book_input.policy
-    kind, _ = step_of(activity.__name__)
-    tried: Tried | str = await workflow.execute_activity(
+    await workflow.execute_activity(
         activity.__name__,
         book_input,
+        result_type=RawValue,
         task_queue=task_queue_of(kind) if kind in policy.own_queues else None,
-        # What a worker of the first version, or one without our interceptor, returns is the item.
-        result_type=Tried | str,  # type: ignore[arg-type]  # A union is none of its overloads.
         activity_id=activity_id,
         summary=summary,
-        schedule_to_close_timeout=schedule_to_close,
+        schedule_to_close_timeout=within,
         start_to_close_timeout=start_to_close(book_input),
         heartbeat_timeout=dt.timedelta(seconds=policy.heartbeat_timeout),
-        retry_policy=retry_policy,
+        retry_policy=retry_policy(book_input, *final),
     )
-    return tried if isinstance(tried, Tried) else None
 
 
-def retry_policy(book_input: BookVacationInput, attempts: int, *final_errors: str) -> RetryPolicy:
-    """Return how a trip's activities are retried, `attempts` times at the most (0: for ever)."""
-    policy = book_input.policy
+def retry_policy(book_input: BookVacationInput, *final: str) -> RetryPolicy:
+    """Return how a trip's activities are retried: for ever, at one pace.
+
+    A supplier's failure has a wait of its own, which grows with its failures. Those of lost tries
+    must not grow: a starved worker loses many.
+    """
     return RetryPolicy(
-        initial_interval=dt.timedelta(seconds=policy.retry_interval),
-        maximum_interval=dt.timedelta(seconds=policy.retry_interval_cap),
-        maximum_attempts=attempts,
-        non_retryable_error_types=list(final_errors),
+        initial_interval=dt.timedelta(seconds=book_input.policy.retry_interval),
+        backoff_coefficient=1.0,
+        # The tutorial's final error. Our own activities say themselves which of theirs is final.
+        non_retryable_error_types=["ValueError", *final],
     )
 
 
 def start_to_close(book_input: BookVacationInput) -> dt.timedelta:
     """Return the time after which a try counts as lost with its worker.
 
-    The activity itself gives its supplier up earlier, after `try_timeout`.
+    The try itself gives its supplier up after `try_timeout`. It asks at most twice: what an earlier
+    try has booked, and for the booking.
     """
-    policy = book_input.policy
-    return dt.timedelta(seconds=policy.try_timeout + policy.heartbeat_timeout)
+    return 2 * dt.timedelta(seconds=book_input.policy.try_timeout) + OWN_ANSWERS
+
+
+def is_undecided(error: ActivityError) -> bool:
+    """Tell whether an activity has ended because its supplier has not decided yet."""
+    return isinstance(error.cause, ApplicationError) and error.cause.type == UNDECIDED
+
+
+def root_cause(error: BaseException) -> str:
+    """Return why an activity failed, in the supplier's words where there are any, or the trip."""
+    if isinstance(error, TripOverdue):
+        return str(error)
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, ApplicationError) and _is_for_travellers(cause):
+            return cut(cause.message)
+        cause = cause.__cause__
+    return NO_ANSWER
+
+
+def _is_for_travellers(cause: ApplicationError) -> bool:
+    # What an operator says who fails an activity by hand has no type, and is final.
+    by_hand = not cause.type and cause.non_retryable
+    return by_hand or cause.type in FOR_TRAVELLERS

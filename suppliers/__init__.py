@@ -1,6 +1,7 @@
 """Who really books: the port, the desks before it, and the suppliers that implement it."""
 
-from suppliers.desk import Desk, Desks, OutsideDesk, Undecided
+from suppliers.composition import Composition, compose, composed, composition
+from suppliers.desk import Desk, Desks, OutsideDesk, RecordAway, Try, Undecided
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
 from suppliers.over_http import FollowCall, HttpSupplier
@@ -16,9 +17,11 @@ from suppliers.port import (
     TryAgain,
     Unavailable,
 )
+from suppliers.tries import SupplierFailed, SupplierRefused, ask_supplier, this_try
 
 __all__ = [
     "AnotherItem",
+    "Composition",
     "Confirmed",
     "Desk",
     "Desks",
@@ -31,11 +34,20 @@ __all__ = [
     "OutcomeUnknown",
     "OutsideDesk",
     "Pending",
+    "RecordAway",
     "Refused",
     "Released",
     "Supplier",
     "SupplierError",
+    "SupplierFailed",
+    "SupplierRefused",
+    "Try",
     "TryAgain",
     "Unavailable",
     "Undecided",
+    "ask_supplier",
+    "compose",
+    "composed",
+    "composition",
+    "this_try",
 ]

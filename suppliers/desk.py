@@ -1,15 +1,16 @@
 """The desks, where the activities book: how a supplier's answers become one booking and no more.
 
 Behind a desk may sit a supplier that is somebody else's service. Then the record keeps what was
-asked of it, noted before it is asked, so that whoever comes after a crash knows what may be held.
+asked of it, noted before it is asked, so that the next try after a crash knows what may be held.
 A desk never waits for a supplier to decide: it says when to ask again, and Temporal waits.
 """
 
 import asyncio
 import datetime as dt
 import logging
+import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from record import Record, RecordBroken, RecordUnavailable, Reservation, ReservationRefused
@@ -31,22 +32,41 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 LONGEST_LOOK_INTERVAL = 30.0
-"""Seconds between two questions about something undecided. They are the rarer the longer it takes,
-because each one is a few events in the trip's history."""
+"""Seconds between two questions about something undecided, which become rarer as time goes by."""
 
 
 class Undecided(SupplierError):
-    """Nobody can tell yet what is held: ask again after `wait` seconds. That is no failed try."""
+    """Nobody can tell yet what is held: ask again after `wait` seconds. That is no failure."""
 
     def __init__(self, reason: str, wait: float) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
+class RecordAway(Exception):
+    """The record cannot be asked now. No supplier has failed, so nothing counts."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """A try of a step, or of its undo."""
+
+    number: int = 1
+    """Its number among those that Temporal has made of the activity."""
+    waited: float = 0.0
+    """Seconds from when the activity was scheduled to the beginning of this try."""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the activity has taken so far. No two hosts' clocks are compared."""
+        return round(self.waited + time.monotonic() - self.begun, 3)
+
+
 class Desk(Protocol):
     """Books one kind of item for the activities, each call as often as they like.
 
-    Each raises `Refused`, `TryAgain` and `Undecided`.
+    Each raises `Refused`, `TryAgain`, `Undecided` and `RecordAway`.
     """
 
     @property
@@ -57,10 +77,10 @@ class Desk(Protocol):
     def late(self) -> float:
         """For so many seconds after a call a booking may still take effect, or show up."""
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, once, however often it is asked for."""
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release what the trip holds, nothing included; nothing of it is booked any more."""
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
@@ -71,9 +91,6 @@ class Desk(Protocol):
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         """Release what has shown up for a trip that is over, and holds nothing by the record."""
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
-        """Refuse every later `book` of the trip, whatever is held: an operator has settled it."""
 
     async def close(self) -> None:
         """Close what is open to the supplier."""
@@ -99,65 +116,61 @@ class OutsideDesk:
     """By which the record knows where the item is held."""
     late: float = 0.0
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, or find it held."""
         over_at = _now() + dt.timedelta(seconds=trip.policy.try_timeout)
         earlier = await self._begin_try(trip, over_at)
         if earlier is not None:
-            if found := await self._held_already(trip, earlier):
+            if found := await self._held_already(trip, earlier, tried):
                 return found
             overtaken = await self._begin_try(trip, over_at, instead_of=earlier)
             if overtaken is not None:
                 raise self._undecided(trip, overtaken)
         if _now() >= over_at:
-            # Frozen since its note: it has been looked for, perhaps, and is not expected any more.
+            # Frozen since its note: perhaps somebody has looked for it, and expects it no more.
             raise Unavailable(f"The {self.kind} supplier was not asked in time")
         try:
-            answer = await self.supplier.book(trip, attempt)
+            answer = await in_time(self.supplier.book(trip, tried.number), trip, self.kind)
         except (Refused, Unavailable):
             if earlier is None:  # Otherwise the earlier call may still take effect.
-                await self._in_record(self.record.end_try(trip, self.kind, over_at, None))
+                await in_record(self.record.outside.end_try(trip, self.kind, over_at, None))
             raise
         except (OutcomeUnknown, asyncio.CancelledError):
             await self._may_appear_from_now_on(trip, over_at)
             raise
         if isinstance(answer, Pending):
             await self._may_appear_from_now_on(trip, over_at)
-        return await self._decided(trip, answer)
+        return await self._decided(trip, answer, tried)
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release what the trip holds, and what a late call may still come to hold."""
-        held = await self._in_record(self.record.begin_cancel(trip, self.kind))
+        held = await in_record(self.record.outside.begin_cancel(trip, self.kind))
         if held is None:
             return Released()
         seen_by = self._seen_by(held)
         if seen_by or held.state == "cancelling":
-            match await self.supplier.find(trip):
+            match await self._found(trip):
                 case None | Released() if seen_by and _now() < seen_by:
                     raise self._undecided(trip, held, until=seen_by)
                 case Released():
-                    return await self._released(trip)
+                    return await self._released(trip, tried)
                 case None if seen_by and held.reference is None:
-                    return await self._released(trip)
-        answer = await self.supplier.cancel(trip)
+                    return await self._released(trip, tried)
+        answer = await in_time(self.supplier.cancel(trip), trip, self.kind)
         if isinstance(answer, Pending):
-            if held.since and (_now() - held.since).total_seconds() > trip.policy.step_deadline:
+            if _age(held) > trip.policy.step_deadline:
                 raise Refused(f"The {self.kind} supplier has not cancelled in time")
             raise self._undecided(trip, held, answer.wait)
-        return await self._released(trip)
+        return await self._released(trip, tried)
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Tell what the supplier holds, whatever the record says."""
-        return await self.supplier.find(trip)
+        return await self._found(trip)
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         """Release what has shown up for a trip that is over."""
-        await self._in_record(self.record.begin_late_cancel(trip, self.kind, self.name))
-        return await self.cancel(trip)
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
-        """Refuse every later `book`; the supplier is not asked."""
-        await self._in_record(self.record.settle(trip, self.kind))
+        await in_record(self.record.outside.begin_late_cancel(trip, self.kind, self.name))
+        return await self.cancel(trip, Try())
 
     async def close(self) -> None:
         """Close what is open to the supplier."""
@@ -166,17 +179,20 @@ class OutsideDesk:
     async def _may_appear_from_now_on(self, trip: BookVacationInput, over_at: dt.datetime) -> None:
         """Take note that the call has ended; the time in which it may take effect has begun."""
         if self.late > 0:
-            await self._in_record(self.record.end_try(trip, self.kind, over_at, _now()))
+            await in_record(self.record.outside.end_try(trip, self.kind, over_at, _now()))
 
     async def _begin_try(
         self, trip: BookVacationInput, over_at: dt.datetime, instead_of: Reservation | None = None
     ) -> Reservation | None:
-        return await self._in_record(
-            self.record.begin_try(trip, self.kind, self.name, over_at, instead_of)
+        return await in_record(
+            self.record.outside.begin_try(trip, self.kind, self.name, over_at, instead_of)
         )
 
+    async def _found(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+        return await in_time(self.supplier.find(trip), trip, self.kind)
+
     async def _held_already(
-        self, trip: BookVacationInput, earlier: Reservation
+        self, trip: BookVacationInput, earlier: Reservation, tried: Try
     ) -> Confirmed | None:
         """Return what an earlier try has booked; `None`: nothing, and it may be sent again."""
         if earlier.state == "reserved":
@@ -184,14 +200,14 @@ class OutsideDesk:
         seen_by = self._seen_by(earlier)
         may_appear = seen_by is not None and _now() < seen_by
         try:
-            found = await self.supplier.find(trip)
+            found = await self._found(trip)
         except TryAgain as failure:
             # The question has failed; what was asked before may not be sent again for all that.
             if may_appear or earlier.state == "pending":
                 raise self._undecided(trip, earlier, failure.wait) from failure
             raise
         if found is not None:
-            return await self._decided(trip, found, earlier)
+            return await self._decided(trip, found, tried, earlier)
         if may_appear:
             raise self._undecided(trip, earlier, until=seen_by)
         return None
@@ -200,28 +216,28 @@ class OutsideDesk:
         self,
         trip: BookVacationInput,
         answer: Confirmed | Pending | Released,
+        tried: Try,
         earlier: Reservation | None = None,
     ) -> Confirmed:
         match answer:
             case Confirmed(reference):
                 # A late supplier may take as long to know of it when it is asked to cancel it.
                 shown_from = _now() if self.late > 0 else None
-                confirm = self.record.confirm(trip, self.kind, reference, shown_from)
-                await self._in_record(confirm)
+                confirm = self.record.outside.confirm(
+                    trip, self.kind, reference, shown_from, tried.seconds
+                )
+                await in_record(confirm)
                 return answer
             case Pending(wait):
                 if earlier is None or earlier.state != "pending":
-                    await self._in_record(self.record.note_pending(trip, self.kind))
+                    await in_record(self.record.outside.note_pending(trip, self.kind))
                 raise self._undecided(trip, earlier, wait)
             case Released():
                 raise Refused(f"The supplier has cancelled the {self.kind}")
 
-    async def _released(self, trip: BookVacationInput) -> Released:
-        await self._in_record(self.record.released(trip, self.kind))
+    async def _released(self, trip: BookVacationInput, tried: Try) -> Released:
+        await in_record(self.record.outside.released(trip, self.kind, tried.seconds))
         return Released()
-
-    async def _in_record(self, call: Awaitable[Answer]) -> Answer:
-        return await in_record(call, self.kind)
 
     def _seen_by(self, held: Reservation) -> dt.datetime | None:
         """Return by when a call of unknown outcome has taken effect if it ever does.
@@ -241,25 +257,41 @@ class OutsideDesk:
     ) -> Undecided:
         """Return what says when to ask again: as the supplier wishes, else ever more seldom."""
         if wait is None:
-            age = (_now() - held.since).total_seconds() if held and held.since else 0.0
-            wait = min(max(age / 2, trip.policy.retry_interval), LONGEST_LOOK_INTERVAL)
+            wait = min(max(_age(held) / 2, trip.policy.retry_interval), LONGEST_LOOK_INTERVAL)
         if until is not None:
             wait = min(wait, max((until - _now()).total_seconds(), 0.0))
         return Undecided(f"The {self.kind} supplier has not decided yet", wait)
 
 
-async def in_record(call: Awaitable[Answer], kind: Kind) -> Answer:
-    """Ask the record. Raises what its failure means to the trip: `Refused` or `Unavailable`."""
+async def in_time(asking: Awaitable[Answer], trip: BookVacationInput, kind: Kind) -> Answer:
+    """Ask a supplier. Raises `OutcomeUnknown` when it takes longer than the trip's policy says."""
+    try:
+        async with asyncio.timeout(trip.policy.try_timeout):
+            return await asking
+    except TimeoutError as error:
+        raise OutcomeUnknown(f"The {kind} supplier did not answer in time") from error
+
+
+async def in_record(call: Awaitable[Answer]) -> Answer:
+    """Ask the record. Raises `Refused` for what it refuses, and `RecordAway` if it fails.
+
+    A broken record is a bug or a missing migration, which somebody has to mend. Until then it is as
+    good as away: it says nothing of what a supplier would do.
+    """
     try:
         return await call
     except ReservationRefused as refused:
         raise Refused(str(refused)) from refused
     except RecordUnavailable as error:
-        raise Unavailable(str(error)) from error
+        raise RecordAway(str(error)) from error
     except RecordBroken as bug:
-        # No try of the same kind can succeed, so it is not tried again.
         logger.exception("The record is broken")
-        raise Refused(f"The {kind} supplier failed") from bug
+        raise RecordAway(str(bug)) from bug
+
+
+def _age(held: Reservation | None) -> float:
+    since = held and held.updated_at
+    return (_now() - since).total_seconds() if since else 0.0
 
 
 def _now() -> dt.datetime:

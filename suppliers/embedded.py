@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from record import Record
 from shared import BookVacationInput, Kind
-from suppliers.desk import in_record
+from suppliers.desk import Try, in_record, in_time
 from suppliers.port import Confirmed, Refused, Released, Unavailable
 
 
@@ -30,28 +30,28 @@ class EmbeddedSupplier:
     name: ClassVar[None] = None
     late: ClassVar[float] = 0.0
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item. Doing so again changes nothing."""
-        await asyncio.sleep(self.latency)
-        if attempt <= self.outage_attempts:
-            await asyncio.sleep(self.latency)
+        await self._take_time(trip)
+        if tried.number <= self.outage_attempts:
+            await self._take_time(trip)
             raise Unavailable("Hotel service is down. Retrying...")
         if "invalid" in (trip.item(self.kind) or ""):
             raise Refused(f"Invalid {self.kind} booking, rolling back!")
-        await in_record(self.record.reserve(trip, self.kind), self.kind)
+        await in_record(self.record.reservations.reserve(trip, self.kind, tried.seconds))
         return Confirmed()
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release what the trip holds, for good. Doing so again changes nothing."""
-        await in_record(self.record.cancel(trip, self.kind), self.kind)
+        await in_record(self.record.reservations.cancel(trip, self.kind, tried.seconds))
         return Released()
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
         """Tell what the trip holds."""
-        rows = await in_record(self.record.reservations_of(trip.book_user_id), self.kind)
+        rows = await in_record(self.record.reservations.of(trip.book_user_id))
         states = {row.kind: row.state for row in rows}
         match states.get(self.kind):
-            case None:
+            case None | "asked":
                 return None
             case "reserved":
                 return Confirmed()
@@ -60,11 +60,10 @@ class EmbeddedSupplier:
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         """Release what the trip holds: there is nothing here that the record does not know."""
-        return await self.cancel(trip)
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
-        """Refuse every later `book` of the trip, and hold nothing for it any more."""
-        await in_record(self.record.settle(trip, self.kind), self.kind)
+        return await self.cancel(trip, Try())
 
     async def close(self) -> None:
         """Do nothing: whoever has opened the record closes it."""
+
+    async def _take_time(self, trip: BookVacationInput) -> None:
+        await in_time(asyncio.sleep(self.latency), trip, self.kind)

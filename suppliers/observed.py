@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 from shared import BookVacationInput, Kind
+from suppliers.desk import Try
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.port import Confirmed, Pending, Refused, Released, Supplier, Unavailable
 
@@ -55,14 +56,15 @@ class ObservedEmbedded:
     name: ClassVar[None] = None
     late: ClassVar[float] = 0.0
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item."""
-        call = self.supplier.book(trip, attempt)
+        call = self.supplier.book(trip, tried)
         return await _told(self.observer, self.supplier.kind, "book", call)
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release what the trip holds."""
-        return await _told(self.observer, self.supplier.kind, "cancel", self.supplier.cancel(trip))
+        call = self.supplier.cancel(trip, tried)
+        return await _told(self.observer, self.supplier.kind, "cancel", call)
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
         """Tell what the trip holds."""
@@ -71,11 +73,7 @@ class ObservedEmbedded:
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         """Release what the trip holds, for good."""
-        return await self.cancel(trip)
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
-        """Refuse every later `book` of the trip. That is a note, no call."""
-        await self.supplier.refuse_late_booking(trip)
+        return await self.cancel(trip, Try())
 
     async def close(self) -> None:
         """Close what is open."""

@@ -57,10 +57,8 @@ class _MeasuredActivity(ActivityInboundInterceptor):
         if not isinstance(news, TripNews) or news.status not in ENDED:
             return
         self._metrics.trips_ended.labels(news.status).inc()
-        if news.began is not None:
-            # The clocks of two servers may differ.
-            seconds = max((news.at - news.began).total_seconds(), 0.0)
-            self._metrics.trip_duration.labels(news.status).observe(seconds)
+        seconds = (news.at - news.began).total_seconds()
+        self._metrics.trip_duration.labels(news.status).observe(seconds)
 
 
 def _outcome_of(error: BaseException, seconds: float) -> str:
@@ -70,6 +68,8 @@ def _outcome_of(error: BaseException, seconds: float) -> str:
             return "cancelled" if _was_cancelled(seconds) else "lost"
         case ApplicationError(type=error_type) if error_type == UNDECIDED:
             return "undecided"
+        case ApplicationError(type="RecordAway"):
+            return "record_away"
         # The tutorial's final error, too.
         case ApplicationError(non_retryable=True) | ValueError():
             return "refused"

@@ -21,8 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from connection import Encryption, converter_of
 from record import Record, schema
 from record.database import Database
-from saga import STATUS_KEY
-from shared import KINDS, MECHANISM, BookVacationInput, SagaPolicy
+from shared import KINDS, BookVacationInput, SagaPolicy
 from tests.faults import FaultyRecord, faulty_worker
 from tests.processes import FAST_FORGETTING, FAST_TIMERS
 from tests.workers import running_worker
@@ -51,7 +50,6 @@ IMPATIENT = SagaPolicy(
     retry_interval_cap=0.02,
     undo_attempts=3,
     stuck_retry_interval=600.0,
-    mechanism=MECHANISM,
 )
 """A policy under which a test waits for milliseconds, and never for a stuck undo's own retry."""
 
@@ -77,7 +75,6 @@ async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowE
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL_CLI),
         dev_server_extra_args=FAST_SERVER,
-        search_attributes=[STATUS_KEY],
         data_converter=converter_of(Encryption({"key": bytes(32)}, encrypting)),
     ) as started:
         yield started
@@ -173,7 +170,15 @@ def database_url(
         yield url
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
+def no_database_of_the_project() -> Iterator[None]:
+    """Have a test fail that works with the default record and does not ask for `own_database`."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("DATABASE_URL", "sqlite:////dev/null/ask-for-own_database.db")
+        yield
+
+
+@pytest.fixture
 def own_database(
     tmp_path_factory: pytest.TempPathFactory, prepared_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
@@ -223,7 +228,6 @@ def trip(**changes: Any) -> BookVacationInput:
         attempts=3,
         book_user_id=f"test-{uuid.uuid4().hex}",
         policy=IMPATIENT,
-        accepted=True,
         **items,
     )
     return dataclasses.replace(valid, **changes)

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 import activities
 import run_worker
-from record import Record, RecordUnavailable
+from record import Database, Record, RecordUnavailable, Reservations, Trips
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, TripNews
 from suppliers import Refused
 from tests.workers import running_worker
@@ -47,12 +47,14 @@ class FaultyRecord(Record):
     """The real record behind the faults that a test puts in its way."""
 
     def __init__(self, record: Record) -> None:
-        super().__init__(record._engine, record._writers, record._readers)
+        super().__init__(record.database)
+        self.reservations = _FaultyReservations(record.database, self)
+        self.trips = _FaultyTrips(record.database, self)
         self._calls: Counter[tuple[str, Operation, Kind]] = Counter()
         self.faults: dict[tuple[Operation, Kind], Fault] = {}
         self.told: list[TripNews] = []
         self.when_told: Fault = healthy
-        """What happens when a workflow tells how its trip stands; the kind is of no meaning."""
+        """What happens when a workflow tells how its trip ended; the kind is of no meaning."""
 
     def tries(self, operation: Operation, kind: Kind) -> int:
         """Return how often the record was called so, for all trips together."""
@@ -60,20 +62,7 @@ class FaultyRecord(Record):
             calls for (_, *called), calls in self._calls.items() if called == [operation, kind]
         )
 
-    async def reserve(self, trip: BookVacationInput, kind: Kind) -> None:
-        write = partial(super().reserve, trip, kind)
-        await self._call(trip.book_user_id, "reserve", kind, write)
-
-    async def cancel(self, trip: BookVacationInput, kind: Kind) -> None:
-        write = partial(super().cancel, trip, kind)
-        await self._call(trip.book_user_id, "cancel", kind, write)
-
-    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
-        self.told.append(news)
-        write = partial(super().tell, trip, news)
-        await self.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(self.told), write))
-
-    async def _call(
+    async def call(
         self, trip_id: str, operation: Operation, kind: Kind, write: Callable[[], Awaitable[None]]
     ) -> None:
         self._calls[trip_id, operation, kind] += 1
@@ -83,6 +72,32 @@ class FaultyRecord(Record):
     def fault_for(self, call: Call) -> Fault:
         """Return what happens to `call`."""
         return self.faults.get((call.operation, call.kind), healthy)
+
+
+class _FaultyReservations(Reservations):
+    def __init__(self, database: Database, faulty: FaultyRecord) -> None:
+        super().__init__(database)
+        self._faulty = faulty
+
+    async def reserve(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
+        write = partial(super().reserve, trip, kind, seconds)
+        await self._faulty.call(trip.book_user_id, "reserve", kind, write)
+
+    async def cancel(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
+        write = partial(super().cancel, trip, kind, seconds)
+        await self._faulty.call(trip.book_user_id, "cancel", kind, write)
+
+
+class _FaultyTrips(Trips):
+    def __init__(self, database: Database, faulty: FaultyRecord) -> None:
+        super().__init__(database)
+        self._faulty = faulty
+
+    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
+        told = self._faulty.told
+        told.append(news)
+        write = partial(super().tell, trip, news)
+        await self._faulty.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(told), write))
 
 
 @asynccontextmanager
@@ -103,7 +118,7 @@ def workflow_half(client: Client) -> Worker:
         task_queue=TASK_QUEUE_NAME,
         workflows=run_worker.WORKFLOWS,
         # Its workflows can tell the record how they end, all the same.
-        activities=[activities.record_trip],
+        activities=[activities.record_trip, activities.record_stuck_undo],
         no_remote_activities=True,
         max_cached_workflows=0,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -15,22 +15,18 @@ from temporalio.api.workflowservice.v1 import (
     ResetWorkflowExecutionRequest,
 )
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
-from record import Record
-from saga import STATUS_KEY
+from record import Record, StepProgress
 from shared import (
     KINDS,
     TASK_QUEUE_NAME,
     BookingResult,
     BookVacationInput,
-    CancelBookingInput,
     Execution,
     Kind,
-    StepProgress,
-    TripProgress,
+    StepState,
     cancellation_id,
 )
 from tests.faults import DEADLINE, FaultyRecord, Gate, workflow_half
@@ -45,31 +41,25 @@ UNDO_ALL = [f"undo_book_{kind}" for kind in reversed(KINDS)]
 Trip = WorkflowHandle[BookingWorkflow, BookingResult]
 Cancellation = WorkflowHandle[CancelBookingWorkflow, BookingResult]
 
-WITH_STATUS = TypedSearchAttributes([SearchAttributePair(STATUS_KEY, "running")])
 
-
-async def start(client: Client, book_input: BookVacationInput, *, with_status: bool = True) -> Trip:
+async def start(client: Client, book_input: BookVacationInput) -> Trip:
     return await client.start_workflow(
         BookingWorkflow.run,
         book_input,
         id=book_input.book_user_id,
         task_queue=TASK_QUEUE_NAME,
-        search_attributes=WITH_STATUS if with_status else TypedSearchAttributes.empty,
     )
 
 
-async def start_cancellation(
-    client: Client, book_input: BookVacationInput, steps: Sequence[StepProgress] = ()
-) -> Cancellation:
-    """Start to cancel a trip whose own workflow is over, with its steps as they stood then."""
+async def start_cancellation(client: Client, book_input: BookVacationInput) -> Cancellation:
+    """Start to cancel a trip whose own workflow is over."""
     booked = await client.get_workflow_handle(book_input.book_user_id).describe()
     trip = replace(book_input, execution=Execution(booked.id, booked.run_id))
     return await client.start_workflow(
         CancelBookingWorkflow.run,
-        CancelBookingInput(**vars(trip), steps=list(steps)),
+        trip,
         id=cancellation_id(book_input.book_user_id),
         task_queue=TASK_QUEUE_NAME,
-        search_attributes=WITH_STATUS,
     )
 
 
@@ -124,20 +114,19 @@ async def result_of(workflow: Trip | Cancellation) -> BookingResult:
         return await workflow.result()
 
 
-async def cancelled_steps(trip: Trip) -> dict[Kind, StepProgress]:
-    """Wait until the trip has closed as Canceled and return its memo's steps."""
+async def cancelled(trip: Trip) -> None:
+    """Wait until the trip has closed as Canceled."""
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(WorkflowFailureError) as failure:
             await trip.result()
     assert isinstance(failure.value.cause, CancelledError)
-    description = await trip.describe()
-    assert description.status == WorkflowExecutionStatus.CANCELED
-    return steps_by_kind(await description.memo())
+    assert (await trip.describe()).status == WorkflowExecutionStatus.CANCELED
 
 
-def steps_by_kind(outcome: BookingResult | Mapping[str, Any]) -> dict[Kind, StepProgress]:
-    """Return the steps of a result or of a memo."""
-    return {step["kind"]: StepProgress(**step) for step in outcome["steps"]}
+async def steps_of(record: Record, trip: Trip) -> dict[Kind, StepProgress]:
+    """Return the trip's steps as the record tells of them."""
+    row = await record.trips.by_id(trip.id)
+    return {} if row is None else {step.kind: step for step in row.steps}
 
 
 def untimed(step: StepProgress) -> StepProgress:
@@ -154,13 +143,13 @@ async def eventually(ask: Callable[[], Awaitable[Answer | None]]) -> Answer:
 
 
 async def until(
-    workflow: Trip | Cancellation, condition: Callable[[dict[Kind, StepProgress]], bool]
-) -> TripProgress:
-    """Wait until the steps of an open workflow meet `condition` and return its progress."""
+    workflow: Trip | Cancellation, condition: Callable[[dict[Kind, StepState]], bool]
+) -> dict[Kind, StepState]:
+    """Wait until the states of an open workflow's steps meet `condition` and return them."""
 
-    async def met() -> TripProgress | None:
-        progress = await cast(Trip, workflow).query(BookingWorkflow.progress)
-        return progress if condition({step.kind: step for step in progress.steps}) else None
+    async def met() -> dict[Kind, StepState] | None:
+        steps = await cast(Trip, workflow).query(BookingWorkflow.progress)
+        return steps if condition(steps) else None
 
     return await eventually(met)
 
@@ -175,33 +164,27 @@ async def until_failed(workflow: Trip | Cancellation, tries: int) -> PendingActi
     return await eventually(failed)
 
 
-async def until_stuck(workflow: Trip | Cancellation, *kinds: Kind) -> TripProgress:
+async def until_stuck(workflow: Trip | Cancellation, *kinds: Kind) -> dict[Kind, StepState]:
     """Wait until the undo of exactly `kinds` is stuck and every other one is over."""
-    return await until(
-        workflow,
-        lambda steps: (
-            {kind for kind, step in steps.items() if step.state == "stuck"} == set(kinds)
-            and not any(step.state == "undoing" for step in steps.values())
-        ),
-    )
+
+    def is_so(steps: dict[Kind, StepState]) -> bool:
+        stuck = {kind for kind, state in steps.items() if state == "stuck"}
+        return stuck == set(kinds) and "undoing" not in steps.values()
+
+    return await until(workflow, is_so)
 
 
-async def retry(stuck: Trip | Cancellation, kind: Kind) -> StepProgress:
-    return await cast(Trip, stuck).execute_update(BookingWorkflow.retry_undo, kind)
+async def retry_undo(stuck: Trip | Cancellation, kind: Kind) -> None:
+    await cast(Trip, stuck).execute_update(BookingWorkflow.retry_undo, kind)
 
 
-async def resolve(stuck: Trip | Cancellation, kind: Kind, note: str) -> StepProgress:
-    return await cast(Trip, stuck).execute_update(BookingWorkflow.resolve_undo, args=[kind, note])
-
-
-async def status_shown(workflow: Trip | Cancellation) -> str | None:
-    """Return the search attribute `BookingStatus`, `None` when the trip carries none."""
-    return (await workflow.describe()).typed_search_attributes.get(STATUS_KEY)
+async def resolve_undo(stuck: Trip | Cancellation, kind: Kind, note: str) -> None:
+    await cast(Trip, stuck).execute_update(BookingWorkflow.resolve_undo, args=[kind, note])
 
 
 async def held(record: Record, trip: Trip) -> list[Kind]:
     """Return what the record holds for the trip."""
-    return [row.kind for row in await record.reservations_of(trip.id) if row.state == "reserved"]
+    return [row.kind for row in await record.reservations.of(trip.id) if row.state == "reserved"]
 
 
 async def events(workflow: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:

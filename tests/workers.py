@@ -6,11 +6,10 @@ from typing import Any
 
 from temporalio.client import Client
 
-import activities
 from record import Record
 from run_worker import create_worker
 from settings import Settings
-from suppliers import Desks
+from suppliers import Desks, compose, composition
 
 
 def work_with(record: Record, desks: Desks | None = None, **settings: Any) -> Settings:
@@ -20,10 +19,10 @@ def work_with(record: Record, desks: Desks | None = None, **settings: Any) -> Se
     """
     values: dict[str, Any] = {"hotel_latency_seconds": 0, "hotel_outage_attempts": 0, **settings}
     chosen = Settings(worker_grace_seconds=1, workflow_sandbox=True, **values)
-    composed = activities.compose(record, chosen)
+    composed = compose(record, chosen)
     if desks is not None:
         composed = composed._replace(desks=desks)
-    activities.composition.set(composed)
+    composition.set(composed)
     return chosen
 
 

@@ -8,7 +8,8 @@ from api.access import caller
 from api.intake import checked, only_once
 from api.places import Places
 from api.schemas import PageQuery
-from bookings import Bookings, mark_of
+from api.pages.watching import mark_of
+from bookings import Bookings
 
 
 def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:

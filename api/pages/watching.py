@@ -1,5 +1,7 @@
 """The page of a trip, which follows it while it moves."""
 
+import hashlib
+
 from flask import Blueprint, Response, make_response, render_template, request
 
 from api.access import caller
@@ -7,7 +9,7 @@ from api.answering import links_of
 from api.options import Options
 from api.pages.wording import goes_back, may_be_cancelled, motion
 from api.places import Places
-from bookings import Bookings, Sight, Trip
+from bookings import Bookings, Trip
 
 INTERVAL_MS = 900
 """How often the page of a trip that is under way asks whether it has changed."""
@@ -19,12 +21,11 @@ LONG_INTERVAL_MS = 5_000
 def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: Places) -> None:
     """Add the page of a trip, and what it asks to go on."""
 
-    def shown(template: str, sight: Sight) -> str:
-        trip = sight.trip
+    def shown(template: str, trip: Trip) -> str:
         return render_template(
             template,
             trip=trip,
-            mark=sight.mark,
+            mark=mark_of(trip),
             interval=_interval(trip),
             motion=motion(trip),
             goes_back=goes_back(trip),
@@ -36,16 +37,21 @@ def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: 
     @pages.get("/trips/<user_id>")
     async def trip(user_id: str) -> str:
         """Show a trip."""
-        return shown("trip.html", await bookings.look(user_id, caller()))
+        return shown("trip.html", await bookings.look_up(user_id, caller()))
 
     @pages.get("/trips/<user_id>/now")
     async def trip_now(user_id: str) -> Response:
         """Return the trip as it stands now; 204 if it is as the page has seen it."""
         with looks.place_to_look(caller().name):
-            sight = await bookings.look_again(user_id, caller(), request.args.get("seen", ""))
-        if sight is None:
+            trip = await bookings.look_up(user_id, caller())
+        if request.args.get("seen") == mark_of(trip):
             return Response(status=204)
-        return make_response(shown("trip_part.html", sight))
+        return make_response(shown("trip_part.html", trip))
+
+
+def mark_of(told: object) -> str:
+    """Return a mark by which a page tells whether what it shows has changed."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _offers(trip: Trip) -> list[str]:

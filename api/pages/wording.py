@@ -4,8 +4,8 @@ import datetime as dt
 
 from markupsafe import Markup
 
-from bookings import Trip
-from shared import CANCELLATION_PREFIX, StepProgress, StepState, TripStatus
+from bookings import StepProgress, Trip
+from shared import CANCELLATION_PREFIX, StepState, TripStatus
 
 STATUSES: dict[TripStatus, str] = {
     "running": "Under way",

@@ -1,0 +1,274 @@
+"""What the API asks of the record and of Temporal: book, look up, list, cancel, repair, wait."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from bookings.asking import asking_temporal, is_missing_workflow
+from bookings.callers import Caller
+from bookings.cursors import cursor_after, place_of
+from bookings.errors import (
+    BookingConflict,
+    BookingDiffers,
+    BookingNotFound,
+    TemporalRefuses,
+    TemporalUnavailable,
+)
+from bookings.keys import fingerprint, former_fingerprint
+from bookings.loops import PerLoop
+from bookings.settling import Settling
+from bookings.temporal import TripWorkflows
+from bookings.trips import Trip, is_same, may_be_id, shown
+from bookings.turns import Turns
+from bookings.waiting import Gone, Waits
+from connection import nobody_takes_trips
+from record import UNHELD, Record, RecordedTrip, RecordError, RecordUnavailable
+from shared import CANCELLED, Kind, SagaPolicy, StepState, TripStatus
+
+START_PATIENCE = 30.0
+"""Seconds that a request waits for the start of its trip, behind other trips. That is so for one
+that does not wait for the outcome, too."""
+
+
+class Bookings:
+    """The bookings. Every method may raise `RecordError`."""
+
+    admit: Callable[[str], object] | None = None
+    """Is asked before a new trip is accepted whether its owner may book now, and raises if not. A
+    request that repeats its key asks for no new trip."""
+
+    on_accepted: Callable[[], object] | None = None
+    """Is called for each trip that is accepted, once however often it is asked for."""
+
+    def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
+        self._client = client
+        self._record = record
+        self._workflows = TripWorkflows(client, policy)
+        self._settling = Settling(record, self._workflows)
+        self._turns = PerLoop(Turns)
+        self.waits = Waits(self._workflows, record)
+
+    async def book(
+        self,
+        user_id: str,
+        request: Mapping[str, Any],
+        owner: str,
+        seconds: float,
+        gone: Gone | None = None,
+        *,
+        key: str | None = None,
+        on_id: Callable[[str], object] | None = None,
+    ) -> Trip:
+        """Book a trip, or the one of the owner's idempotency key, and return it as it stands.
+
+        It returns when the trip has ended or needs attention, after `seconds`, or once the client
+        has `gone`. `request` has the name, the attempts, and the car, hotel and flight. A new trip
+        has the id `user_id`; `on_id` is told the trip's id before Temporal is asked. Raises
+        `BookingDiffers` when the key or the id belongs to another request, `TemporalUnavailable`
+        and `TemporalRefuses`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        async with self._turns.here().turn(owner, max(seconds, START_PATIENCE)):
+            row, new = await self._accepted(user_id, request, owner, key)
+            if on_id is not None:
+                on_id(row.trip_id)
+            if row.first_run_id is None and row.cancelled_at is None and row.closed_at is None:
+                await self._workflows.start(row)
+        seconds = max(0.0, deadline - loop.time())
+        if row.booked_at is not None or row.closed_at is not None or (new and not seconds):
+            return shown(row)
+        try:
+            await self.waits.unless_stuck(row, seconds, gone)
+            row = await self._record.trips.by_id(row.trip_id) or row
+        except RecordUnavailable:
+            pass  # It was there a moment ago, and an outage does not end the trip.
+        return shown(row)
+
+    async def look_up(self, user_id: str, caller: Caller) -> Trip:
+        """Return the trip as it stands. Raises `BookingNotFound`."""
+        return shown(await self._recorded(user_id, caller))
+
+    async def look_up_after(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
+    ) -> Trip:
+        """Return the trip once it has ended, after `seconds` at most. Raises `BookingNotFound`."""
+        row = await self._recorded(user_id, caller)
+        if row.closed_at is None:
+            await self.waits.until_closed(row, seconds, gone)
+            row = await self._recorded(user_id, caller)
+        return shown(row)
+
+    async def page(
+        self, status: TripStatus | None, limit: int, cursor: str | None, caller: Caller
+    ) -> tuple[list[Trip], str | None]:
+        """Return a page of the caller's trips, the newest first, and the cursor of the next.
+
+        Raises `UnknownCursor`.
+        """
+        rows = await self._record.trips.page(
+            limit + 1,
+            status=status,
+            owner=None if caller.operator else caller.name,
+            after=None if cursor is None else place_of(cursor),
+        )
+        page = rows[:limit]
+        more = len(rows) > limit
+        return [shown(row) for row in page], cursor_after(page[-1]) if more else None
+
+    async def cancel(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
+    ) -> Trip:
+        """Undo the trip, running or booked, and return it after `seconds` at most.
+
+        A wait ends at once when an undo is stuck. Even with no `seconds` Temporal has taken the
+        order. But only a wait shows whether a running trip was booked before the order reached it,
+        and then has it undone; so does a repeated cancel. Cancelling again changes nothing. Raises
+        `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
+        `TemporalUnavailable` and `TemporalRefuses`.
+        """
+        row = await self._recorded(user_id, caller)
+        if row.closed_at is None and row.cancelled_at is None:
+            if await self._workflows.cancel(row):
+                await self.waits.unless_stuck(row, seconds, gone)
+                row = await self._recorded(user_id, caller)
+            else:
+                row = await self._ended(row)
+        if row.status == "rolled_back":
+            raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
+        if row.closed_at is not None and row.status not in UNHELD:
+            row = await self._record.trips.begin_cancellation(user_id)
+        if row.closed_at is None and row.cancelled_at is not None:
+            await self._workflows.start_cancellation(row)
+            await self.waits.unless_stuck(row, seconds, gone)
+            row = await self._recorded(user_id, caller)
+        return shown(row)
+
+    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
+        """Have a stuck undo tried again now. Doing so again changes nothing.
+
+        Raises `BookingConflict` when it is not stuck, `BookingNotFound`, `TemporalUnavailable` and
+        `TemporalRefuses`.
+        """
+
+        def ask(workflow_id: str) -> Awaitable[None]:
+            return self._workflows.retry_undo(workflow_id, kind)
+
+        return await self._repair(user_id, kind, caller, ask, done=("undone", "resolved"))
+
+    async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
+        """Take the caller's word that a stuck undo is settled. Doing so again changes nothing.
+
+        Raises as `retry_undo` does.
+        """
+
+        def ask(workflow_id: str) -> Awaitable[None]:
+            return self._workflows.resolve_undo(workflow_id, kind, note)
+
+        return await self._repair(user_id, kind, caller, ask, done=("resolved",))
+
+    async def check_ready(self) -> str | None:
+        """Return what keeps trips from being booked, or `None` when nothing does."""
+        try:
+            # First: a worker whose record is not there does not poll.
+            await self._record.database.prepare()
+            with asking_temporal():
+                return await nobody_takes_trips(self._client)
+        except TemporalUnavailable:
+            return "Temporal cannot be reached"
+        except (TemporalRefuses, RecordError) as error:
+            return str(error)
+
+    def stop_waiting(self) -> None:
+        """End all waits, also those for a turn to start a trip, which was not accepted then."""
+        self.waits.stop()
+        for turns in self._turns.of_all():
+            turns.fail(TemporalUnavailable("This process stops"))
+
+    async def _accepted(
+        self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None
+    ) -> tuple[RecordedTrip, bool]:
+        """Return the row of the trip, and whether it is new. Raises `BookingDiffers`."""
+        prints = None if key is None else (fingerprint(key), former_fingerprint(owner, key))
+        trips = self._record.trips
+        if self.admit is not None and not (prints and await trips.by_key(owner, prints)):
+            self.admit(owner)
+        row = RecordedTrip(
+            trip_id=user_id,
+            owner=owner,
+            request=dict(request),
+            status="running",
+            workflow_id=user_id,
+            accepted_at=dt.datetime.now(dt.UTC),
+            key_fingerprint=prints and prints[0],
+        )
+        row, new = await trips.accept(row, former_fingerprint=prints and prints[1])
+        if new and self.on_accepted is not None:
+            self.on_accepted()
+        if not new and (row.owner != owner or not is_same(request, row.request)):
+            raise BookingDiffers
+        return row, new
+
+    async def _recorded(self, user_id: str, caller: Caller) -> RecordedTrip:
+        row = await self._record.trips.by_id(user_id) if may_be_id(user_id) else None
+        if row is None or not caller.may_see(row.owner):
+            raise BookingNotFound
+        return row
+
+    async def _ended(self, row: RecordedTrip) -> RecordedTrip:
+        """Return the row of an open trip that has no open workflow, as it is after that is known.
+
+        A trip that was never started never will be.
+        """
+        if row.first_run_id is None:
+            with asking_temporal():
+                known = await self._workflows.describe(row.workflow_id)
+            if known is None:
+                return await self._record.trips.withdraw(row.trip_id, "cancelled", CANCELLED)
+        return await self._settling.settled(row)
+
+    async def _repair(
+        self,
+        user_id: str,
+        kind: Kind,
+        caller: Caller,
+        ask: Callable[[str], Awaitable[None]],
+        done: Sequence[StepState],
+    ) -> Trip:
+        """Ask for the repair of an undo, and return the trip.
+
+        A trip that has closed in the meantime is fine when its step is in one of the states `done`:
+        the same repair was asked for before.
+        """
+        trip = await self.look_up(user_id, caller)
+        if trip.closed_at is None:
+            with asking_temporal(), _refusing():
+                await ask(trip.workflow_id)
+            trip = await self.look_up(user_id, caller)
+        # A trip has no step of a kind that came after it.
+        state = next((step.state for step in trip.steps if step.kind == kind), "not part of it")
+        if trip.closed_at is not None and state not in done:
+            raise BookingConflict(
+                f"The {kind} is {state} and the trip {trip.status}; no undo is under way."
+            )
+        return trip
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Translate a workflow's refusal of an update. One that has closed refuses nothing."""
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        if not isinstance(error.cause, ApplicationError):
+            raise
+        raise BookingConflict(f"{error.cause.message}.") from error
+    except RPCError as error:
+        if not is_missing_workflow(error):
+            raise

@@ -1,0 +1,84 @@
+"""What only Temporal knows of open trips: that one was stopped from outside, or never started.
+
+The audit asks for it, and so does a cancel that finds no open workflow.
+"""
+
+import contextlib
+import datetime as dt
+
+from temporalio.client import WorkflowExecutionStatus
+
+from bookings.asking import asking_temporal
+from bookings.errors import BookingNotFound
+from bookings.temporal import TripWorkflows, first_run_id
+from bookings.trips import NEVER_STARTED, STOPPED, may_be_id
+from record import Record, RecordedTrip
+from workflows import BookingWorkflow
+
+START_LIMIT = dt.timedelta(minutes=1)
+"""After so long, a trip that was accepted without a key and has no workflow will never have one:
+nobody can ask for it again."""
+
+
+class Settling:
+    """Brings into the record what only Temporal knows."""
+
+    def __init__(self, record: Record, workflows: TripWorkflows) -> None:
+        self._record = record
+        self._workflows = workflows
+
+    async def settled(self, row: RecordedTrip) -> RecordedTrip:
+        """Return the row of an open trip, as it is after Temporal was asked about it.
+
+        Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
+        """
+        # Between two questions a workflow that has closed may be forgotten.
+        with contextlib.suppress(BookingNotFound), asking_temporal():
+            description = await self._workflows.acting(row)
+            if description is None:
+                return await self._without_workflow(row)
+            if description.status != WorkflowExecutionStatus.RUNNING:
+                # A workflow that closes by itself tells the record first.
+                now = await self._record.trips.by_id(row.trip_id) or row
+                if now.closed_at is None and now.cancelled_at == row.cancelled_at:
+                    return await self._record.trips.found(row, "needs_attention", STOPPED)
+        return await self._record.trips.by_id(row.trip_id) or row
+
+    async def adopted(self, workflow_id: str) -> RecordedTrip | None:
+        """Record a trip that only Temporal knows, and return its row; `None`: it knows none.
+
+        The CLI has started it, say, and no worker has taken it up yet. Raises as `settled` does.
+        """
+        trip = await self.as_temporal_knows(workflow_id)
+        return None if trip is None else await self._record.trips.adopt(trip)
+
+    async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
+        """Return the row that the trip of a workflow would have; `None`: it is no trip's."""
+        with asking_temporal():
+            description = await self._workflows.describe(workflow_id)
+            if description is None or description.workflow_type != BookingWorkflow.__name__:
+                return None
+            book_input = await self._workflows.input_in_history(workflow_id)
+        if book_input is None or not may_be_id(book_input.book_user_id):
+            return None
+        return RecordedTrip(
+            trip_id=book_input.book_user_id,
+            owner=book_input.owner,
+            request=book_input.request,
+            status="running",
+            workflow_id=workflow_id,
+            accepted_at=description.start_time,
+            first_run_id=first_run_id(description),
+        )
+
+    async def _without_workflow(self, row: RecordedTrip) -> RecordedTrip:
+        if row.cancelled_at is not None:
+            return row  # Its cancellation is about to be started; the audit sees to it.
+        if row.first_run_id is not None:
+            return await self._record.trips.found(row, "needs_attention", STOPPED)
+        patience = START_LIMIT
+        if row.key_fingerprint is not None:
+            patience = dt.timedelta(seconds=self._workflows.policy.trip_deadline)
+        if dt.datetime.now(dt.UTC) < row.accepted_at + patience:
+            return row
+        return await self._record.trips.withdraw(row.trip_id, "rolled_back", NEVER_STARTED)

@@ -1,0 +1,136 @@
+"""The base of a trip's workflow: how a step is booked, and what the world may ask.
+
+`workflows.py` tells the story; this keeps the promises beneath it. Workflow code: no clock, no
+randomness, no I/O, no environment.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
+
+from saga.compensation import Compensations, to_its_end
+from saga.deadline import Deadline
+from saga.progress import Progress
+from saga.recording import record_ending
+from saga.steps import NO_ANSWER, Step, root_cause, run
+
+with workflow.unsafe.imports_passed_through():
+    from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut
+
+
+class Saga:
+    """The base of a trip's workflow: its steps, its compensations, what the world may ask."""
+
+    def __init__(self, book_input: BookVacationInput, steps: Sequence[Step]) -> None:
+        self._input = book_input
+        # A trip has the steps that it started with: it wants nothing of a kind that came later.
+        self._steps = [step for step in steps if book_input.item(step.kind) is not None]
+        self._progress = Progress(step.kind for step in self._steps)
+        self._compensations = Compensations(book_input, self._steps, self._progress)
+        self._deadline = Deadline(book_input.policy)
+
+    async def book(self, step: Step) -> None:
+        """Book one step, if the trip wants anything of its kind.
+
+        Raises `ActivityError` when the step cannot be booked or the workflow is cancelled, and
+        `TripOverdue` when the trip's deadline has passed.
+        """
+        if step not in self._steps:
+            return
+        self._deadline.check()
+        # Before the step runs: even a try that only seems to fail may have booked.
+        self._compensations.register(step)
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+        self._progress.move(step.kind, "booking")
+        try:
+            await run(
+                step.book,
+                step.kind,
+                self._input,
+                activity_id=self._compensations.next_id(step.book),
+                summary=f"Book {step.kind} {cut(self._input.item(step.kind) or '')}",
+                within=self._deadline.of_step(),
+            )
+        except ActivityError as error:
+            self._progress.move(step.kind, "failed")
+            if root_cause(error) == NO_ANSWER and workflow.cancellation_reason() is None:
+                self._deadline.check()
+            raise
+        self._progress.move(step.kind, "booked")
+
+    async def undo_booked(self) -> None:
+        """Undo the steps of a trip that is over, the last one first. Nothing interrupts it."""
+        self._compensations.register(*self._steps)
+        await self.undo_all()
+
+    async def undo_all(self) -> None:
+        """Undo the steps that were begun, the last one first. Nothing interrupts it."""
+        await self._compensations.undo_all()
+
+    @property
+    def booked_items(self) -> dict[str, str]:
+        """What the trip has booked, as its result tells it."""
+        return {f"booked_{step.kind}": self._input.item(step.kind) or "" for step in self._steps}
+
+    async def close(self, status: TripStatus, reason: str | None = None) -> None:
+        """Tell the record how the trip ended: nobody learns of an ending that is not recorded.
+
+        A cancel that comes meanwhile interrupts only the ending of a booked trip, which then raises
+        `ActivityError`.
+        """
+        ending = self._end(status, reason)
+        await (ending if status == "booked" else to_its_end(ending))
+
+    async def _end(self, status: TripStatus, reason: str | None) -> None:
+        await record_ending(self._input, status, reason)
+        self._progress.show(status)
+        # An operator who waits for an answer gets it.
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    @workflow.query
+    def progress(self) -> dict[Kind, StepState]:
+        """Return how far each step has come."""
+        return self._progress.steps
+
+    @workflow.update
+    def retry_undo(self, kind: Kind) -> None:
+        """Try a stuck undo again now. Asking again changes nothing."""
+        self._compensations.retry(kind)
+
+    @retry_undo.validator
+    def _may_retry(self, kind: Kind) -> None:
+        self._compensations.require(kind, "stuck", "undoing", "undone", "resolved")
+
+    @workflow.update
+    async def resolve_undo(self, kind: Kind, note: str) -> None:
+        """Take an operator's word that a stuck undo is settled. The first note stays."""
+        await self._compensations.resolve(kind, note)
+
+    @resolve_undo.validator
+    def _may_resolve(self, kind: Kind, note: str) -> None:
+        self._compensations.require(kind, "stuck", "resolved")
+
+    @workflow.signal(dynamic=True)
+    def ignore(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Ignore a signal, whatever its name and inputs: a trip takes none.
+
+        Without this a malformed signal of a known name would fail every further workflow task.
+        """
+        workflow.logger.warning("Ignored the signal %s", cut(name))
+
+
+def of_this_execution(book_input: BookVacationInput) -> BookVacationInput:
+    """Return the trip with the execution that it belongs to, where its activities cannot tell.
+
+    They can, unless the run was reset. An execution that the input names is somebody's copy.
+    """
+    info = workflow.info()
+    execution = None
+    if info.run_id != info.first_execution_run_id:
+        execution = Execution(info.workflow_id, info.first_execution_run_id)
+    return dataclasses.replace(book_input, execution=execution)

@@ -1,0 +1,81 @@
+"""Who books what: the record and the desks that a process works with, as the settings say."""
+
+import functools
+from contextlib import nullcontext
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from record import Record
+from settings import Settings, load_settings
+from shared import KINDS, Kind
+from suppliers.desk import Desk, Desks, OutsideDesk
+from suppliers.embedded import EmbeddedSupplier
+from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
+from suppliers.over_http import FollowCall, HttpSupplier
+from suppliers.port import Supplier
+
+
+class Composition(NamedTuple):
+    """What the activities work with."""
+
+    record: Record
+    desks: Desks
+
+    async def close(self) -> None:
+        """Close the connections to the suppliers."""
+        for desk in self.desks.values():
+            await desk.close()
+
+
+composition: ContextVar[Composition] = ContextVar("composition")
+"""The worker sets it at its start, and each test for itself."""
+
+
+def composed() -> Composition:
+    """Return what the process works with; if nobody has set it, what the settings say."""
+    try:
+        return composition.get()
+    except LookupError:
+        return _composed_from_settings()
+
+
+@functools.cache
+def _composed_from_settings() -> Composition:
+    settings = load_settings()
+    return compose(Record.connect(settings.database_url), settings)
+
+
+def compose(
+    record: Record,
+    settings: Settings,
+    observer: Observer | None = None,
+    follow_call: FollowCall = nullcontext,
+) -> Composition:
+    """Return what the activities work with, as the settings say.
+
+    An observer is told of each call of a supplier; `follow_call` surrounds each one over HTTP.
+    """
+    desks = {kind: _desk(kind, record, settings, observer, follow_call) for kind in KINDS}
+    return Composition(record, desks)
+
+
+def _desk(
+    kind: Kind,
+    record: Record,
+    settings: Settings,
+    observer: Observer | None,
+    follow_call: FollowCall,
+) -> Desk:
+    """Return where `kind` is booked. A supplier class of one's own goes here."""
+    outside = settings.suppliers[kind]
+    if outside.url is not None:
+        token = None if outside.token is None else outside.token.get_secret_value()
+        supplier: Supplier = HttpSupplier(kind, outside.url, token, follow_call=follow_call)
+        if observer is not None:
+            supplier = ObservedSupplier(kind, supplier, observer)
+        return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds)
+    embedded = EmbeddedSupplier(kind, record)
+    if kind == "hotel":
+        latency, outage = settings.hotel_latency_seconds, settings.hotel_outage_attempts
+        embedded = EmbeddedSupplier(kind, record, latency, outage)
+    return embedded if observer is None else ObservedEmbedded(embedded, observer)

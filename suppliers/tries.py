@@ -1,0 +1,136 @@
+"""What surrounds a try of an activity: heartbeats, and the count of its supplier's failures.
+
+A try is counted where it fails, in the record. Temporal repeats the activity until it succeeds,
+gives up or is out of time. So a try that is lost with its worker, that finds the record away or
+whose supplier has not decided yet needs no account anywhere, and costs nothing.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from shared import UNDECIDED, BookVacationInput, Kind, cut
+from suppliers.desk import RecordAway, Try, Undecided, in_record
+from suppliers.port import Refused, TryAgain
+
+MAX_HEARTBEAT_INTERVAL = 5.0
+
+LAST_TRY = 10.0
+"""Seconds before a step's deadline when it is tried once more, however long its supplier wants to
+be left alone."""
+
+
+class SupplierRefused(ApplicationError, ValueError):
+    """The supplier's final word, or its last failure: the activity gives up."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, type="SupplierRefused", non_retryable=True)
+
+
+class SupplierFailed(ApplicationError, RuntimeError):
+    """A failure of the supplier: Temporal tries again after `wait` seconds."""
+
+    def __init__(self, words: str, wait: float) -> None:
+        super().__init__(words, type="SupplierFailed", next_retry_delay=dt.timedelta(seconds=wait))
+
+
+async def ask_supplier(
+    kind: Kind,
+    trip: BookVacationInput,
+    tried: Try,
+    asking: Awaitable[object],
+    count: Callable[[str, bool], Awaitable[int]],
+    most: int,
+) -> None:
+    """Ask a supplier, and count it if that is what fails; at `most` failures give up.
+
+    What is not the supplier's failure costs nothing: Temporal tries again until the step's
+    deadline. Only a supplier's own words leave as they are. The text of any other exception may
+    hold an address or a credential, and goes to the logs.
+    """
+    async with _heartbeats():
+        try:
+            failure = await _failure(kind, trip, tried, asking)
+            if failure is None:
+                return
+            failures = await in_record(count(failure.words, failure.final))
+        except RecordAway as away:
+            raise ApplicationError(str(away), type="RecordAway") from None
+    if failure.final or failures >= most:
+        raise SupplierRefused(failure.words)
+    policy = trip.policy
+    backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
+    wait = min(backoff, policy.retry_interval_cap) if failure.wait is None else failure.wait
+    raise SupplierFailed(failure.words, _within_deadline(wait, tried))
+
+
+class _Failure(NamedTuple):
+    """A failure of a supplier's, in its words or ours."""
+
+    words: str
+    final: bool = False
+    wait: float | None = None
+    """Seconds for which the supplier wants to be left alone."""
+
+
+async def _failure(
+    kind: Kind, trip: BookVacationInput, tried: Try, asking: Awaitable[object]
+) -> _Failure | None:
+    try:
+        await asking
+    except Undecided as undecided:
+        delay = dt.timedelta(seconds=_within_deadline(undecided.wait, tried))
+        raise ApplicationError(str(undecided), type=UNDECIDED, next_retry_delay=delay) from None
+    except Refused as refused:
+        return _Failure(cut(str(refused)), final=True)
+    except TryAgain as failure:
+        return _Failure(cut(str(failure)), wait=failure.wait)
+    except RecordAway:
+        raise
+    except Exception:
+        told = {"trip_id": trip.book_user_id}
+        activity.logger.exception("The %s supplier failed", kind, extra=told)
+        return _Failure(f"The {kind} supplier failed")
+    return None
+
+
+def _within_deadline(wait: float, tried: Try) -> float:
+    """Return how long the supplier may be left alone, which wants `wait` seconds."""
+    limit = activity.info().schedule_to_close_timeout
+    latest = limit.total_seconds() - tried.seconds - LAST_TRY if limit else 0.0
+    return min(wait, latest) if latest > 0 else wait
+
+
+def this_try() -> Try:
+    """Return the try that the current activity is."""
+    info = activity.info()
+    # Both are times of Temporal's clock.
+    return Try(info.attempt, (info.started_time - info.scheduled_time).total_seconds())
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeat from now on, so that only a dead, cut off or frozen worker misses a deadline.
+
+    What takes less than the interval, as most calls do, costs no heartbeat at all.
+    """
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
+    heart = asyncio.create_task(_beat(min(timeout.total_seconds() / 3, MAX_HEARTBEAT_INTERVAL)))
+    try:
+        yield
+    finally:
+        heart.cancel()
+
+
+async def _beat(interval: float) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        activity.heartbeat()
