@@ -20,7 +20,9 @@ class BookRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Text = Field(description="The traveller's name.", examples=["John Doe"])
-    attempts: Attempts = Field(default=5, description="After so many failures of its supplier a step is given up.")
+    attempts: Attempts = Field(
+        default=5, description="After so many failures of its supplier a step is given up."
+    )
     car: Text = Field(description="The car's id.", examples=["valid-car-id"])
     hotel: Text = Field(description="The hotel's id.", examples=["valid-hotel-id"])
     flight: Text = Field(description="The flight's id.", examples=["valid-flight-id"])

@@ -6,9 +6,9 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from api.access import caller
 from api.intake import checked, only_once
+from api.pages.watching import mark_of
 from api.places import Places
 from api.schemas import PageQuery
-from api.pages.watching import mark_of
 from bookings import Bookings
 
 
