@@ -1,4 +1,4 @@
-"""`python -m suppliers.simulator`: reads the command line, serves until it is told to stop."""
+"""`python -m simulator`: reads the command line, serves until it is told to stop."""
 
 import os
 import signal
@@ -26,14 +26,14 @@ from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
 from shared import KINDS
-from suppliers.simulator.answers import Suppliers
-from suppliers.simulator.behaviour import Faults, Mode
-from suppliers.simulator.service import Service
-from suppliers.simulator.stock import Stock
+from simulator.answers import SimulatedSuppliers
+from simulator.behaviour import Mode, SimulatedFaults
+from simulator.service import SimulatorService
+from simulator.stock import Stock
 
 logger = logging.getLogger("suppliers")
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 
 BACKLOG = 4_096
 """Connections that may wait to be taken up: a thousand callers come at once."""
@@ -45,7 +45,7 @@ BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, 2.1."""
 
 
-class _OneLine(argparse.ArgumentParser):
+class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
@@ -73,8 +73,8 @@ def _token(text: str) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = _OneLine(
-        "python -m suppliers.simulator",
+    parser = _OneLineParser(
+        "python -m simulator",
         description="Suppliers of every kind, simulated. What is not said is as it was last time.",
         allow_abbrev=False,
     )
@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _service(stock: Stock, arguments: argparse.Namespace) -> Service:
+def _service(stock: Stock, arguments: argparse.Namespace) -> SimulatorService:
     """Rule as the command line says. Raises `DBAPIError`."""
     said: dict[str, bool | float] = {}
     if arguments.no_idempotency:
@@ -105,12 +105,12 @@ def _service(stock: Stock, arguments: argparse.Namespace) -> Service:
     mode = stock.setting(Mode()).model_copy(update=said)
     stock.keep(mode)
     if arguments.faults is not None:
-        stock.keep(Faults(share=arguments.faults))
-    suppliers = Suppliers(stock, mode, arguments.pending_seconds)
-    return Service(suppliers, arguments.token, arguments.slow_seconds, arguments.seed)
+        stock.keep(SimulatedFaults(share=arguments.faults))
+    suppliers = SimulatedSuppliers(stock, mode, arguments.pending_seconds)
+    return SimulatorService(suppliers, arguments.token, arguments.slow_seconds, arguments.seed)
 
 
-async def _serve(service: Service, host: str, port: int) -> None:
+async def _serve(service: SimulatorService, host: str, port: int) -> None:
     """Serve until told to stop. Raises `OSError` when nobody can listen there."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

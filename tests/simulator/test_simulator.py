@@ -18,13 +18,13 @@ from typing import Any, get_args
 import pytest
 
 from shared import KINDS
-from suppliers.simulator import __main__ as command
-from suppliers.simulator import service
-from suppliers.simulator.answers import Suppliers
-from suppliers.simulator.behaviour import BEFORE, ITEMS, WAYS, Faults, Item, Mode, Way
-from suppliers.simulator.stock import Row, Stock
+from simulator import __main__ as command
+from simulator import service
+from simulator.answers import SimulatedSuppliers
+from simulator.behaviour import BEFORE, ITEMS, WAYS, Item, Mode, SimulatedFaults, Way
+from simulator.stock import Row, Stock
 from tests.processes import ROOT, Process, bare_environment, free_port, wait_until
-from tests.suppliers.simulated import CutOff, Simulator, simulated, slow_call
+from tests.simulator.simulated import CutOff, Simulator, simulated, slow_call
 
 DOCS = ROOT / "docs" / "suppliers.md"
 
@@ -446,7 +446,7 @@ class TestPlaces:
     ) -> None:
         chance, now = random.Random(seed), 0.0
         stock = Stock.open(tmp_path / "suppliers.db")
-        suppliers = Suppliers(stock, Mode(**mode), clock=lambda: now)
+        suppliers = SimulatedSuppliers(stock, Mode(**mode), clock=lambda: now)
         items = [f"{word}-3-seats" for word in ("a", "late", "pending-sold-out", "slow-to-cancel")]
         cancelled: set[str] = set()
         for _ in range(150):
@@ -603,7 +603,7 @@ class TestFaults:
         assert (await simulator.call("DELETE", "/faults")).status == 200
 
     def test_so_many_calls_are_broken_and_in_every_way(self) -> None:
-        faults, chance = Faults(share=0.3), random.Random(7)
+        faults, chance = SimulatedFaults(share=0.3), random.Random(7)
         chosen = Counter(faults.choose("PUT", 4.0, chance) for _ in range(10_000))
         assert 0.28 < 1 - chosen[None] / 10_000 < 0.32
         assert chosen.keys() == {None, *WAYS}
@@ -615,8 +615,8 @@ class TestFaults:
         self, method: str, late_seconds: float
     ) -> None:
         chance = random.Random(7)
-        assert Faults(share=1, ways=["late"]).choose(method, late_seconds, chance) is None
-        both = Faults(share=1, ways=["late", "busy"])
+        assert SimulatedFaults(share=1, ways=["late"]).choose(method, late_seconds, chance) is None
+        both = SimulatedFaults(share=1, ways=["late", "busy"])
         assert {both.choose(method, late_seconds, chance) for _ in range(50)} == {"busy"}
 
 
@@ -722,7 +722,7 @@ class TestProcess:
 
 def simulator_process(folder: Path, port: int, *options: str) -> Process:
     place = ["--port", str(port), "--database", str(folder / "suppliers.db")]
-    command = [sys.executable, "-m", "suppliers.simulator", *place, *options]
+    command = [sys.executable, "-m", "simulator", *place, *options]
     return Process("simulator", command, folder / "simulator.log", bare_environment())
 
 

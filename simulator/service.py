@@ -17,8 +17,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared import KINDS
-from suppliers.simulator.answers import Answer, Suppliers
-from suppliers.simulator.behaviour import BEFORE, Faults, Item, Mode, Way
+from simulator.answers import SimulatedAnswer, SimulatedSuppliers
+from simulator.behaviour import BEFORE, Item, Mode, SimulatedFaults, Way
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ HTML = "<!doctype html>\n<title>Oops</title>\n" + "<p>Something went wrong.</p>\
 """3 MB."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Call = Callable[[str, web.Request, bool], Awaitable[Answer]]
+Call = Callable[[str, web.Request, bool], Awaitable[SimulatedAnswer]]
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class _Order(BaseModel):
+class _ReservationOrder(BaseModel):
     """The body of a PUT of the contract."""
 
     model_config = ConfigDict(strict=True)
@@ -47,12 +47,12 @@ class _Capacity(BaseModel):
     capacity: Annotated[int, Field(ge=0, le=10**12)]
 
 
-class Service:
+class SimulatorService:
     """The routes around the suppliers."""
 
     def __init__(
         self,
-        suppliers: Suppliers,
+        suppliers: SimulatedSuppliers,
         token: str | None = None,
         slow_seconds: float = 5.0,
         seed: int | None = None,
@@ -62,7 +62,7 @@ class Service:
         self._token = token
         self._slow_seconds = slow_seconds
         self._chance = random.Random(seed)  # noqa: S311 - nothing secret
-        self._faults = self._stock.setting(Faults())
+        self._faults = self._stock.setting(SimulatedFaults())
 
     def app(self) -> web.Application:
         """Return it as an aiohttp application."""
@@ -100,16 +100,16 @@ class Service:
             return _cut(request)
         return _said(answer) if way in (None, "slow", "late") else _broken(request, way)
 
-    async def _book(self, kind: str, request: web.Request, late: bool) -> Answer:
-        trip_id, order = _id(request), await _body(request, _Order)
+    async def _book(self, kind: str, request: web.Request, late: bool) -> SimulatedAnswer:
+        trip_id, order = _id(request), await _body(request, _ReservationOrder)
         if "slow" in Item.named(order.item).words:
             await _sleep(self._slow_seconds)
         return self._suppliers.book(kind, trip_id, order.item, late)
 
-    async def _find(self, kind: str, request: web.Request, _late: bool) -> Answer:
+    async def _find(self, kind: str, request: web.Request, _late: bool) -> SimulatedAnswer:
         return self._suppliers.find(kind, _id(request))
 
-    async def _cancel(self, kind: str, request: web.Request, _late: bool) -> Answer:
+    async def _cancel(self, kind: str, request: web.Request, _late: bool) -> SimulatedAnswer:
         trip_id = _id(request)
         if self._suppliers.is_slow(kind, trip_id):
             await _sleep(self._slow_seconds)
@@ -129,12 +129,12 @@ class Service:
         return _json(self._faults)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        return self._rule_faults(await _body(request, Faults))
+        return self._rule_faults(await _body(request, SimulatedFaults))
 
     async def _end_faults(self, _request: web.Request) -> web.Response:
-        return self._rule_faults(Faults())
+        return self._rule_faults(SimulatedFaults())
 
-    def _rule_faults(self, faults: Faults) -> web.Response:
+    def _rule_faults(self, faults: SimulatedFaults) -> web.Response:
         self._stock.keep(faults)
         self._faults = faults
         logger.info("Faults: %.0f%% of the calls", faults.share * 100)
@@ -165,7 +165,7 @@ class Service:
             return await handler(request)
         if secrets.compare_digest(sent, f"Bearer {self._token}".encode()):
             return await handler(request)
-        refused = _said(Answer.problem(HTTPStatus.UNAUTHORIZED, "Say who you are"))
+        refused = _said(SimulatedAnswer.problem(HTTPStatus.UNAUTHORIZED, "Say who you are"))
         refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
 
@@ -176,7 +176,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _said(Answer.problem(HTTPStatus(error.status), error.text or error.reason))
+        return _said(SimulatedAnswer.problem(HTTPStatus(error.status), error.text or error.reason))
 
 
 async def _livez(_request: web.Request) -> web.Response:
@@ -200,11 +200,11 @@ async def _body(request: web.Request, form: type[Body]) -> Body:
         raise web.HTTPBadRequest(text=f"{where}: {first['msg']}") from None
 
 
-def _json(setting: Faults | Mode) -> web.Response:
+def _json(setting: SimulatedFaults | Mode) -> web.Response:
     return web.json_response(setting.model_dump())
 
 
-def _said(answer: Answer) -> web.Response:
+def _said(answer: SimulatedAnswer) -> web.Response:
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     headers = {} if answer.wait is None else {"Retry-After": str(answer.wait)}
     return web.json_response(
@@ -221,7 +221,7 @@ def _broken(request: web.Request, way: Way | None) -> web.Response:
             return _cut(request)
         case "busy":
             busy = HTTPStatus.TOO_MANY_REQUESTS
-            return _said(Answer.problem(busy, "The supplier is busy", wait=1))
+            return _said(SimulatedAnswer.problem(busy, "The supplier is busy", wait=1))
         case "garbled":
             text = '{"state": "confirmed", "item": "'
             return web.Response(text=text, content_type="application/json")
@@ -234,7 +234,7 @@ def _broken(request: web.Request, way: Way | None) -> web.Response:
         case "wrong item":
             another = {"state": "confirmed", "item": "another one", "reference": "WRONG1"}
             return web.json_response(another)
-    return _said(Answer.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"))
+    return _said(SimulatedAnswer.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"))
 
 
 def _cut(request: web.Request) -> web.Response:

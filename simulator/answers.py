@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 
-from suppliers.simulator.behaviour import Item, Mode
-from suppliers.simulator.stock import Row, Shelves, State, Stock
+from simulator.behaviour import Item, Mode
+from simulator.stock import Row, Shelves, State, Stock
 
 CANCELLED = ("cancelling", "cancelled")
 
@@ -22,7 +22,7 @@ BEST_FIRST = ("confirmed", "pending", "cancelling", "cancelled")
 
 
 @dataclass(frozen=True)
-class Answer:
+class SimulatedAnswer:
     """An answer of the contract: what is held, or a problem."""
 
     status: HTTPStatus
@@ -38,7 +38,7 @@ class Answer:
         return cls(status, {"status": status, "title": status.phrase, "detail": detail}, wait)
 
 
-class Suppliers:
+class SimulatedSuppliers:
     """The suppliers of every kind. What must be kept is in the stock."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Suppliers:
         self._clock = clock
         self.mode = mode
 
-    def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> Answer:
+    def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> SimulatedAnswer:
         """Book an item for a trip, or `late`: say no, and book it later."""
         item = Item.named(name)
         with self.transaction() as shelves:
@@ -62,14 +62,14 @@ class Suppliers:
             if known is not None:
                 return known
             if item.words & {"unknown", "invalid"}:
-                return Answer.problem(HTTPStatus.NOT_FOUND, f"There is no {kind} {name}")
+                return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no {kind} {name}")
             if "sold-out" in item.words:
                 return _sold_out(kind, item)
             tries = shelves.count_try(kind, trip_id) - item.failures if item.counted else 0
             if item.counted and tries < 1:
                 return _down(kind)
             if "busy" in item.words and tries == 1:
-                return Answer.problem(
+                return SimulatedAnswer.problem(
                     HTTPStatus.TOO_MANY_REQUESTS, f"The {kind} supplier is busy", wait=2
                 )
             is_late = any(row.state == "late" for row in rows)
@@ -84,7 +84,7 @@ class Suppliers:
             lost = "lost-answer" in item.words and tries == 1
             return self._told(row, HTTPStatus.CREATED, cut_off=lost)
 
-    def find(self, kind: str, trip_id: str) -> Answer:
+    def find(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Tell what a trip holds."""
         with self.transaction() as shelves:
             row = _best(shelves.rows_of(kind, trip_id))
@@ -92,10 +92,10 @@ class Suppliers:
             return _not_there(kind)
         told = self._told(row)
         if told.status == HTTPStatus.ACCEPTED:  # Not decided; but it was found.
-            return Answer(HTTPStatus.OK, told.body, told.wait)
+            return SimulatedAnswer(HTTPStatus.OK, told.body, told.wait)
         return told
 
-    def cancel(self, kind: str, trip_id: str) -> Answer:
+    def cancel(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Cancel what a trip holds; of several reservations one."""
         with self.transaction() as shelves:
             row = _best(shelves.rows_of(kind, trip_id))
@@ -106,7 +106,9 @@ class Suppliers:
             if row.state in ("confirmed", "pending"):
                 words = Item.named(row.item or "").words
                 if row.state == "confirmed" and "non-refundable" in words:
-                    return Answer.problem(HTTPStatus.CONFLICT, "This fare cannot be refunded")
+                    return SimulatedAnswer.problem(
+                        HTTPStatus.CONFLICT, "This fare cannot be refunded"
+                    )
                 if "slow-to-cancel" in words:
                     due = self._clock() + self._pending_seconds
                     shelves.move(row, "cancelling", due)
@@ -114,7 +116,7 @@ class Suppliers:
                 shelves.move(row, "cancelled")
             if row.state == "cancelling":
                 return self._cancelling(row.due)
-            return Answer(HTTPStatus.OK, {"state": "cancelled"})
+            return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
 
     def is_slow(self, kind: str, trip_id: str) -> bool:
         """Tell whether what a trip holds is slow."""
@@ -152,10 +154,10 @@ class Suppliers:
             return "pending", at + self._pending_seconds
         return "confirmed", None
 
-    def _known(self, kind: str, rows: list[Row], item: Item) -> Answer | None:
+    def _known(self, kind: str, rows: list[Row], item: Item) -> SimulatedAnswer | None:
         """Answer from what a trip has; `None`: it may book."""
         if self.mode.tombstones and any(row.state in CANCELLED for row in rows):
-            return Answer.problem(
+            return SimulatedAnswer.problem(
                 HTTPStatus.CONFLICT, f"The reservation of this {kind} was cancelled"
             )
         held = [row for row in rows if row.state in ("confirmed", "pending")]
@@ -163,19 +165,23 @@ class Suppliers:
             return None
         if any(row.item == item.name for row in held):
             return self._told(next(row for row in held if row.item == item.name))
-        return Answer.problem(HTTPStatus.CONFLICT, f"This trip has a reservation of another {kind}")
+        return SimulatedAnswer.problem(
+            HTTPStatus.CONFLICT, f"This trip has a reservation of another {kind}"
+        )
 
-    def _told(self, row: Row, status: HTTPStatus = HTTPStatus.OK, cut_off: bool = False) -> Answer:
+    def _told(
+        self, row: Row, status: HTTPStatus = HTTPStatus.OK, cut_off: bool = False
+    ) -> SimulatedAnswer:
         """Tell of a reservation. One that is being cancelled is still held."""
         state = "confirmed" if row.state == "cancelling" else row.state
         about = {"state": state, "item": row.item, "reference": row.reference}
         body = {name: value for name, value in about.items() if value is not None}
         if row.state == "pending":
-            return Answer(HTTPStatus.ACCEPTED, body, self._wait(row.due), cut_off)
-        return Answer(status, body, cut_off=cut_off)
+            return SimulatedAnswer(HTTPStatus.ACCEPTED, body, self._wait(row.due), cut_off)
+        return SimulatedAnswer(status, body, cut_off=cut_off)
 
-    def _cancelling(self, due: float | None) -> Answer:
-        return Answer(HTTPStatus.ACCEPTED, {"state": "cancelling"}, self._wait(due))
+    def _cancelling(self, due: float | None) -> SimulatedAnswer:
+        return SimulatedAnswer(HTTPStatus.ACCEPTED, {"state": "cancelling"}, self._wait(due))
 
     def _wait(self, due: float | None) -> int:
         return max(1, math.ceil((due or 0.0) - self._clock()))
@@ -187,13 +193,15 @@ def _best(rows: list[Row]) -> Row | None:
     return min(told, key=lambda row: BEST_FIRST.index(row.state), default=None)
 
 
-def _down(kind: str) -> Answer:
-    return Answer.problem(HTTPStatus.SERVICE_UNAVAILABLE, f"The {kind} supplier is down")
+def _down(kind: str) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(HTTPStatus.SERVICE_UNAVAILABLE, f"The {kind} supplier is down")
 
 
-def _sold_out(kind: str, item: Item) -> Answer:
-    return Answer.problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The {kind} {item.name} is sold out")
+def _sold_out(kind: str, item: Item) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, f"The {kind} {item.name} is sold out"
+    )
 
 
-def _not_there(kind: str) -> Answer:
-    return Answer.problem(HTTPStatus.NOT_FOUND, f"There is no reservation of a {kind}")
+def _not_there(kind: str) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no reservation of a {kind}")

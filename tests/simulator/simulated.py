@@ -14,10 +14,10 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from suppliers.simulator.answers import Suppliers
-from suppliers.simulator.behaviour import Mode
-from suppliers.simulator.service import Service
-from suppliers.simulator.stock import Stock
+from simulator.answers import SimulatedSuppliers
+from simulator.behaviour import Mode
+from simulator.service import SimulatorService
+from simulator.stock import Stock
 
 
 class CutOff(Exception):
@@ -47,8 +47,8 @@ class Simulator:
         """Start it on a free port, with what is kept in the file but for `mode`."""
         self.stock = Stock.open(self._file)
         kept = self.stock.setting(Mode()).model_copy(update=mode)
-        self.suppliers = Suppliers(self.stock, kept, 3.0, lambda: self.now)
-        self.server = TestServer(Service(self.suppliers, **self._options).app())
+        self.suppliers = SimulatedSuppliers(self.stock, kept, 3.0, lambda: self.now)
+        self.server = TestServer(SimulatorService(self.suppliers, **self._options).app())
         await self.server.start_server()
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), middlewares=[_sent_once]

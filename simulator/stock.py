@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.sqlite import insert
 
-from suppliers.simulator.behaviour import Item
+from simulator.behaviour import Item
 
 State = Literal["late", "pending", "confirmed", "cancelling", "cancelled"]
 """`late` is a booking that has not taken effect yet: it takes no place, and only audits see it."""
@@ -119,7 +119,7 @@ class Row:
         return "".join(digits)
 
 
-class Places(NamedTuple):
+class ItemPlaces(NamedTuple):
     """How many there are of an item."""
 
     capacity: int
@@ -228,13 +228,13 @@ class Shelves:
         is_new = self._sql.execute(new.on_conflict_do_nothing()).rowcount
         return bool(is_new and self._sql.execute(_take, of_item).rowcount)
 
-    def places(self, kind: str, item: Item) -> Places:
+    def places(self, kind: str, item: Item) -> ItemPlaces:
         """Return how many there are of an item, and how many are taken."""
         query = sa.select(_items.c.capacity, _items.c.taken)
         row = self._sql.execute(
             query.where(_of_item), {"of_kind": kind, "of_item": item.name}
         ).one_or_none()
-        return Places(*row) if row else Places(item.places, 0)
+        return ItemPlaces(*row) if row else ItemPlaces(item.places, 0)
 
     def set_capacity(self, kind: str, item: Item, capacity: int) -> None:
         """Say how many there are of an item. Nobody loses what is held."""

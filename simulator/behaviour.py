@@ -105,7 +105,7 @@ class Item:
         return bool(self.words & ONCE)
 
 
-class Faults(BaseModel):
+class SimulatedFaults(BaseModel):
     """The share of calls that are broken, each in one of these ways."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
