@@ -115,7 +115,7 @@ def told(items: Mapping[Kind, str]) -> dict[str, str]:
     }
 
 
-class Items(BaseModel):
+class ItemsOfTrip(BaseModel):
     """What a trip has of each kind. Trips that are older than a kind have none of it."""
 
     car: str
@@ -123,14 +123,14 @@ class Items(BaseModel):
     flight: str
 
 
-class Ended(BaseModel):
+class EndedTrip(BaseModel):
     """How a trip ended."""
 
     cancelled: bool
     user_id: str
 
 
-class Booked(Items, Ended):
+class Booked(ItemsOfTrip, EndedTrip):
     """The trip is booked."""
 
     # A kind that has no field here would be left out of the answer in silence.
@@ -143,7 +143,7 @@ class Booked(Items, Ended):
     result: str
 
 
-class RolledBack(Ended):
+class RolledBack(EndedTrip):
     """The trip could not be booked, or was cancelled, and nothing of it is held."""
 
     model_config = _examples(
@@ -229,7 +229,7 @@ class Traveller(BaseModel):
     name: str
 
 
-class BookingSummary(Items, Traveller):
+class BookingSummary(ItemsOfTrip, Traveller):
     """A trip in a list."""
 
     started_at: dt.datetime

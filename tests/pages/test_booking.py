@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from api.pages.examples import EMBEDDED
+from pages.examples import EMBEDDED
 from tests.faults import FaultyRecord, Gate
 from tests.pages.browsing import (
     AWAY,

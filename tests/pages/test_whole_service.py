@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import Browser, expect
 
-from api.pages.examples import SIMULATOR, Example
+from pages.examples import SIMULATOR, Example
 from tests.pages.browsing import (
     AWAY,
     book,

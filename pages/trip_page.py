@@ -2,12 +2,9 @@
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from api.access import caller
-from api.answering import links_of
-from api.options import Options
-from api.pages.wording import goes_back, may_be_cancelled, motion
-from api.places import Places
+from api import Options, Places, caller, links_of, needs_key
 from bookings import Bookings, Sight, Trip
+from pages.wording import goes_back, may_be_cancelled, motion
 
 INTERVAL_MS = 900
 """How often the page of a trip that is under way asks whether it has changed."""
@@ -16,7 +13,7 @@ LONG_INTERVAL_MS = 5_000
 """How often that of a booked one does, which may be cancelled elsewhere."""
 
 
-def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: Places) -> None:
+def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks: Places) -> None:
     """Add the page of a trip, and what it asks to go on."""
 
     def shown(template: str, sight: Sight) -> str:
@@ -34,6 +31,7 @@ def add_watching(pages: Blueprint, bookings: Bookings, options: Options, looks: 
         )
 
     @pages.get("/trips/<user_id>")
+    @needs_key("if sent")
     async def trip(user_id: str) -> str:
         """Show a trip."""
         return shown("trip.html", await bookings.look(user_id, caller()))

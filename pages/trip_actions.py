@@ -3,17 +3,23 @@
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from api.access import caller, operator
-from api.intake import checked, kind_of, only_once
-from api.places import Places, client_gone
-from api.schemas import ResolveRequest
+from api import (
+    Places,
+    ResolveRequest,
+    caller,
+    checked,
+    client_gone,
+    kind_of,
+    only_once,
+    operator,
+)
 from bookings import Bookings
 
 CANCEL_WAIT_SECONDS = 5.0
 """So long it is watched whether a cancellation came in time; else the trip is undone after all."""
 
 
-def add_acting(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
+def add_trip_actions(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
     """Add what a trip's page sends. Each answer leads back to it."""
 
     def back_to(user_id: str) -> Response:

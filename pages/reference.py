@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from flask import json
 from markupsafe import Markup, escape
 
-from api.openapi import Schema
+from pages.curl import Schema
 
 TYPES = {
     "boolean": "true or false",

@@ -1,29 +1,38 @@
-"""The pages: book a trip, watch it, list trips, act on them, read of the API.
+"""What the pages have in common: files, headers, how they show a problem and ask for a key."""
 
-They ask `bookings` as the API's routes do, and refuse what those refuse in the same words. With
-htmx they go on by themselves; without JavaScript the same forms and links work by reloading.
-"""
-
+import datetime as dt
 import functools
 import hashlib
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, json, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    json,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
 from markupsafe import Markup
 
-from api import openapi
-from api.access import SHELLS
-from api.options import Options
-from api.pages import curl, reference, wording
-from api.pages.acting import add_acting
-from api.pages.booking import add_booking
-from api.pages.listing import add_listing
-from api.pages.watching import add_watching
-from api.places import Places
-from api.problems import MEDIA_TYPE
+from api import MEDIA_TYPE, Options, Places, key_needed, needs_key, openapi_document
 from bookings import Bookings
+from pages import curl, reference, wording
+from pages.examples import EXAMPLES, Offer
+from pages.form import add_form
+from pages.trip_actions import add_trip_actions
+from pages.trip_list import add_trip_list
+from pages.trip_page import add_trip_page
 from shared import KINDS
+
+STATIC = Path(__file__).parent / "static"
+STATIC_FILES_KEEP = int(dt.timedelta(days=365).total_seconds())
+"""Seconds for which browsers keep a static file. One of other content has another URL."""
 
 HEADERS = {
     # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
@@ -48,14 +57,24 @@ INSTEAD_OF_CONTENT = {
 """Makes a problem appear beside what the page shows. https://htmx.org/reference/#response_headers"""
 
 
-def create_pages(bookings: Bookings, options: Options, looks: Places) -> Blueprint:
-    """Return the pages, which book through `bookings` and are looked after at `looks`."""
-    pages = Blueprint("pages", __name__)
+def add_pages(
+    app: Flask, bookings: Bookings, options: Options, looks: Places, offer: Offer
+) -> None:
+    """Add the pages to the app. They book through `bookings`; open ones ask on at `looks`.
+
+    `offer` tells whose items the examples on the booking page have.
+    """
+    pages = Blueprint("pages", __name__, template_folder="templates")
+
+    @pages.get("/static/<path:filename>")
+    @needs_key("never")
+    def static_file(filename: str) -> Response:
+        """Return a file that the pages load."""
+        return send_from_directory(STATIC, filename, max_age=STATIC_FILES_KEEP)
 
     def static(filename: str) -> str:
         """Return the URL of a static file; that of another content is another one."""
-        file = Path(current_app.static_folder or "", filename)
-        return url_for("static", filename=filename, v=_version(file))
+        return url_for("pages.static_file", filename=filename, v=_version(STATIC / filename))
 
     @pages.context_processor
     def known_everywhere() -> dict[str, Any]:
@@ -83,9 +102,10 @@ def create_pages(bookings: Bookings, options: Options, looks: Places) -> Bluepri
         return response
 
     @pages.get("/docs")
+    @needs_key("never")
     def docs() -> str:
         """Show the OpenAPI document as a page."""
-        document = openapi.document(current_app, keys_needed=bool(options.keys))
+        document = openapi_document(current_app, keys_needed=bool(options.keys))
         return render_template(
             "docs.html",
             api=document,
@@ -96,11 +116,11 @@ def create_pages(bookings: Bookings, options: Options, looks: Places) -> Bluepri
             dump=json.dumps,
         )
 
-    add_booking(pages, bookings, options)
-    add_watching(pages, bookings, options, looks)
-    add_listing(pages, bookings, looks)
-    add_acting(pages, bookings, looks)
-    return pages
+    add_form(pages, bookings, options, EXAMPLES[offer])
+    add_trip_page(pages, bookings, options, looks)
+    add_trip_list(pages, bookings, looks)
+    add_trip_actions(pages, bookings, looks)
+    app.register_blueprint(pages)
 
 
 @functools.cache
@@ -111,7 +131,8 @@ def _version(file: Path) -> str:
 def _page_of(refusal: Response) -> Response:
     """Return a problem of the API as a page, or as a part of the one that is open."""
     if refusal.status_code == 401:
-        path = request.full_path if request.endpoint in SHELLS else url_for("pages.form")
+        view = current_app.view_functions[request.endpoint or ""]
+        path = request.full_path if key_needed(view) == "if sent" else url_for("pages.form")
         page = render_template("key.html", path=path, refused=True)
     else:
         page = render_template("problem.html", problem=refusal.json, trip_id=g.get("user_id"))

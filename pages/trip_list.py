@@ -4,14 +4,11 @@ from typing import Any
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from api.access import caller
-from api.intake import checked, only_once
-from api.places import Places
-from api.schemas import PageQuery
+from api import PageQuery, Places, caller, checked, needs_key, only_once
 from bookings import Bookings, mark_of
 
 
-def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
+def add_trip_list(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
     """Add the list, and what it asks to go on."""
 
     async def listed(given: dict[str, str]) -> dict[str, Any]:
@@ -27,6 +24,7 @@ def add_listing(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
         }
 
     @pages.get("/trips")
+    @needs_key("if sent")
     async def trips() -> str:
         """List trips, the newest first."""
         return render_template("trips.html", **await listed(only_once(request.args)))

@@ -12,8 +12,8 @@ from temporalio.client import Client
 from werkzeug.test import TestResponse
 
 from api import places
-from api.pages import wording
 from bookings import Bookings
+from pages import wording
 from shared import KINDS, StepProgress, StepState
 from tests.api.api_client import JOHN, Api, api_of, listed
 from tests.bookings.test_bookings import start_stuck
@@ -283,6 +283,40 @@ async def test_a_page_shows_what_its_caller_may_see_and_do(
     assert "desk, operator" in (await keyed.get("/", headers=desk)).text
     refused = await keyed.call("POST", f"{location}/undo/car/retry", headers=shop)
     assert (refused.status_code, "Only an operator" in refused.text) == (403, True)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/static/pages.css"])
+async def test_what_tells_of_no_trip_needs_no_key(client: Client, path: str) -> None:
+    assert (await api_of(client, api_keys=KEYS).get(path)).status_code == 200
+
+
+async def test_what_an_open_page_asks_needs_a_key(client: Client) -> None:
+    refused = await api_of(client, api_keys=KEYS).get("/trips/now")
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", ["/", "/trips", "/trips/x", "/docs", "/static/pages.js"])
+async def test_without_keys_a_foreign_host_name_is_refused(api: Api, path: str) -> None:
+    assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/trips/x", "/docs", "/static/pages.css", "/static/no.css"])
+async def test_every_page_and_file_carries_the_security_headers(api: Api, path: str) -> None:
+    headers = (await api.get(path)).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) -> None:
+    page = (await api.get("/")).text
+    loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert loaded
+    for url in loaded:
+        assert "?v=" in url
+        file = await api.get(html.unescape(url))
+        assert (file.status_code, file.cache_control.max_age) == (200, 365 * 24 * 3600)
 
 
 # Words

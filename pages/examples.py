@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from api.options import Offer
 from shared import KINDS
+
+Offer = Literal["embedded", "simulator", "none"]
+"""Whose items the examples have; or no examples."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ ANONYMOUS = Caller(name="anonymous", operator=True)
 
 
 @dataclass(frozen=True)
-class ApiKey:
+class CallerKey:
     """A key and who holds it. Two keys of one name are the old and the new during a rotation."""
 
     caller: Caller
@@ -23,10 +23,10 @@ class ApiKey:
 
     def __repr__(self) -> str:
         """Leave the secret out of logs and tracebacks."""
-        return f"ApiKey({self.caller})"
+        return f"CallerKey({self.caller})"
 
 
-def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+def authenticate(authorization: str | None, keys: Sequence[CallerKey]) -> Caller | None:
     """Return the caller that an `Authorization` header proves, `None` if it proves none."""
     if not keys:
         return ANONYMOUS
@@ -36,7 +36,7 @@ def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | 
     return _whose(token.strip(), keys, [key.secret for key in keys])
 
 
-def authenticate_cookie(token: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+def authenticate_cookie(token: str | None, keys: Sequence[CallerKey]) -> Caller | None:
     """Return the caller that the codec server's cookie proves, `None` if it proves none."""
     return _whose(token or "", keys, [codec_token(key.secret) for key in keys])
 
@@ -46,7 +46,7 @@ def codec_token(secret: str) -> str:
     return hmac.new(secret.encode(), b"codec", hashlib.sha256).hexdigest()
 
 
-def _whose(presented: str, keys: Sequence[ApiKey], expected: Sequence[str]) -> Caller | None:
+def _whose(presented: str, keys: Sequence[CallerKey], expected: Sequence[str]) -> Caller | None:
     # Every key is compared, in constant time, so that the time taken tells nothing.
     matches = [hmac.compare_digest(presented.encode(), each.encode()) for each in expected]
     return next((key.caller for key, match in zip(keys, matches, strict=True) if match), None)

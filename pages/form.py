@@ -6,19 +6,27 @@ from collections.abc import Mapping, Sequence
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from api.booking import book_for_caller
-from api.intake import checked, only_once
-from api.options import Options
-from api.pages.examples import EXAMPLES
-from api.problems import FieldError, Problem
-from api.schemas import BookHeaders, BookRequest
+from api import (
+    BookHeaders,
+    BookRequest,
+    FieldError,
+    Options,
+    Problem,
+    book_for_caller,
+    checked,
+    needs_key,
+    only_once,
+)
 from bookings import Bookings
+from pages.examples import Example
 
 KEY_FIELD = "idempotency_key"
 
 
-def add_booking(pages: Blueprint, bookings: Bookings, options: Options) -> None:
-    """Add the form and what takes it."""
+def add_form(
+    pages: Blueprint, bookings: Bookings, options: Options, examples: Sequence[Example]
+) -> None:
+    """Add the form, which offers `examples` to fill in, and what takes it."""
 
     def filled_in(values: Mapping[str, str], key: str, errors: Sequence[FieldError] = ()) -> str:
         return render_template(
@@ -27,10 +35,11 @@ def add_booking(pages: Blueprint, bookings: Bookings, options: Options) -> None:
             errors={error.field: error.message for error in errors},
             fields=list(BookRequest.model_fields),
             idempotency_key=key,
-            examples=EXAMPLES[options.examples],
+            examples=examples,
         )
 
     @pages.get("/")
+    @needs_key("if sent")
     def form() -> str:
         """Show the form, filled in as the query says."""
         return filled_in(request.args, _new_key())

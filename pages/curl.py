@@ -6,10 +6,12 @@ It knows of the API what the document says, so a command is as true as that.
 import shlex
 import urllib.parse
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from flask import json
 
-from api.openapi import Schema
+Schema = dict[str, Any]
+"""A part of the API's document."""
 
 KEY_HEADER = '-H "Authorization: Bearer $API_KEY"'
 """In double quotes the shell puts in the key itself, which so stands in no command."""
