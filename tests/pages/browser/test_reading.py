@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from suppliers import Refused
 from tests.faults import Call, FaultyRecord, Gate, down, refuse_for_good
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     DOOMED,
     book,
     expect_alert,

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from pages.examples import SIMULATOR, Example
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     AWAY,
     book,
     expect_motion,

@@ -5,7 +5,7 @@ from playwright.async_api import Browser, Page, expect
 
 from shared import KINDS
 from tests.faults import FaultyRecord, Gate, refuse_for_good
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     DOOMED,
     book,
     expect_alert,

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.faults import Call, FaultyRecord, Gate, down, refuse_for_good
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     AWAY,
     DOOMED,
     LAST,

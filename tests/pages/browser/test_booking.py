@@ -5,7 +5,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from pages.examples import EMBEDDED
 from tests.faults import FaultyRecord, Gate
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     AWAY,
     ITEMS,
     JOHN,

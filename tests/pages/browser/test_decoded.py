@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from shared import KINDS
 from tests.conftest import TEMPORAL_CLI
 from tests.encrypting import setting
-from tests.pages.browsing import refused, window
+from tests.pages.browser.browsing import refused, window
 from tests.processes import FAST_TIMERS, Service, free_port, service
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`python -m tests.pages.screenshots`: takes the pictures of the pages that the README shows.
+"""`python -m tests.pages.browser.screenshots`: takes the pictures that the README shows.
 
 All in them is real: the processes, the browser, the simulated suppliers, whose items make a moment
 last until it has been taken.
@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
-from tests.pages import browsing
-from tests.pages.browsing import PATIENCE, book, expect_motion, expect_status, fill_in
+from tests.pages.browser import browsing
+from tests.pages.browser.browsing import PATIENCE, book, expect_motion, expect_status, fill_in
 from tests.pages.conftest import ARGUMENTS, NAMES
 from tests.processes import FAST_TIMERS, ROOT, free_port, service, supplier_urls
 

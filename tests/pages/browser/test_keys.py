@@ -7,7 +7,7 @@ from playwright.async_api import Browser, Page, expect
 from temporalio.client import Client
 
 from tests.faults import FaultyRecord, refuse_for_good
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     DOOMED,
     book,
     expect_alert,

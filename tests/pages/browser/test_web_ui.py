@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from shared import KINDS, cancellation_id
-from tests.pages.browsing import tab
+from tests.pages.browser.browsing import tab
 from tests.processes import FAST_TIMERS, Service, free_port, service, supplier_urls
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.faults import FaultyRecord, Gate
-from tests.pages.browsing import (
+from tests.pages.browser.browsing import (
     DOOMED,
     JOHN,
     book,
