@@ -25,7 +25,7 @@ class CutOff(Exception):
 
 
 @dataclass(frozen=True)
-class Said:
+class Reply:
     """What the simulator has answered."""
 
     status: int
@@ -66,7 +66,7 @@ class Simulator:
         json: Any = None,
         data: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Said:
+    ) -> Reply:
         """Raises `CutOff`."""
         async with self.session.request(
             method,
@@ -78,17 +78,17 @@ class Simulator:
         ) as answer:
             text = await answer.text()
             is_json = "json" in answer.content_type and text[-1] in "}]"
-            return Said(
+            return Reply(
                 answer.status, dict(answer.headers), text, await answer.json() if is_json else None
             )
 
-    async def put(self, trip_id: str, item: str, kind: str = "hotel") -> Said:
+    async def put(self, trip_id: str, item: str, kind: str = "hotel") -> Reply:
         return await self.call("PUT", _path(kind, trip_id), {"item": item})
 
-    async def get(self, trip_id: str, kind: str = "hotel") -> Said:
+    async def get(self, trip_id: str, kind: str = "hotel") -> Reply:
         return await self.call("GET", _path(kind, trip_id))
 
-    async def delete(self, trip_id: str, kind: str = "hotel") -> Said:
+    async def delete(self, trip_id: str, kind: str = "hotel") -> Reply:
         return await self.call("DELETE", _path(kind, trip_id))
 
     async def states(self, trip_id: str | None = None) -> Counter[str]:
