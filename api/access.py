@@ -18,8 +18,8 @@ from api.problems import CHALLENGE, Problem
 from bookings import Caller
 
 KeyNeeded = Literal["always", "if sent", "never"]
-"""When a view needs a good API key. Of a view that needs one only `if sent`, the caller is `None`
-without one: a browser that opens a page sends no key, so the page asks for it and comes again."""
+"""When a view needs a good API key. `if sent` is for pages that a browser opens, which sends no key
+then: without a key the caller is `None`, and the page asks for one. A wrong key is refused."""
 KEY_NEEDED = "key_needed"
 View = TypeVar("View", bound=Callable[..., Any])
 CODEC = ("codec.decode", "codec.encode")

@@ -32,7 +32,7 @@ from shared import KINDS
 
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES_KEEP = int(dt.timedelta(days=365).total_seconds())
-"""Seconds for which browsers keep a static file. One of other content has another URL."""
+"""Seconds for which browsers keep a static file. A changed file has another URL."""
 
 HEADERS = {
     # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
@@ -47,22 +47,22 @@ SENT_BY_HTMX = Markup(
     'hx-boost="true" hx-push-url="false" hx-target="#main" hx-select="#main" hx-swap="outerHTML" '
     'hx-sync="this:drop" hx-disabled-elt="find button"'
 )
-"""What makes the answer to a form take the place of the page's content."""
+"""Makes htmx replace the page's content with the answer to a form."""
 
 INSTEAD_OF_CONTENT = {
     "HX-Retarget": "#problem",
     "HX-Reselect": "#problem",
     "HX-Reswap": "outerHTML",
 }
-"""Makes a problem appear beside what the page shows. https://htmx.org/reference/#response_headers"""
+"""Makes htmx show a problem beside the page's content. https://htmx.org/reference/#response_headers"""
 
 
 def add_pages(
     app: Flask, bookings: Bookings, options: Options, looks: Places, offer: Offer
 ) -> None:
-    """Add the pages to the app. They book through `bookings`; open ones ask on at `looks`.
+    """Add the pages to the app. Open pages that ask for news take places of `looks`.
 
-    `offer` tells whose items the examples on the booking page have.
+    `offer` says which examples the booking page offers.
     """
     pages = Blueprint("pages", __name__, template_folder="templates")
 
@@ -73,7 +73,7 @@ def add_pages(
         return send_from_directory(STATIC, filename, max_age=STATIC_FILES_KEEP)
 
     def static(filename: str) -> str:
-        """Return the URL of a static file; that of another content is another one."""
+        """Return the URL of a static file. With its content the URL changes."""
         return url_for("pages.static_file", filename=filename, v=_version(STATIC / filename))
 
     @pages.context_processor
@@ -129,7 +129,7 @@ def _version(file: Path) -> str:
 
 
 def _page_of(refusal: Response) -> Response:
-    """Return a problem of the API as a page, or as a part of the one that is open."""
+    """Turn a problem of the API into a page, or into a part of the page that is open."""
     if refusal.status_code == 401:
         view = current_app.view_functions[request.endpoint or ""]
         path = request.full_path if key_needed(view) == "if sent" else url_for("pages.form")

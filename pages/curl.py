@@ -1,6 +1,6 @@
 """The `curl` commands of the page `/docs`, as a shell reads them, made from the API's document.
 
-It knows of the API what the document says, so a command is as true as that.
+It knows nothing of the API but what the document says.
 """
 
 import shlex
@@ -14,13 +14,13 @@ Schema = dict[str, Any]
 """A part of the API's document."""
 
 KEY_HEADER = '-H "Authorization: Bearer $API_KEY"'
-"""In double quotes the shell puts in the key itself, which so stands in no command."""
+"""The shell replaces `$API_KEY` in double quotes, so that no command shows the key."""
 
 
 def commands(document: Schema, url: str, method: str, path: str) -> list[str]:
-    """Return the shortest command of an operation, and that with all that may be added to it.
+    """Return the shortest command of an operation, and the one with all optional parameters.
 
-    They are one where nothing may be added. `url` is the service's, without a slash at its end.
+    Without optional parameters there is only one. `url` is the service's, without a final slash.
     """
     operation = document["paths"][path][method]
     shown = [
@@ -36,7 +36,7 @@ def commands(document: Schema, url: str, method: str, path: str) -> list[str]:
 def example_of(schema: Schema) -> object:
     """Return the first example of a schema, `None` if it has none.
 
-    That of an object has an example of each of its members.
+    The example of an object has an example of each of its members.
     """
     if "properties" in schema:
         members = {name: example_of(member) for name, member in schema["properties"].items()}
@@ -45,7 +45,7 @@ def example_of(schema: Schema) -> object:
 
 
 def resolved(document: Schema, schema: Schema) -> Schema:
-    """Return the schema that is meant where the document may only refer to one."""
+    """Return the schema itself, also where the document only refers to it."""
     if "$ref" not in schema:
         return schema
     found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -55,7 +55,7 @@ def resolved(document: Schema, schema: Schema) -> Schema:
 def _words(
     document: Schema, url: str, method: str, path: str, parameters: Sequence[Schema]
 ) -> Iterator[str]:
-    """Yield what a command consists of, line by line."""
+    """Yield the lines of a command."""
 
     def given(place: str) -> dict[str, str]:
         return {

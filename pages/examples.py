@@ -7,12 +7,12 @@ from typing import Literal
 from shared import KINDS
 
 Offer = Literal["embedded", "simulator", "none"]
-"""Whose items the examples have; or no examples."""
+"""Which suppliers' items the examples book; or no examples."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A trip to try, and what becomes of it."""
+    """A trip to try, and how it ends."""
 
     name: str
     meaning: str

@@ -67,5 +67,5 @@ def add_form(
 
 
 def _new_key() -> str:
-    """Return an idempotency key for one form: however often it is sent, it is one booking."""
+    """Return an idempotency key for one form. However often the form is sent, it books once."""
     return f"page-{secrets.token_hex(16)}"

@@ -1,6 +1,6 @@
 """The API's document in words, for the page `/docs`: what a schema allows, what an answer is like.
 
-It knows of the API what the document says.
+It knows nothing of the API but what the document says.
 """
 
 import http
@@ -21,7 +21,7 @@ TYPES = {
 }
 SHORT = Markup("<code>{}</code>")
 LONG = Markup("a pattern <details><summary>The pattern</summary><code>{}</code></details>")
-"""How a pattern is told of, by its length."""
+"""How a short and a long pattern are shown."""
 
 
 def in_words(schema: Schema) -> Markup:
@@ -64,7 +64,7 @@ def _range(least: float | None, most: float | None) -> str:
 
 
 def literals(values: Iterable[object]) -> Markup:
-    """Return values set off as code, texts as they stand."""
+    """Return values as code; a text without its quotes."""
     texts = (value if isinstance(value, str) else json.dumps(value) for value in values)
     return Markup(", ").join(Markup("<code>{}</code>").format(text) for text in texts)
 
@@ -75,7 +75,7 @@ def as_json(values: Iterable[object]) -> list[str]:
 
 
 def prose(text: str) -> Markup:
-    """Return a text of the document, in which backticks set off what is code."""
+    """Return a text of the document as HTML: what stands in backticks becomes code."""
     return Markup().join(
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(text.split("`"))
@@ -83,7 +83,7 @@ def prose(text: str) -> Markup:
 
 
 def examples_of(media_type: Schema) -> Iterator[tuple[str, object]]:
-    """Yield the examples of a body, each with its name, which is empty where there is one only."""
+    """Yield the examples of a body, each with its name. A single example has an empty name."""
     if "example" in media_type:
         yield "", media_type["example"]
     for name, example in media_type.get("examples", {}).items():

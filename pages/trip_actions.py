@@ -1,4 +1,4 @@
-"""What people do to a trip from its page: cancel it; and operators, repair an undo."""
+"""What the buttons of a trip's page do: cancel the trip; for operators, repair an undo."""
 
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -16,11 +16,11 @@ from api import (
 from bookings import Bookings
 
 CANCEL_WAIT_SECONDS = 5.0
-"""So long it is watched whether a cancellation came in time; else the trip is undone after all."""
+"""How long a cancellation waits for its outcome before the answer leads back to the trip's page."""
 
 
 def add_trip_actions(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
-    """Add what a trip's page sends. Each answer leads back to it."""
+    """Add the views that a trip's buttons call. Each leads back to the trip's page."""
 
     def back_to(user_id: str) -> Response:
         return redirect(url_for("pages.trip", user_id=user_id), 303)

@@ -1,4 +1,4 @@
-"""The list of trips, which follows them."""
+"""The list of trips, which keeps itself up to date."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from bookings import Bookings, mark_of
 
 
 def add_trip_list(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
-    """Add the list, and what it asks to go on."""
+    """Add the list, and the view that an open list asks for news."""
 
     async def listed(given: dict[str, str]) -> dict[str, Any]:
         query = checked(PageQuery, given)
@@ -31,7 +31,7 @@ def add_trip_list(pages: Blueprint, bookings: Bookings, looks: Places) -> None:
 
     @pages.get("/trips/now")
     async def trips_now() -> Response:
-        """Return the list as it is now; 204 if it is as the page has seen it."""
+        """Return the list as it is now, or 204 if the page shows that already."""
         given = only_once(request.args)
         seen = given.pop("seen", "")
         with looks.place_to_look(caller().name):

@@ -1,4 +1,4 @@
-"""The page of a trip, which follows it while it moves."""
+"""The page of a trip, which keeps itself up to date."""
 
 from flask import Blueprint, Response, make_response, render_template, request
 
@@ -7,14 +7,14 @@ from bookings import Bookings, Sight, Trip
 from pages.wording import goes_back, may_be_cancelled, motion
 
 INTERVAL_MS = 900
-"""How often the page of a trip that is under way asks whether it has changed."""
+"""How often the page of a running trip asks for news."""
 
 LONG_INTERVAL_MS = 5_000
-"""How often that of a booked one does, which may be cancelled elsewhere."""
+"""How often the page of a booked trip does: somebody may cancel it elsewhere."""
 
 
 def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks: Places) -> None:
-    """Add the page of a trip, and what it asks to go on."""
+    """Add the page of a trip, and the view that an open page asks for news."""
 
     def shown(template: str, sight: Sight) -> str:
         trip = sight.trip
@@ -38,7 +38,7 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks:
 
     @pages.get("/trips/<user_id>/now")
     async def trip_now(user_id: str) -> Response:
-        """Return the trip as it stands now; 204 if it is as the page has seen it."""
+        """Return the trip as it stands now, or 204 if the page shows that already."""
         with looks.place_to_look(caller().name):
             sight = await bookings.look_again(user_id, caller(), request.args.get("seen", ""))
         if sight is None:
@@ -47,7 +47,7 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks:
 
 
 def _offers(trip: Trip) -> list[str]:
-    """Return what the caller may do: cancel the trip, and of which kinds to repair the undo."""
+    """Return what the caller may do: `cancel`, and each kind whose undo the caller may repair."""
     stuck = [step.kind for step in trip.steps if step.state == "stuck" and caller().operator]
     return [*stuck, *(["cancel"] if may_be_cancelled(trip) else [])]
 

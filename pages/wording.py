@@ -22,7 +22,7 @@ STATUS_SYMBOLS: dict[TripStatus, StepState] = {
     "cancelled": "undone",
     "needs_attention": "stuck",
 }
-"""Of which state of a step the status of a trip has the symbol."""
+"""A trip's status has the symbol of this state of a step."""
 
 STATES: dict[StepState, str] = {
     "pending": "Waiting",
@@ -36,29 +36,29 @@ STATES: dict[StepState, str] = {
 }
 
 BACKWARD: tuple[StepState, ...] = ("undoing", "undone", "stuck", "resolved")
-"""The states of a step that is being undone, or was."""
+"""The states of a step that is being undone or was undone."""
 
 
 def goes_back(trip: Trip) -> bool:
-    """Tell whether the trip is being undone, or was."""
+    """Tell whether the trip is being undone or was undone."""
     return trip.status != "booked" and any(
         step.state in ("failed", *BACKWARD) for step in trip.steps
     )
 
 
 def may_be_cancelled(trip: Trip) -> bool:
-    """Tell whether it would change anything to cancel the trip."""
+    """Tell whether a cancellation would change anything."""
     begun = trip.workflow_id.startswith(CANCELLATION_PREFIX)
     return trip.status in ("running", "booked") and not begun and not goes_back(trip)
 
 
 def title(trip: Trip) -> str:
-    """Return what the tab of a trip's page is called."""
+    """Return the title of a trip's page."""
     return f"{trip.request.get('name') or trip.user_id}: {STATUSES[trip.status]}"
 
 
 def motion(trip: Trip) -> str:
-    """Return in a sentence where the trip is going."""
+    """Return a sentence that says what the trip is doing now."""
     by_state = {step.state: step for step in trip.steps}
     match trip.status:
         case "booked":
@@ -75,7 +75,7 @@ def motion(trip: Trip) -> str:
 
 
 def effort(step: StepProgress) -> str:
-    """Return how often the step's booking, or its undo, was tried, and how long that took."""
+    """Return how often the step's booking or undo was tried, and how long that took."""
     undo = step.state in BACKWARD
     if step.state in ("booking", "undoing"):
         return _tries(step.undo_attempts if undo else step.attempts, "try {}")
@@ -85,7 +85,7 @@ def effort(step: StepProgress) -> str:
 
 
 def effort_before(step: StepProgress) -> str:
-    """Return what the booking of a step took that is being undone, or was."""
+    """Return how long the booking took of a step that is being undone or was undone."""
     if step.state not in BACKWARD or step.booking_seconds is None:
         return ""
     tries = _tries(step.attempts, " and {} tries")
@@ -105,7 +105,7 @@ def _tries(number: int, words: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return so many seconds as people read them."""
+    """Return a number of seconds as people read it."""
     if seconds < 0.05:
         return "under 0.1 s"
     if seconds < 60:
@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(time: dt.datetime) -> Markup:
-    """Return a time as an element that programs can read, too."""
+    """Return a time as an HTML element that programs can read, too."""
     utc = time.astimezone(dt.UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(
         utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")

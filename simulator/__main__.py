@@ -94,7 +94,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _service(stock: Stock, arguments: argparse.Namespace) -> SimulatorService:
-    """Rule as the command line says. Raises `DBAPIError`."""
+    """Keep what the command line says of mode and faults. Raises `DBAPIError`."""
     said: dict[str, bool | float] = {}
     if arguments.no_idempotency:
         said["idempotent"] = False
@@ -111,7 +111,7 @@ def _service(stock: Stock, arguments: argparse.Namespace) -> SimulatorService:
 
 
 async def _serve(service: SimulatorService, host: str, port: int) -> None:
-    """Serve until told to stop. Raises `OSError` when nobody can listen there."""
+    """Serve until told to stop. Raises `OSError` when it cannot listen at the address."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
@@ -150,7 +150,7 @@ def main() -> None:
         sys.exit(f"{arguments.database} cannot be opened: {error.orig}")
     except OSError as error:
         sys.exit(f"Nobody can listen at {arguments.host}:{arguments.port}: {error.strerror}")
-    # Calls under way are cut off: whatever they have done is kept.
+    # Calls under way are cut off. The stock keeps whatever they have done.
     logging.shutdown()
     os._exit(0)
 

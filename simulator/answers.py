@@ -18,7 +18,7 @@ from simulator.stock import Row, Shelves, State, Stock
 CANCELLED = ("cancelling", "cancelled")
 
 BEST_FIRST = ("confirmed", "pending", "cancelling", "cancelled")
-"""Which of a trip's reservations is told of, and which one a DELETE means."""
+"""A trip may have several reservations: GET and DELETE mean the first in this order."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SimulatedAnswer:
 
 
 class SimulatedSuppliers:
-    """The suppliers of every kind. What must be kept is in the stock."""
+    """The suppliers of every kind. The stock keeps what must survive a restart."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SimulatedSuppliers:
         self.mode = mode
 
     def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> SimulatedAnswer:
-        """Book an item for a trip, or `late`: say no, and book it later."""
+        """Book an item for a trip. With `late` answer that it failed, and book it later."""
         item = Item.named(name)
         with self.transaction() as shelves:
             rows = shelves.rows_of(kind, trip_id)
@@ -96,7 +96,7 @@ class SimulatedSuppliers:
         return told
 
     def cancel(self, kind: str, trip_id: str) -> SimulatedAnswer:
-        """Cancel what a trip holds; of several reservations one."""
+        """Cancel what a trip holds. If it holds several reservations, cancel one of them."""
         with self.transaction() as shelves:
             row = _best(shelves.rows_of(kind, trip_id))
             if row is None:
@@ -126,14 +126,14 @@ class SimulatedSuppliers:
 
     @contextmanager
     def transaction(self) -> Iterator[Shelves]:
-        """Do something with the stock, after what has become due."""
+        """Open a transaction of the stock, in which all that has become due is done already."""
         with self.stock.transaction() as shelves:
             while row := shelves.next_due(self._clock()):
                 self._settle(shelves, row)
             yield shelves
 
     def _settle(self, shelves: Shelves, row: Row) -> None:
-        """Do what a reservation was due for."""
+        """Do what a reservation was waiting for."""
         item = Item.named(row.item or "")
         match row.state:
             case "late":
@@ -155,7 +155,7 @@ class SimulatedSuppliers:
         return "confirmed", None
 
     def _known(self, kind: str, rows: list[Row], item: Item) -> SimulatedAnswer | None:
-        """Answer from what a trip has; `None`: it may book."""
+        """Return the answer that follows from a trip's reservations; `None` if it may book."""
         if self.mode.tombstones and any(row.state in CANCELLED for row in rows):
             return SimulatedAnswer.problem(
                 HTTPStatus.CONFLICT, f"The reservation of this {kind} was cancelled"
@@ -172,7 +172,7 @@ class SimulatedSuppliers:
     def _told(
         self, row: Row, status: HTTPStatus = HTTPStatus.OK, cut_off: bool = False
     ) -> SimulatedAnswer:
-        """Tell of a reservation. One that is being cancelled is still held."""
+        """Return what a reservation is. One that is being cancelled is still held."""
         state = "confirmed" if row.state == "cancelling" else row.state
         about = {"state": state, "item": row.item, "reference": row.reference}
         body = {name: value for name, value in about.items() if value is not None}

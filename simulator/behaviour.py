@@ -30,7 +30,7 @@ ITEMS = {
 """What an item does that has such a word in its name."""
 
 ONCE = frozenset({"flaky", "busy", "lost-answer", "late"})
-"""The words that need a trip's tries counted."""
+"""Words that change only a trip's first tries, so that tries must be counted."""
 
 Way = Literal[
     "error before",
@@ -132,4 +132,4 @@ class Mode(BaseModel):
     tombstones: bool = True
     """Whether nothing is booked for a trip after its DELETE."""
     late_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 4.0
-    """How late the late bookings are."""
+    """How much later a late booking takes effect."""

@@ -1,6 +1,6 @@
-"""The simulated suppliers over HTTP: the contract under a base for each kind, and what rules them.
+"""The simulated suppliers over HTTP: the contract, and calls that set mode and faults.
 
-A call of the contract may be broken on the way in or out; those that rule never are.
+Faults break calls of the contract, on the way in or out. They never break the other calls.
 """
 
 import logging
@@ -88,7 +88,7 @@ class SimulatorService:
         return app
 
     async def _perhaps_broken(self, kind: str, call: Call, request: web.Request) -> web.Response:
-        """Do a call of the contract, or not, and answer the truth, or not."""
+        """Do a call of the contract and answer it, or break it as the faults say."""
         late_seconds = self._suppliers.mode.late_seconds
         way = self._faults.choose(request.method, late_seconds, self._chance)
         if way in BEFORE:
@@ -144,7 +144,7 @@ class SimulatorService:
         return _json(self._suppliers.mode)
 
     async def _set_mode(self, request: web.Request) -> web.Response:
-        """Change what is named."""
+        """Change those parts of the mode that the body names."""
         named = await _body(request, Mode)
         mode = self._suppliers.mode.model_copy(update=named.model_dump(exclude_unset=True))
         self._stock.keep(mode)
@@ -238,7 +238,7 @@ def _broken(request: web.Request, way: Way | None) -> web.Response:
 
 
 def _cut(request: web.Request) -> web.Response:
-    """Close the connection; nothing of the answer is sent."""
+    """Close the connection without sending an answer."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()

@@ -95,7 +95,7 @@ _REFERENCES = len(_DIGITS) ** 6
 
 @dataclass(frozen=True)
 class Row:
-    """A reservation, or what is left of one."""
+    """A reservation, or the tombstone of one."""
 
     id: int
     kind: str
@@ -111,7 +111,7 @@ class Row:
 
     @property
     def reference(self) -> str | None:
-        """The supplier's name for it: no two have the same, and none tells how many there are."""
+        """The supplier's name for it: unique, and no hint at how many reservations exist."""
         if self.item is None or self.state in ("late", "pending"):
             return None
         number = self.id * 1_000_000_007 % _REFERENCES  # One to one: no common factor.
@@ -120,14 +120,14 @@ class Row:
 
 
 class ItemPlaces(NamedTuple):
-    """How many there are of an item."""
+    """How many places an item has."""
 
     capacity: int
     taken: int
 
 
 class Stock:
-    """The file. One process has it open."""
+    """The file. Only one process opens it."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -153,19 +153,19 @@ class Stock:
 
     @contextmanager
     def transaction(self) -> Iterator["Shelves"]:
-        """All or nothing of what is done in the block; nobody else is at it meanwhile."""
+        """Run the block as one transaction, alone: it takes effect as a whole or not at all."""
         with self._engine.begin() as connection:
             yield Shelves(connection)
 
     def setting(self, default: Setting) -> Setting:
-        """Return the settings of this type that were kept, else the default."""
+        """Return the kept settings of this type, or the default."""
         query = sa.select(_settings.c.value).where(_settings.c.name == type(default).__name__)
         with self._engine.begin() as connection:
             kept = connection.scalar(query)
         return type(default).model_validate_json(kept) if kept else default
 
     def keep(self, setting: BaseModel) -> None:
-        """Keep settings, instead of those of the same type."""
+        """Keep settings. They replace those of the same type."""
         row = {"name": type(setting).__name__, "value": setting.model_dump_json()}
         kept = insert(_settings).values(row)
         with self._engine.begin() as connection:
@@ -229,7 +229,7 @@ class Shelves:
         return bool(is_new and self._sql.execute(_take, of_item).rowcount)
 
     def places(self, kind: str, item: Item) -> ItemPlaces:
-        """Return how many there are of an item, and how many are taken."""
+        """Return how many places an item has, and how many are taken."""
         query = sa.select(_items.c.capacity, _items.c.taken)
         row = self._sql.execute(
             query.where(_of_item), {"of_kind": kind, "of_item": item.name}
@@ -237,7 +237,7 @@ class Shelves:
         return ItemPlaces(*row) if row else ItemPlaces(item.places, 0)
 
     def set_capacity(self, kind: str, item: Item, capacity: int) -> None:
-        """Say how many there are of an item. Nobody loses what is held."""
+        """Set how many places an item has. Trips keep what they hold, even beyond that number."""
         new = insert(_items).values(kind=kind, item=item.name, capacity=capacity)
         self._sql.execute(new.on_conflict_do_update(set_={"capacity": capacity}))
 
