@@ -64,7 +64,7 @@ def motion(trip: Trip) -> str:
         case "booked":
             return "Everything is booked"
         case "rolled_back" | "cancelled":
-            return "Nothing of it is held"
+            return "Nothing is held"
     if step := by_state.get("undoing"):
         return f"Going back: undoing the {step.kind}{_tries(step.undo_attempts, ', try {}')}"
     if step := by_state.get("stuck"):

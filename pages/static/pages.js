@@ -1,4 +1,4 @@
-// What the pages need beyond htmx: the API key of this tab, and word of an answer that did not come.
+// What the pages need beyond htmx: the API key of this tab, and a message when no answer comes.
 "use strict";
 
 const STORED = "api-key";
@@ -10,7 +10,7 @@ page.addEventListener("htmx:configRequest", (event) => {
   if (key) event.detail.headers.Authorization = `Bearer ${key}`;
 });
 
-// A page of a service with keys comes empty; with the key of this tab it is asked for again.
+// A service with keys sends an empty page first. This asks for it again with the key of this tab.
 function askWithKey() {
   const wanted = document.querySelector("[data-wants-key]");
   if (wanted && sessionStorage.getItem(STORED)) {
@@ -31,11 +31,11 @@ page.addEventListener("click", (event) => {
   location.reload();
 });
 
-// What is shown stays when the service is away; it is asked again. The page says so from the second
-// time on: a service that is busy may put it off once.
+// When the service is away the page keeps what it shows, and asks again. It says so from the second
+// failure on: a busy service may refuse once.
 let unanswered = 0;
 
-// A key that is good no more is asked for again.
+// Asks for a new key when the old one is no longer good.
 page.addEventListener("htmx:beforeSwap", (event) => {
   const { status } = event.detail.xhr;
   const live = event.target.closest("[data-live]") === event.target;
@@ -55,7 +55,7 @@ page.addEventListener("htmx:afterRequest", (event) => {
   if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
 });
 
-// What had the focus may be gone from what has taken its place: reading goes on with that.
+// New content may lack the element that had the focus: then the new content gets it.
 let focused = null;
 page.addEventListener("focusin", ({ target }) => { focused = target; });
 
@@ -83,6 +83,6 @@ page.addEventListener("click", (event) => {
   );
 });
 
-// A page that the browser has kept has a form that was sent already.
+// The form of a page that the browser has kept was sent already.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 askWithKey();

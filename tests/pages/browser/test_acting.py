@@ -25,7 +25,7 @@ async def cancel(page: Page) -> None:
     sure = page.get_by_role("button", name="Yes, cancel the trip")
     await expect(sure).not_to_be_visible()
     await page.get_by_text("Cancel this trip…").click()
-    await expect(page.get_by_text("This cannot be taken back.")).to_be_visible()
+    await expect(page.get_by_text("This cannot be undone.")).to_be_visible()
     await sure.click()
 
 
@@ -45,7 +45,7 @@ async def test_a_trip_is_cancelled_while_it_runs(
             await expect_status(page, "Cancelled")
         await booking.open()
         await expect(step(page, "car").locator(".state")).to_contain_text("Undone")
-        await expect_motion(page, "Nothing of it is held")
+        await expect_motion(page, "Nothing is held")
 
 
 @pytest.mark.slow
@@ -75,8 +75,8 @@ async def test_a_stuck_undo_is_retried_and_settled_by_an_operator(
             await page.get_by_role("button", name="Try the undo again").click()
             await expect(step(page, "hotel")).to_contain_text("Undo is stuck after 2 tries")
 
-            await page.get_by_text("It is settled already…").click()
-            settle = page.get_by_role("button", name="Take it as settled")
+            await page.get_by_text("Already settled…").click()
+            settle = page.get_by_role("button", name="Mark as settled")
             await settle.click()
             await expect(page.get_by_label("How was the hotel settled?")).to_be_focused()
             await page.get_by_label("How was the hotel settled?").fill("Cancelled by phone.")
@@ -97,7 +97,7 @@ async def test_what_is_filled_in_stays_while_the_trip_moves(
         await expect(step(page, "hotel")).to_contain_text("Undo is stuck")
         await expect(step(page, "car")).to_contain_text("Undoing")
         async with no_reload(page):
-            await page.get_by_text("It is settled already…").click()
+            await page.get_by_text("Already settled…").click()
             note = page.get_by_label("How was the hotel settled?")
             await note.fill("Half a sen")
             await car.open()

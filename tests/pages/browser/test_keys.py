@@ -45,7 +45,7 @@ async def test_a_key_is_asked_for_and_kept_for_the_tab_only(chromium: Browser, o
         page = await browser.new_page()
         await fill_in(page, name="Wanted")
         await use(page, "no-such-key")
-        await expect_alert(page, "This service knows no such key.")
+        await expect_alert(page, "This key is not valid here.")
         assert await page.evaluate(STORED) is None
         await use(page, SHOP)
         await expect(page.get_by_label("Traveller's name")).to_have_value("Wanted")
@@ -81,13 +81,13 @@ async def test_a_caller_sees_its_own_trips_and_an_operator_repairs_all(
         user_id = await book(page, name="Owned", **DOOMED)
         await expect_status(page, "Needs attention")
         await expect(page.get_by_role("button", name="Try the undo again")).to_have_count(0)
-        await expect(page.get_by_role("button", name="Take it as settled")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Mark as settled")).to_have_count(0)
 
         await page.get_by_role("button", name="Forget the key").click()
         await use(page, OTHER)
         await expect_alert(page, "There is no such booking.")
         await page.goto("/trips")
-        await expect(page.get_by_text("There are none here.")).to_be_visible()
+        await expect(page.get_by_text("There are no trips here.")).to_be_visible()
 
         await page.get_by_role("button", name="Forget the key").click()
         await use(page, DESK)
@@ -119,7 +119,7 @@ async def test_a_key_that_is_good_no_more_is_asked_for_again(
         await hold_still(page)
         await page.evaluate("sessionStorage.setItem('api-key', 'rotated away')")
         await page.get_by_role("button", name="Try the undo again").click()
-        told = await expect_alert(page, "This service knows no such key.")
+        told = await expect_alert(page, "This key is not valid here.")
         await told.get_by_role("link", name="Use another").click()
         await use(page, DESK)
         await expect_status(page, "Needs attention")
@@ -135,4 +135,4 @@ async def test_a_key_of_any_characters_is_refused_in_words(
     async with tab(chromium, origin, refused(401)) as page:
         await page.goto("/trips")
         await use(page, key)
-        await expect_alert(page, "This service knows no such key.")
+        await expect_alert(page, "This key is not valid here.")

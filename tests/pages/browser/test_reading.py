@@ -83,7 +83,7 @@ async def phases(page: Page, faults: FaultyRecord) -> AsyncIterator[str]:
     faults.faults["cancel", "hotel"] = refuse_for_good
     await book(page, **DOOMED)
     await expect_status(page, "Needs attention")
-    await page.get_by_text("It is settled already…").click()
+    await page.get_by_text("Already settled…").click()
     yield "stuck"
     await page.goto("/trips")
     yield "list"
@@ -119,7 +119,7 @@ async def test_nothing_hinders_a_reader_who_needs_a_key(chromium: Browser, clien
         assert await obstacles(page) == []
         await page.get_by_label("Your key").fill("no such key")
         await page.get_by_role("button", name="Use it").click()
-        await expect_alert(page, "This service knows no such key.")
+        await expect_alert(page, "This key is not valid here.")
         assert await obstacles(page) == []
 
 
@@ -209,9 +209,9 @@ async def test_what_is_written_shows_as_itself_and_the_layout_holds(
         await gate.open()
         await expect_status(page, "Needs attention")
         await shows(step(page, "hotel").locator(".last-error"), written)
-        await page.get_by_text("It is settled already…").click()
+        await page.get_by_text("Already settled…").click()
         await page.get_by_label("How was the hotel settled?").fill(written)
-        await page.get_by_role("button", name="Take it as settled").click()
+        await page.get_by_role("button", name="Mark as settled").click()
         await shows(step(page, "hotel").locator(".note"), written)
         assert await sideways(page) == []
 

@@ -65,7 +65,7 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
             await expect(step(page, "hotel").locator(".state")).to_contain_text("Undone in")
             await further_back.open()
             await expect_status(page, "Rolled back")
-            await expect_motion(page, "Nothing of it is held")
+            await expect_motion(page, "Nothing is held")
             await expect(page.locator("#trip .reason")).to_contain_text(f"Invalid {LAST} booking")
 
 

@@ -108,7 +108,7 @@ async def test_an_example_becomes_what_it_promises(
             for kind, told in steps.items():
                 await expect(step(page, kind)).to_contain_text(told)
         if status == "Needs attention":
-            await page.get_by_text("It is settled already…").click()
+            await page.get_by_text("Already settled…").click()
             await page.get_by_label("How was the hotel settled?").fill("Paid.")
-            await page.get_by_role("button", name="Take it as settled").click()
+            await page.get_by_role("button", name="Mark as settled").click()
             await expect_status(page, "Rolled back")
