@@ -235,7 +235,7 @@ async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_com
         tally = await audit(another)
     assert [line for line in tally.said if user_id in line] == []
     # Trips that other tests have left in this Temporal may be compared, too.
-    assert tally.elsewhere == 2
+    assert tally.elsewhere >= 2
     assert user_id not in await left(record)
 
 
