@@ -3,39 +3,32 @@
 It asks `bookings` and knows nothing of Temporal.
 """
 
-from api.answering import location_of, trip_at_hand
-from api.callers import ANONYMOUS, ApiKey
+from api.answering import trip_at_hand
+from api.callers import ANONYMOUS, keys_of
 from api.codec import Codec, create_codec
 from api.options import Options
 from api.pages import create_pages
-from api.places import AllPlaces, places_for, threads_for
-from api.problems import FieldError, Problem, install, invalid, retry_later
+from api.places import places_for, places_now, share_of
 from api.rate import BookingRate
 from api.routes import create_blueprint
-from api.server import SharedLoopFlask, authority, background_loop, listen, serve
+from api.server import SharedLoopFlask, background_loop, run
+from api.translating import install_errors
 
 __all__ = [
     "ANONYMOUS",
-    "AllPlaces",
-    "ApiKey",
     "BookingRate",
     "Codec",
-    "FieldError",
     "Options",
-    "Problem",
     "SharedLoopFlask",
-    "authority",
     "background_loop",
     "create_blueprint",
     "create_codec",
     "create_pages",
-    "install",
-    "invalid",
-    "listen",
-    "location_of",
+    "install_errors",
+    "keys_of",
     "places_for",
-    "retry_later",
-    "serve",
-    "threads_for",
+    "places_now",
+    "run",
+    "share_of",
     "trip_at_hand",
 ]

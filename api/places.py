@@ -8,13 +8,14 @@ all of any of these places, so that the others can go on.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from flask import Blueprint, g, request
 
 from api.problems import Problem, retry_later
+from bookings import Bookings
 
 OTHER_REQUESTS = 128
 """Requests that the gate lets through besides those that wait for a trip: look-ups, say."""
@@ -147,10 +148,34 @@ class AllPlaces(NamedTuple):
     """Looks of open pages."""
 
 
-def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
-    """Return the places of a process in which so many requests may wait for a trip.
+def places_now(
+    places: AllPlaces, bookings: Bookings, callers: Collection[str]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return how many places there are, how many are in use, and who waits for trips.
 
-    Of these a caller may hold `per_caller`, and of all others half; `None`: all.
+    The first two go by what the places are for, the last one by the names of `callers`.
+    """
+    count = {name: each.count for name, each in places._asdict().items()}
+    in_use = {name: each.in_use for name, each in places._asdict().items()}
+    return (
+        count | {"long_poll": bookings.max_long_polls},
+        in_use | {"long_poll": bookings.long_polls},
+        {name: places.wait.held_by(name) for name in callers},
+    )
+
+
+def share_of(max_open_bookings: int, callers: Collection[str]) -> int | None:
+    """Return how many requests of one caller may wait at once; `None`: there is no other caller.
+
+    It is half: a caller that takes all it may leaves as much to the others.
+    """
+    return max(1, max_open_bookings // 2) if len(callers) > 1 else None
+
+
+def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
+    """Return the places of a process in which at most `max_open_bookings` requests wait for a trip.
+
+    A caller may hold `per_caller` of these, and half of all other places; `None`: all places.
     """
     if per_caller is None:
         return AllPlaces(
@@ -159,7 +184,7 @@ def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlac
             look=Places(LOOKS_AT_ONCE),
         )
     return AllPlaces(
-        # Who waits for trips as often as it may has requests left to look them up, and to cancel.
+        # A caller that waits as often as it may can still look its trips up and cancel them.
         request=Places(max_open_bookings + OTHER_REQUESTS, per_caller + OTHER_REQUESTS // 2),
         wait=Places(max_open_bookings, per_caller),
         look=Places(LOOKS_AT_ONCE, LOOKS_AT_ONCE // 2),

@@ -23,6 +23,8 @@ from bookings.listing import Listing
 from bookings.readiness import Readiness
 from bookings.trips import NEVER_STARTED, Trip, steps_of
 from bookings.watching import Sight, Watching, mark_of
+from connection import UnreadablePayload
+from record import RecordError, RecordUnavailable
 
 __all__ = [
     "NEVER_STARTED",
@@ -34,12 +36,15 @@ __all__ = [
     "Caller",
     "Finding",
     "NoWorker",
+    "RecordError",
+    "RecordUnavailable",
     "Sight",
     "Standing",
     "TemporalRefuses",
     "TemporalUnavailable",
     "Trip",
     "UnknownCursor",
+    "UnreadablePayload",
     "mark_of",
     "steps_of",
 ]

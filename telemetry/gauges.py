@@ -1,25 +1,96 @@
-"""Gauges that are read when somebody scrapes: what is read, and that reading it holds nobody up."""
+"""Gauges that are read when somebody scrapes, in a way that holds nobody up."""
 
 import asyncio
 import concurrent.futures
+import datetime as dt
 import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from telemetry.metrics import DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, RECORD_UP, Gauge
+from shared import TripStatus
+from telemetry.metrics import (
+    AUDIT_DIFFERENCES,
+    AUDIT_LAST_SUCCESS,
+    DATABASE_CONNECTIONS,
+    DATABASE_CONNECTIONS_MAX,
+    OUTCOME_UNKNOWN_AGE,
+    OUTCOMES_UNKNOWN,
+    PLACES,
+    PLACES_IN_USE,
+    RECORD_UP,
+    REQUESTS_WAITING,
+    TRIPS_OPEN,
+    TRIPS_PAST_DEADLINE,
+    UNDO_STUCK_AGE,
+    UNDOS_STUCK,
+    Gauge,
+)
 
 logger = logging.getLogger(__name__)
 
 Reading = Mapping[Gauge, float | Mapping[str, float]]
 """What each gauge says: one value, or one for each value of its label."""
 
+CountConnections = Callable[[], tuple[int, int, int]]
+"""Tells how many connections are in use, are idle, and may be in use."""
+
+PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
+"""Tells how many places there are by name, how many of these are in use, and how many of those for
+waiting each caller holds."""
+
 Answer = TypeVar("Answer")
+
+Asking = Callable[[], Coroutine[Any, Any, Answer]]
+
+
+class WaitingNow(Protocol):
+    """How much of something waits, and for how many seconds the oldest of it has waited."""
+
+    @property
+    def count(self) -> int:
+        """How much there is."""
+
+    def age(self) -> float:
+        """Return the seconds; 0 if there is nothing."""
+
+
+class PromisesNow(Protocol):
+    """How the promises stand, as the record tells it."""
+
+    @property
+    def open_trips(self) -> Mapping[TripStatus, int]:
+        """The open trips by their status."""
+
+    @property
+    def past_deadline(self) -> int:
+        """How many trips run for too long."""
+
+    @property
+    def stuck_undos(self) -> WaitingNow:
+        """The undos that wait for an operator."""
+
+    @property
+    def unknown_outcomes(self) -> WaitingNow:
+        """The bookings of which nobody knows whether their supplier holds them."""
+
+
+class LastAudit(Protocol):
+    """How the last audit ended, as the record tells it."""
+
+    @property
+    def ended_at(self) -> dt.datetime | None:
+        """When it ended."""
+
+    @property
+    def differences(self) -> Mapping[str, int] | None:
+        """How many trips it found with each difference."""
+
 
 QUESTION_INTERVAL = 5.0
 """Seconds for which an answer of the record serves whoever scrapes."""
@@ -54,7 +125,7 @@ class Seldom(Generic[Answer]):
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
+    def __init__(self, ask: Asking[Answer]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
@@ -74,10 +145,25 @@ class Seldom(Generic[Answer]):
         return asked.result(QUESTION_LIMIT)
 
 
-def show_record(
-    registry: CollectorRegistry, ask: Callable[[], Coroutine[Any, Any, Reading]]
+def show_promises(
+    registry: CollectorRegistry,
+    promises: Asking[PromisesNow],
+    last_audit: Asking[LastAudit | None],
 ) -> None:
-    """Show what the record says, or that it cannot be read."""
+    """Show how the promises stand as the record tells it, or that it cannot be read."""
+
+    async def ask() -> Reading:
+        now = await promises()
+        return {
+            TRIPS_OPEN: {str(status): count for status, count in now.open_trips.items()},
+            TRIPS_PAST_DEADLINE: now.past_deadline,
+            UNDOS_STUCK: now.stuck_undos.count,
+            UNDO_STUCK_AGE: now.stuck_undos.age(),
+            OUTCOMES_UNKNOWN: now.unknown_outcomes.count,
+            OUTCOME_UNKNOWN_AGE: now.unknown_outcomes.age(),
+            **_audited(await last_audit()),
+        }
+
     seldom = Seldom(ask)
 
     def read() -> Reading:
@@ -91,10 +177,27 @@ def show_record(
     AtScrape(registry, read)
 
 
-def show_connections(
-    registry: CollectorRegistry, count: Callable[[], tuple[int, int, int]]
-) -> None:
-    """Show how many connections to the database are in use, are idle, and may be in use."""
+def _audited(last: LastAudit | None) -> Reading:
+    if last is None or last.ended_at is None:
+        return {}
+    return {
+        AUDIT_LAST_SUCCESS: last.ended_at.timestamp(),
+        AUDIT_DIFFERENCES: last.differences or {},
+    }
+
+
+def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
+    """Show how many places for requests there are, and who takes them."""
+
+    def read() -> Reading:
+        count, in_use, waiting = look()
+        return {PLACES: count, PLACES_IN_USE: in_use, REQUESTS_WAITING: waiting}
+
+    AtScrape(registry, read)
+
+
+def show_connections(registry: CollectorRegistry, count: CountConnections) -> None:
+    """Show how many connections to the database there are."""
 
     def read() -> Reading:
         in_use, idle, most = count()

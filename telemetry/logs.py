@@ -17,7 +17,7 @@ from typing import Literal
 from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from telemetry.trips import trip_of
+from telemetry.trip_ids import trip_of
 
 NONE = "-"
 """Stands for the trip or the trace of a line that concerns none."""
@@ -93,7 +93,7 @@ class _InContext:
         return self._trip_at_hand()
 
 
-class _OneLine(logging.Formatter):
+class _Line(logging.Formatter):
     """The parts of a line that both formats have."""
 
     def formatTime(  # noqa: N802  # The standard library's name.
@@ -116,7 +116,7 @@ class _OneLine(logging.Formatter):
         return "\n".join(filter(None, [raised, record.stack_info]))
 
 
-class _AsText(_OneLine):
+class _AsText(_Line):
     r"""A line of text. The line breaks of a message or of a traceback stand as `\n`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -126,7 +126,7 @@ class _AsText(_OneLine):
         return " ".join([self.formatTime(record), *about, told]).translate(ESCAPES)
 
 
-class _AsJson(_OneLine):
+class _AsJson(_Line):
     """A JSON object. All values are strings, so that whatever is logged can be read."""
 
     def format(self, record: logging.LogRecord) -> str:

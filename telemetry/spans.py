@@ -26,8 +26,8 @@ from temporalio import activity, workflow
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
 from telemetry.requests import METHODS
-from telemetry.traces import TracedCall, Tracing
-from telemetry.trips import trip_of
+from telemetry.trip_ids import trip_of
+from telemetry.untraced import TracedCall, Tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
