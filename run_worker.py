@@ -26,7 +26,7 @@ import activities
 import audit
 from bookings import Bookings
 from connection import connect, encryption_of, not_polling, temporal_config
-from lifecycle import allow_open_files, leave, run_until_told
+from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, TryInterceptor
 from settings import Settings, load_settings
@@ -104,7 +104,7 @@ def create_workers(
 def create_audit_worker(
     client: Client, settings: Settings, composed: activities.Composition
 ) -> Worker:
-    """Return the worker that audits, not yet started. It works with what the activities have."""
+    """Return the worker that audits, not yet started. It asks whom the activities ask."""
     record, policy = composed.record, settings.saga_policy
     bookings = Bookings(client, record, policy)
     auditor = audit.Auditor(bookings, record, composed.desks, policy, settings.calls_per_second)
@@ -120,7 +120,7 @@ async def work(
     encryption = encryption_of(settings.payload_keys)
     client = await connect(config, encryption, telemetry.runtime, tracing.plugins)
     async with Record.open(settings.database_url) as record:
-        await _prepare(record)
+        await until_there("the database", record.prepare, RecordUnavailable)
         observer, follow_call = telemetry.supplier_called, tracing.follow_call
         composed = activities.compose(record, settings, observer, follow_call)
         activities.composition.set(composed)
@@ -140,15 +140,6 @@ async def work(
                 telemetry.started(record.connections, lambda: _obstacle(client, record))
         finally:
             await composed.close()
-
-
-async def _prepare(record: Record) -> None:
-    while True:
-        try:
-            return await record.prepare()
-        except RecordUnavailable as error:
-            logger.warning("Waiting for the database: %s", error.__cause__)
-            await asyncio.sleep(1)
 
 
 async def _obstacle(client: Client, record: Record) -> str | None:
