@@ -4,8 +4,8 @@ It asks `bookings` and knows nothing of Temporal.
 """
 
 from api.answering import trip_at_hand
-from api.callers import ANONYMOUS, keys_of
 from api.codec import Codec, create_codec
+from api.keys import ANONYMOUS, keys_of
 from api.options import Options
 from api.pages import create_pages
 from api.places import places_for, places_now, share_of

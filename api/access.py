@@ -11,7 +11,7 @@ from typing import cast
 
 from flask import Blueprint, g, request
 
-from api.callers import authenticate, authenticate_cookie
+from api.keys import authenticate, authenticate_cookie
 from api.options import Options
 from api.problems import CHALLENGE, Problem
 from bookings import Caller

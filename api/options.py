@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from api.callers import ApiKey
+from api.keys import CallerKey
 
 Offer = Literal["embedded", "simulator", "none"]
 """Whose items the examples on the booking page have; or no examples."""
@@ -14,7 +14,7 @@ Offer = Literal["embedded", "simulator", "none"]
 class Options:
     """How the API behaves. `starter.py` makes it from the settings."""
 
-    keys: Sequence[ApiKey]
+    keys: Sequence[CallerKey]
     book_wait_seconds: float
     """How long `POST /book` waits for an outcome before it answers 202."""
     max_open_bookings: int

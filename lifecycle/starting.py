@@ -13,7 +13,7 @@ RETRY_INTERVAL = 1.0
 async def until_there(
     what: str, use: Callable[[], Awaitable[object]], away: type[Exception]
 ) -> None:
-    """Return once `use` succeeds. While it raises `away`, `what` is waited for, and it is logged."""
+    """Return once `use` succeeds. While it raises `away`, wait for `what`, and log it."""
     while True:
         try:
             await use()

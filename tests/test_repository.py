@@ -9,6 +9,8 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from api import keys_of
+from connection import encryption_of
 from settings import Settings, SupplierSettings
 from shared import KINDS, VERSION
 from tests.processes import ROOT
@@ -83,7 +85,9 @@ def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch)
     made = base64.b64encode(os.urandom(32)).decode()
     for name, value in settings.items():
         monkeypatch.setenv(name, value.replace(":the-key", f":{made}"))
-    Settings()
+    read = Settings()
+    assert len(keys_of(read.api_keys)) == 2
+    assert encryption_of(read.payload_keys).encrypts
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from temporalio.client import Client
 
-from api.callers import ApiKey, authenticate, keys_of
+from api.keys import CallerKey, authenticate, keys_of
 from bookings import Caller
 from settings import Settings
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, statuses_listed
@@ -91,7 +91,7 @@ def test_every_key_is_compared_in_constant_time(
         return real(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    keys = [ApiKey(Caller(f"of-{key}", operator=False), key) for key in (OLD, NEW, DESK)]
+    keys = [CallerKey(Caller(f"of-{key}", operator=False), key) for key in (OLD, NEW, DESK)]
     found = authenticate(f"Bearer {presented}", keys)
     assert compared == [(presented.encode(), key.encode()) for key in (OLD, NEW, DESK)]
     assert (found and found.name) == (None if presented == "wrong" else f"of-{presented}")
@@ -99,8 +99,8 @@ def test_every_key_is_compared_in_constant_time(
 
 def test_keys_are_read_from_their_setting() -> None:
     keys = keys_of(Settings.model_validate({"api_keys": KEYS}).api_keys)
-    assert keys[0] == ApiKey(Caller("shop", operator=False), OLD)
-    assert keys[3] == ApiKey(Caller("desk", operator=True), DESK)
+    assert keys[0] == CallerKey(Caller("shop", operator=False), OLD)
+    assert keys[3] == CallerKey(Caller("desk", operator=True), DESK)
     assert OLD not in repr(keys)
 
 

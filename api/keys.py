@@ -22,7 +22,7 @@ ANONYMOUS = Caller(name="anonymous", operator=True)
 
 
 @dataclass(frozen=True)
-class ApiKey:
+class CallerKey:
     """A key and who holds it. Two keys of one name are the old and the new during a rotation."""
 
     caller: Caller
@@ -30,10 +30,10 @@ class ApiKey:
 
     def __repr__(self) -> str:
         """Leave the secret out of logs and tracebacks."""
-        return f"ApiKey({self.caller})"
+        return f"CallerKey({self.caller})"
 
 
-def keys_of(api_keys: SecretStr) -> list[ApiKey]:
+def keys_of(api_keys: SecretStr) -> list[CallerKey]:
     """Return the keys in the setting `API_KEYS`.
 
     Each is `name:secret` or `name:secret:operator`; they are separated by commas. Raises
@@ -50,11 +50,11 @@ def keys_of(api_keys: SecretStr) -> list[ApiKey]:
                 "with a secret of 16 characters or more"
             )
         name, secret, operator = match.groups()
-        keys.append(ApiKey(Caller(name, operator is not None), secret))
+        keys.append(CallerKey(Caller(name, operator is not None), secret))
     return keys
 
 
-def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+def authenticate(authorization: str | None, keys: Sequence[CallerKey]) -> Caller | None:
     """Return the caller that an `Authorization` header proves, `None` if it proves none."""
     if not keys:
         return ANONYMOUS
@@ -64,7 +64,7 @@ def authenticate(authorization: str | None, keys: Sequence[ApiKey]) -> Caller | 
     return _whose(token.strip(), keys, [key.secret for key in keys])
 
 
-def authenticate_cookie(token: str | None, keys: Sequence[ApiKey]) -> Caller | None:
+def authenticate_cookie(token: str | None, keys: Sequence[CallerKey]) -> Caller | None:
     """Return the caller that the codec server's cookie proves, `None` if it proves none."""
     return _whose(token or "", keys, [codec_token(key.secret) for key in keys])
 
@@ -74,7 +74,7 @@ def codec_token(secret: str) -> str:
     return hmac.new(secret.encode(), b"codec", hashlib.sha256).hexdigest()
 
 
-def _whose(presented: str, keys: Sequence[ApiKey], expected: Sequence[str]) -> Caller | None:
+def _whose(presented: str, keys: Sequence[CallerKey], expected: Sequence[str]) -> Caller | None:
     # Every key is compared, in constant time, so that the time taken tells nothing.
     matches = [hmac.compare_digest(presented.encode(), each.encode()) for each in expected]
     return next((key.caller for key, match in zip(keys, matches, strict=True) if match), None)
