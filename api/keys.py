@@ -23,7 +23,7 @@ ANONYMOUS = Caller(name="anonymous", operator=True)
 
 @dataclass(frozen=True)
 class CallerKey:
-    """A key and who holds it. Two keys of one name are the old and the new during a rotation."""
+    """A key and its caller. Two keys of one name are the old and the new one during a rotation."""
 
     caller: Caller
     secret: str
@@ -70,7 +70,7 @@ def authenticate_cookie(token: str | None, keys: Sequence[CallerKey]) -> Caller 
 
 
 def codec_token(secret: str) -> str:
-    """Return what the codec server's cookie has of a key: it is good there, and nowhere else."""
+    """Return what the codec server's cookie holds for a key. It is good there and nowhere else."""
     return hmac.new(secret.encode(), b"codec", hashlib.sha256).hexdigest()
 
 

@@ -39,10 +39,10 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
 STATIC_FILES_KEEP = dt.timedelta(days=365)
 MAX_UPLOAD_BYTES = 256 * 1024
-"""waitress refuses a larger body without reading it, so that its client may not read the refusal;
-the app itself refuses smaller ones. None is so large that waitress would put it into a file."""
+"""waitress refuses a larger body without reading it, so its client may not read the refusal. The
+app itself refuses smaller bodies. No body is so large that waitress would put it into a file."""
 SLOW_CLIENT_SECONDS = 30
-"""After so long without a byte, a connection whose request is not whole is cut."""
+"""A connection without a new byte for so long is cut if its request is not whole."""
 SLOW_CLIENT_CHECK_SECONDS = 5
 BACKLOG = 2048
 QUIET_SECONDS = 60
@@ -52,7 +52,7 @@ READY_INTERVAL = 0.5
 
 @contextmanager
 def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own; at the end cancel what still runs, and stop it."""
+    """Run an event loop in a thread of its own. At the end cancel what still runs, and stop it."""
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     loop = runner.get_loop()
     stopped = asyncio.Event()
@@ -99,9 +99,9 @@ class SharedLoopFlask(Flask):
 
 
 class _OnceAMinute(logging.Filter):
-    """Lets a message through that has not been logged for a minute; failures always.
+    """Lets each message through once a minute, and failures always.
 
-    At its connection limit waitress would say so again with each connection that comes or goes.
+    At its connection limit waitress logs a line for each connection that comes or goes.
     """
 
     def __init__(self) -> None:
@@ -120,10 +120,10 @@ ONCE_A_MINUTE = _OnceAMinute()
 
 
 class _ProblemTask(ErrorTask):
-    """Answers a request that waitress itself refuses as the app would."""
+    """Answers a request that waitress itself refuses, in the way of the app."""
 
     def execute(self) -> None:
-        """Answer with a problem in the place of waitress's own text."""
+        """Answer with a problem instead of waitress's own text."""
         # Its type in the stubs is that of its error.
         error = cast(HTTPRequestParser, self.request).error
         status = error.code if error else 500
@@ -137,7 +137,7 @@ class _ProblemTask(ErrorTask):
 
 
 class _Channel(HTTPChannel):
-    """A connection; what cannot be understood on it is answered with a problem."""
+    """A connection. A request that cannot be understood is answered with a problem."""
 
     error_task_class = _ProblemTask
 

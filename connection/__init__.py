@@ -1,7 +1,6 @@
-"""The way to Temporal: how a process connects, and how long it waits for that.
+"""The way to Temporal: where it is, how a process connects, and how payloads are encrypted.
 
-Where Temporal is stands in Temporal's own variables, by which keys the way is encrypted in
-`PAYLOAD_KEYS`. This room knows nothing of trips.
+This room knows nothing of trips.
 """
 
 import asyncio
@@ -45,12 +44,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)
-"""An RPC to Temporal is retried for two seconds: long enough for a blip, short enough for a 503
-while the caller still listens. Waits for results are repeated by their callers."""
+"""An RPC to Temporal is retried for two seconds. That outlasts a blip, and the API can still answer
+503 while its client listens. Callers repeat waits for results themselves."""
 
 COMPRESSION = GrpcCompression.NONE
-"""Our messages have a few kB at the most. To compress them, as the SDK does by default, costs 8% of
-the CPU that a booking takes, and 10 to 15% of a look-up's."""
+"""Our messages have a few kB at the most. The SDK's default compression costs 8% of the CPU that a
+booking takes, and 10 to 15% of a look-up's."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect."""

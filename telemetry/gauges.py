@@ -1,4 +1,4 @@
-"""Gauges that are read when somebody scrapes, in a way that holds nobody up."""
+"""Gauges that are read at each scrape. Reading them never holds up a request or a scrape."""
 
 import asyncio
 import concurrent.futures
@@ -35,14 +35,14 @@ from telemetry.metrics import (
 logger = logging.getLogger(__name__)
 
 Reading = Mapping[Gauge, float | Mapping[str, float]]
-"""What each gauge says: one value, or one for each value of its label."""
+"""The value of each gauge, or its values by those of its label."""
 
 CountConnections = Callable[[], tuple[int, int, int]]
 """Tells how many connections are in use, are idle, and may be in use."""
 
 PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
-"""Tells how many places there are by name, how many of these are in use, and how many of those for
-waiting each caller holds."""
+"""Tells by name how many places there are and how many are in use; and by caller how many requests
+wait for a trip."""
 
 Answer = TypeVar("Answer")
 
@@ -93,14 +93,14 @@ class LastAudit(Protocol):
 
 
 QUESTION_INTERVAL = 5.0
-"""Seconds for which an answer of the record serves whoever scrapes."""
+"""Seconds for which an answer of the record is used for further scrapes."""
 
 QUESTION_LIMIT = 2.0
-"""Seconds that a scrape waits for it. Prometheus gives a scrape up after ten."""
+"""Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
 
 
 class AtScrape(Collector):
-    """Shows what `read` returns, which is called at each scrape."""
+    """Calls `read` at each scrape and shows what it returns."""
 
     def __init__(self, registry: CollectorRegistry, read: Callable[[], Reading]) -> None:
         self._read = read
@@ -119,7 +119,7 @@ class AtScrape(Collector):
 
 
 class Seldom(Generic[Answer]):
-    """Asks a question once at a time and not too often, however many want to know.
+    """Asks one question at a time and not too often, however many callers want the answer.
 
     It has a thread of its own, and an event loop of its own for each question, so that it takes
     nothing that a request needs.
@@ -170,7 +170,7 @@ def show_promises(
         try:
             return {RECORD_UP: 1.0, **seldom.answer()}
         except Exception as error:
-            # Whatever it is, all else can be told.
+            # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
             return {RECORD_UP: 0.0}
 
@@ -187,7 +187,7 @@ def _audited(last: LastAudit | None) -> Reading:
 
 
 def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
-    """Show how many places for requests there are, and who takes them."""
+    """Show how many places for requests there are, and which callers hold them."""
 
     def read() -> Reading:
         count, in_use, waiting = look()

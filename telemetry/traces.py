@@ -1,7 +1,7 @@
 """Whether this process traces, as OpenTelemetry's standard variables say.
 
-The OpenTelemetry libraries read the variables themselves, but pass over a value that they do not
-understand; here it ends the process. Nothing of theirs is imported while tracing is off.
+The OpenTelemetry libraries read the variables themselves, but ignore a value that they do not
+understand. Here such a value ends the process. The libraries are not imported while tracing is off.
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -26,7 +26,7 @@ Count = Annotated[int, Field(gt=0)]
 
 
 def start_tracing(service: str) -> Tracing:
-    """Start to trace this process if the variables say so, under the name `service` if they do not.
+    """Start to trace this process if the variables say so. `service` is its default name.
 
     Raises `SystemExit` with one line that names the variable when a value is bad.
     """
@@ -44,13 +44,13 @@ def start_tracing(service: str) -> Tracing:
         message = first["msg"].removeprefix("Value error, ")
         sys.exit(f"Bad setting {': '.join([*names, message])}")
     except ValueError as error:
-        # The libraries' own checks, of span limits, say, name the variable, too.
+        # The libraries' own checks, such as of span limits, name the variable, too.
         sys.exit(f"Bad setting (OTEL_*): {' '.join(str(error).split())}")
 
 
 class _Otel(BaseSettings):
     model_config = SettingsConfigDict(
-        # An empty value is as good as none, by the specification.
+        # By the specification, an empty value is the same as no value.
         env_prefix="OTEL_",
         env_ignore_empty=True,
         extra="ignore",
@@ -58,7 +58,7 @@ class _Otel(BaseSettings):
 
 
 class _Switch(_Otel):
-    """What decides whether to trace."""
+    """The variables that decide whether to trace."""
 
     sdk_disabled: Annotated[Literal["true", "false"], Lower] = "false"
     traces_exporter: Literal["otlp", "none"] | None = None
@@ -75,7 +75,7 @@ class _Switch(_Otel):
 
 
 class _Variables(_Otel):
-    """What a process that traces reads besides. Times of exports are in seconds, as the library's.
+    """The other variables. Times of exports are in seconds, as in the library.
 
     https://opentelemetry-python.readthedocs.io/en/stable/sdk/environment_variables.html
     """

@@ -1,4 +1,4 @@
-"""What a process has of its tracing while it does not trace. OpenTelemetry is not imported here."""
+"""The tracing of a process that does not trace. OpenTelemetry is not imported here."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,29 +10,29 @@ from yarl import URL
 
 
 class TracedCall(Protocol):
-    """A call of a supplier over HTTP, as far as its span tells of it."""
+    """What a span tells of a call of a supplier over HTTP."""
 
     trip_id: str
     method: str
     url: URL
     headers: dict[str, str]
-    """What is sent; the span is added to them."""
+    """The headers to be sent; the span adds its own."""
     status: int | None
-    """Of the answer, once there is one."""
+    """The status of the answer, once there is one."""
 
 
 class Tracing:
-    """What a process has of its tracing. This one is off: it does nothing."""
+    """The tracing of a process. This one is off: it does nothing."""
 
     plugins: Sequence[SimplePlugin] = ()
     """For the Temporal client."""
 
     def trace_requests(self, app: Flask, trip_at_hand: Callable[[], str | None]) -> None:
-        """Trace an app's requests; `trip_at_hand` tells which trip the current one is about."""
+        """Trace the requests of an app; `trip_at_hand` returns the trip of the current one."""
 
     def follow_call(self, call: TracedCall) -> AbstractContextManager[object]:
         """Surround a call of a supplier."""
         return nullcontext()
 
     def close(self) -> None:
-        """Send what has not been sent yet, as far as that takes no longer than a moment."""
+        """Send the remaining spans, unless that takes too long."""
