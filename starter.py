@@ -1,7 +1,6 @@
 """The API process: `create_app` builds the Flask app around one Temporal client; `main` serves it.
 
-`python starter.py`. The routes are in `api/`; what is asked of Temporal and the record, in
-`bookings/`.
+`python starter.py`. `api/` has the routes; `bookings/` asks Temporal and the record.
 """
 
 import asyncio
@@ -48,8 +47,8 @@ def create_app(
         bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
     callers = {key.caller.name for key in keys} or {api.ANONYMOUS.name}
-    share = settings.max_open_bookings_per_caller
-    share = share or api.share_of(settings.max_open_bookings, callers)
+    share = api.share_of(settings.max_open_bookings, callers)
+    share = settings.max_open_bookings_per_caller or share
     places = api.places_for(settings.max_open_bookings, share)
     show_places(metrics.registry, functools.partial(api.places_now, places, bookings, callers))
     show_connections(metrics.registry, record.connections)

@@ -112,8 +112,8 @@ def _bound(key_id: bytes) -> bytes:
 def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: bytes) -> bytes:
     """Return the answer of a codec server to a request with that body.
 
-    https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads, or if one
-    cannot be decrypted.
+    https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads, or if
+    one cannot be decrypted.
     """
     try:
         given = json_format.Parse(body, Payloads(), ignore_unknown_fields=True)

@@ -49,54 +49,39 @@ Answer = TypeVar("Answer")
 Asking = Callable[[], Coroutine[Any, Any, Answer]]
 
 
-class WaitingNow(Protocol):
-    """How much of something waits, and for how many seconds the oldest of it has waited."""
-
-    @property
-    def count(self) -> int:
-        """How much there is."""
-
-    def age(self) -> float:
-        """Return the seconds; 0 if there is nothing."""
-
-
-class PromisesNow(Protocol):
-    """How the promises stand, as the record tells it."""
-
-    @property
-    def open_trips(self) -> Mapping[TripStatus, int]:
-        """The open trips by their status."""
-
-    @property
-    def past_deadline(self) -> int:
-        """How many trips run for too long."""
-
-    @property
-    def stuck_undos(self) -> WaitingNow:
-        """The undos that wait for an operator."""
-
-    @property
-    def unknown_outcomes(self) -> WaitingNow:
-        """The bookings of which nobody knows whether their supplier holds them."""
-
-
-class LastAudit(Protocol):
-    """How the last audit ended, as the record tells it."""
-
-    @property
-    def ended_at(self) -> dt.datetime | None:
-        """When it ended."""
-
-    @property
-    def differences(self) -> Mapping[str, int] | None:
-        """How many trips it found with each difference."""
-
-
 QUESTION_INTERVAL = 5.0
 """Seconds for which an answer of the record is used for further scrapes."""
 
 QUESTION_LIMIT = 2.0
 """Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
+
+
+class _Waiting(Protocol):
+    @property
+    def count(self) -> int: ...
+    def age(self) -> float: ...
+
+
+class _Promises(Protocol):
+    """How the promises stand, as the record tells it."""
+
+    @property
+    def open_trips(self) -> Mapping[TripStatus, int]: ...
+    @property
+    def past_deadline(self) -> int: ...
+    @property
+    def stuck_undos(self) -> _Waiting: ...
+    @property
+    def unknown_outcomes(self) -> _Waiting: ...
+
+
+class _Audit(Protocol):
+    """How an audit ended, as the record tells it."""
+
+    @property
+    def ended_at(self) -> dt.datetime | None: ...
+    @property
+    def differences(self) -> Mapping[str, int] | None: ...
 
 
 class AtScrape(Collector):
@@ -147,8 +132,8 @@ class Seldom(Generic[Answer]):
 
 def show_promises(
     registry: CollectorRegistry,
-    promises: Asking[PromisesNow],
-    last_audit: Asking[LastAudit | None],
+    promises: Asking[_Promises],
+    last_audit: Asking[_Audit | None],
 ) -> None:
     """Show how the promises stand as the record tells it, or that it cannot be read."""
 
@@ -177,7 +162,7 @@ def show_promises(
     AtScrape(registry, read)
 
 
-def _audited(last: LastAudit | None) -> Reading:
+def _audited(last: _Audit | None) -> Reading:
     if last is None or last.ended_at is None:
         return {}
     return {
