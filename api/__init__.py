@@ -8,25 +8,24 @@ from api.access import caller, key_needed, needs_key, operator
 from api.answering import links_of, location_of, trip_at_hand
 from api.codec import Codec, create_codec
 from api.intake import checked, kind_of, only_once
-from api.keys import ANONYMOUS, CallerKey
+from api.keys import ANONYMOUS, keys_of
 from api.openapi import openapi_document
 from api.options import Options
-from api.places import AllPlaces, Places, client_gone, places_for, threads_for
-from api.problems import MEDIA_TYPE, FieldError, Problem, install, invalid, retry_later
+from api.places import Places, client_gone, places_for, places_now, share_of
+from api.problems import MEDIA_TYPE, FieldError, Problem
 from api.rate import BookingRate
 from api.routes import create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
-from api.server import SharedLoopFlask, authority, background_loop, listen, serve
+from api.server import SharedLoopFlask, background_loop, run
+from api.translating import install_errors
 from api.trip_request import book_for_caller
 
 __all__ = [
     "ANONYMOUS",
     "MEDIA_TYPE",
-    "AllPlaces",
     "BookHeaders",
     "BookRequest",
     "BookingRate",
-    "CallerKey",
     "Codec",
     "FieldError",
     "Options",
@@ -35,7 +34,6 @@ __all__ = [
     "Problem",
     "ResolveRequest",
     "SharedLoopFlask",
-    "authority",
     "background_loop",
     "book_for_caller",
     "caller",
@@ -43,20 +41,19 @@ __all__ = [
     "client_gone",
     "create_blueprint",
     "create_codec",
-    "install",
-    "invalid",
+    "install_errors",
     "key_needed",
+    "keys_of",
     "kind_of",
     "links_of",
-    "listen",
     "location_of",
     "needs_key",
     "only_once",
     "openapi_document",
     "operator",
     "places_for",
-    "retry_later",
-    "serve",
-    "threads_for",
+    "places_now",
+    "run",
+    "share_of",
     "trip_at_hand",
 ]

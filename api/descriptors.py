@@ -14,13 +14,12 @@ FEWEST = 16
 def connections_that_fit(wanted: int) -> int:
     """Return how many connections the server may hold open, `wanted` at the most.
 
-    The soft limit is raised as far as the hard one lets it. A server that takes what it has no
-    descriptor for fails thousands of times a second; one that stops before leaves its clients in
-    the listen queue.
+    A server that takes a connection without a descriptor for it fails thousands of times a second.
+    A server that stops earlier leaves its clients in the listen queue.
     """
     needed = wanted + RESERVE
-    limit = _raise_limit(needed)
-    if limit >= needed:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= needed:
         return wanted
     fitting = max(limit - RESERVE, FEWEST)
     logger.warning(
@@ -31,19 +30,3 @@ def connections_that_fit(wanted: int) -> int:
         needed,
     )
     return fitting
-
-
-def _raise_limit(needed: int) -> int:
-    """Raise the soft limit to `needed` if that can be, and return the one that holds."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return needed
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft >= allowed:
-        return soft
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    except (OSError, ValueError):
-        # Some systems have a further bound, which they do not tell.
-        return soft
-    return allowed

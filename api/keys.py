@@ -6,17 +6,24 @@ settings allow on loopback only.
 
 import hashlib
 import hmac
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from bookings import Caller
+
+KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
+"""Name, secret and role. A secret is visible ASCII without comma and colon."""
 
 ANONYMOUS = Caller(name="anonymous", operator=True)
 
 
 @dataclass(frozen=True)
 class CallerKey:
-    """A key and who holds it. Two keys of one name are the old and the new during a rotation."""
+    """A key and its caller. Two keys of one name are the old and the new one during a rotation."""
 
     caller: Caller
     secret: str
@@ -24,6 +31,27 @@ class CallerKey:
     def __repr__(self) -> str:
         """Leave the secret out of logs and tracebacks."""
         return f"CallerKey({self.caller})"
+
+
+def keys_of(api_keys: SecretStr) -> list[CallerKey]:
+    """Return the keys in the setting `API_KEYS`.
+
+    Each is `name:secret` or `name:secret:operator`; they are separated by commas. Raises
+    `SystemExit` with one line that names the setting when a key is bad.
+    """
+    entries = [entry.strip() for entry in api_keys.get_secret_value().split(",")]
+    keys = []
+    for number, entry in enumerate(filter(None, entries), start=1):
+        match = KEY.fullmatch(entry)
+        if match is None:
+            # The value is not shown: it is a secret.
+            sys.exit(
+                f"Bad setting API_KEYS: key {number} must be name:secret or name:secret:operator, "
+                "with a secret of 16 characters or more"
+            )
+        name, secret, operator = match.groups()
+        keys.append(CallerKey(Caller(name, operator is not None), secret))
+    return keys
 
 
 def authenticate(authorization: str | None, keys: Sequence[CallerKey]) -> Caller | None:
@@ -42,7 +70,7 @@ def authenticate_cookie(token: str | None, keys: Sequence[CallerKey]) -> Caller 
 
 
 def codec_token(secret: str) -> str:
-    """Return what the codec server's cookie has of a key: it is good there, and nowhere else."""
+    """Return what the codec server's cookie holds for a key. It is good there and nowhere else."""
     return hmac.new(secret.encode(), b"codec", hashlib.sha256).hexdigest()
 
 

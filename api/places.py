@@ -1,30 +1,31 @@
-"""How many requests there may be at once, and what becomes of the others.
+"""How many requests there may be at once, and how the others are refused.
 
-Every request but `/livez` and `/metrics` passes the gate, which lets fewer through than there are
-threads: some are free for those, and to refuse, whatever all others wait for. Of those inside, the
-ones that wait for a trip to end hold a place each. Where there are several callers, none may take
-all of any of these places, so that the others can go on.
+Every request but `/livez` and `/metrics` passes the gate. The gate lets fewer requests through than
+there are threads, so some threads are always free for those two and for refusals. A request that
+waits for a trip to end holds a place of another kind, too. Where there are several callers, no
+caller may take all places of a kind.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from flask import Blueprint, g, request
 
 from api.problems import Problem, retry_later
+from bookings import Bookings
 
 OTHER_REQUESTS = 128
-"""Requests that the gate lets through besides those that wait for a trip: look-ups, say."""
+"""Requests that the gate lets through besides those that wait for a trip, such as look-ups."""
 SPARE_THREADS = 8
-"""Threads that are left when the gate lets no more through."""
+"""Threads that are free while the gate is full."""
 SCRAPES_AT_ONCE = 4
-"""How many of them may be busy with `/metrics`."""
+"""How many of these threads may be busy with `/metrics`."""
 LOOKS_AT_ONCE = 64
-"""How many requests of open pages are looked after at once; the others ask again a moment later.
-So the pages take no place that bookings need, however many there are and whatever hangs."""
+"""How many requests of open pages are answered at once; the others ask again a moment later. So
+open pages never take a place that a booking needs."""
 PAST_THE_GATE = ("api.livez", "api.metrics")
 
 
@@ -34,9 +35,9 @@ def threads_for(max_open_bookings: int) -> int:
 
 
 def install_gate(routes: Blueprint, gate: "Places") -> None:
-    """Answer at once to what is more than the service's threads can take, or than a caller may.
+    """Refuse at once what the service's threads cannot take, or what one caller may not.
 
-    It comes after the hooks that know the caller. Those who need not say who they are count as one.
+    Install it after the hooks that know the caller. All requests without a caller count as one.
     """
 
     @routes.before_app_request
@@ -64,9 +65,9 @@ def client_gone() -> Callable[[], bool] | None:
 
 
 class Places:
-    """So many places, for requests that may take a while, for the end of a trip, say.
+    """A number of places for requests that may take a while.
 
-    Each is held for a caller, by name, who may hold `share` of them; `None`: all.
+    A request holds a place in its caller's name. A caller may hold `share` places; `None`: all.
     """
 
     def __init__(self, count: int, share: int | None = None) -> None:
@@ -97,7 +98,7 @@ class Places:
             self._held[holder] -= 1
 
     def refusal(self, holder: str, status: int, detail: str) -> Problem:
-        """Return the problem of who got no place: `status` and `detail`, if they are all taken."""
+        """Return the problem of a caller without a place: `status`, or 429 if it has its share."""
         if self.held_by(holder) < self.share or self.share == self.count:
             return retry_later(status, detail)
         return retry_later(429, "You have too many requests under way here; try again.")
@@ -122,7 +123,7 @@ class Places:
 
     @contextmanager
     def place_to_wait(self, holder: str, seconds: float) -> Iterator[None]:
-        """Hold a place, unless there is nothing to wait for.
+        """Hold a place, unless `seconds` is 0.
 
         Raises `Problem`, 429, if none is free for the caller.
         """
@@ -147,10 +148,34 @@ class AllPlaces(NamedTuple):
     """Looks of open pages."""
 
 
-def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
-    """Return the places of a process in which so many requests may wait for a trip.
+def places_now(
+    places: AllPlaces, bookings: Bookings, callers: Collection[str]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return how many places there are, how many are in use, and who waits for trips.
 
-    Of these a caller may hold `per_caller`, and of all others half; `None`: all.
+    The first two go by what the places are for, the last one by the names of `callers`.
+    """
+    count = {name: each.count for name, each in places._asdict().items()}
+    in_use = {name: each.in_use for name, each in places._asdict().items()}
+    return (
+        count | {"long_poll": bookings.waits.max_long_polls},
+        in_use | {"long_poll": bookings.waits.long_polls},
+        {name: places.wait.held_by(name) for name in callers},
+    )
+
+
+def share_of(max_open_bookings: int, callers: Collection[str]) -> int | None:
+    """Return how many requests of one caller may wait at once; `None`: there is no other caller.
+
+    It is half: a caller that takes all it may leaves as much to the others.
+    """
+    return max(1, max_open_bookings // 2) if len(callers) > 1 else None
+
+
+def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
+    """Return the places of a process in which at most `max_open_bookings` requests wait for a trip.
+
+    A caller may hold `per_caller` of these, and half of all other places; `None`: all places.
     """
     if per_caller is None:
         return AllPlaces(
@@ -159,7 +184,7 @@ def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlac
             look=Places(LOOKS_AT_ONCE),
         )
     return AllPlaces(
-        # Who waits for trips as often as it may has requests left to look them up, and to cancel.
+        # A caller that waits as often as it may can still look its trips up and cancel them.
         request=Places(max_open_bookings + OTHER_REQUESTS, per_caller + OTHER_REQUESTS // 2),
         wait=Places(max_open_bookings, per_caller),
         look=Places(LOOKS_AT_ONCE, LOOKS_AT_ONCE // 2),

@@ -127,7 +127,7 @@ def retry_later(status: int, detail: str, **members: str) -> Problem:
 
 
 def install(app: Flask) -> None:
-    """Make every error of the app a problem."""
+    """Answer with a problem what Flask refuses, what the views refuse, and what is a bug."""
     app.register_error_handler(Problem, Problem.response)
     app.register_error_handler(HTTPException, _from_http_exception)
     app.register_error_handler(Exception, _from_bug)

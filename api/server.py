@@ -6,6 +6,8 @@ lets an orderly stop reach the requests that wait.
 """
 
 import asyncio
+import datetime as dt
+import functools
 import logging
 import signal
 import sys
@@ -13,36 +15,44 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import uvloop
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
 
 from api.descriptors import connections_that_fit
+from api.options import Options
+from api.places import threads_for
 from api.problems import MEANING, SECURITY_HEADERS, Problem
+from bookings import Bookings
 
 Server = BaseWSGIServer | MultiSocketServer
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
+STATIC_FILES_KEEP = dt.timedelta(days=365)
 MAX_UPLOAD_BYTES = 256 * 1024
-"""waitress refuses a larger body without reading it, so that its client may not read the refusal;
-the app itself refuses smaller ones. None is so large that waitress would put it into a file."""
+"""waitress refuses a larger body without reading it, so its client may not read the refusal. The
+app itself refuses smaller bodies. No body is so large that waitress would put it into a file."""
 SLOW_CLIENT_SECONDS = 30
-"""After so long without a byte, a connection whose request is not whole is cut."""
+"""A connection without a new byte for so long is cut if its request is not whole."""
 SLOW_CLIENT_CHECK_SECONDS = 5
 BACKLOG = 2048
 QUIET_SECONDS = 60
+READY_INTERVAL = 0.5
+"""Seconds between two questions whether the service is ready, until it is."""
 
 
 @contextmanager
 def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own; at the end cancel what still runs, and stop it."""
+    """Run an event loop in a thread of its own. At the end cancel what still runs, and stop it."""
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     loop = runner.get_loop()
     stopped = asyncio.Event()
@@ -65,6 +75,16 @@ class SharedLoopFlask(Flask):
 
     loop: asyncio.AbstractEventLoop | None = None
 
+    @classmethod
+    def of_the_api(cls) -> Self:
+        """Return an app without any route yet."""
+        app = cls("api")
+        app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+        # The pages ask for a file of other content under another URL.
+        app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
+        cast(DefaultJSONProvider, app.json).sort_keys = False
+        return app
+
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` to its end on the shared loop."""
         if self.loop is None:
@@ -79,9 +99,9 @@ class SharedLoopFlask(Flask):
 
 
 class _OnceAMinute(logging.Filter):
-    """Lets a message through that has not been logged for a minute; failures always.
+    """Lets each message through once a minute, and failures always.
 
-    At its connection limit waitress would say so again with each connection that comes or goes.
+    At its connection limit waitress logs a line for each connection that comes or goes.
     """
 
     def __init__(self) -> None:
@@ -100,10 +120,10 @@ ONCE_A_MINUTE = _OnceAMinute()
 
 
 class _ProblemTask(ErrorTask):
-    """Answers a request that waitress itself refuses as the app would."""
+    """Answers a request that waitress itself refuses, in the way of the app."""
 
     def execute(self) -> None:
-        """Answer with a problem in the place of waitress's own text."""
+        """Answer with a problem instead of waitress's own text."""
         # Its type in the stubs is that of its error.
         error = cast(HTTPRequestParser, self.request).error
         status = error.code if error else 500
@@ -117,7 +137,7 @@ class _ProblemTask(ErrorTask):
 
 
 class _Channel(HTTPChannel):
-    """A connection; what cannot be understood on it is answered with a problem."""
+    """A connection. A request that cannot be understood is answered with a problem."""
 
     error_task_class = _ProblemTask
 
@@ -179,3 +199,29 @@ def serve(server: Server, before_stop: Callable[[], object]) -> None:
     server.run()
     server.close()
     logger.info("Stopped")
+
+
+def run(app: SharedLoopFlask, host: str, port: int, temporal: str) -> None:
+    """Serve the app until SIGINT or SIGTERM. `temporal` is the address of Temporal, for the logs.
+
+    Raises `SystemExit` with one line when the address cannot be bound.
+    """
+    bookings: Bookings = app.extensions["bookings"]
+    options: Options = app.extensions["options"]
+    ready = f"Ready: book at http://{authority(host, port)}/, watch at {options.temporal_ui_url}"
+    with background_loop() as loop:
+        app.loop = loop
+        server = listen(app, host, port, threads_for(options.max_open_bookings))
+        asyncio.run_coroutine_threadsafe(_announce(bookings, temporal, ready), loop)
+        serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
+
+
+async def _announce(bookings: Bookings, temporal: str, ready: str) -> None:
+    """Log each obstacle to booking once, and `ready` when there is none."""
+    said = None
+    while obstacle := await bookings.check_ready():
+        if obstacle != said:
+            logger.warning("Waiting: %s (Temporal at %s)", obstacle, temporal)
+            said = obstacle
+        await asyncio.sleep(READY_INTERVAL)
+    logger.info("%s", ready)

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from audit.activities import AuditActivities
     from audit.auditor import Auditor, Page, Place
     from audit.differences import DIFFERENCES, Difference, Tally
+    from audit.worker import create_worker
 from audit.schedule import AUDIT_QUEUE, SCHEDULE_ID, keep_schedule
 from audit.workflow import AuditInput, AuditWorkflow
 
@@ -27,5 +28,6 @@ __all__ = [
     "Page",
     "Place",
     "Tally",
+    "create_worker",
     "keep_schedule",
 ]

@@ -4,29 +4,20 @@ Without it, those that have changed since the last audit, and all that are open.
 difference on a line and exits with 0 if there is none, 1 if there are, 2 if not all could be asked.
 """
 
-import os
-import signal
-
-if __name__ == "__main__":
-    # From the first moment on, as process 1 of a container, too. What is cut off is not done, and
-    # must not count as done: whoever waits for it looks at the exit code.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda number, _: os._exit(128 + number))
-
 import argparse
 import asyncio
 import logging
 import sys
 import uuid
-from typing import NoReturn
 
 from temporalio.envconfig import ClientConnectConfig
 
 from audit import Auditor, Place, Tally
 from bookings import BookingsError
-from connection import Encryption, converter_of, lazy_client
+from connection import encryption_of, lazy_client, temporal_config
+from lifecycle import leave, stop_at_once_when_told
 from record import Record, RecordError
-from settings import Settings, load_settings, temporal_config
+from settings import Settings, load_settings
 from suppliers import compose
 
 logger = logging.getLogger("audit")
@@ -40,9 +31,7 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
 
     Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
     """
-    keys = settings.payload_keys
-    converter = converter_of(Encryption(keys.revealed, keys.encrypting))
-    client = await lazy_client(config, data_converter=converter)
+    client = await lazy_client(config, encryption_of(settings.payload_keys))
     async with Record.open(settings.database_url) as record:
         composition = compose(record, settings)
         auditor = Auditor(
@@ -88,6 +77,7 @@ def _summary(tally: Tally) -> list[str]:
 
 def main() -> None:
     """Audit, and exit with the code that says how it went."""
+    stop_at_once_when_told()
     parser = argparse.ArgumentParser("python -m audit", description="Audit the trips.")
     parser.add_argument("--all", action="store_true", help="every trip, not only what has changed")
     everything = parser.parse_args().all
@@ -98,23 +88,15 @@ def main() -> None:
     except (BookingsError, RecordError) as error:
         why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         sys.stderr.write(f"Cannot audit: {' '.join(why.split())}\n")
-        _leave(NOT_ASKED)
+        leave(NOT_ASKED)
     except Exception:
         # The interpreter's own exit code for it would say that there are differences.
         logger.exception("Cannot audit")
-        _leave(NOT_ASKED)
+        leave(NOT_ASKED)
     _write(*_summary(tally))
     if tally.differences:
-        _leave(DIFFERENT)
-    _leave(NOT_ASKED if tally.away or tally.odd else SAME)
-
-
-def _leave(code: int) -> NoReturn:
-    # As the worker leaves, and for the same reason: while the interpreter ends, a thread of the
-    # SDK's may abort the process, or from Python 3.14 on hold it for ever.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
+        leave(DIFFERENT)
+    leave(NOT_ASKED if tally.away or tally.odd else SAME)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
+from connection import temporal_config
 from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
-from settings import load_settings, temporal_config
+from settings import load_settings
 from shared import TASK_QUEUE_NAME
 from telemetry import configure_logging
 

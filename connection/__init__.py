@@ -1,6 +1,6 @@
-"""The way to Temporal: how a process connects, and how long it waits for that.
+"""The way to Temporal: where it is, how a process connects, and how payloads are encrypted.
 
-It knows nothing of trips. Where Temporal is stands in `settings.py`.
+This room knows nothing of trips.
 """
 
 import asyncio
@@ -8,17 +8,19 @@ import logging
 from collections.abc import Sequence
 
 from temporalio.client import Client, Plugin
-from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
+from connection.config import temporal_config
 from connection.encryption import (
+    UNENCRYPTED,
     Encryption,
     UnreadablePayload,
     converted_json,
     converter_of,
 )
+from connection.keys import encryption_of
 from connection.polling import described_queue, nobody_takes_trips, not_polling
 from connection.refusals import CREDENTIALS, refusal, refusal_of
 
@@ -29,22 +31,25 @@ __all__ = [
     "connect",
     "converted_json",
     "converter_of",
+    "encryption_of",
     "lazy_client",
     "nobody_takes_trips",
     "not_polling",
     "refusal",
     "refusal_of",
+    "temporal_config",
+    "warn_if_in_clear",
 ]
 
 logger = logging.getLogger(__name__)
 
 RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)
-"""An RPC to Temporal is retried for two seconds: long enough for a blip, short enough for a 503
-while the caller still listens. Waits for results are repeated by their callers."""
+"""An RPC to Temporal is retried for two seconds. That outlasts a blip, and the API can still answer
+503 while its client listens. Callers repeat waits for results themselves."""
 
 COMPRESSION = GrpcCompression.NONE
-"""Our messages have a few kB at the most. To compress them, as the SDK does by default, costs 8% of
-the CPU that a booking takes, and 10 to 15% of a look-up's."""
+"""Our messages have a few kB at the most. The SDK's default compression costs 8% of the CPU that a
+booking takes, and 10 to 15% of a look-up's."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect."""
@@ -52,27 +57,20 @@ RETRY_INTERVAL = 1.0
 
 async def connect(
     config: ClientConnectConfig,
+    encryption: Encryption = UNENCRYPTED,
     runtime: Runtime | None = None,
     plugins: Sequence[Plugin] = (),
-    data_converter: DataConverter = DataConverter.default,
 ) -> Client:
-    """Connect to Temporal, waiting for as long as it, or the namespace, is not there.
+    """Connect to Temporal, and wait for as long as it or the namespace is not there.
 
-    What it waits for is logged once, however long it lasts. Without a `runtime` the SDK's default
-    one is used.
+    What it waits for is logged once, however long the wait lasts. Without a `runtime` the SDK's
+    default one is used.
     """
     address = config["target_host"]
     said: set[str] = set()
     while True:
         try:
-            client = await Client.connect(
-                **config,
-                retry_config=RPC_RETRY,
-                grpc_compression=COMPRESSION,
-                runtime=runtime,
-                plugins=plugins,
-                data_converter=data_converter,
-            )
+            client = await _client(config, encryption, runtime, plugins)
             obstacle = await _obstacle(client, address)
         except RuntimeError as error:
             obstacle = _waits(address, str(error), refusal(str(error)))
@@ -87,20 +85,43 @@ async def connect(
 
 async def lazy_client(
     config: ClientConnectConfig,
+    encryption: Encryption = UNENCRYPTED,
     runtime: Runtime | None = None,
     plugins: Sequence[Plugin] = (),
-    data_converter: DataConverter = DataConverter.default,
 ) -> Client:
     """Return a client that connects on its first call, so the API can serve before Temporal."""
+    return await _client(config, encryption, runtime, plugins, lazy=True)
+
+
+async def _client(
+    config: ClientConnectConfig,
+    encryption: Encryption,
+    runtime: Runtime | None,
+    plugins: Sequence[Plugin],
+    lazy: bool = False,
+) -> Client:
     return await Client.connect(
         **config,
         retry_config=RPC_RETRY,
         grpc_compression=COMPRESSION,
-        lazy=True,
+        lazy=lazy,
         runtime=runtime,
         plugins=plugins,
-        data_converter=data_converter,
+        data_converter=converter_of(encryption),
     )
+
+
+def warn_if_in_clear(client: object, encryption: Encryption) -> None:
+    """Log it if `client` sends in clear what `encryption` would encrypt.
+
+    Somebody else may have made the client. Trips go through all the same, so nobody would notice.
+    """
+    codec = getattr(getattr(client, "data_converter", None), "payload_codec", None)
+    if encryption.encrypts and not (isinstance(codec, Encryption) and codec.encrypts):
+        logger.error(
+            "PAYLOAD_KEYS is set, but the Temporal client does not encrypt: travellers' names go "
+            "to Temporal in clear. Make the client with connection.converter_of"
+        )
 
 
 async def _obstacle(client: Client, address: str) -> str | None:

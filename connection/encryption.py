@@ -1,8 +1,9 @@
 """Encrypts what goes to Temporal, and decrypts what comes from it: AES-256-GCM, by named keys.
 
-Each payload is encrypted by itself, with its metadata, under a nonce of its own; which key it was
-tells the key's id beside it. A payload that is not encrypted is taken as it is: trips that started
-before, and signals and inputs by Temporal's CLI, are none. It knows nothing of trips.
+Each payload is encrypted by itself, with its metadata, under a nonce of its own. The id of its key
+stands beside it. A payload that is not encrypted is taken as it is: trips that started before there
+were keys have such payloads, and so have signals and inputs by Temporal's CLI. This file knows
+nothing of trips.
 https://docs.temporal.io/payload-codec
 """
 
@@ -22,7 +23,7 @@ from temporalio.converter import (
 )
 
 ENCODING = b"binary/encrypted"
-"""What says that a payload is encrypted; the name, and the next one, are those of Temporal's own
+"""The metadata of an encrypted payload. This name and the next one are those of Temporal's own
 samples. https://github.com/temporalio/samples-python/tree/main/encryption"""
 
 KEY_ID = "encryption-key-id"
@@ -36,10 +37,10 @@ class UnreadablePayload(ValueError):
 
 
 class Encryption(PayloadCodec):
-    """Encrypts by one key, or none; decrypts by each of all."""
+    """Encrypts by one key, if there is one; decrypts by every key."""
 
     def __init__(self, keys: Mapping[str, bytes], encrypting: str | None) -> None:
-        """`keys` are of 32 bytes, by their ids; `encrypting` is the id of one of them."""
+        """`keys` have 32 bytes each, by their ids; `encrypting` is the id of one of them."""
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._encrypting = encrypting
 
@@ -47,6 +48,11 @@ class Encryption(PayloadCodec):
     def encrypts(self) -> bool:
         """Whether there is a key to encrypt by."""
         return self._encrypting is not None
+
+    @property
+    def decrypts(self) -> bool:
+        """Whether there is a key to decrypt by."""
+        return bool(self._ciphers)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads encrypted, as the SDK asks for it."""
@@ -94,6 +100,10 @@ class Encryption(PayloadCodec):
             ) from None
 
 
+UNENCRYPTED = Encryption({}, None)
+"""Without keys."""
+
+
 def _bound(key_id: bytes) -> bytes:
     """Return the associated data: what stands beside a payload in clear and must stay so."""
     return ENCODING + b":" + key_id
@@ -102,8 +112,8 @@ def _bound(key_id: bytes) -> bytes:
 def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: bytes) -> bytes:
     """Return the answer of a codec server to a request with that body.
 
-    https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads in it, or
-    none that can be decrypted.
+    https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads, or if
+    one cannot be decrypted.
     """
     try:
         given = json_format.Parse(body, Payloads(), ignore_unknown_fields=True)
@@ -116,12 +126,12 @@ def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: 
 def converter_of(encryption: Encryption) -> DataConverter:
     """Return the data converter of all clients of the service.
 
-    There is a codec in it without keys, too: it names the key of what cannot be read.
+    It always has a codec, so that an encrypted payload without a key gives a clear error.
     """
     converter = dataclasses.replace(DataConverter.default, payload_codec=encryption)
     if not encryption.encrypts:
         return converter
-    # Without it, the text and the traceback of a failure are no payloads.
+    # The default converter would leave the text and the traceback of a failure in clear.
     return dataclasses.replace(
         converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes
     )

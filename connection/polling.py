@@ -1,4 +1,4 @@
-"""Who polls for trips, as Temporal sees it: the API's readiness and the worker's."""
+"""Which workers poll for trips, as Temporal sees it: for the readiness of API and worker."""
 
 import datetime as dt
 
@@ -17,7 +17,7 @@ from shared import TASK_QUEUE_NAME
 RPC_TIMEOUT = dt.timedelta(seconds=5)
 
 POLLER_AGE = dt.timedelta(seconds=75)
-"""A live worker asks for work at least once a minute; an older poll was a dead one's."""
+"""A live worker asks for work at least once a minute. A dead worker made an older poll."""
 
 Version = tuple[str, str]
 """A deployment and a build of it."""
@@ -26,7 +26,7 @@ UNVERSIONED: Version = ("", "")
 
 
 async def nobody_takes_trips(client: Client) -> str | None:
-    """Return why no worker takes up a trip that starts now, as Temporal sees it; `None`: one does.
+    """Return why no worker takes a trip that starts now, as Temporal sees it; `None`: one does.
 
     Raises `RPCError`.
     """
@@ -49,9 +49,9 @@ async def nobody_takes_trips(client: Client) -> str | None:
 async def not_polling(client: Client) -> str | None:
     """Return why no worker of this client polls for trips, as Temporal sees it; `None`: one does.
 
-    Temporal is asked, because a worker that is cut off from it goes on and does not notice. One
-    whose version is not current is none the worse: it has the trips that began with that version,
-    or is waited for by whoever wants to make it current.
+    Temporal is asked, because a worker that is cut off from it does not notice. A worker whose
+    version is not current counts as polling: it has the trips that began with its version, or an
+    operator waits for it in order to make it current.
     """
     try:
         queue = await described_queue(client)
@@ -65,8 +65,8 @@ async def not_polling(client: Client) -> str | None:
 async def described_queue(client: Client) -> DescribeTaskQueueResponse:
     """Return what Temporal says of the trips' task queue. Raises `RPCError`.
 
-    It is asked about workflow tasks: for activities a worker does not poll while all its slots are
-    taken.
+    The question is about workflow tasks: a worker whose slots are all taken does not poll for
+    activities.
     """
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,

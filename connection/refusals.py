@@ -1,7 +1,7 @@
-"""Why Temporal, or what stands before it, will not have this service, in words that name a setting.
+"""Why Temporal, or a proxy before it, refuses this service, in words that name a setting.
 
-The SDK tells of a failed connection by a text only, in which tonic, hyper and rustls say what went
-wrong. Such a failure is no outage: it stays until somebody changes something.
+The SDK describes a failed connection by a text only, in the words of tonic, hyper and rustls. A
+refusal is not an outage: it stays until somebody changes a setting.
 """
 
 import re
@@ -14,7 +14,7 @@ BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATE
 
 REASONS = {
     r"\bcode: (PermissionDenied|Unauthenticated)\b": CREDENTIALS,
-    # A proxy that knows no gRPC answers with HTTP's status.
+    # A proxy that does not know gRPC answers with a status of HTTP.
     r"response with status: 40[13]\b": CREDENTIALS,
     r"response with status: 400\b": (
         "answers 400 Bad Request, as a proxy does that wants a valid client certificate "
@@ -55,15 +55,15 @@ REASONS = {
         "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)"
     ),
 }
-"""What stands in such a text, and what that means, as a sentence about Temporal."""
+"""What is found in such a text, and what it means, as a sentence about Temporal."""
 
 
 def refusal(text: str) -> str | None:
-    """Return why Temporal will not be asked, as the text of an error has it; `None`: it is away."""
+    """Return why Temporal refuses, by the text of an error; `None`: it is out of reach."""
     return next((reason for found, reason in REASONS.items() if re.search(found, text)), None)
 
 
 def refusal_of(error: RPCError) -> str | None:
-    """Return why Temporal will not be asked, by its own status or as the error's text has it."""
-    # Whoever stands before Temporal may know no gRPC, nor its statuses.
+    """Return why Temporal refuses, by the status or the text of an error."""
+    # A proxy before Temporal may not know gRPC and its statuses.
     return CREDENTIALS if error.status in BAD_CREDENTIALS else refusal(error.message)

@@ -1,18 +1,10 @@
 """Brings the record's schema up to date: `python -m record`, which is `make migrate`."""
 
-import os
-import signal
-
-if __name__ == "__main__":
-    # From the first moment on, as process 1 of a container, too. What is cut off is not done, and
-    # must not count as done: whoever waits for it looks at the exit code.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda number, _: os._exit(128 + number))
-
 import asyncio
 import logging
 import sys
 
+from lifecycle import stop_at_once_when_told
 from record import Record, RecordError
 from settings import load_settings
 
@@ -29,6 +21,7 @@ def main() -> None:
     A signal ends it at once, whatever it waits for: a migration is one transaction, and leaves the
     database as it was.
     """
+    stop_at_once_when_told()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asyncio.run(migrate(load_settings().database_url))

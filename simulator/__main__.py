@@ -1,13 +1,5 @@
 """`python -m simulator`: reads the command line, serves until it is told to stop."""
 
-import os
-import signal
-
-if __name__ == "__main__":
-    # As in the other processes: an order to stop that comes during the imports is obeyed.
-    for early in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(early, lambda *_: os._exit(0))
-
 import argparse
 import asyncio
 import contextlib
@@ -15,7 +7,6 @@ import ipaddress
 import logging
 import math
 import re
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +16,7 @@ import uvloop
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
+from lifecycle import allow_open_files, leave, run_until_told
 from shared import KINDS
 from simulator.answers import SimulatedSuppliers
 from simulator.behaviour import Mode, SimulatedFaults
@@ -37,9 +29,6 @@ PROJECT = Path(__file__).parents[1]
 
 BACKLOG = 4_096
 """Connections that may wait to be taken up: a thousand callers come at once."""
-
-OPEN_FILES = 16_384
-"""Each caller that waits for an answer needs one. Many systems allow 1,024 unless asked."""
 
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, 2.1."""
@@ -111,16 +100,13 @@ def _service(stock: Stock, arguments: argparse.Namespace) -> SimulatorService:
 
 
 async def _serve(service: SimulatorService, host: str, port: int) -> None:
-    """Serve until told to stop. Raises `OSError` when it cannot listen at the address."""
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    """Serve until cancelled. Raises `OSError` when nobody can listen there."""
     runner = web.AppRunner(service.app(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     base = f"http://{_authority(host)}:{port}"
     logger.info("Suppliers at %s", ", ".join(f"{base}/{kind}s" for kind in KINDS))
-    await told.wait()
+    await asyncio.Event().wait()
 
 
 def _authority(host: str) -> str:
@@ -130,29 +116,21 @@ def _authority(host: str) -> str:
         return host
 
 
-def _allow_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
-        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def main() -> None:
     """Run the suppliers' process."""
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    _allow_open_files()
+    allow_open_files()
     try:
         with contextlib.closing(Stock.open(PROJECT / arguments.database)) as stock:
             service = _service(stock, arguments)
-            uvloop.run(_serve(service, arguments.host, arguments.port))
+            uvloop.run(run_until_told(_serve(service, arguments.host, arguments.port)))
     except DBAPIError as error:
         sys.exit(f"{arguments.database} cannot be opened: {error.orig}")
     except OSError as error:
         sys.exit(f"Nobody can listen at {arguments.host}:{arguments.port}: {error.strerror}")
-    # Calls under way are cut off. The stock keeps whatever they have done.
-    logging.shutdown()
-    os._exit(0)
+    # Calls under way are cut off: whatever they have done is kept.
+    leave()
 
 
 if __name__ == "__main__":

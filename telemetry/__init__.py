@@ -1,41 +1,16 @@
 """What the processes tell of themselves: their logs, their metrics, their traces, their health."""
 
-from telemetry.gauges import AtScrape, Reading, show_connections, show_record
+from telemetry.gauges import show_connections, show_places, show_promises
 from telemetry.logs import configure_logging
-from telemetry.metrics import (
-    AUDIT_DIFFERENCES,
-    AUDIT_LAST_SUCCESS,
-    OUTCOME_UNKNOWN_AGE,
-    OUTCOMES_UNKNOWN,
-    PLACES,
-    PLACES_IN_USE,
-    REQUESTS_WAITING,
-    TRIPS_OPEN,
-    TRIPS_PAST_DEADLINE,
-    UNDO_STUCK_AGE,
-    UNDOS_STUCK,
-    ApiMetrics,
-)
+from telemetry.metrics import ApiMetrics
 from telemetry.requests import measure_requests
-from telemetry.sdk import SdkMetrics, scraped, unmeasured_runtime
-from telemetry.traces import Tracing, start_tracing
-from telemetry.worker import WorkerTelemetry
+from telemetry.sdk import SdkMetrics, scraped
+from telemetry.traces import start_tracing
+from telemetry.untraced import Tracing
+from telemetry.worker import WorkerTelemetry, worker_telemetry
 
 __all__ = [
-    "AUDIT_DIFFERENCES",
-    "AUDIT_LAST_SUCCESS",
-    "OUTCOMES_UNKNOWN",
-    "OUTCOME_UNKNOWN_AGE",
-    "PLACES",
-    "PLACES_IN_USE",
-    "REQUESTS_WAITING",
-    "TRIPS_OPEN",
-    "TRIPS_PAST_DEADLINE",
-    "UNDOS_STUCK",
-    "UNDO_STUCK_AGE",
     "ApiMetrics",
-    "AtScrape",
-    "Reading",
     "SdkMetrics",
     "Tracing",
     "WorkerTelemetry",
@@ -43,7 +18,8 @@ __all__ = [
     "measure_requests",
     "scraped",
     "show_connections",
-    "show_record",
+    "show_places",
+    "show_promises",
     "start_tracing",
-    "unmeasured_runtime",
+    "worker_telemetry",
 ]

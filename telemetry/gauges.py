@@ -1,35 +1,91 @@
-"""Gauges that are read when somebody scrapes: what is read, and that reading it holds nobody up."""
+"""Gauges that are read at each scrape. Reading them never holds up a request or a scrape."""
 
 import asyncio
 import concurrent.futures
+import datetime as dt
 import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from telemetry.metrics import DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, RECORD_UP, Gauge
+from shared import TripStatus
+from telemetry.metrics import (
+    AUDIT_DIFFERENCES,
+    AUDIT_LAST_SUCCESS,
+    DATABASE_CONNECTIONS,
+    DATABASE_CONNECTIONS_MAX,
+    OUTCOME_UNKNOWN_AGE,
+    OUTCOMES_UNKNOWN,
+    PLACES,
+    PLACES_IN_USE,
+    RECORD_UP,
+    REQUESTS_WAITING,
+    TRIPS_OPEN,
+    TRIPS_PAST_DEADLINE,
+    UNDO_STUCK_AGE,
+    UNDOS_STUCK,
+    Gauge,
+)
 
 logger = logging.getLogger(__name__)
 
 Reading = Mapping[Gauge, float | Mapping[str, float]]
-"""What each gauge says: one value, or one for each value of its label."""
+"""The value of each gauge, or its values by those of its label."""
+
+CountConnections = Callable[[], tuple[int, int, int]]
+"""Tells how many connections are in use, are idle, and may be in use."""
+
+PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
+"""Tells by name how many places there are and how many are in use; and by caller how many requests
+wait for a trip."""
 
 Answer = TypeVar("Answer")
 
+Asking = Callable[[], Coroutine[Any, Any, Answer]]
+
+
 QUESTION_INTERVAL = 5.0
-"""Seconds for which an answer of the record serves whoever scrapes."""
+"""Seconds for which an answer of the record is used for further scrapes."""
 
 QUESTION_LIMIT = 2.0
-"""Seconds that a scrape waits for it. Prometheus gives a scrape up after ten."""
+"""Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
+
+
+class _Waiting(Protocol):
+    @property
+    def count(self) -> int: ...
+    def age(self) -> float: ...
+
+
+class _Promises(Protocol):
+    """How the promises stand, as the record tells it."""
+
+    @property
+    def open_trips(self) -> Mapping[TripStatus, int]: ...
+    @property
+    def past_deadline(self) -> int: ...
+    @property
+    def stuck_undos(self) -> _Waiting: ...
+    @property
+    def unknown_outcomes(self) -> _Waiting: ...
+
+
+class _Audit(Protocol):
+    """How an audit ended, as the record tells it."""
+
+    @property
+    def ended_at(self) -> dt.datetime | None: ...
+    @property
+    def differences(self) -> Mapping[str, int] | None: ...
 
 
 class AtScrape(Collector):
-    """Shows what `read` returns, which is called at each scrape."""
+    """Calls `read` at each scrape and shows what it returns."""
 
     def __init__(self, registry: CollectorRegistry, read: Callable[[], Reading]) -> None:
         self._read = read
@@ -48,13 +104,13 @@ class AtScrape(Collector):
 
 
 class Seldom(Generic[Answer]):
-    """Asks a question once at a time and not too often, however many want to know.
+    """Asks one question at a time and not too often, however many callers want the answer.
 
     It has a thread of its own, and an event loop of its own for each question, so that it takes
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
+    def __init__(self, ask: Asking[Answer]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
@@ -74,27 +130,59 @@ class Seldom(Generic[Answer]):
         return asked.result(QUESTION_LIMIT)
 
 
-def show_record(
-    registry: CollectorRegistry, ask: Callable[[], Coroutine[Any, Any, Reading]]
+def show_promises(
+    registry: CollectorRegistry,
+    promises: Asking[_Promises],
+    last_audit: Asking[_Audit | None],
 ) -> None:
-    """Show what the record says, or that it cannot be read."""
+    """Show how the promises stand as the record tells it, or that it cannot be read."""
+
+    async def ask() -> Reading:
+        now = await promises()
+        return {
+            TRIPS_OPEN: {str(status): count for status, count in now.open_trips.items()},
+            TRIPS_PAST_DEADLINE: now.past_deadline,
+            UNDOS_STUCK: now.stuck_undos.count,
+            UNDO_STUCK_AGE: now.stuck_undos.age(),
+            OUTCOMES_UNKNOWN: now.unknown_outcomes.count,
+            OUTCOME_UNKNOWN_AGE: now.unknown_outcomes.age(),
+            **_audited(await last_audit()),
+        }
+
     seldom = Seldom(ask)
 
     def read() -> Reading:
         try:
             return {RECORD_UP: 1.0, **seldom.answer()}
         except Exception as error:
-            # Whatever it is, all else can be told.
+            # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
             return {RECORD_UP: 0.0}
 
     AtScrape(registry, read)
 
 
-def show_connections(
-    registry: CollectorRegistry, count: Callable[[], tuple[int, int, int]]
-) -> None:
-    """Show how many connections to the database are in use, are idle, and may be in use."""
+def _audited(last: _Audit | None) -> Reading:
+    if last is None or last.ended_at is None:
+        return {}
+    return {
+        AUDIT_LAST_SUCCESS: last.ended_at.timestamp(),
+        AUDIT_DIFFERENCES: last.differences or {},
+    }
+
+
+def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
+    """Show how many places for requests there are, and which callers hold them."""
+
+    def read() -> Reading:
+        count, in_use, waiting = look()
+        return {PLACES: count, PLACES_IN_USE: in_use, REQUESTS_WAITING: waiting}
+
+    AtScrape(registry, read)
+
+
+def show_connections(registry: CollectorRegistry, count: CountConnections) -> None:
+    """Show how many connections to the database there are."""
 
     def read() -> Reading:
         in_use, idle, most = count()

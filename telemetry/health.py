@@ -17,14 +17,14 @@ Obstacle = str | None
 """What keeps a worker from working, `None` if nothing does."""
 
 ANSWER_LIMIT = 4.0
-"""Seconds that whoever asks whether the worker is ready waits for the answer."""
+"""Seconds after which a question whether the worker is ready is answered in any case."""
 
 CLOSE_LIMIT = 1.0
-"""Seconds that a process which stops waits for whoever is being answered."""
+"""Seconds that a stopping process waits for answers that are being sent."""
 
 
 class WorkerHealth:
-    """Whether a worker can work: not yet, as those say whom it asks, and not any more."""
+    """Whether a worker can work. It cannot before its start, nor once it stops."""
 
     def __init__(self) -> None:
         self._obstacle: Obstacle = "The worker is starting"
@@ -37,7 +37,7 @@ class WorkerHealth:
             self._obstacle, self._ask = None, ask
 
     def stopping(self) -> None:
-        """Take note that the worker takes no more work, from now on and whatever comes."""
+        """Take note that the worker takes no more work. Nothing changes that."""
         self._obstacle = "The worker is stopping"
 
     async def obstacle(self) -> Obstacle:

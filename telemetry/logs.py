@@ -1,8 +1,8 @@
 """How the processes log: one event a line on standard error, as text or as JSON.
 
 Every line has its time with the offset from UTC (RFC 3339), and the ids of the trip and of the
-trace that it concerns, `-` if there is none. Above DEBUG none has a traveller's name, an item or a
-credential; a trip's id may begin with the name's slug.
+trace that it concerns, or `-`. Above DEBUG no line has a traveller's name, an item or a credential;
+a trip's id may begin with the name's slug.
 """
 
 import datetime as dt
@@ -17,23 +17,22 @@ from typing import Literal
 from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from telemetry.trips import trip_of
+from telemetry.trip_ids import trip_of
 
 NONE = "-"
-"""Stands for the trip or the trace of a line that concerns none."""
+"""Stands for the missing id of a line that concerns no trip, or no trace."""
 
 ESCAPES = str.maketrans(
     {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
     | {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
-"""What would end a line, or make a terminal do something, and what stands for it in text."""
+"""Characters that would end a line or control a terminal, and what replaces them in text."""
 
 SDK_LOGGING = LoggingConfig(
     TelemetryFilter(core_level="WARN", other_level="ERROR"),
     LogForwardingConfig(logging.getLogger("temporalio.core"), append_target_to_name=False),
 )
-"""Has the core of Temporal's SDK, which is no Python, log as everybody does, and not in a form of
-its own."""
+"""Makes the core of Temporal's SDK, which is written in Rust, log in our form."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def configure_logging(
 ) -> None:
     """Send all logs of `level` and above to standard error, as text or as JSON.
 
-    `trip_at_hand` tells which trip a process is about that is no worker, if it is about one.
+    `trip_at_hand` returns the trip that a line outside of workflows and activities concerns.
     """
     handler = logging.StreamHandler()
     handler.addFilter(_InContext(trip_at_hand))
@@ -56,7 +55,7 @@ def configure_logging(
     workflow.logger.workflow_info_on_message = False
     # Alembic announces each start-up check of the schema; the worker's own line is enough.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What Python itself would write over several lines.
+    # Python itself would write warnings and uncaught errors over several lines.
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda of: _log_uncaught(of.exc_type, of.exc_value, of.exc_traceback)
@@ -93,8 +92,8 @@ class _InContext:
         return self._trip_at_hand()
 
 
-class _OneLine(logging.Formatter):
-    """The parts of a line that both formats have."""
+class _Line(logging.Formatter):
+    """What text and JSON have in common."""
 
     def formatTime(  # noqa: N802  # The standard library's name.
         self, record: logging.LogRecord, datefmt: str | None = None
@@ -104,7 +103,7 @@ class _OneLine(logging.Formatter):
         return time.isoformat(timespec="milliseconds")
 
     def message_of(self, record: logging.LogRecord) -> str:
-        """Return the message. A mistake in a call of a logger costs its arguments, not the line."""
+        """Return the message, without its arguments if they do not fit into it."""
         try:
             return record.getMessage()
         except (TypeError, ValueError, KeyError):
@@ -116,7 +115,7 @@ class _OneLine(logging.Formatter):
         return "\n".join(filter(None, [raised, record.stack_info]))
 
 
-class _AsText(_OneLine):
+class _AsText(_Line):
     r"""A line of text. The line breaks of a message or of a traceback stand as `\n`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -126,7 +125,7 @@ class _AsText(_OneLine):
         return " ".join([self.formatTime(record), *about, told]).translate(ESCAPES)
 
 
-class _AsJson(_OneLine):
+class _AsJson(_Line):
     """A JSON object. All values are strings, so that whatever is logged can be read."""
 
     def format(self, record: logging.LogRecord) -> str:

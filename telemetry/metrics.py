@@ -1,7 +1,7 @@
 """Every metric of ours: its name, what it means, its labels and its buckets.
 
-Names and units as Prometheus and OpenTelemetry have them; no label holds an id or anything else of
-which there is no end. What measures and who reads stands in the room's other files.
+Names and units are as Prometheus and OpenTelemetry want them. No label holds an id or anything else
+that has endless values.
 https://prometheus.io/docs/practices/naming/, https://opentelemetry.io/docs/specs/semconv/http/
 """
 
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from shared import KINDS, Kind
 
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-"""Seconds. Those that OpenTelemetry advises, and more: a request may wait a minute for its trip."""
+"""Seconds. OpenTelemetry advises those to ten; a request may wait a minute for its trip."""
 
 TRIP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
 """Seconds, up to a trip's deadline."""
@@ -26,12 +26,12 @@ ENDED = ("booked", "rolled_back", "cancelled")
 """How a trip ends. One that was booked and is cancelled later ends twice."""
 
 TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "lost", "cancelled")
-"""How a try ends: `refused` is a supplier's final word, `failed` is tried again if that is allowed,
-`lost` has timed out or was given up by a worker that stops, `cancelled` was by its trip."""
+"""How a try ends. `refused`: by the supplier's final word. `failed`: it is tried again if that is
+allowed. `lost`: it timed out, or its worker stopped. `cancelled`: by its trip."""
 
 
 class Gauge(NamedTuple):
-    """A value that is read when somebody scrapes, one for each value of its label if it has one."""
+    """A value that is read at each scrape. With a label it has one for each value of the label."""
 
     name: str
     meaning: str
@@ -151,7 +151,7 @@ class WorkerMetrics:
         self.supplier_calls.labels(kind, supplier, call, outcome).observe(seconds)
 
     def _begin_at_zero(self) -> None:
-        """Show every count from the start: the first event would be no increase otherwise."""
+        """Show every count from the start. Else the first event would not show as an increase."""
         for outcome in ENDED:
             self.trips_ended.labels(outcome)
             self.trip_duration.labels(outcome)
@@ -163,7 +163,7 @@ class WorkerMetrics:
 
 
 def _registry() -> CollectorRegistry:
-    # The time when each count began would be a series more for each; nothing here reads them.
+    # The time when each count began would be one more series for each; nothing here reads it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It has no types.
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

@@ -1,4 +1,4 @@
-"""Counts the requests of a Flask app, by what they asked for and what was answered."""
+"""Counts the requests of a Flask app by method, route and status."""
 
 import time
 
@@ -9,15 +9,15 @@ from telemetry.metrics import ApiMetrics
 METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
 )
-"""Those that have a name; a client may send any other word.
+"""The methods that are counted by their name. A client may send any other word.
 https://opentelemetry.io/docs/specs/semconv/http/http-metrics/"""
 
 
 def measure_requests(app: Flask, metrics: ApiMetrics) -> None:
     """Count each request, from now on.
 
-    What is put into the app earlier is not counted: this comes first, so that its time has all in
-    it and its status is the one that is sent.
+    Call it before anything else is put into the app. Then the time covers everything, and the
+    status is the one that is sent.
     """
 
     @app.before_request
@@ -28,7 +28,7 @@ def measure_requests(app: Flask, metrics: ApiMetrics) -> None:
     def end(response: Response) -> Response:
         begun = g.pop("begun", None)
         if begun is not None:
-            # The path itself has ids in it, and where there is no route anybody's words.
+            # A path has ids in it. Where no route fits, it has whatever a client sends.
             route = request.url_rule.rule if request.url_rule else ""
             method = request.method if request.method in METHODS else "_OTHER"
             counted = metrics.request_duration.labels(method, route, response.status_code)

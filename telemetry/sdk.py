@@ -1,4 +1,4 @@
-"""The metrics of Temporal's SDK, which its runtime keeps, and the answer that has them and ours.
+"""The metrics of Temporal's SDK, which its runtime keeps, together with ours.
 
 https://docs.temporal.io/references/sdk-metrics
 """
@@ -21,12 +21,12 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Prometheus' text format, the only one that the SDK speaks."""
 
 READ_LIMIT = 1.0
-"""Seconds that the SDK may take to tell its metrics, which it does in milliseconds."""
+"""Seconds that the SDK may take to tell its metrics. It takes milliseconds."""
 
 LOOPBACK = "127.0.0.1"
 
 BUCKETS = {
-    # By default they end at 10 to 60 seconds.
+    # The SDK's own buckets end at 10 to 60 seconds.
     "workflow_endtoend_latency": TRIP_BUCKETS,
     "activity_execution_latency": TRY_BUCKETS,
     "activity_succeed_endtoend_latency": (*TRY_BUCKETS, 300, 600),
@@ -62,9 +62,9 @@ def scraped(registry: CollectorRegistry, sdk: SdkMetrics | None) -> bytes:
 
 
 def _measured_runtime() -> tuple[Runtime, int]:
-    """Return a runtime that tells its metrics at a port of this machine alone."""
+    """Return a runtime that serves its metrics to this machine alone, and its port."""
     while True:
-        # The SDK would choose a free port itself, and tell nobody which.
+        # The SDK can choose a free port itself, but does not say which.
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
             port: int = probe.getsockname()[1]

@@ -1,8 +1,8 @@
-"""The traces of a process that traces: which spans there are, what they tell, where they go.
+"""The spans of a process that traces: which there are, what they tell, where they go.
 
 A trip is one trace: the request, the start of its workflow, the workflow, each activity, each try
-of it, the supplier's call. No span has a traveller's name, an item or a credential; what an error
-says to travellers is in its span.
+of it, the supplier's call. No span has a traveller's name, an item or a credential. The text of an
+error that travellers may read is in its span.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from temporalio import activity, workflow
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
 from telemetry.requests import METHODS
-from telemetry.traces import TracedCall, Tracing
-from telemetry.trips import trip_of
+from telemetry.trip_ids import trip_of
+from telemetry.untraced import TracedCall, Tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -41,25 +41,25 @@ WORKFLOW_ID = "temporalWorkflowID"
 """The SDK's attribute."""
 
 NOT_TRACED = ("/livez", "/readyz", "/metrics", "/static/")
-"""What such a path begins with is asked again and again, and is about no trip."""
+"""Paths that begin so are asked again and again, and concern no trip."""
 
 A_WORKFLOW = "RunWorkflow:"
 A_TRY = "RunActivity:"
-"""What the SDK's names for the spans of a workflow and of a try begin with."""
+"""How the SDK's names for the spans of a workflow and of a try begin."""
 
 trying: ContextVar[trace.SpanContext] = ContextVar("trying")
-"""The span of the try that the current task runs or has run. The SDK says that a try has failed
+"""The span of the try that the current task runs or has run. The SDK logs the failure of a try
 after its span has ended."""
 
 CLOSE_LIMIT = 2.0
-"""Seconds that a process which stops waits for its last spans to be sent."""
+"""Seconds that a stopping process waits for its last spans to be sent."""
 
-# Not OpenTelemetry's global one, which passes on baggage, too: whatever anybody has sent us.
+# OpenTelemetry's global propagator would pass on baggage, too: whatever a client has sent.
 PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def start(service: str) -> "SpanTracing":
-    """Start to trace this process, as the `OTEL_*` variables say, `service` if they name none.
+    """Start to trace this process as the `OTEL_*` variables say. `service` is its default name.
 
     Raises `ValueError`.
     """
@@ -70,25 +70,25 @@ def start(service: str) -> "SpanTracing":
 
 
 class SpanTracing(Tracing):
-    """Tracing that is on: spans go to `sending`. There is one in a process."""
+    """Tracing that is on: spans go to `sending`. A process has at most one."""
 
     def __init__(self, service: str, sending: SpanProcessor) -> None:
         named = OTELResourceDetector().detect().attributes.get(SERVICE_NAME, service)
-        # The processes end without Python's own exit, and close it themselves.
+        # The processes skip the interpreter's own end, and close the provider themselves.
         self._provider = create_tracer_provider(
             resource=Resource.create({SERVICE_NAME: named}), shutdown_on_exit=False
         )
         self._provider.add_span_processor(_OfTrips(sending))
-        # The SDK's plugin takes no provider but this one.
+        # The SDK's plugin uses the global provider only.
         trace.set_tracer_provider(self._provider)
-        # Its spans have a workflow's own duration, and the same ids on whichever worker it goes
-        # on; those of its older interceptor have neither.
+        # The plugin's spans last as long as the workflow, and keep their ids on whichever worker it
+        # continues. The spans of the SDK's older interceptor do neither.
         self.plugins = [OpenTelemetryPlugin(add_temporal_spans=True)]
         self._tracer = self._provider.get_tracer(__name__)
-        # When a worker stops, Python gives up its open workflows outside of their contexts, which
-        # the library would log as a failure of each.
+        # When a worker stops, Python ends its open workflows outside of their contexts. The library
+        # would log a failure for each.
         logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
-        # That spans are dropped, for there are more than can be sent.
+        # This logger says that spans are dropped because there are too many.
         logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(_Once())
 
     def trace_requests(self, app: Flask, trip_at_hand: Callable[[], str | None]) -> None:
@@ -157,9 +157,9 @@ def _method_of(environ: "WSGIEnvironment") -> str:
 
 
 def _describe_request(response: Response, trip_id: str | None) -> None:
-    """Tell in the request's span what has become of it, by OpenTelemetry's conventions.
+    """Describe the request and its answer in its span, by OpenTelemetry's conventions.
 
-    Not its query, which may have a traveller's name in it, nor its client's address.
+    The query is left out, because it may have a traveller's name; so is the client's address.
     https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
     """
     span = trace.get_current_span()
@@ -203,7 +203,8 @@ class _OfTrips(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Pass on a span that has ended.
 
-        When a worker stops, Python ends the spans of the workflows that go on elsewhere.
+        When a worker stops, Python also ends spans of workflows that continue elsewhere. Those are
+        not passed on.
         """
         if workflow.in_workflow() or not span.name.startswith(A_WORKFLOW):
             self._sending.on_end(span)
@@ -225,9 +226,9 @@ def _type_of(name: str, workflow_id: str) -> str | None:
 
 
 class Export(SpanExporter):
-    """Sends spans, and says so once when that fails, and once when it succeeds again.
+    """Sends spans. It logs once when that fails, and once when it succeeds again.
 
-    The library says so at each try, for as long as nobody takes the spans.
+    The library itself would log every try.
     """
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:

@@ -1,20 +1,17 @@
-"""Whether this process traces, as OpenTelemetry's standard variables say, and what it has of that.
+"""Whether this process traces, as OpenTelemetry's standard variables say.
 
-The OpenTelemetry libraries read the variables themselves, but pass over a value that they do not
-understand; here it ends the process. Nothing of theirs is imported while tracing is off.
+The OpenTelemetry libraries read the variables themselves, but ignore a value that they do not
+understand. Here such a value ends the process. The libraries are not imported while tracing is off.
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
-from flask import Flask
 from pydantic import BeforeValidator, Field, FilePath, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from temporalio.plugin import SimplePlugin
-from yarl import URL
+
+from telemetry.untraced import Tracing
 
 PAIRS = r"^\s*[^=,\s]+\s*=[^,]*(,\s*[^=,\s]+\s*=[^,]*)*,?\s*$"
 """https://www.w3.org/TR/baggage/#header-content, as the libraries take it"""
@@ -28,37 +25,8 @@ Pairs = Annotated[str | None, Field(pattern=PAIRS)]
 Count = Annotated[int, Field(gt=0)]
 
 
-class TracedCall(Protocol):
-    """A call of a supplier over HTTP, as far as its span tells of it."""
-
-    trip_id: str
-    method: str
-    url: URL
-    headers: dict[str, str]
-    """What is sent; the span is added to them."""
-    status: int | None
-    """Of the answer, once there is one."""
-
-
-class Tracing:
-    """What a process has of its tracing. This one is off: it does nothing."""
-
-    plugins: Sequence[SimplePlugin] = ()
-    """For the Temporal client."""
-
-    def trace_requests(self, app: Flask, trip_at_hand: Callable[[], str | None]) -> None:
-        """Trace an app's requests; `trip_at_hand` tells which trip the current one is about."""
-
-    def follow_call(self, call: TracedCall) -> AbstractContextManager[object]:
-        """Surround a call of a supplier."""
-        return nullcontext()
-
-    def close(self) -> None:
-        """Send what has not been sent yet, as far as that takes no longer than a moment."""
-
-
 def start_tracing(service: str) -> Tracing:
-    """Start to trace this process if the variables say so, under the name `service` if they do not.
+    """Start to trace this process if the variables say so. `service` is its default name.
 
     Raises `SystemExit` with one line that names the variable when a value is bad.
     """
@@ -66,7 +34,7 @@ def start_tracing(service: str) -> Tracing:
         if not _Switch().on:
             return Tracing()
         _Variables()
-        # Here, for a process that does not trace shall not load it.
+        # Imported here: a process that does not trace must not load OpenTelemetry.
         from telemetry.spans import start
 
         return start(service)
@@ -76,13 +44,13 @@ def start_tracing(service: str) -> Tracing:
         message = first["msg"].removeprefix("Value error, ")
         sys.exit(f"Bad setting {': '.join([*names, message])}")
     except ValueError as error:
-        # The libraries' own checks, of span limits, say, name the variable, too.
+        # The libraries' own checks, such as of span limits, name the variable, too.
         sys.exit(f"Bad setting (OTEL_*): {' '.join(str(error).split())}")
 
 
 class _Otel(BaseSettings):
     model_config = SettingsConfigDict(
-        # An empty value is as good as none, by the specification.
+        # By the specification, an empty value is the same as no value.
         env_prefix="OTEL_",
         env_ignore_empty=True,
         extra="ignore",
@@ -90,7 +58,7 @@ class _Otel(BaseSettings):
 
 
 class _Switch(_Otel):
-    """What decides whether to trace."""
+    """The variables that decide whether to trace."""
 
     sdk_disabled: Annotated[Literal["true", "false"], Lower] = "false"
     traces_exporter: Literal["otlp", "none"] | None = None
@@ -107,7 +75,7 @@ class _Switch(_Otel):
 
 
 class _Variables(_Otel):
-    """What a process that traces reads besides. Times of exports are in seconds, as the library's.
+    """The other variables. Times of exports are in seconds, as in the library.
 
     https://opentelemetry-python.readthedocs.io/en/stable/sdk/environment_variables.html
     """

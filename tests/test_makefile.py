@@ -78,7 +78,7 @@ def test_the_database_that_is_migrated_is_the_one_that_the_services_use(
     script(project / ".venv/bin/python", f'exec "{sys.executable}" "$@"')
     script(project / ".venv/bin/pip", "exit 1")
     (project / ".venv/.run").touch()
-    for name in ("record", "settings.py", "shared.py"):
+    for name in ("lifecycle", "record", "settings.py", "shared.py"):
         (project / name).symlink_to(ROOT / name)
     database = tmp_path / "elsewhere.db"
     (project / ".env").write_text(f"DATABASE_URL='sqlite:///{database}'\n")

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from api import keys_of
+from connection import encryption_of
 from settings import Settings, SupplierSettings
 from shared import KINDS, VERSION
 from tests.processes import ROOT
@@ -102,7 +105,34 @@ def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch)
     made = base64.b64encode(os.urandom(32)).decode()
     for name, value in settings.items():
         monkeypatch.setenv(name, value.replace(":the-key", f":{made}"))
-    Settings()
+    read = Settings()
+    assert len(keys_of(read.api_keys)) == 2
+    assert encryption_of(read.payload_keys).encrypts
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `([A-Z…_]+)` \| (?:`(.+?)`|none) \|", text, re.M)
+    documented = [(name, default or None) for name, default in rows]
+    assert sorted(documented) == sorted(
+        [
+            *((name.upper(), default_of(Settings, name)) for name in Settings.model_fields),
+            *(
+                (f"…_SUPPLIER_{name}".upper(), default_of(SupplierSettings, name))
+                for name in SupplierSettings.model_fields
+            ),
+        ]
+    )
+
+
+def default_of(settings: type[BaseSettings], name: str) -> str | None:
+    """Return a setting's default as one would write it into the environment."""
+    default = settings.model_fields[name].default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, bool | int | float):
+        return f"{default:g}"
+    return default or None
 
 
 def is_setting(line: str) -> bool:

@@ -80,6 +80,7 @@ async def test_every_worker_of_the_process_is_of_its_version(
 
     # A real one that is made and never run keeps others from its task queue.
     monkeypatch.setattr("run_worker.Worker", note)
+    monkeypatch.setattr("audit.worker.Worker", note)
     settings = Settings(worker_deployment=build and "trips", worker_build_id=build)
     create_workers(client, settings)
     create_audit_worker(client, settings, activities.compose(record, settings))

@@ -6,9 +6,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from temporalio.client import Client
 
-from api.keys import CallerKey, authenticate
+from api.keys import CallerKey, authenticate, keys_of
 from bookings import Caller
-from settings import ApiKey, Settings
+from settings import Settings
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, statuses_listed
 
 OLD, NEW, OTHER, DESK = (f"secret-of-{name:-<16}" for name in ("old", "new", "other", "desk"))
@@ -96,20 +96,36 @@ def test_every_key_is_compared_in_constant_time(
     assert (found and found.name) == (None if presented == "wrong" else f"of-{presented}")
 
 
-def test_keys_are_read_from_the_environment() -> None:
-    keys = Settings.model_validate({"api_keys": KEYS}).api_keys
-    assert keys[0] == ApiKey("shop", SecretStr(OLD), operator=False)
-    assert keys[3] == ApiKey("desk", SecretStr(DESK), operator=True)
+def test_keys_are_read_from_their_setting() -> None:
+    keys = keys_of(Settings.model_validate({"api_keys": KEYS}).api_keys)
+    assert keys[0] == CallerKey(Caller("shop", operator=False), OLD)
+    assert keys[3] == CallerKey(Caller("desk", operator=True), DESK)
     assert OLD not in repr(keys)
 
 
+@pytest.mark.parametrize("blank", ["", " ", ",", " ,\t,"])
+def test_a_blank_setting_has_no_keys_and_opens_nothing(blank: str) -> None:
+    assert keys_of(SecretStr(blank)) == []
+    with pytest.raises(ValidationError, match="HOST: without API_KEYS"):
+        Settings.model_validate({"host": "0.0.0.0", "api_keys": blank})
+
+
 @pytest.mark.parametrize(
-    "keys", ["shop", "shop:short", f":{OLD}", f"a b:{OLD}", f"shop:{OLD}:admin", f"shop={OLD}"]
+    "keys",
+    [
+        *("shop", "shop:short", f":{OLD}", f"a b:{OLD}", f"shop:{OLD}:admin", f"shop={OLD}"),
+        f",{OLD}",
+    ],
 )
-def test_a_bad_key_is_refused_without_being_shown(keys: str) -> None:
-    with pytest.raises(ValidationError, match="key 1 must be name:secret") as refused:
-        Settings.model_validate({"api_keys": keys})
-    assert OLD not in refused.value.errors(include_input=False)[0]["msg"]
+def test_a_bad_key_stops_the_process_without_being_shown(keys: str) -> None:
+    with pytest.raises(SystemExit, match=r"^Bad setting API_KEYS: key 1 must be ") as stopped:
+        keys_of(SecretStr(keys))
+    assert OLD not in str(stopped.value)
+
+
+def test_the_line_about_a_bad_key_tells_which_it_is() -> None:
+    with pytest.raises(SystemExit, match="key 2 must be name:secret"):
+        keys_of(SecretStr(f"shop:{OLD},x"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "example.org"])

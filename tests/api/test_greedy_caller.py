@@ -6,32 +6,51 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from temporalio.client import Client
 
-from api.places import LOOKS_AT_ONCE, OTHER_REQUESTS, places_for
-from settings import Settings
+from api.places import LOOKS_AT_ONCE, OTHER_REQUESTS, AllPlaces, places_for, share_of
+from tests.api.api_client import api_of
 from tests.api.test_access import KEYS, NEW, OLD, bearer
 from tests.api.test_crowds import RESPOND_ASYNC, TRIP
 from tests.processes import Answer, Service, service, wait_until
 
 
 def test_the_one_caller_there_is_may_have_all_places() -> None:
-    assert Settings().most_open_bookings_per_caller is None
-    one = Settings.model_validate({"api_keys": f"shop:{OLD},shop:{NEW}"})
-    assert one.most_open_bookings_per_caller is None, "Two keys of one name are one caller's"
+    assert share_of(10, {"shop"}) is None
     for places in places_for(10):
         assert all(places.take("anonymous") for _ in range(places.count))
         assert not places.take("anonymous")
 
 
-def test_of_several_callers_none_may_have_more_than_half_unless_it_is_set() -> None:
-    several = Settings.model_validate({"api_keys": KEYS, "max_open_bookings": 10})
-    assert several.most_open_bookings_per_caller == 5
-    told = Settings.model_validate({"api_keys": KEYS, "max_open_bookings_per_caller": 2})
-    assert told.most_open_bookings_per_caller == 2
-    few = Settings.model_validate({"api_keys": KEYS, "max_open_bookings": 1})
-    assert few.most_open_bookings_per_caller == 1
+def test_of_several_callers_none_may_have_more_than_half() -> None:
+    assert share_of(10, {"shop", "desk"}) == 5
+    assert share_of(1, {"shop", "desk"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({}, 10),
+        ({"api_keys": f"shop:{OLD},shop:{NEW}"}, 10),  # Two keys of one caller.
+        ({"api_keys": KEYS}, 5),
+        ({"api_keys": KEYS, "max_open_bookings_per_caller": 2}, 2),
+    ],
+)
+def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
+    client: Client, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
+) -> None:
+    made: list[AllPlaces] = []
+
+    def note(*arguments: Any) -> AllPlaces:
+        made.append(places_for(*arguments))
+        return made[0]
+
+    monkeypatch.setattr("api.places_for", note)
+    api_of(client, max_open_bookings=10, **settings)
+    assert made[0].wait.share == share
 
 
 def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() -> None:

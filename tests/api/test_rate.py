@@ -5,7 +5,8 @@ import time
 import pytest
 from temporalio.client import Client
 
-from api import BookingRate, Problem
+from api import BookingRate
+from api.problems import Problem
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
 from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
 

@@ -300,6 +300,8 @@ async def test_a_forged_cursor_is_a_400_that_asks_nobody(
     monkeypatch.setattr(Record, "page", not_asked)
     response = await alone.get(f"/bookings?cursor={quoted(forgery)}")
     assert_problem(response, 400, "cursor")
+    assert response.json is not None
+    assert response.json["detail"] == "cursor: is not a cursor of this list"
 
 
 def quoted(text: str) -> str:

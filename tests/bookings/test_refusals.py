@@ -54,7 +54,7 @@ async def test_a_missing_namespace_is_no_outage_and_no_missing_trip(
     elsewhere: Api, caplog: pytest.LogCaptureFixture, method: str, path: str
 ) -> None:
     assert await ask(elsewhere, method, path) == (500, NO_NAMESPACE, False)
-    (logged,) = [record for record in caplog.records if record.name == "api"]
+    (logged,) = [record for record in caplog.records if record.name == "api.translating"]
     assert logged.levelno == logging.ERROR
     assert "Namespace travel is not found" in logged.getMessage()
 

@@ -14,9 +14,9 @@ from temporalio.service import RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 import connection
-from connection import CREDENTIALS, connect, refusal
+from connection import CREDENTIALS, connect, lazy_client, refusal
 from record import Record
-from tests.conftest import trip
+from tests.conftest import TEMPORAL_CLI, trip
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import result_of, start
 from tests.workers import running_worker
@@ -120,3 +120,32 @@ async def test_a_reason_is_logged_once_and_another_one_too(
         waiting = await connecting_until_said(address, log, 2)
         assert lines(log) == [f"Waiting for Temporal at {address}: {text}" for text in "ab"]
         waiting.cancel()
+
+
+async def test_connecting_waits_for_temporal_and_says_where(
+    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"127.0.0.1:{unused_tcp_port}"
+    with caplog.at_level(logging.INFO, "connection"):
+        connecting = asyncio.create_task(connect(ClientConnectConfig(target_host=address)))
+        async with asyncio.timeout(10):
+            while f"Waiting for Temporal at {address}: " not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert not connecting.done()
+            async with await WorkflowEnvironment.start_local(
+                port=unused_tcp_port, dev_server_existing_path=str(TEMPORAL_CLI)
+            ):
+                client = await connecting
+                assert await client.service_client.check_health()
+    assert f"Connected to Temporal at {address}" in caplog.text
+
+
+async def test_a_lazy_client_is_there_before_temporal_and_connects_on_its_first_call(
+    environment: WorkflowEnvironment,
+) -> None:
+    nowhere = await lazy_client(ClientConnectConfig(target_host="127.0.0.1:1"))
+    with pytest.raises(RuntimeError, match="Failed client connect"):
+        await nowhere.service_client.check_health()
+    address = environment.client.service_client.config.target_host
+    client = await lazy_client(ClientConnectConfig(target_host=address))
+    assert await client.service_client.check_health()

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 import connection
-from connection import CREDENTIALS, connect
-from settings import temporal_config
+from connection import CREDENTIALS, connect, temporal_config
 from shared import KINDS
 from tests.connection.secured import API_KEY, NGINX, Door, Secured, secured, shown
 from tests.processes import (

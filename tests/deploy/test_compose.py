@@ -14,7 +14,7 @@ import yaml
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
-from run_worker import STOP_LIMIT
+from lifecycle import STOP_LIMIT
 from settings import SupplierSettings
 from shared import KINDS
 from telemetry.spans import CLOSE_LIMIT

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from lifecycle import STOP_LIMIT
 from record.database import POSTGRESQL_CONNECTIONS
-from run_worker import STOP_LIMIT
 from shared import TASK_QUEUE_NAME, VERSION
 from telemetry.spans import CLOSE_LIMIT
 from tests.deploy.asking import PROMETHEUS

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from settings import Settings, SupplierSettings, load_settings, temporal_config
+from api import keys_of
+from connection import encryption_of, temporal_config
+from settings import Settings, SupplierSettings, load_settings
 from shared import KINDS
 
 SETTINGS = frozenset(name.upper() for name in Settings.model_fields) | {
@@ -31,4 +33,7 @@ def settings_of(variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     temporal_config()
-    return load_settings()
+    settings = load_settings()
+    keys_of(settings.api_keys)
+    encryption_of(settings.payload_keys)
+    return settings

@@ -133,13 +133,13 @@ def ran(script: str, **environment: str) -> tuple[Any, list[str]]:
 
 UNTRACED = """
 import json, sys
-import run_worker, starter
+import api, run_worker, starter
 from settings import Settings
 from suppliers import HttpSupplier
 from telemetry import start_tracing
 
 tracing = start_tracing("trips")
-app = starter.SharedLoopFlask("api")
+app = api.SharedLoopFlask("api")
 before = app.wsgi_app
 tracing.trace_requests(app, lambda: None)
 tracing.close()

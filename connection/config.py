@@ -1,0 +1,34 @@
+"""Where Temporal is and how to connect: its own variables and its file `temporal.toml`.
+
+`temporalio.envconfig` reads them (`TEMPORAL_ADDRESS`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`):
+https://docs.temporal.io/develop/environment-configuration
+"""
+
+import re
+import sys
+
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.service import TLSConfig
+
+ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+MAX_PORT = 65_535
+
+
+def temporal_config() -> ClientConnectConfig:
+    """Return where Temporal is and how to connect.
+
+    Raises `SystemExit` with one line when the variables or the file cannot be read.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {' '.join(str(error).split())}")
+    address = config.setdefault("target_host", "localhost:7233")
+    match = ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match[1]) <= MAX_PORT:
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_ADDRESS): {address!r} is not host:port")
+    tls = config.get("tls")
+    if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
+        variables = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"
+        sys.exit(f"Bad Temporal configuration ({variables}): set both of them, or neither")
+    return config

@@ -1,0 +1,17 @@
+"""How a process of the service starts and stops: open files, waiting, orders to stop, leaving.
+
+It knows nothing of what a process does, and it imports nothing of ours.
+"""
+
+from lifecycle.open_files import allow_open_files
+from lifecycle.starting import until_there
+from lifecycle.stopping import STOP_LIMIT, leave, run_until_told, stop_at_once_when_told
+
+__all__ = [
+    "STOP_LIMIT",
+    "allow_open_files",
+    "leave",
+    "run_until_told",
+    "stop_at_once_when_told",
+    "until_there",
+]
