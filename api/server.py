@@ -6,7 +6,6 @@ lets an orderly stop reach the requests that wait.
 """
 
 import asyncio
-import datetime as dt
 import functools
 import logging
 import signal
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
-STATIC_FILES_KEEP = dt.timedelta(days=365)
 MAX_UPLOAD_BYTES = 256 * 1024
 """waitress refuses a larger body without reading it, so its client may not read the refusal. The
 app itself refuses smaller bodies. No body is so large that waitress would put it into a file."""
@@ -78,10 +76,8 @@ class SharedLoopFlask(Flask):
     @classmethod
     def of_the_api(cls) -> Self:
         """Return an app without any route yet."""
-        app = cls("api")
+        app = cls("api", static_folder=None)
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-        # The pages ask for a file of other content under another URL.
-        app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
         cast(DefaultJSONProvider, app.json).sort_keys = False
         return app
 

@@ -33,4 +33,4 @@ class BookingConflict(BookingsError):
 
 
 class UnknownCursor(BookingsError):
-    """The cursor is none that a list has given out."""
+    """The cursor is not one of this list."""
