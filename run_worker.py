@@ -23,8 +23,8 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import activities
-import audit
 import suppliers
+from audit import Auditor
 from connection import connect, encryption_of, not_polling, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordUnavailable
@@ -43,7 +43,7 @@ ACTIVITIES: list[Callable[..., Any]] = [
     activities.resolve_undo,
 ]
 WORKFLOWS: list[type] = [BookingWorkflow, CancelBookingWorkflow]
-"""What runs trips, wherever a worker is made of it. The audit has a worker of its own."""
+"""What runs trips, wherever a worker is made of it."""
 
 RUNNERS = {True: SandboxedWorkflowRunner, False: UnsandboxedWorkflowRunner}
 """The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's CPU
@@ -102,13 +102,6 @@ def create_workers(
     return workers
 
 
-def create_audit_worker(client: Client, settings: Settings, auditor: audit.Auditor) -> Worker:
-    """Return the worker that audits, not yet started."""
-    grace = dt.timedelta(seconds=settings.worker_grace_seconds)
-    runner = RUNNERS[settings.workflow_sandbox]()
-    return audit.create_worker(client, auditor, runner, settings.worker_version, grace)
-
-
 async def work(
     settings: Settings, config: ClientConnectConfig, tracing: Tracing, telemetry: WorkerTelemetry
 ) -> None:
@@ -121,9 +114,8 @@ async def work(
         composed = suppliers.compose(record, settings, observer, follow_call)
         suppliers.composition.set(composed)
         policy, rates = settings.saga_policy, settings.calls_per_second
-        auditor = audit.Auditor(client, record, composed.desks, policy, rates)
+        auditor = Auditor(client, record, composed.desks, policy, rates)
         workers = create_workers(client, settings, telemetry.interceptors)
-        workers.append(create_audit_worker(client, settings, auditor))
         try:
             # Cancelled, all of them stop at once: their times of grace are one.
             async with asyncio.TaskGroup() as polling:
@@ -131,8 +123,7 @@ async def work(
                     polling.create_task(worker.run())
                 polling.create_task(auditor.open_trips.compare_for_ever())
                 if settings.audit_interval_seconds is not None:
-                    interval = settings.audit_interval_seconds
-                    polling.create_task(audit.keep_schedule(client, interval))
+                    polling.create_task(auditor.audit_for_ever(settings.audit_interval_seconds))
                 version = settings.worker_version
                 as_version = f" as {version.to_canonical_string()}" if version else ""
                 logger.info("Polling task queue %s%s", TASK_QUEUE_NAME, as_version)

@@ -8,11 +8,10 @@ import argparse
 import asyncio
 import logging
 import sys
-import uuid
 
 from temporalio.envconfig import ClientConnectConfig
 
-from audit import Auditor, Place, Tally
+from audit import Auditor, Tally
 from bookings import BookingsError
 from connection import encryption_of, lazy_client, temporal_config
 from lifecycle import leave, stop_at_once_when_told
@@ -38,22 +37,9 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
             client, record, composition.desks, settings.saga_policy, settings.calls_per_second
         )
         try:
-            return await _audit(auditor, everything)
+            return await auditor.audit(everything=everything, told=lambda part: _write(*part.said))
         finally:
             await composition.close()
-
-
-async def _audit(auditor: Auditor, everything: bool) -> Tally:
-    begun = await auditor.begin(f"by-hand-{uuid.uuid4().hex}", everything=everything)
-    tally = Tally()
-    place: Place | None = Place()
-    while place is not None:
-        page = await auditor.page(begun, place)
-        _write(*page.tally.said)
-        tally.add(page.tally)
-        place = page.next
-    await auditor.end(begun, tally)
-    return tally
 
 
 def _write(*lines: str) -> None:

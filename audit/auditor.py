@@ -1,14 +1,13 @@
 """The audit itself: it goes through the trips page by page, and says, mends and marks.
 
-Plain functions, for whoever runs them: the workflow's activities, or a command. A page may be done
-again at any time, and two audits may run at once.
+The worker runs it at intervals, and a command at once. It may be cut off and begin again at any
+time, and two audits may run at once.
 """
 
+import asyncio
 import datetime as dt
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from temporalio.client import Client
 
@@ -19,8 +18,8 @@ from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
 from audit.open_trips import Finding, OpenTrips
 from audit.standing import policy_of, standing
-from bookings import NEVER_STARTED, Settling, TripWorkflows
-from record import Audit, Record, RecordedTrip, Reservation
+from bookings import NEVER_STARTED, BookingsError, Settling, TripWorkflows
+from record import Audit, Record, RecordedTrip, RecordError, Reservation
 from shared import KINDS, Kind, SagaPolicy, cut
 from suppliers import Desks
 
@@ -42,32 +41,8 @@ PAGE = 200
 SPAN = 10_000
 """Reservations that are looked through at once for those of no trip."""
 
-Stage = Literal["open", "ended", "left", "strangers"]
-
-STAGES: tuple[Stage, ...] = ("open", "ended", "left", "strangers")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place in the course of an audit: just after a trip, in the order of its stage."""
-
-    stage: Stage = "open"
-    after_id: str = ""
-    after_end: dt.datetime | None = None
-
-    @property
-    def next_stage(self) -> "Place | None":
-        """Where the next stage begins."""
-        later = STAGES[STAGES.index(self.stage) + 1 :]
-        return Place(later[0]) if later else None
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a page has come to, and where to go on; `None`: it was the last one."""
-
-    tally: Tally
-    next: Place | None
+CHECK_INTERVAL = 20.0
+"""Seconds between two looks whether an audit is due."""
 
 
 class Auditor:
@@ -91,57 +66,82 @@ class Auditor:
         self._mending = Mending(self._workflows, record, desks)
         self._late = max(desk.late for desk in desks.values())
 
-    async def begin(self, audit_id: str, *, everything: bool) -> Audit:
-        """Begin an audit: of all trips, or of those that have changed since the last one.
+    async def audit(
+        self, *, everything: bool, told: Callable[[Tally], object] = lambda _: None
+    ) -> Tally:
+        """Audit now: every trip, or those that have changed since the last audit.
 
-        Doing so again goes on with it. Raises `RecordError`.
+        `told` gets each part as it is done. Raises `BookingsError` when Temporal cannot be asked,
+        and `RecordError`.
         """
-        return await self._record.audits.begin(audit_id, everything, OVERLAP, FIRST)
+        begun = await self._record.audits.begin(OVERLAP, FIRST, everything=everything)
+        return await self._run(begun, told)
 
-    async def page(self, audit: Audit, place: Place) -> Page:
-        """Compare a page of trips. Doing so again finds what is left to be found.
+    async def audit_for_ever(self, interval: float) -> None:
+        """Audit whenever no worker has begun an audit for `interval` seconds.
 
-        Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
+        An audit that fails half way is done again from its beginning.
         """
+        due: Audit | None = None
+        while True:
+            await asyncio.sleep(min(interval, CHECK_INTERVAL))
+            try:
+                audits, every = self._record.audits, dt.timedelta(seconds=interval)
+                due = due or await audits.begin_if_due(OVERLAP, FIRST, every)
+                if due is not None:
+                    await self._run(due, lambda _: None)
+                    due = None
+            except (BookingsError, RecordError) as error:
+                logger.warning("The audit waits: %s", error)
+            except Exception:
+                logger.exception("The audit failed")
+
+    async def _run(self, audit: Audit, told: Callable[[Tally], object]) -> Tally:
         tally = Tally()
-        if place.stage == "strangers":
-            found, after_id = await self._record.audits.strangers(place.after_id, SPAN)
-            for trip_id, reservations in found.items():
-                difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
-                _say([difference], tally)
-                if difference is None:
-                    tally.not_compared += 1
-                    tally.odd += 1
-            return Page(tally, None if after_id is None else Place("strangers", after_id))
-        rows = await self._rows(audit, place)
-        if place.stage == "open":
-            await self._look_after_open(audit, place, rows, tally)
-        else:
-            await self._compare(rows, tally)
-        if len(rows) < PAGE:
-            return Page(tally, place.next_stage)
-        return Page(tally, Place(place.stage, rows[-1].trip_id, rows[-1].closed_at))
-
-    async def end(self, audit: Audit, tally: Tally) -> None:
-        """Write how the audit has ended. Doing so again changes nothing. Raises `RecordError`."""
+        async for part in self._parts(audit):
+            told(part)
+            tally.add(part)
         differences = {str(kind): tally.differences.get(kind, 0) for kind in DIFFERENCES}
         counts = tally.trips, tally.not_compared
         await self._record.audits.end(audit.audit_id, *counts, differences)
         logger.info("Audit: %s", tally)
+        return tally
 
-    async def _rows(self, audit: Audit, place: Place) -> list[RecordedTrip]:
-        if place.stage == "open":
-            before = audit.began_at - ON_ITS_WAY
-            return await self._record.trips.open_trips(before, place.after_id, PAGE)
-        if place.stage == "ended":
-            after = None if place.after_end is None else (place.after_end, place.after_id)
-            return await self._record.audits.ended_trips(audit.since, audit.began_at, after, PAGE)
-        if audit.since is None:
-            return []  # All of them are among those that have ended.
-        return await self._record.audits.unaudited_trips(audit.since, place.after_id, PAGE)
+    async def _parts(self, audit: Audit) -> AsyncIterator[Tally]:
+        """Yield what each part of the audit comes to, page by page."""
+        trips, audits = self._record.trips, self._record.audits
+        yield await self._compare_open()
+        before, last = audit.began_at - ON_ITS_WAY, ""
+        while rows := await trips.open_trips(before, last, PAGE):
+            yield await self._look_after_open(rows)
+            last = rows[-1].trip_id
+        after = None
+        while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
+            yield await self._compare(rows)
+            after = rows[-1]
+        last = ""
+        # Without a beginning all of them are among those that have ended.
+        while audit.since and (rows := await audits.unaudited_trips(audit.since, last, PAGE)):
+            yield await self._compare(rows)
+            last = rows[-1].trip_id
+        beyond: str | None = ""
+        while beyond is not None:
+            strangers, beyond = await audits.strangers(beyond, SPAN)
+            yield await self._take_in_all(strangers)
 
-    async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
+    async def _take_in_all(self, strangers: Mapping[str, Sequence[Reservation]]) -> Tally:
+        tally = Tally()
+        for trip_id, reservations in strangers.items():
+            difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
+            _say([difference], tally)
+            if difference is None:
+                tally.not_compared += 1
+                tally.odd += 1
+        return tally
+
+    async def _compare(self, rows: Sequence[RecordedTrip]) -> Tally:
         """Compare trips that have ended, and do what may be done about what is found."""
+        tally = Tally()
         looks = await self._looking.look_at(rows)
         done: set[str] = set()
         left: set[str] = set()
@@ -161,15 +161,18 @@ class Auditor:
             # What was mended is looked at again, whether it stays so.
             (done if look.is_whole and not again else left).add(trip_id)
         await self._record.audits.note_audited(done, left)
+        return tally
 
-    async def _look_after_open(
-        self, audit: Audit, place: Place, rows: Sequence[RecordedTrip], tally: Tally
-    ) -> None:
-        """See that no open trip takes too long; at the first page compare all with Temporal."""
-        if not place.after_id:
-            for finding in await self.open_trips.compare():
-                _say([await self._of_finding(finding)], tally)
-        tally.trips += len(rows)
+    async def _compare_open(self) -> Tally:
+        """Compare all open trips with Temporal."""
+        tally = Tally()
+        for finding in await self.open_trips.compare():
+            _say([await self._of_finding(finding)], tally)
+        return tally
+
+    async def _look_after_open(self, rows: Sequence[RecordedTrip]) -> Tally:
+        """See that no open trip takes too long."""
+        tally = Tally(trips=len(rows))
         by_trip = await self._record.reservations.of_all([row.trip_id for row in rows])
 
         async def late(row: RecordedTrip) -> list[Difference]:
@@ -178,6 +181,7 @@ class Auditor:
         for differences in await each(late, rows):
             _say(differences, tally)
             tally.odd += differences is None
+        return tally
 
     async def _delayed(
         self, row: RecordedTrip, reservations: Iterable[Reservation]

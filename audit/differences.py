@@ -25,9 +25,6 @@ DIFFERENCES: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
 
 ATTENTION = "it needs attention now"
 
-MOST_SAID = 100
-"""So many sentences a tally keeps; the logs have all of them. It travels in Temporal's payloads."""
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -59,7 +56,7 @@ class Tally:
     differences: dict[str, int] = field(default_factory=dict)
     """In how many trips there was each."""
     said: list[str] = field(default_factory=list)
-    """The first sentences."""
+    """The sentences of this part."""
     away: list[str] = field(default_factory=list)
     """The kinds whose suppliers could not be asked."""
 
@@ -70,15 +67,14 @@ class Tally:
         """Count the differences of a trip, and keep what they say."""
         for kind in {difference.kind for difference in differences}:
             self.differences[kind] = self.differences.get(kind, 0) + 1
-        self.said = [*self.said, *map(str, differences)][:MOST_SAID]
+        self.said += map(str, differences)
 
     def add(self, part: "Tally") -> None:
-        """Add a part."""
+        """Add a part, but not its sentences."""
         self.trips += part.trips
         self.not_compared += part.not_compared
         self.elsewhere += part.elsewhere
         self.differences = dict(Counter(self.differences) + Counter(part.differences))
-        self.said = [*self.said, *part.said][:MOST_SAID]
         self.away = sorted({*self.away, *part.away})
         self.odd += part.odd
 

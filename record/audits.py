@@ -4,6 +4,7 @@ Each question has a limit, however many trips there are; an audit asks page by p
 """
 
 import datetime as dt
+import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
@@ -41,27 +42,24 @@ class Audits:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(
-        self, audit_id: str, everything: bool, overlap: dt.timedelta, first: dt.timedelta
-    ) -> Audit:
+    async def begin(self, overlap: dt.timedelta, first: dt.timedelta, *, everything: bool) -> Audit:
         """Write that an audit has begun. It goes on from where the last one that ended began.
 
-        And from `overlap` before that; the first one, from `first` ago. Doing so again changes
-        nothing.
+        And from `overlap` before that; the first one, from `first` ago.
         """
-        last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
-        known = _AUDIT.where(audits.c.audit_id == audit_id)
+        return await self._database.write(lambda sql: _begin(sql, overlap, first, everything))
 
-        def begin(sql: sa.Connection) -> Audit:
-            if row := sql.execute(known).one_or_none():
-                return _audit(row)
+    async def begin_if_due(
+        self, overlap: dt.timedelta, first: dt.timedelta, every: dt.timedelta
+    ) -> Audit | None:
+        """Begin an audit as `begin` does, unless one has begun since `every` ago."""
+
+        def begin(sql: sa.Connection) -> Audit | None:
             now = dt.datetime.now(dt.UTC)
-            before = sql.execute(last).scalar_one()
-            since = now - first if before is None else before - overlap
-            begun = Audit(audit_id, now, None if everything else since)
-            values = {"audit_id": audit_id, "began_at": begun.began_at, "since": begun.since}
-            sql.execute(sa.insert(audits).values(values))
-            return begun
+            recent = audits.c.began_at.between(now - every, now)
+            if sql.execute(_AUDIT.where(recent).limit(1)).one_or_none():
+                return None
+            return _begin(sql, overlap, first, everything=False)
 
         return await self._database.write(begin)
 
@@ -88,10 +86,10 @@ class Audits:
         self,
         since: dt.datetime | None,
         until: dt.datetime,
-        after: tuple[dt.datetime, str] | None,
+        after: RecordedTrip | None,
         limit: int,
     ) -> list[RecordedTrip]:
-        """Return trips that ended then, the first first, from a place on.
+        """Return trips that ended then, the first first, after a trip.
 
         None that needs attention is one of them.
         """
@@ -104,8 +102,10 @@ class Audits:
         if since is not None:
             statement = statement.where(trips.c.closed_at >= since)
         if after is not None:
-            time, trip_id = after
-            place = sa.literal(time, UtcTime), sa.literal(trip_id, trips.c.trip_id.type)
+            place = (
+                sa.literal(after.closed_at, UtcTime),
+                sa.literal(after.trip_id, trips.c.trip_id.type),
+            )
             # The first half is what both databases find by the index.
             statement = statement.where(
                 trips.c.closed_at >= place[0], sa.tuple_(*by_end) > sa.tuple_(*place)
@@ -178,6 +178,19 @@ class Audits:
 
 
 _AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))
+
+
+def _begin(
+    sql: sa.Connection, overlap: dt.timedelta, first: dt.timedelta, everything: bool
+) -> Audit:
+    now = dt.datetime.now(dt.UTC)
+    last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
+    before = sql.execute(last).scalar_one()
+    since = now - first if before is None else before - overlap
+    begun = Audit(uuid.uuid4().hex, now, None if everything else since)
+    values = {"audit_id": begun.audit_id, "began_at": begun.began_at, "since": begun.since}
+    sql.execute(sa.insert(audits).values(values))
+    return begun
 
 
 def _audit(row: sa.Row[Any]) -> Audit:
