@@ -14,10 +14,9 @@ from tests.trips import (
     cancelled,
     eventually,
     held,
-    reset,
+    reset_to,
     result_of,
     start,
-    workflow_tasks,
 )
 from workflows import BookingWorkflow
 
@@ -109,8 +108,7 @@ async def test_a_reset_of_a_booked_trip_goes_on_with_the_same_reservations(
     booking = await start(client, trip())
     await result_of(booking)
     before = await faults.reservations.of(booking.id)
-    await reset(client, booking, (await workflow_tasks(booking))[task])
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    again = await reset_to(client, booking, task)
     assert (await result_of(again))["status"] == "success"
     assert await faults.reservations.of(booking.id) == before
     await one_row(faults, booking.id, "booked")
@@ -123,8 +121,7 @@ async def test_a_reset_of_a_rolled_back_trip_books_nothing(
     booking = await start(client, trip(book_hotel_id="invalid-hotel-id"))
     await result_of(booking)
     before = await faults.trips.by_id(booking.id)
-    await reset(client, booking, (await workflow_tasks(booking))[task])
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    again = await reset_to(client, booking, task)
     assert (await result_of(again))["status"] == "failure"
     assert await held(faults, booking) == []
     assert await faults.trips.by_id(booking.id) == before, "The same outcome for good"
@@ -141,8 +138,7 @@ async def test_a_reset_of_a_cancelled_trip_books_nothing(
     await gate.open()
     before = await faults.trips.by_id(booking.id)
     # To where nothing was undone yet, so that no tombstone is of help to the hotel and the flight.
-    await reset(client, booking, (await workflow_tasks(booking))[0])
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    again = await reset_to(client, booking, 0)
     await eventually(lambda: is_closed(again))
     assert await held(faults, booking) == []
     assert await faults.trips.by_id(booking.id) == before
@@ -156,25 +152,8 @@ async def test_a_reset_of_a_running_trip_goes_on_with_the_same_reservations(
     client: Client, faults: FaultyRecord
 ) -> None:
     booking, gate = await started_as_far_as_its_flight(client, faults)
-    await reset(client, booking, (await workflow_tasks(booking))[0])
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    again = await reset_to(client, booking, 0)
     assert (await result_of(again))["status"] == "success"
     await gate.open()
     assert await held(faults, booking) == list(KINDS)
     await one_row(faults, booking.id, "booked")
-
-
-async def test_a_booked_trip_that_is_reset_and_cancelled_holds_nothing(
-    client: Client, faults: FaultyRecord
-) -> None:
-    booking = await start(client, trip())
-    await result_of(booking)
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    await reset(client, booking, (await workflow_tasks(booking))[0])
-    await gate.reached()
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
-    await again.cancel()
-    await cancelled(again)
-    await gate.open()
-    assert await held(faults, booking) == []
-    await one_row(faults, booking.id, "cancelled")

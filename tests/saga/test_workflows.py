@@ -41,6 +41,7 @@ from tests.workers import running_worker
 
 LAST = KINDS[-1]
 
+
 def invalid(kind: Kind, **changes: Any) -> BookVacationInput:
     """Return a trip whose step of `kind` no supplier knows."""
     return trip(**{f"book_{kind}_id": f"invalid-{kind}-id"}, **changes)
