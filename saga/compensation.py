@@ -12,7 +12,7 @@ from typing import Any
 from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from saga.deadline import goes_on_after_a_reset
+from saga.deadline import Reset
 from saga.progress import Progress
 from saga.recording import record_stuck_undo
 from saga.steps import Activity, Step, is_undecided, retry_policy, root_cause, run, start_to_close
@@ -28,11 +28,16 @@ class Compensations:
     """The compensations of a trip, and what an operator may do about one that is stuck."""
 
     def __init__(
-        self, book_input: BookVacationInput, steps: Sequence[Step], progress: Progress
+        self,
+        book_input: BookVacationInput,
+        steps: Sequence[Step],
+        progress: Progress,
+        reset: Reset,
     ) -> None:
         self._input = book_input
         self._steps = steps
         self._progress = progress
+        self._reset = reset
         self._begun: list[Step] = []
         self._ids: Counter[str] = Counter()
         self._retries_asked: set[Kind] = set()
@@ -60,7 +65,7 @@ class Compensations:
         # Before a reset the trip may have come further than this run has. But where the undo is a
         # part of the history that this run replays, it undid no more than that.
         further = [step for step in self._steps if step not in self._begun]
-        if further and goes_on_after_a_reset("undo"):
+        if self._reset.is_behind:
             await to_its_end(self._undo_in_reverse(further))
 
     def retry(self, kind: Kind) -> None:

@@ -1,4 +1,4 @@
-"""The time until which a trip is booked or undone. Workflow code."""
+"""The time until which a trip is booked or undone, and what a reset does to it. Workflow code."""
 
 import datetime as dt
 
@@ -8,17 +8,26 @@ with workflow.unsafe.imports_passed_through():
     from shared import SagaPolicy
 
 
-def goes_on_after_a_reset(question: str) -> bool:
-    """Tell whether this run is a reset one, and has come to what it does by itself.
+class Reset:
+    """Tells whether this run is a reset one, and has come to what it does by itself.
 
     https://docs.temporal.io/workflow-execution/event#reset. A run that was reset first replays the
-    one before. The marker of a patch tells its own part from that. An answer holds for the whole
-    run, so that each question must be another one.
+    run before, and gets a new random seed exactly where its own part begins. The ids of the runs
+    would not do, because the SDK's `Replayer` tells a reset run that of the run before.
     """
-    info = workflow.info()
-    return info.run_id != info.first_execution_run_id and workflow.patched(
-        f"after-reset-{question}"
-    )
+
+    def __init__(self) -> None:
+        self._seed = workflow.random_seed()
+        # A run that was reset to its first task has the new seed from the start. Its worker sees
+        # that by the ids, and a marker tells it to each replay.
+        info = workflow.info()
+        may_be_one = info.run_id != info.first_execution_run_id or workflow.unsafe.is_replaying()
+        self._at_its_start = may_be_one and workflow.patched("reset-at-its-start")
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what runs now comes after a reset."""
+        return self._at_its_start or workflow.random_seed() != self._seed
 
 
 class TripOverdue(Exception):
@@ -34,8 +43,8 @@ class Deadline:
     A run that was reset has none: whoever resets it wants it to go on now.
     """
 
-    def __init__(self, policy: SagaPolicy) -> None:
-        self._asked = 0
+    def __init__(self, policy: SagaPolicy, reset: Reset) -> None:
+        self._reset = reset
         self._step_limit = dt.timedelta(seconds=policy.step_deadline)
         # Not `start_time`, which is that of the first workflow task: no worker may have been there.
         started = workflow.info().workflow_start_time
@@ -43,16 +52,12 @@ class Deadline:
 
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""
-        if workflow.now() >= self._end and not self._is_lifted():
+        if workflow.now() >= self._end and not self._reset.is_behind:
             raise TripOverdue
 
     def of_step(self) -> dt.timedelta:
         """Return how long a step that begins now may take."""
         left = self._end - workflow.now()
-        if left >= self._step_limit or self._is_lifted():
+        if left >= self._step_limit or self._reset.is_behind:
             return self._step_limit
         return left
-
-    def _is_lifted(self) -> bool:
-        self._asked += 1
-        return goes_on_after_a_reset(f"deadline-{self._asked}")

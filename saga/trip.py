@@ -13,7 +13,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 from saga.compensation import Compensations, to_its_end
-from saga.deadline import Deadline
+from saga.deadline import Deadline, Reset
 from saga.progress import Progress
 from saga.recording import record_ending
 from saga.steps import NO_ANSWER, Step, root_cause, run
@@ -30,8 +30,9 @@ class Saga:
         # A trip has the steps that it started with: it wants nothing of a kind that came later.
         self._steps = [step for step in steps if book_input.item(step.kind) is not None]
         self._progress = Progress(step.kind for step in self._steps)
-        self._compensations = Compensations(book_input, self._steps, self._progress)
-        self._deadline = Deadline(book_input.policy)
+        reset = Reset()
+        self._compensations = Compensations(book_input, self._steps, self._progress, reset)
+        self._deadline = Deadline(book_input.policy, reset)
 
     async def book(self, step: Step) -> None:
         """Book one step, if the trip wants anything of its kind.

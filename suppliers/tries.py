@@ -25,14 +25,21 @@ LAST_TRY = 10.0
 be left alone."""
 
 
-class SupplierRefused(ApplicationError, ValueError):
+class _InWords(ApplicationError):
+    """An error whose text is the supplier's words alone, and not its type's name too."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SupplierRefused(_InWords, ValueError):
     """The supplier's final word, or its last failure: the activity gives up."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words, type="SupplierRefused", non_retryable=True)
 
 
-class SupplierFailed(ApplicationError, RuntimeError):
+class SupplierFailed(_InWords, RuntimeError):
     """A failure of the supplier: Temporal tries again after `wait` seconds."""
 
     def __init__(self, words: str, wait: float) -> None:
@@ -63,6 +70,8 @@ async def ask_supplier(
             raise ApplicationError(str(away), type="RecordAway") from None
     if failure.final or failures >= most:
         raise SupplierRefused(failure.words)
+    # As the tutorial's hotel does before it fails: a call that may have taken long ends here.
+    activity.heartbeat()
     policy = trip.policy
     backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
     wait = min(backoff, policy.retry_interval_cap) if failure.wait is None else failure.wait

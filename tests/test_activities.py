@@ -11,17 +11,18 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 import activities
-from activities import BookingRefused, SupplierFailed, TripUndecided
 from record import Record, Reservation
-from shared import KINDS, BookVacationInput, Kind
+from shared import KINDS, UNDECIDED, BookVacationInput, Kind
 from suppliers import (
     Confirmed,
     OutcomeUnknown,
     Released,
     SupplierError,
+    Try,
     Unavailable,
     Undecided,
 )
+from suppliers.tries import LAST_TRY, SupplierFailed, SupplierRefused
 from tests.conftest import trip
 from tests.workers import work_with
 from workflows import STEPS
@@ -61,7 +62,7 @@ def tombstone(book_input: BookVacationInput, kind: Kind, item: str | None) -> Re
 async def test_booking_holds_the_item_and_returns_its_id(record: Record, kind: Kind) -> None:
     wanted = trip()
     assert await run(BOOK[kind], wanted) == f"valid-{kind}-id"
-    assert await record.all_reservations() == [held(wanted, kind)]
+    assert await record.reservations.everything() == [held(wanted, kind)]
 
 
 @each_kind
@@ -69,17 +70,20 @@ async def test_undoing_releases_the_item_and_returns_its_id(record: Record, kind
     wanted = trip()
     await run(BOOK[kind], wanted)
     assert await run(UNDO[kind], wanted) == f"valid-{kind}-id"
-    assert await record.all_reservations() == [tombstone(wanted, kind, f"valid-{kind}-id")]
+    assert await record.reservations.everything() == [tombstone(wanted, kind, f"valid-{kind}-id")]
 
 
 @each_kind
 @pytest.mark.parametrize("item", ["invalid-id", "an-invalid-one", "invalid"])
-async def test_an_invalid_item_is_refused_in_the_suppliers_words_and_nothing_is_written(
+async def test_an_invalid_item_is_refused_for_good_in_the_suppliers_words(
     record: Record, kind: Kind, item: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"\AInvalid {kind} booking, rolling back!\Z"):
-        await run(BOOK[kind], trip(**{f"book_{kind}_id": item}))
-    assert await record.all_reservations() == []
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=rf"\AInvalid {kind} booking, rolling back!\Z"
+        ) as error:
+            await run(BOOK[kind], trip(**{f"book_{kind}_id": item}))
+        assert isinstance(error.value, SupplierRefused) and error.value.non_retryable
 
 
 @each_kind
@@ -92,7 +96,7 @@ async def test_an_invalid_item_of_another_kind_does_not_matter(kind: Kind) -> No
 async def test_booking_again_is_one_booking(record: Record, kind: Kind) -> None:
     wanted = trip()
     assert await run(BOOK[kind], wanted) == await run(BOOK[kind], wanted, attempt=2)
-    assert await record.all_reservations() == [held(wanted, kind)]
+    assert await record.reservations.everything() == [held(wanted, kind)]
 
 
 @each_kind
@@ -100,7 +104,7 @@ async def test_two_tries_at_the_same_time_are_one_booking(record: Record, kind: 
     wanted = trip()
     tries = [run(BOOK[kind], wanted, attempt) for attempt in (1, 2)]
     assert await asyncio.gather(*tries) == [f"valid-{kind}-id"] * 2
-    assert await record.all_reservations() == [held(wanted, kind)]
+    assert await record.reservations.everything() == [held(wanted, kind)]
 
 
 @each_kind
@@ -108,23 +112,23 @@ async def test_undoing_again_changes_nothing(record: Record, kind: Kind) -> None
     wanted = trip()
     await run(BOOK[kind], wanted)
     assert await run(UNDO[kind], wanted) == await run(UNDO[kind], wanted, attempt=2)
-    assert await record.all_reservations() == [tombstone(wanted, kind, f"valid-{kind}-id")]
+    assert await record.reservations.everything() == [tombstone(wanted, kind, f"valid-{kind}-id")]
 
 
 @each_kind
 async def test_undoing_what_was_never_booked_succeeds(record: Record, kind: Kind) -> None:
     wanted = trip(**{f"book_{kind}_id": "invalid-id"})
     assert await run(UNDO[kind], wanted) == "invalid-id"
-    assert await record.all_reservations() == [tombstone(wanted, kind, None)]
+    assert await record.reservations.everything() == [tombstone(wanted, kind, None)]
 
 
 @each_kind
 async def test_a_late_try_cannot_book_after_its_undo(record: Record, kind: Kind) -> None:
     wanted = trip()
     await run(UNDO[kind], wanted)
-    with pytest.raises(BookingRefused, match=f"The {kind} of trip .* was undone already"):
+    with pytest.raises(SupplierRefused, match=f"The {kind} of trip .* was undone already"):
         await run(BOOK[kind], wanted, attempt=2)
-    assert await record.all_reservations() == [tombstone(wanted, kind, None)]
+    assert await record.reservations.everything() == [tombstone(wanted, kind, None)]
 
 
 async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
@@ -138,9 +142,9 @@ async def test_the_hotel_is_down_for_the_first_try_and_books_the_second(
     with pytest.raises(RuntimeError, match=r"\AHotel service is down\. Retrying\.\.\.\Z"):
         await environment.run(activities.book_hotel, wanted)
     assert len(heartbeats) == 1
-    assert await record.all_reservations() == []
+    assert [row.state for row in await record.reservations.everything()] == ["asked"]
     assert await run(activities.book_hotel, wanted, attempt=2) == "valid-hotel-id"
-    assert await record.all_reservations() == [held(wanted, "hotel")]
+    assert await record.reservations.everything() == [held(wanted, "hotel")]
 
 
 async def test_a_hotel_without_outage_books_at_once(record: Record) -> None:
@@ -160,25 +164,26 @@ async def test_an_outage_of_the_hotel_stops_no_undo_and_no_other_booking(
 
 
 @each_kind
-async def test_a_record_that_cannot_answer_fails_the_try_and_not_the_trip(
+async def test_a_record_that_cannot_answer_is_no_failure_of_the_supplier(
     tmp_path: Path, kind: Kind
 ) -> None:
     async with Record.open(f"sqlite:///{tmp_path}/missing/record.db") as away:
         work_with(away)
         for activity in (BOOK[kind], UNDO[kind]):
-            with pytest.raises(SupplierFailed, match=r"\AThe record is unavailable\Z"):
+            with pytest.raises(ApplicationError, match=r"The record is unavailable\Z") as error:
                 await run(activity, trip())
+            assert (error.value.type, error.value.non_retryable) == ("RecordAway", False)
 
 
 @dataclasses.dataclass
 class Waiting:
-    """A desk whose supplier wants to be asked again after so many seconds."""
+    """A desk whose supplier has one answer to everything."""
 
-    answer: SupplierError
+    answer: Exception
     name: str = "http://waiting"
     late: float = 0.0
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         raise self.answer
 
     async def find(self, trip: BookVacationInput) -> Confirmed:
@@ -187,21 +192,31 @@ class Waiting:
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         raise self.answer
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
-        raise self.answer
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         raise self.answer
 
     async def close(self) -> None:
         pass
 
 
-def wait_told(error: ApplicationError) -> dt.timedelta | None:
-    """Return how long the supplier is to be left alone, as the error tells Temporal or the saga."""
-    if isinstance(error, TripUndecided):
-        return dt.timedelta(seconds=error.details[1])
-    return error.next_retry_delay
+async def fails(record: Record, answer: Exception, left: float = 600.0) -> ApplicationError:
+    """Have a try of the hotel fail so many seconds before its deadline; return its error."""
+    work_with(record, dict.fromkeys(KINDS, Waiting(answer)))
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info,
+        scheduled_time=environment.info.started_time,
+        schedule_to_close_timeout=dt.timedelta(seconds=left),
+    )
+    with pytest.raises(ApplicationError) as error:
+        await environment.run(activities.book_hotel, trip(book_user_id="waiting", attempts=100))
+    return error.value
+
+
+def wait_told(error: ApplicationError) -> float:
+    """Return how long Temporal is to wait before the next try."""
+    assert error.next_retry_delay is not None
+    return error.next_retry_delay.total_seconds()
 
 
 @pytest.mark.parametrize("answer", [OutcomeUnknown, Unavailable, Undecided])
@@ -209,10 +224,10 @@ def wait_told(error: ApplicationError) -> dt.timedelta | None:
     ("wanted", "left", "told"),
     [
         (20.0, 600.0, 20.0),
-        (3600.0, 600.0, 600.0 - activities.LAST_TRY),
-        (595.0, 600.0, 600.0 - activities.LAST_TRY),
+        (3600.0, 600.0, 600.0 - LAST_TRY),
+        (595.0, 600.0, 600.0 - LAST_TRY),
         # No time is left for a last try: it is for the deadline to end the step.
-        (20.0, activities.LAST_TRY / 2, 20.0),
+        (20.0, LAST_TRY / 2, 20.0),
     ],
 )
 async def test_a_supplier_is_left_alone_as_long_as_it_wants_but_for_a_last_try(
@@ -222,47 +237,38 @@ async def test_a_supplier_is_left_alone_as_long_as_it_wants_but_for_a_last_try(
     left: float,
     told: float,
 ) -> None:
-    work_with(record, dict.fromkeys(KINDS, Waiting(answer("The hotel supplier is busy", wanted))))
-    environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(
-        environment.info,
-        scheduled_time=dt.datetime.now(dt.UTC),
-        schedule_to_close_timeout=dt.timedelta(seconds=left),
-    )
-    with pytest.raises(ApplicationError) as error:
-        await environment.run(activities.book_hotel, trip())
-    assert error.value.message == "The hotel supplier is busy"
-    waited = wait_told(error.value)
-    assert waited is not None
-    assert waited.total_seconds() == pytest.approx(told, abs=1)
-    assert error.value.non_retryable == (answer is Undecided)
+    error = await fails(record, answer("The hotel supplier is busy", wanted), left)
+    assert error.message == "The hotel supplier is busy"
+    assert wait_told(error) == pytest.approx(told, abs=1)
+    assert error.type == (UNDECIDED if answer is Undecided else "SupplierFailed")
+    assert not error.non_retryable
 
 
-async def test_an_undo_is_as_patient_with_a_supplier_as_with_one_that_is_stuck(
+async def test_a_supplier_that_says_nothing_of_a_wait_is_tried_again_ever_more_seldom(
     record: Record,
 ) -> None:
-    work_with(record, dict.fromkeys(KINDS, Waiting(OutcomeUnknown("Busy", 1e9))))
-    environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(environment.info, schedule_to_close_timeout=None)
-    with pytest.raises(SupplierFailed) as error:
-        await environment.run(activities.undo_book_hotel, trip())
-    assert wait_told(error.value) == dt.timedelta(seconds=trip().policy.stuck_retry_interval)
+    waits = [wait_told(await fails(record, OutcomeUnknown("Busy"))) for _ in range(3)]
+    assert waits == [0.01, 0.02, 0.02], "The policy's interval, and its cap"
 
 
-async def test_a_supplier_that_says_nothing_of_a_wait_is_tried_again_as_the_policy_has_it(
-    record: Record,
-) -> None:
-    work_with(record, dict.fromkeys(KINDS, Waiting(OutcomeUnknown("Busy"))))
-    with pytest.raises(SupplierFailed) as error:
-        await run(activities.book_hotel, trip())
-    assert wait_told(error.value) is None
+async def test_a_last_failure_is_as_final_as_a_final_word(record: Record) -> None:
+    work_with(record, dict.fromkeys(KINDS, Waiting(Unavailable("Busy"))))
+    wanted = trip(attempts=2)
+    with pytest.raises(SupplierFailed, match=r"\ABusy\Z"):
+        await run(activities.book_hotel, wanted)
+    for _ in range(2):
+        with pytest.raises(SupplierRefused, match=r"\ABusy\Z") as last:
+            await run(activities.book_hotel, wanted)
+        assert last.value.non_retryable
+        # A try that comes later hears the same, whatever its supplier would say.
+        work_with(record)
 
 
 @pytest.mark.parametrize("bug", [ValueError("int() of 'Tue, 1 Jan'"), KeyError("state")])
 async def test_a_bug_of_a_suppliers_class_is_worth_another_try_and_its_text_stays_in_the_logs(
     record: Record, caplog: pytest.LogCaptureFixture, bug: Exception
 ) -> None:
-    work_with(record, dict.fromkeys(KINDS, Waiting(bug)))  # type: ignore[arg-type]  # On purpose.
-    with pytest.raises(SupplierFailed, match=r"\AThe hotel supplier failed\Z"):
-        await run(activities.book_hotel, trip())
+    error = await fails(record, bug)
+    assert isinstance(error, SupplierFailed)
+    assert str(error) == "The hotel supplier failed"
     assert str(bug) in caplog.text

@@ -17,7 +17,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Replayer
 
+import run_worker
 from record import Record, StepProgress
 from shared import (
     KINDS,
@@ -79,6 +81,19 @@ async def reset(client: Client, trip: Trip, event_id: int) -> None:
             request_id=uuid.uuid4().hex,
         )
     )
+
+
+async def reset_to(client: Client, trip: Trip, task: int) -> Trip:
+    """Reset a trip's workflow to one of its workflow tasks, and return the run that goes on."""
+    await reset(client, trip, (await workflow_tasks(trip))[task])
+    return client.get_workflow_handle_for(BookingWorkflow.run, trip.id)
+
+
+async def replay(client: Client, *runs: Trip | Cancellation) -> None:
+    """Replay what has become of some runs. Raises when one is not deterministic."""
+    replayer = Replayer(workflows=run_worker.WORKFLOWS, data_converter=client.data_converter)
+    for run in runs:
+        await replayer.replay_workflow(await run.fetch_history())
 
 
 async def workflow_tasks(trip: WorkflowHandle[Any, Any]) -> list[int]:

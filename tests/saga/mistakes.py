@@ -28,7 +28,7 @@ class HotelFirst(Saga):
         except (ActivityError, asyncio.CancelledError) as error:
             await self.undo_all()
             reason = root_cause(error)
-            steps = await self.close("rolled_back", reason)
-            return BookingResult(status="failure", message=reason, steps=steps)
-        steps = await self.close("booked")
-        return BookingResult(status="success", message=self.booked_items, steps=steps)
+            await self.close("rolled_back", reason)
+            return BookingResult(status="failure", message=reason)
+        await self.close("booked")
+        return BookingResult(status="success", message=self.booked_items)

@@ -1,4 +1,4 @@
-"""A trip's own deadline: what is not booked by then is undone, and says so."""
+"""A trip's own deadline: what is not booked by then is undone, and says so. A reset lifts it."""
 
 import datetime as dt
 from dataclasses import replace
@@ -11,15 +11,26 @@ from record import Record
 from shared import KINDS
 from tests.conftest import IMPATIENT, trip
 from tests.faults import FaultyRecord, Gate, activity_half, workflow_half
-from tests.trips import activities_of, eventually, held, reset, result_of, start, workflow_tasks
+from tests.trips import (
+    UNDO_ALL,
+    Trip,
+    activities_of,
+    cancelled,
+    eventually,
+    held,
+    replay,
+    reset_to,
+    result_of,
+    start,
+)
 from tests.workers import running_worker, work_with
-from workflows import BookingWorkflow
 
 OVERDUE = "The trip could not be booked in time"
 
 
-async def past(client: Client, deadline: float, began: dt.datetime) -> None:
-    """Wait until a deadline of so many seconds has passed."""
+async def past(deadline: float, booking: Trip) -> None:
+    """Wait until the trip is older than so many seconds."""
+    began = (await booking.describe()).start_time
 
     async def passed() -> bool:
         return dt.datetime.now(dt.UTC) > began + dt.timedelta(seconds=deadline + 0.1)
@@ -31,47 +42,25 @@ def hasty(seconds: float, **changes: Any) -> Any:
     return trip(policy=replace(IMPATIENT, trip_deadline=seconds), **changes)
 
 
-@pytest.mark.parametrize("accepted", [True, False], ids=["by the API", "by the CLI"])
 async def test_a_trip_that_waited_too_long_for_a_worker_is_not_booked(
-    client: Client, record: Record, accepted: bool
-) -> None:
-    booking = await start(client, hasty(0.2, accepted=accepted))
-    await past(client, 0.2, (await booking.describe()).start_time)
-    async with running_worker(client, record):
-        result = await result_of(booking)
-    assert (result["status"], result["message"]) == ("failure", OVERDUE)
-    assert await activities_of(booking) == []
-    row = await record.trip(booking.id)
-    assert row is not None and (row.status, row.reason) == ("rolled_back", OVERDUE)
-
-
-async def test_a_trip_whose_worker_goes_away_half_way_is_undone(
     client: Client, record: Record
 ) -> None:
-    work_with(record)
-    booking = await start(client, hasty(1.5))
-    async with workflow_half(client):
-        async with activity_half(client):
-            await eventually(lambda: held(record, booking))
-        # The next step waits for who does it until the deadline.
-        result_is_late = past(client, 1.5, (await booking.describe()).start_time)
-        await result_is_late
-        async with activity_half(client):
-            result = await result_of(booking)
-    assert result["status"] in ("failure", "success")
-    if result["status"] == "failure":
-        assert result["message"] == OVERDUE
-        assert await held(record, booking) == []
+    booking = await start(client, hasty(0.2))
+    await past(0.2, booking)
+    async with running_worker(client, record):
+        assert await result_of(booking) == {"status": "failure", "message": OVERDUE}
+    assert await activities_of(booking) == []
+    row = await record.trips.by_id(booking.id)
+    assert row is not None and (row.status, row.reason) == ("rolled_back", OVERDUE)
 
 
 async def test_a_step_gets_no_more_time_than_the_trip_has_left(
     client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
-    booking = await start(client, hasty(1.0))
-    result = await result_of(booking)
+    booking = await start(client, hasty(1.5))
+    assert await result_of(booking) == {"status": "failure", "message": OVERDUE}
     await gate.open()
-    assert (result["status"], result["message"]) == ("failure", OVERDUE)
     assert await held(faults, booking) == []
 
 
@@ -82,22 +71,40 @@ async def test_a_supplier_that_refuses_in_time_is_the_reason_even_if_the_undo_is
     # Long enough for the supplier to refuse on any machine.
     booking = await start(client, hasty(3.0, book_hotel_id="invalid-hotel-id"))
     await gate.reached()
-    await past(client, 3.0, (await booking.describe()).start_time)
+    await past(3.0, booking)
     await gate.open()
     assert (await result_of(booking))["message"] == "Invalid hotel booking, rolling back!"
 
 
 @pytest.mark.parametrize("task", [0, 1], ids=["its start", "a later moment"])
-async def test_a_trip_that_is_reset_has_no_deadline(
+async def test_a_running_trip_that_is_reset_has_no_deadline(
+    client: Client, record: Record, task: int
+) -> None:
+    faults = FaultyRecord(record)
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    async with running_worker(client, faults):
+        booking = await start(client, hasty(3.0))
+        await gate.reached()
+    await gate.open()
+    await past(3.0, booking)
+    again = await reset_to(client, booking, task)
+    async with running_worker(client, record):
+        assert (await result_of(again))["status"] == "success"
+    assert await held(record, booking) == list(KINDS)
+    await replay(client, again)
+
+
+@pytest.mark.parametrize("task", [0, 1, -1])
+async def test_a_booked_trip_that_is_reset_after_its_deadline_stays_booked(
     client: Client, faults: FaultyRecord, task: int
 ) -> None:
-    booking = await start(client, hasty(1.5))
+    booking = await start(client, hasty(2.0))
     await result_of(booking)
-    await past(client, 1.5, (await booking.describe()).start_time)
-    await reset(client, booking, (await workflow_tasks(booking))[task])
-    again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+    await past(2.0, booking)
+    again = await reset_to(client, booking, task)
     assert (await result_of(again))["status"] == "success"
     assert await held(faults, booking) == list(KINDS)
+    await replay(client, again)
 
 
 async def test_a_trip_that_was_overdue_ends_the_same_when_its_end_is_replayed_after_a_reset(
@@ -111,9 +118,41 @@ async def test_a_trip_that_was_overdue_ends_the_same_when_its_end_is_replayed_af
         async with workflow_half(client):
             await gate.reached()
         await gate.open()
-        await past(client, 1.5, (await booking.describe()).start_time)
+        await past(1.5, booking)
     async with running_worker(client, faults):
         assert (await result_of(booking))["message"] == OVERDUE
-        await reset(client, booking, (await workflow_tasks(booking))[-1])
-        again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+        again = await reset_to(client, booking, -1)
         assert (await result_of(again))["message"] == OVERDUE
+        await replay(client, again)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_trip_that_is_reset_in_the_middle_of_its_undo_undoes_everything(
+    client: Client, faults: FaultyRecord, times: int
+) -> None:
+    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
+    await result_of(booking)
+    again = booking
+    for _ in range(times):
+        # To the task that heard that the flight is undone, and has the hotel undone.
+        again = await reset_to(client, booking, 4)
+        assert (await result_of(again))["status"] == "failure"
+        assert [name for name in await activities_of(again) if name in UNDO_ALL] == UNDO_ALL
+        await replay(client, again)
+    assert await held(faults, booking) == []
+
+
+async def test_what_a_trip_had_begun_before_its_reset_is_undone_too(
+    client: Client, faults: FaultyRecord
+) -> None:
+    """Its run before had come further than the run that goes back now."""
+    booking = await start(client, trip())
+    await result_of(booking)
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    again = await reset_to(client, booking, 0)
+    await gate.reached()
+    await again.cancel()
+    await cancelled(again)
+    await gate.open()
+    assert await held(faults, booking) == []
+    await replay(client, again)

@@ -1,23 +1,23 @@
-"""Recorded trips, one of each ending, replay through today's workflows."""
+"""Recorded trips, one of each shape, replay through today's workflows."""
 
-import base64
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHistory
+from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from connection import Encryption, converter_of
+from record import Record
 from run_worker import WORKFLOWS
 from saga import Saga
 from tests.encrypting import KEYS
 from tests.saga.mistakes import HotelFirst
-from tests.saga.record_histories import AT_SUPPLIERS, HISTORIES, SCENARIOS, UNATTENDED
-
-INCIDENTS = Path(__file__).with_name("incidents")
+from tests.saga.record_histories import HISTORIES, NAMES, play
 
 DECRYPTING = converter_of(Encryption(KEYS, "new"))
 """Of trips that are encrypted and of those that are not."""
@@ -25,27 +25,83 @@ DECRYPTING = converter_of(Encryption(KEYS, "new"))
 RECORDED = sorted(HISTORIES.rglob("*.json"))
 
 
-def recorded(path: Path) -> WorkflowHistory:
-    return WorkflowHistory.from_json(str(path.relative_to(HISTORIES)), path.read_text())
+def name_of(path: Path) -> str:
+    return str(path.relative_to(HISTORIES).with_suffix(""))
 
 
-def test_each_ending_is_recorded() -> None:
-    assert {*SCENARIOS, *UNATTENDED, *AT_SUPPLIERS} == {
-        path.stem for path in HISTORIES.glob("*.json")
-    }
+def recorded(name: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
+
+
+def events(name: str, attributes: str) -> Iterator[dict[str, Any]]:
+    """Return the attributes of a recorded trip's events of one type."""
+    for event in json.loads((HISTORIES / f"{name}.json").read_text())["events"]:
+        if attributes in event:
+            yield event[attributes]
+
+
+def activities(name: str) -> Iterator[tuple[str, str]]:
+    for scheduled in events(name, "activityTaskScheduledEventAttributes"):
+        yield scheduled["activityType"]["name"], scheduled["activityId"]
+
+
+def test_each_shape_is_recorded() -> None:
+    assert sorted(NAMES) == sorted(map(name_of, RECORDED))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "booked_by_the_cli"])
+def test_a_trip_is_recorded_as_the_api_starts_it(name: str) -> None:
+    (started,) = events(name, "workflowExecutionStartedEventAttributes")
+    assert started["memo"]["fields"]
+    assert started["priority"]["fairnessKey"] == "shop"
+    assert "searchAttributes" not in started
+    for upsert in events(name, "upsertWorkflowSearchAttributesEventAttributes"):
+        # The SDK's own, for the marker of a patch.
+        assert upsert["searchAttributes"]["indexedFields"].keys() == {"TemporalChangeVersion"}
+
+
+def test_an_activitys_id_is_its_own_name_and_count() -> None:
+    """Else a worker that has run a workflow ahead of its task could not go on."""
+    for name in NAMES:
+        counts: Counter[str] = Counter()
+        for activity, activity_id in activities(name):
+            counts[activity] += 1
+            if activity != "resolve_undo":
+                assert activity_id == f"{activity}-{counts[activity]}"
 
 
 async def test_every_recorded_trip_replays() -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for path in RECORDED:
-            yield recorded(path)
+        for name in NAMES:
+            yield recorded(name)
 
     # One replayer for all: to make one takes longer than to replay a trip.
     replayer = Replayer(workflows=WORKFLOWS, data_converter=DECRYPTING)
     async with replayer.workflow_replay_iterator(histories()) as replayed:
         failures = {each.history.workflow_id: each.replay_failure async for each in replayed}
-    assert len(failures) == len(RECORDED)
+    assert len(failures) == len(NAMES)
     assert {name: error for name, error in failures.items() if error} == {}
+
+
+IN_A_MOMENT = {"booked", "failed_at_hotel", "reset_to_its_start", "decided_late"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    # Slow: all of them take a minute and more.
+    [pytest.param(name, marks=() if name in IN_A_MOMENT else pytest.mark.slow) for name in NAMES],
+)
+async def test_a_trip_of_today_runs_as_the_recorded_one(
+    client: Client, record: Record, name: str
+) -> None:
+    history = await (await play(client, record, name)).fetch_history()
+    await Replayer(workflows=WORKFLOWS, data_converter=DECRYPTING).replay_workflow(history)
+    today = [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert today == [activity for activity, _ in activities(name)], "Record it again"
 
 
 async def test_a_replay_runs_the_mechanism_in_the_sandbox_too(
@@ -53,35 +109,9 @@ async def test_a_replay_runs_the_mechanism_in_the_sandbox_too(
 ) -> None:
     # Loaded anew there, it does not see what is broken out here; the worker's own runner would.
     monkeypatch.delattr(Saga, "close")
-    await Replayer(workflows=WORKFLOWS).replay_workflow(recorded(HISTORIES / "booked.json"))
+    await Replayer(workflows=WORKFLOWS).replay_workflow(recorded("booked"))
 
 
 async def test_an_incompatible_edit_is_caught() -> None:
     with pytest.raises(NondeterminismError, match="book_car"):
-        await Replayer(workflows=[HotelFirst]).replay_workflow(recorded(HISTORIES / "booked.json"))
-
-
-def ran_ahead(*, mechanism: int) -> WorkflowHistory:
-    """Return a trip of `make chaos` on a machine that was overloaded, by this mechanism.
-
-    A worker had run its workflow past the lost try, and begun another one, when the workflow task
-    with the cancel in it came: so its undo is the third activity, which in a replay is the second.
-    """
-    history = json.loads((INCIDENTS / "ran_ahead.json").read_text())
-    events = history["events"]
-    if mechanism == 2:
-        (payload,) = events[0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"]
-        book_input = json.loads(base64.b64decode(payload["data"]))
-        book_input["policy"]["mechanism"] = 2
-        payload["data"] = base64.b64encode(json.dumps(book_input).encode()).decode()
-        for event in events:
-            if scheduled := event.get("activityTaskScheduledEventAttributes"):
-                scheduled["activityId"] = f"{scheduled['activityType']['name']}-1"
-    return WorkflowHistory.from_json("ran-ahead", history)
-
-
-async def test_a_trip_whose_worker_ran_ahead_goes_on() -> None:
-    replayer = Replayer(workflows=WORKFLOWS)
-    with pytest.raises(NondeterminismError, match="Activity id"):
-        await replayer.replay_workflow(ran_ahead(mechanism=1))
-    await replayer.replay_workflow(ran_ahead(mechanism=2))
+        await Replayer(workflows=[HotelFirst]).replay_workflow(recorded("booked"))

@@ -7,9 +7,8 @@ over. `--hypothesis-profile=thorough` tries many more.
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -27,50 +26,42 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from record import Record, RecordUnavailable, ReservationRefused
+from record import Record, ReservationRefused, StepProgress
 from run_worker import WORKFLOWS
-from shared import (
-    KINDS,
-    BookVacationInput,
-    Kind,
-    StepProgress,
-    StepState,
-    TripNews,
-    TripStatus,
-)
+from shared import CANCELLED, KINDS, BookVacationInput, Kind, StepState
+from suppliers import tries
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
     Fault,
     FaultyRecord,
     Gate,
-    Operation,
     answer_lost,
     down,
     healthy,
     refuse_for_good,
+    unavailable,
 )
 from tests.trips import (
     Cancellation,
     Trip,
     activities_of,
     held,
-    reset,
-    resolve,
+    reset_to,
+    resolve_undo,
     result_of,
-    retry,
+    retry_undo,
     start,
     start_cancellation,
-    status_shown,
-    steps_by_kind,
-    untimed,
+    steps_of,
     workflow_tasks,
 )
 from tests.workers import running_worker
 from workflows import BookingWorkflow
 
-Try = Literal["down", "lost", "slow"]
-"""A try that fails: it writes nothing, it writes but seems to fail, or it writes far too late."""
+Try = Literal["failed", "away", "lost", "slow"]
+"""A try that fails: by its supplier's fault, which counts; it finds the record away; it writes but
+seems to fail; or its worker is cut off, and it writes far too late."""
 
 End = Literal["good", "invalid", "refused"]
 """What a booking comes to after its failing tries; the last two are final failures."""
@@ -84,9 +75,6 @@ one of its workflow tasks, or it is cancelled if it was booked."""
 
 RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
-
-LOCAL_ACTIVITY, PATCH = "core_local_activity", "core_patch"
-"""The SDK's names for the markers of a history."""
 
 UNDO_ATTEMPTS = 2
 
@@ -104,6 +92,17 @@ class StepPlan:
     undo_refused: bool = False
     """The undo fails for good until the operator acts."""
     way_out: WayOut = "retry"
+
+    def failures(self, attempts: int) -> tuple[int, bool]:
+        """Return how many of its tries count, and whether they are too many."""
+        counted = 0
+        for each in () if self.end == "invalid" else self.tries:
+            if each == "lost":
+                break  # It is booked, so that nothing after it is a failure.
+            counted += each == "failed"
+            if counted == attempts:
+                return counted, True
+        return counted, False
 
 
 @dataclass(frozen=True)
@@ -126,23 +125,24 @@ class Plan:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a try may time out, so that a clock has a say in how the trip ends."""
+        """Whether a try may be lost, so that a clock has a say in how the trip ends."""
         return any("slow" in (*step.tries, *step.undo_tries) for step in self.steps)
 
     @property
     def may_be_stuck(self) -> bool:
         """Whether an undo may need an operator."""
         return any(
-            step.undo_refused or len(step.undo_tries) >= UNDO_ATTEMPTS for step in self.steps
+            step.undo_refused or step.undo_tries.count("failed") >= UNDO_ATTEMPTS
+            for step in self.steps
         )
 
-    def failure(self) -> str | None:
-        """Return why the trip must fail if nothing is slow and nobody cancels it."""
+    def failure(self) -> tuple[Kind, str] | None:
+        """Return where and why the trip must fail if nothing is slow and nobody cancels it."""
         for kind, step in zip(KINDS, self.steps, strict=True):
-            tries = () if step.end == "invalid" else step.tries
-            last = (*tries, step.end)[: self.attempts][-1]
-            if last != "good":
-                return MESSAGES[last].format(kind=kind)
+            _, too_many = step.failures(self.attempts)
+            end = "failed" if too_many else step.end
+            if end != "good":
+                return kind, MESSAGES[end].format(kind=kind)
         return None
 
     def book_input(self) -> BookVacationInput:
@@ -154,22 +154,21 @@ class Plan:
         policy = replace(
             IMPATIENT,
             undo_attempts=UNDO_ATTEMPTS,
-            try_timeout=0.3 if self.is_slow else IMPATIENT.try_timeout,
+            heartbeat_timeout=0.3 if self.is_slow else IMPATIENT.heartbeat_timeout,
             stuck_retry_interval=0.05 if waits else IMPATIENT.stuck_retry_interval,
         )
         return trip(attempts=self.attempts, policy=policy, **items)
 
 
 MESSAGES = {
-    "down": "The record is down",
-    "lost": "The answer was lost",
+    "failed": "The {kind} is unavailable",
     "invalid": "Invalid {kind} booking, rolling back!",
     "refused": "The {kind} is refused",
 }
 
 
 def step_plans(*ways_to_fail: Try) -> st.SearchStrategy[StepPlan]:
-    tries = st.lists(st.sampled_from(ways_to_fail), max_size=3).map(tuple)
+    tries = st.lists(st.sampled_from(ways_to_fail), max_size=4).map(tuple)
     return st.builds(
         StepPlan,
         tries=st.just(()) | tries,
@@ -187,18 +186,15 @@ def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
         attempts=st.integers(1, 4),
         steps=st.tuples(*(step for _ in KINDS)),
         cancels=st.frozensets(st.integers(1, 12), max_size=2),
-        told=st.just(()) | st.lists(st.sampled_from(["down", "lost"]), max_size=2).map(tuple),
+        told=st.just(()) | st.lists(st.sampled_from(["away", "lost"]), max_size=2).map(tuple),
         afterwards=st.sampled_from(["nothing", "started again", "reset", "cancelled"]),
         reset_to=st.integers(0, 12),
     )
 
 
-OPEN: set[TripStatus] = {"running", "needs_attention"}
-
-
 @dataclass(frozen=True)
 class Ended:
-    """A closed trip and what it tells of itself."""
+    """A closed trip, and its steps as the record tells of them."""
 
     trip: Trip
     status: str
@@ -213,37 +209,40 @@ class Ended:
         return {kind for kind, step in self.steps.items() if step.state == state}
 
 
+FAULTS: dict[Try, Fault] = {"failed": unavailable, "away": down, "lost": answer_lost}
+
+
+@dataclass
 class PlannedTrip:
     """One trip, all that goes wrong with it and the operator who looks after it."""
 
-    def __init__(self, plan: Plan, client: Client) -> None:
-        self.plan = plan
-        self.book_input = plan.book_input()
-        self.cancelled = False
-        self.calls: Counter[tuple[Operation, Kind]] = Counter()
-        self.client = client
-        self.told = 0
-        self._over = False
-        self._late = Gate()
-        self._healed: set[Kind] = set()
+    plan: Plan
+    client: Client
+    record: Record
+    cancelled: bool = False
+    _calls: int = 0
+    _told: int = 0
+    _over: bool = False
+    _late: Gate = field(default_factory=Gate)
+    _healed: set[Kind] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.book_input = self.plan.book_input()
 
     async def fault(self, call: Call) -> None:
         if self._over:
             await healthy(call)
             return
-        self.calls[call.operation, call.kind] += 1
-        if self.calls.total() in self.plan.cancels:
+        self._calls += 1
+        if self._calls in self.plan.cancels:
             await self._cancel()
         await self._fault_for(call)(call)
 
-    async def tell(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def tell(self, call: Call) -> None:
         """Have what the workflow tells the record go as planned."""
-        self.told += 1
-        failing = () if self._over else self.plan.told[self.told - 1 : self.told]
-        if failing != ("down",):
-            await write()
-        if failing:
-            raise RecordUnavailable("The record is down, or its answer was lost")
+        failing = () if self._over else self.plan.told[self._told : self._told + 1]
+        self._told += 1
+        await (FAULTS[failing[0]] if failing else healthy)(call)
 
     def heal(self) -> None:
         """Let nothing more go wrong: the plan is carried out."""
@@ -255,8 +254,7 @@ class PlannedTrip:
         step = self.plan.step(call.kind)
         tries = step.tries if call.operation == "reserve" else step.undo_tries
         if call.number <= len(tries):
-            failing: dict[Try, Fault] = {"down": down, "lost": answer_lost, "slow": self._late}
-            return failing[tries[call.number - 1]]
+            return FAULTS.get(tries[call.number - 1], self._late)
         if call.operation == "reserve":
             return refuse if step.end == "refused" else healthy
         return refuse_for_good if step.undo_refused else healthy
@@ -273,10 +271,10 @@ class PlannedTrip:
 
     async def look_after(self, running: Trip) -> None:
         """Find a way out for each stuck undo, until the trip has closed."""
-        while (progress := await running.query(BookingWorkflow.progress)).status in OPEN:
-            for step in progress.steps:
-                if step.state == "stuck":
-                    await self._find_a_way_out(running, step.kind)
+        while (await running.describe()).status == WorkflowExecutionStatus.RUNNING:
+            for kind, state in (await running.query(BookingWorkflow.progress)).items():
+                if state == "stuck":
+                    await self._find_a_way_out(running, kind)
             await asyncio.sleep(0.02)
 
     async def _find_a_way_out(self, running: Trip, kind: Kind) -> None:
@@ -284,11 +282,11 @@ class PlannedTrip:
         # The undo may retry by itself meanwhile, and even close the trip.
         with contextlib.suppress(WorkflowUpdateFailedError, RPCError):
             if way_out == "resolve":
-                await resolve(running, kind, "settled")
+                await resolve_undo(running, kind, "settled")
                 return
             self._healed.add(kind)
             if way_out == "retry":
-                await retry(running, kind)
+                await retry_undo(running, kind)
 
     async def run(self) -> Ended:
         """Run the trip to its end, and even let in the writes that come after it."""
@@ -302,11 +300,11 @@ class PlannedTrip:
                 await self.look_after(running)
             with contextlib.suppress(WorkflowFailureError):
                 await running.result()
-        description = await running.describe()
-        if description.status != WorkflowExecutionStatus.CANCELED:
-            result = await running.result()
-            return Ended(running, result["status"], result["message"], steps_by_kind(result))
-        return Ended(running, "cancelled", None, steps_by_kind(await description.memo()))
+        steps = await steps_of(self.record, running)
+        if (await running.describe()).status == WorkflowExecutionStatus.CANCELED:
+            return Ended(running, "cancelled", None, steps)
+        result = await running.result()
+        return Ended(running, result["status"], result["message"], steps)
 
 
 async def refuse(call: Call) -> None:
@@ -318,13 +316,18 @@ class PlannedRecord(FaultyRecord):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self.trips: dict[str, PlannedTrip] = {}
+        self.plans: dict[str, PlannedTrip] = {}
+        self.when_told = self._tell
 
     def fault_for(self, call: Call) -> Fault:
-        return self.trips[call.trip_id].fault
+        return self.plans[call.trip_id].fault
 
-    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
-        await self.trips[trip.book_user_id].tell(partial(Record.tell, self, trip, news))
+    async def _tell(self, call: Call) -> None:
+        await self.plans[call.trip_id].tell(call)
+
+
+async def cut_off(interval: float) -> None:
+    """Heartbeat never: a slow try is lost, though it goes on."""
 
 
 @pytest.fixture(scope="module")
@@ -332,20 +335,22 @@ async def planned(
     client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[PlannedRecord]:
     path = tmp_path_factory.mktemp("model") / "store.db"
-    async with Record.open(f"sqlite:///{path}") as record:
-        await record.migrate()
-        faulty = PlannedRecord(record)
-        async with running_worker(client, faulty):
-            yield faulty
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tries, "_beat", cut_off)
+        async with Record.open(f"sqlite:///{path}") as record:
+            await record.database.migrate()
+            faulty = PlannedRecord(record)
+            async with running_worker(client, faulty):
+                yield faulty
 
 
-quick = plans("down", "lost")
+quick = plans("failed", "away", "lost")
 
 
 @settings(max_examples=settings().max_examples // TRIPS_AT_ONCE)
 @given(
     at_once=st.lists(
-        quick | quick | quick | plans("down", "lost", "slow"),
+        quick | quick | quick | plans("failed", "away", "lost", "slow"),
         min_size=TRIPS_AT_ONCE,
         max_size=TRIPS_AT_ONCE,
     )
@@ -353,8 +358,8 @@ quick = plans("down", "lost")
 async def test_a_trip_is_whole_or_nothing_whatever_fails(
     client: Client, planned: PlannedRecord, at_once: list[Plan]
 ) -> None:
-    trips = [PlannedTrip(plan, client) for plan in at_once]
-    planned.trips.update({each.book_input.book_user_id: each for each in trips})
+    trips = [PlannedTrip(plan, client, planned) for plan in at_once]
+    planned.plans.update({each.book_input.book_user_id: each for each in trips})
     endings = await asyncio.gather(*(each.run() for each in trips))
     for each, ended in zip(trips, endings, strict=True):
         resolved = "with" if ended.of_state("resolved") else "without"
@@ -373,15 +378,12 @@ async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: E
     if ended.status != "cancelled" and not trip.plan.is_slow:
         failure = trip.plan.failure()
         assert ended.status == ("failure" if failure else "success")
-        assert failure in (None, ended.message)
+        assert failure is None or failure[1] == ended.message
     shown = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
-    assert await status_shown(ended.trip) == shown[ended.status]
-    recorded = await record.trip(ended.trip.id)
+    recorded = await record.trips.by_id(ended.trip.id)
     assert recorded is not None and recorded.closed_at is not None
     assert recorded.status == shown[ended.status]
-    assert recorded.steps is not None
-    # A workflow task that is done again, after the record was told, takes other times.
-    assert list(map(untimed, recorded.steps)) == list(map(untimed, ended.steps.values()))
+    assert recorded.reason == {"failure": ended.message, "cancelled": CANCELLED}.get(ended.status)
 
 
 async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:
@@ -406,7 +408,7 @@ async def assert_it_stays_so(
     """
     client = trip.client
     trip.heal()
-    booking, before = ended.trip, await record.trip(ended.trip.id)
+    booking, before = ended.trip, await record.trips.by_id(ended.trip.id)
     assert before is not None
     status, holds = before.status, await held(record, booking)
     first = client.get_workflow_handle_for(
@@ -419,22 +421,21 @@ async def assert_it_stays_so(
             second = await start(client, stranger)
             assert (await result_of(second))["status"] == "failure"
             runs.append(second)
-            assert await record.trip(booking.id) == before
+            assert await record.trips.by_id(booking.id) == before
         case "reset":
             tasks = await workflow_tasks(booking)
-            await reset(client, booking, tasks[trip.plan.reset_to % len(tasks)])
-            again = client.get_workflow_handle_for(BookingWorkflow.run, booking.id)
+            again = await reset_to(client, booking, trip.plan.reset_to % len(tasks))
             # What an operator did before may come too early now, and is refused.
             ended_again = await trip.to_its_end(again)
             assert (ended_again.status == "success") == (ended.status == "success")
             runs.append(again)
         case "cancelled" if ended.status == "success":
-            await record.begin_cancellation(booking.id)
+            await record.trips.begin_cancellation(booking.id)
             cancellation = await start_cancellation(client, trip.book_input)
             await result_of(cancellation)
             runs.append(cancellation)
             status, holds = "cancelled", []
-    after = await record.trip(booking.id)
+    after = await record.trips.by_id(booking.id)
     assert after is not None and after.closed_at is not None
     assert (after.status, await held(record, booking)) == (status, holds)
     return runs
@@ -450,13 +451,15 @@ async def assert_all_that_was_begun_is_undone_in_reverse(ended: Ended) -> None:
 
 
 def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended) -> None:
-    for kind, step in ended.steps.items():
-        tries = trip.calls["reserve", kind]
-        assert tries <= trip.plan.attempts
-        assert step.attempts <= trip.plan.attempts
-        told_by_clock = trip.plan.is_slow or ended.status == "cancelled"
-        if not told_by_clock and trip.plan.step(kind).end != "invalid":
-            assert step.attempts == tries
+    assert all(step.attempts <= trip.plan.attempts for step in ended.steps.values())
+    if trip.plan.is_slow or ended.status == "cancelled":
+        return  # A clock, or the cancel, has had a say.
+    failure = trip.plan.failure()
+    begun = KINDS if failure is None else KINDS[: KINDS.index(failure[0]) + 1]
+    for kind in begun:
+        failures, too_many = trip.plan.step(kind).failures(trip.plan.attempts)
+        # The last try is booked, or is the supplier's final word.
+        assert ended.steps[kind].attempts == failures + (not too_many)
 
 
 async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None:
@@ -471,25 +474,6 @@ async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None
             # The server has a workflow task done again when a signal or a cancel came in while the
             # workflow was closing: no mistake of the workflow.
             assert {each.cause for each in failed} <= {UNHANDLED_COMMAND, RESET}
-            if RESET not in {each.cause for each in failed}:
-                assert_no_patch_is_first_asked_after_a_local_activity(history)
-            for each in failed:
-                if each.cause == RESET:
-                    # A replay takes the run's id from here, where a reset leaves the first run's;
-                    # a worker is told the run's own, by which the workflow sees that it was reset.
-                    started = history.events[0].workflow_execution_started_event_attributes
-                    started.original_execution_run_id = each.new_run_id
             yield history
 
     await Replayer(workflows=WORKFLOWS).replay_workflows(histories())
-
-
-def assert_no_patch_is_first_asked_after_a_local_activity(history: WorkflowHistory) -> None:
-    """A replay may ask in another workflow task than the patch stands in, after a look-up."""
-    markers = [
-        event.marker_recorded_event_attributes.marker_name
-        for event in history.events
-        if event.HasField("marker_recorded_event_attributes")
-    ]
-    local = markers.index(LOCAL_ACTIVITY) if LOCAL_ACTIVITY in markers else len(markers)
-    assert PATCH not in markers[local:]

@@ -1,10 +1,8 @@
-"""What surrounds every try of an activity, seen through a real server and worker."""
+"""What counts as a failure of the supplier, and what costs a trip nothing."""
 
 import asyncio
-import dataclasses
-import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from temporalio import activity
@@ -12,49 +10,230 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from record import Record
+from record import Record, RecordBroken, StepProgress
 from run_worker import ACTIVITIES, WORKFLOWS
-from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, StepProgress
+from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind
+from suppliers import OutcomeUnknown
 from tests.conftest import IMPATIENT, trip
-from tests.faults import Call, FaultyRecord, Gate, down, faulty_worker, refuse_for_good
+from tests.encrypting import with_keys
+from tests.faults import (
+    Call,
+    Fault,
+    FaultyRecord,
+    Gate,
+    activity_half,
+    at_first,
+    down,
+    faulty_worker,
+    healthy,
+    unavailable,
+    workflow_half,
+)
+from tests.saga.conftest import LOSING
 from tests.trips import (
     activities_of,
     events,
-    resolve,
+    held,
     result_of,
     start,
-    steps_by_kind,
-    until_stuck,
+    steps_of,
+    until_failed,
     untimed,
 )
 from tests.workers import running_worker, work_with
-from workflows import BookingWorkflow
 
 
 async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) -> None:
-    policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.5)
+    policy = replace(IMPATIENT, heartbeat_timeout=0.5)
     async with running_worker(client, record, hotel_latency_seconds=1.2):
-        result = await result_of(await start(client, trip(policy=policy)))
-    assert result["status"] == "success"
-    assert untimed(steps_by_kind(result)["hotel"]) == StepProgress(
+        booking = await start(client, trip(attempts=1, policy=policy))
+        assert (await result_of(booking))["status"] == "success"
+    assert untimed((await steps_of(record, booking))["hotel"]) == StepProgress(
         "hotel", "valid-hotel-id", "booked", attempts=1, held=True
     )
 
 
-async def test_a_step_tells_at_which_try_it_was_booked_and_why_the_one_before_failed(
+# What is not the supplier's failure
+
+
+@pytest.mark.parametrize(
+    ("attempts", "tries", "status"),
+    [
+        (1, "lost", "success"),
+        (1, "lost lost lost", "success"),
+        (2, "failed lost lost", "success"),
+        (3, "failed lost failed lost", "success"),
+        (2, "failed lost failed", "failure"),
+        (3, "lost failed lost lost failed failed", "failure"),
+        (1, "away away away away away away away away", "success"),
+        (2, "failed away lost away", "success"),
+        (1, "broken broken broken", "success"),
+    ],
+)
+async def test_only_the_suppliers_failures_count(
+    client: Client,
+    faults: FaultyRecord,
+    no_heartbeats: None,
+    attempts: int,
+    tries: str,
+    status: str,
+) -> None:
+    gate = Gate()
+    ends: dict[str, Fault] = {"lost": gate, "failed": unavailable, "away": down, "broken": broken}
+    planned = tries.split()
+
+    async def fault(call: Call) -> None:
+        end = ends[planned[call.number - 1]] if call.number <= len(planned) else healthy
+        await end(call)
+
+    faults.faults["reserve", "hotel"] = fault
+    booking = await start(client, trip(attempts=attempts, policy=LOSING))
+    assert (await result_of(booking))["status"] == status
+    failures = planned.count("failed")
+    hotel = (await steps_of(faults, booking))["hotel"]
+    assert hotel.attempts == failures + (status == "success")
+    assert hotel.last_error == ("The hotel is unavailable" if failures else None)
+    assert (await activities_of(booking)).count("book_hotel") == 1
+    before = await held(faults, booking)
+    await gate.open()
+    assert await held(faults, booking) == before == (list(KINDS) if status == "success" else [])
+
+
+async def broken(call: Call) -> None:
+    raise RecordBroken("No such table")
+
+
+async def test_a_broken_record_is_a_bug_in_the_logs_and_no_word_of_the_suppliers(
+    client: Client, faults: FaultyRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.faults["reserve", "hotel"] = broken
+    booking = await start(client, trip(policy=replace(IMPATIENT, step_deadline=0.5)))
+    assert (await result_of(booking))["message"] == "The supplier did not answer in time"
+    assert "The record is broken" in caplog.text
+    assert (await steps_of(faults, booking))["hotel"].last_error is None
+
+
+async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
     client: Client, record: Record
 ) -> None:
-    async with running_worker(client, record, hotel_outage_attempts=2):
-        hotel = steps_by_kind(await result_of(await start(client, trip(attempts=3))))["hotel"]
-    assert (hotel.attempts, hotel.last_error) == (3, "Hotel service is down. Retrying...")
+    async with faulty_worker(client, record) as faults:
+        faults.faults["reserve", "hotel"] = gate = Gate()
+        booking = await start(client, trip(attempts=1))
+        await gate.reached()
+    async with running_worker(client, record):
+        assert (await result_of(booking))["status"] == "success"
+    await gate.open()
+    assert (await steps_of(record, booking))["hotel"].attempts == 1
 
 
-async def test_a_final_failure_tells_its_try(client: Client, record: Record) -> None:
-    async with running_worker(client, record, hotel_outage_attempts=1):
-        failed = await start(client, trip(book_hotel_id="invalid-hotel-id"))
-        hotel = steps_by_kind(await result_of(failed))["hotel"]
-    assert (hotel.attempts, hotel.last_error) == (2, "Invalid hotel booking, rolling back!")
+async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
+    client: Client, faults: FaultyRecord, no_heartbeats: None
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    booking = await start(client, trip(policy=replace(LOSING, step_deadline=1.0)))
+    assert (await result_of(booking))["message"] == "The supplier did not answer in time"
+    await gate.open()
+    assert await held(faults, booking) == []
 
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("missing", ["book_hotel", "undo_book_hotel"])
+async def test_a_stray_worker_that_lacks_an_activity_costs_nothing(
+    client: Client, record: Record, missing: str, attempts: int
+) -> None:
+    work_with(record)
+    policy = replace(IMPATIENT, undo_attempts=attempts)
+    flight = "invalid" if missing == "undo_book_hotel" else "valid"
+    booking = await start(client, trip(attempts=attempts, policy=policy, book_flight_id=flight))
+    lacking = [each for each in ACTIVITIES if each.__name__ != missing]
+    async with Worker(client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=lacking):
+        await until_failed(booking, tries=attempts + 1)
+    async with running_worker(client, record):
+        result = await result_of(booking)
+    hotel = (await steps_of(record, booking))["hotel"]
+    if missing == "book_hotel":
+        assert (result["status"], hotel.state, hotel.attempts) == ("success", "booked", 1)
+    else:
+        assert (result["status"], hotel.state, hotel.undo_attempts) == ("failure", "undone", 1)
+
+
+async def test_a_worker_that_lacks_the_key_costs_nothing(client: Client, record: Record) -> None:
+    work_with(record)
+    encrypted = with_keys(client, "new")
+    booking = await start(encrypted, trip(attempts=1))
+    async with workflow_half(encrypted):
+        async with activity_half(client):
+            await until_failed(booking, tries=2)
+        async with activity_half(encrypted):
+            assert (await result_of(booking))["status"] == "success"
+
+
+async def test_a_record_that_cannot_be_told_of_a_failure_counts_it_later(
+    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with faulty_worker(client, record) as faults:
+        count, told = faults.reservations.count_failure, 0
+
+        async def lossy(trip: BookVacationInput, kind: Kind, words: str, *, final: bool) -> int:
+            nonlocal told
+            told += 1
+            if told <= 3:
+                await down(Call(trip.book_user_id, "reserve", kind, told, None))  # type: ignore[arg-type]  # It writes nothing.
+            return await count(trip, kind, words, final=final)
+
+        monkeypatch.setattr(faults.reservations, "count_failure", lossy)
+        faults.faults["reserve", "hotel"] = unavailable
+        booking = await start(client, trip(attempts=2))
+        assert (await result_of(booking))["message"] == "The hotel is unavailable"
+    assert (await steps_of(record, booking))["hotel"].attempts == 2
+    assert faults.tries("reserve", "hotel") == 5
+
+
+# What travellers are told
+
+
+SECRET = "https://trips:pa55word@hotels.example/reservations"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RuntimeError(f"Cannot reach {SECRET}"), "The hotel supplier failed"),
+        (ValueError(f"Bad answer of {SECRET}"), "The hotel supplier failed"),
+        (KeyError("x" * 1_200_000), "The hotel supplier failed"),
+        (OutcomeUnknown("No rooms! " * 120_000), ("No rooms! " * 50)[:499] + "…"),
+    ],
+    ids=["RuntimeError", "ValueError", "KeyError", "long"],
+)
+async def test_only_what_a_supplier_means_for_travellers_reaches_them(
+    client: Client,
+    faults: FaultyRecord,
+    caplog: pytest.LogCaptureFixture,
+    raised: Exception,
+    said: str,
+) -> None:
+    async def fail(call: object) -> None:
+        raise raised
+
+    faults.faults["reserve", "hotel"] = fail
+    failed = await start(client, trip(attempts=2))
+    assert (await result_of(failed))["message"] == said
+    hotel = (await steps_of(faults, failed))["hotel"]
+    assert (hotel.attempts, hotel.last_error) == (2, said)
+    assert SECRET not in str(await failed.fetch_history())
+    assert str(raised)[:100] in caplog.text
+
+
+async def test_a_supplier_that_never_answers_has_failed(client: Client, record: Record) -> None:
+    policy = replace(IMPATIENT, try_timeout=0.2)
+    async with running_worker(client, record, hotel_latency_seconds=3600):
+        failed = await start(client, trip(attempts=2, policy=policy))
+        result = await result_of(failed)
+    assert result["message"] == "The hotel supplier did not answer in time"
+    assert (await steps_of(record, failed))["hotel"].attempts == 2
+
+
+# Activities that are not ours: the tutorial's, or a user's own
 
 BookHotel = Callable[[BookVacationInput], Awaitable[str]]
 
@@ -68,140 +247,7 @@ def worker_with(client: Client, book_hotel: BookHotel) -> Worker:
     )
 
 
-def loses(lost: set[int]) -> BookHotel:
-    """Return a `book_hotel` whose tries of those numbers are lost; each other one fails but books
-    once three have failed."""
-    tried = 0
-
-    async def book_hotel(book_input: BookVacationInput) -> str:
-        nonlocal tried
-        tried += 1
-        if tried in lost:
-            await asyncio.sleep(60)
-        return await activities.book_hotel(book_input)
-
-    return book_hotel
-
-
-@pytest.mark.parametrize(
-    ("attempts", "outage", "lost", "status"),
-    [
-        (1, 0, {1}, "success"),
-        (1, 0, {1, 2, 3}, "success"),
-        (2, 1, {2, 3}, "success"),
-        (3, 4, {2, 4}, "success"),
-        (2, 9, {2}, "failure"),
-        (3, 9, {1, 3, 4}, "failure"),
-    ],
-)
-async def test_a_lost_try_is_no_failure_of_the_supplier(
-    client: Client,
-    record: Record,
-    attempts: int,
-    outage: int,
-    lost: set[int],
-    status: str,
-) -> None:
-    """`outage` counts lost tries, too: they take time, in which the supplier mends."""
-    work_with(record, hotel_outage_attempts=outage)
-    policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=60)
-    async with worker_with(client, loses(lost)):
-        booking = await start(client, trip(attempts=attempts, policy=policy))
-        result = await result_of(booking)
-    assert result["status"] == status
-    hotel = steps_by_kind(result)["hotel"]
-    if status == "failure":
-        assert hotel.attempts == attempts + len(lost), "Every failure of the supplier counts"
-        assert result["message"] == "Hotel service is down. Retrying..."
-    assert (await activities_of(booking)).count("book_hotel") == len(lost) + 1
-
-
-async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
-    client: Client, record: Record
-) -> None:
-    work_with(record)
-    policy = dataclasses.replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=1)
-    async with worker_with(client, loses(set(range(100)))):
-        result = await result_of(await start(client, trip(policy=policy)))
-    assert result["message"] == "The supplier did not answer in time"
-
-
-async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
-    client: Client, record: Record
-) -> None:
-    async with faulty_worker(client, record) as faults:
-        faults.faults["reserve", "hotel"] = gate = Gate()
-        booking = await start(client, trip(attempts=1))
-        await gate.reached()
-    async with running_worker(client, record):
-        result = await result_of(booking)
-    await gate.open()
-    assert result["status"] == "success"
-    assert steps_by_kind(result)["hotel"].last_error == "The try was lost with its worker"
-
-
-@pytest.mark.parametrize(
-    ("hotel", "most"),
-    [("valid-hotel-id", 6 + 6 * len(KINDS)), ("invalid-hotel-id", 30)],
-    ids=["booked", "failed"],
-)
-async def test_the_tutorials_trips_have_short_histories(
-    client: Client, record: Record, hotel: str, most: int
-) -> None:
-    async with running_worker(client, record, hotel_latency_seconds=0.05, hotel_outage_attempts=1):
-        # The API starts trips without a search attribute.
-        booking = await start(client, trip(attempts=5, book_hotel_id=hotel), with_status=False)
-        await result_of(booking)
-    assert len(await events(booking)) <= most
-
-
-SECRET = "https://trips:pa55word@hotels.example/reservations"
-
-
-@pytest.mark.parametrize(
-    ("raised", "said"),
-    [
-        (RuntimeError(f"Cannot reach {SECRET}"), "The hotel supplier failed"),
-        (ValueError(f"Bad answer of {SECRET}"), "The hotel supplier failed"),
-        (TimeoutError(SECRET), "The hotel supplier did not answer in time"),
-        (KeyError("x" * 1_200_000), "The hotel supplier failed"),
-    ],
-    ids=["RuntimeError", "ValueError", "TimeoutError", "KeyError"],
-)
-async def test_only_what_a_supplier_means_for_travellers_reaches_them(
-    client: Client,
-    record: Record,
-    caplog: pytest.LogCaptureFixture,
-    raised: Exception,
-    said: str,
-) -> None:
-    async def fail(call: object) -> None:
-        raise raised
-
-    async with faulty_worker(client, record) as faults:
-        faults.faults["reserve", "hotel"] = fail
-        failed = await start(client, trip(attempts=2))
-        result = await result_of(failed)
-    assert result["message"] == said
-    hotel = steps_by_kind(result)["hotel"]
-    assert (hotel.attempts, hotel.last_error) == (2, said)
-    assert SECRET not in str(await failed.fetch_history())
-    assert str(raised)[:100] in caplog.text or isinstance(raised, TimeoutError)
-
-
-async def test_a_suppliers_words_are_cut_where_they_enter(client: Client, record: Record) -> None:
-    async def fail_at_length(call: Any) -> None:
-        await down(call, "No rooms! " * 120_000)
-
-    async with faulty_worker(client, record) as faults:
-        faults.faults["reserve", "hotel"] = fail_at_length
-        message = (await result_of(await start(client, trip(attempts=2))))["message"]
-    assert isinstance(message, str)
-    assert message.startswith("No rooms! No rooms! ")
-    assert len(message) == 500
-
-
-async def test_even_the_words_of_another_activity_do_not_block_a_trip(
+async def test_a_value_error_of_another_activity_is_final_and_cut(
     client: Client, record: Record
 ) -> None:
     work_with(record)
@@ -210,56 +256,44 @@ async def test_even_the_words_of_another_activity_do_not_block_a_trip(
         raise ValueError("x" * 1_200_000)
 
     async with worker_with(client, refuse_at_length):
-        message = (await result_of(await start(client, trip())))["message"]
-    assert message == "x" * 499 + "…"
+        booking = await start(client, trip(attempts=5))
+        assert (await result_of(booking))["message"] == "x" * 499 + "…"
+    assert await held(record, booking) == []
 
 
-@pytest.mark.parametrize(("raised", "tries"), [(RuntimeError, 3), (ValueError, 1)])
-async def test_the_tries_of_an_activity_that_does_not_tell_them_are_counted(
-    client: Client, record: Record, raised: type[Exception], tries: int
-) -> None:
-    work_with(record)
-
-    async def fail(book_input: BookVacationInput) -> str:
-        raise raised
-
-    async with worker_with(client, fail):
-        result = await result_of(await start(client, trip(attempts=3)))
-    assert steps_by_kind(result)["hotel"].attempts == tries
-
-
-async def test_a_supplier_that_never_answers_has_failed(client: Client, record: Record) -> None:
-    policy = dataclasses.replace(IMPATIENT, try_timeout=0.2)
-    async with faulty_worker(client, record) as faults:
-        faults.faults["reserve", "hotel"] = gate = Gate()
-        began = dt.datetime.now(dt.UTC)
-        result = await result_of(await start(client, trip(attempts=2, policy=policy)))
-        await gate.open()
-    assert result["message"] == "The hotel supplier did not answer in time"
-    assert steps_by_kind(result)["hotel"].attempts == 2
-    assert dt.datetime.now(dt.UTC) - began < dt.timedelta(seconds=20)
-
-
-async def test_a_try_that_is_under_way_counts(client: Client, faults: FaultyRecord) -> None:
-    faults.faults["reserve", "car"] = gate = Gate()
-    booking = await start(client, trip())
-    await gate.reached()
-    car = (await booking.query(BookingWorkflow.progress)).steps[0]
-    assert (car.state, car.attempts) == ("booking", 1)
-    await gate.open()
-    await result_of(booking)
-
-
-async def test_an_undo_that_is_refused_at_last_tells_at_which_try(
+async def test_each_activity_of_a_trip_is_retried_for_ever_at_one_pace(
     client: Client, faults: FaultyRecord
 ) -> None:
-    async def down_and_then_refused(call: Call) -> None:
-        await (down if call.number < 3 else refuse_for_good)(call)
-
-    faults.faults["cancel", "car"] = down_and_then_refused
-    policy = dataclasses.replace(IMPATIENT, undo_attempts=5)
-    booking = await start(client, trip(book_hotel_id="invalid-hotel-id", policy=policy))
-    stuck = await until_stuck(booking, "car")
-    assert stuck.steps[0].undo_attempts == 3
-    await resolve(booking, "car", "settled")
+    policy = replace(IMPATIENT, retry_interval=0.25, try_timeout=15.0, step_deadline=600.0)
+    booking = await start(client, trip(policy=policy, book_flight_id="invalid"))
     await result_of(booking)
+    for event in await events(booking):
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            asked = event.activity_task_scheduled_event_attributes
+            assert asked.retry_policy.maximum_attempts == 0
+            assert asked.retry_policy.backoff_coefficient == 1.0
+            assert asked.retry_policy.initial_interval.ToMilliseconds() == 250
+            assert asked.start_to_close_timeout.ToSeconds() == 2 * 15 + 60
+            assert asked.heartbeat_timeout.ToSeconds() == IMPATIENT.heartbeat_timeout
+
+
+async def test_the_wait_after_a_failure_doubles_up_to_a_cap(
+    client: Client, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "hotel"] = at_first(4, timed := Timed())
+    policy = replace(IMPATIENT, retry_interval=0.1, retry_interval_cap=0.4)
+    await result_of(await start(client, trip(attempts=5, policy=policy)))
+    waits = [later - earlier for earlier, later in zip(timed.at, timed.at[1:], strict=False)]
+    # A timer may be a moment early, and is late on a busy machine.
+    assert [wait >= least - 0.02 for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)]
+
+
+class Timed:
+    """A fault that fails as a supplier does, and notes when."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    async def __call__(self, call: Call) -> None:
+        self.at.append(asyncio.get_running_loop().time())
+        await unavailable(call)

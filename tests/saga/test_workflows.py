@@ -1,47 +1,45 @@
-"""Booking and rolling back: results, order, tries, deadlines, determinism."""
+"""Booking and rolling back: results, order, deadlines, late tries, determinism."""
 
-import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import temporalio.converter
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 import run_worker
 from record import Record, ReservationRefused
-from shared import KINDS, BookVacationInput, Kind, SagaPolicy
-from tests.conftest import trip
+from shared import KINDS, BookVacationInput, Kind
+from tests.conftest import IMPATIENT, trip
 from tests.faults import (
     Call,
     FaultyRecord,
     Gate,
     answer_lost,
     at_first,
-    down,
     faulty_worker,
     healthy,
+    unavailable,
 )
+from tests.saga.conftest import LOSING
 from tests.trips import (
     BOOK_ALL,
     UNDO_ALL,
     activities_of,
-    cancelled_steps,
+    cancelled,
     events,
     held,
     result_of,
     start,
-    status_shown,
-    steps_by_kind,
+    steps_of,
 )
 from tests.workers import running_worker
 
 LAST = KINDS[-1]
-
-QUICK_TIMEOUT = SagaPolicy(step_deadline=20.0, try_timeout=0.3, retry_interval=0.01)
-"""Gives up a try that hangs within 0.3 seconds; only for steps that hang, or may be tried again."""
 
 
 def invalid(kind: Kind, **changes: Any) -> BookVacationInput:
@@ -49,39 +47,12 @@ def invalid(kind: Kind, **changes: Any) -> BookVacationInput:
     return trip(**{f"book_{kind}_id": f"invalid-{kind}-id"}, **changes)
 
 
-async def tries_in_history(workflow: WorkflowHandle[Any, Any]) -> list[int]:
-    """Return the number of the last try of each activity, in their order."""
-    return [
-        event.activity_task_started_event_attributes.attempt
-        for event in await events(workflow)
-        if event.HasField("activity_task_started_event_attributes")
-    ]
-
-
 async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyRecord) -> None:
     booked = await start(client, trip())
-    result = await result_of(booked)
-    assert set(result) == {"status", "message", "steps"}
-    assert result["status"] == "success"
-    assert result["message"] == {f"booked_{kind}": f"valid-{kind}-id" for kind in KINDS}
-    times = ("booking_seconds", "undo_seconds")
-    untimed = [
-        {name: told for name, told in step.items() if name not in times} for step in result["steps"]
-    ]
-    assert untimed == [
-        {
-            "kind": kind,
-            "item": f"valid-{kind}-id",
-            "state": "booked",
-            "attempts": 1,
-            "undo_attempts": 0,
-            "last_error": None,
-            "note": None,
-            "held": True,
-            "reference": None,
-        }
-        for kind in KINDS
-    ]
+    assert await result_of(booked) == {
+        "status": "success",
+        "message": {f"booked_{kind}": f"valid-{kind}-id" for kind in KINDS},
+    }
     assert await held(faults, booked) == list(KINDS)
     assert await activities_of(booked) == BOOK_ALL
 
@@ -90,90 +61,55 @@ async def test_a_booked_trip_tells_what_it_holds(client: Client, faults: FaultyR
 async def test_a_failing_step_is_undone_with_all_before_it_in_reverse(
     client: Client, faults: FaultyRecord, failing: int
 ) -> None:
-    failed = await start(client, invalid(KINDS[failing]))
-    result = await result_of(failed)
-    assert result["status"] == "failure"
-    assert result["message"] == f"Invalid {KINDS[failing]} booking, rolling back!"
+    kind = KINDS[failing]
+    failed = await start(client, invalid(kind, attempts=5))
+    reason = f"Invalid {kind} booking, rolling back!"
+    assert await result_of(failed) == {"status": "failure", "message": reason}
     assert await activities_of(failed) == BOOK_ALL[: failing + 1] + UNDO_ALL[-1 - failing :]
     assert await held(faults, failed) == []
-    states = [step["state"] for step in result["steps"]]
-    assert states == ["undone"] * (failing + 1) + ["pending"] * (len(KINDS) - 1 - failing)
-    assert result["steps"][failing]["last_error"] == result["message"]
-
-
-async def test_a_value_error_is_never_tried_again(client: Client, faults: FaultyRecord) -> None:
-    failed = await start(client, invalid("hotel", attempts=5))
-    result = await result_of(failed)
-    assert steps_by_kind(result)["hotel"].attempts == 1
-    assert await tries_in_history(failed) == [1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("attempts", [1, 4])
-async def test_a_step_is_tried_at_most_attempts_times(
-    client: Client, faults: FaultyRecord, attempts: int
-) -> None:
-    faults.faults["reserve", "flight"] = down
-    failed = await start(client, trip(attempts=attempts))
-    result = await result_of(failed)
-    assert result["message"] == "The record is down"
-    assert faults.tries("reserve", "flight") == attempts
-    assert steps_by_kind(result)["flight"].attempts == attempts
-    assert await held(faults, failed) == []
+    steps = await steps_of(faults, failed)
+    begun = failing + 1
+    states = [step.state for step in steps.values()]
+    assert states == ["undone"] * begun + ["pending"] * (len(KINDS) - begun)
+    assert (steps[kind].attempts, steps[kind].last_error) == (1, reason), "A final word is final"
 
 
 @pytest.mark.parametrize(
-    ("attempts", "status"), [(3, "success"), (2, "failure")], ids=["outlasted", "too long"]
+    ("attempts", "outage", "status"),
+    [(3, 2, "success"), (2, 2, "failure"), (1, 1, "failure"), (4, 99, "failure")],
 )
-async def test_a_hotel_outage_is_outlasted_by_enough_attempts(
-    client: Client, record: Record, attempts: int, status: str
+async def test_a_step_is_given_up_at_so_many_failures_of_its_supplier(
+    client: Client, record: Record, attempts: int, outage: int, status: str
 ) -> None:
-    async with running_worker(client, record, hotel_outage_attempts=2):
+    async with running_worker(client, record, hotel_outage_attempts=outage):
         booking = await start(client, trip(attempts=attempts))
         result = await result_of(booking)
     assert result["status"] == status
-    hotel = steps_by_kind(result)["hotel"]
+    hotel = (await steps_of(record, booking))["hotel"]
     assert (hotel.attempts, hotel.last_error) == (attempts, "Hotel service is down. Retrying...")
     assert (result["message"] == hotel.last_error) == (status == "failure")
+    assert len(await held(record, booking)) == (len(KINDS) if status == "success" else 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_step_outlasts_a_store_that_is_down_for_a_while(
+async def test_a_step_whose_answer_was_lost_is_booked_once(
     client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
-    faults.faults["reserve", kind] = at_first(2, down)
-    booked = await start(client, trip(attempts=3))
-    assert steps_by_kind(await result_of(booked))[kind].attempts == 3
-    assert await held(faults, booked) == list(KINDS)
-
-
-async def test_a_step_whose_answer_was_lost_is_booked_once(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "car"] = at_first(1, answer_lost)
-    booked = await start(client, trip())
+    faults.faults["reserve", kind] = at_first(1, answer_lost)
+    booked = await start(client, trip(attempts=1))
     assert (await result_of(booked))["status"] == "success"
-    assert faults.tries("reserve", "car") == 2
+    assert faults.tries("reserve", kind) == 2
     assert await held(faults, booked) == list(KINDS)
-
-
-async def test_a_step_that_booked_but_seemed_to_fail_is_undone(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = at_first(1, answer_lost)
-    failed = await start(client, trip(attempts=1))
-    assert (await result_of(failed))["message"] == "The answer was lost"
-    assert await held(faults, failed) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_undo_is_tried_until_it_succeeds(
     client: Client, faults: FaultyRecord, kind: Kind
 ) -> None:
-    faults.faults["cancel", kind] = at_first(2, down)
+    faults.faults["cancel", kind] = at_first(2, unavailable)
     failed = await start(client, invalid(LAST))
-    result = await result_of(failed)
-    assert result["message"] == f"Invalid {LAST} booking, rolling back!"
-    assert steps_by_kind(result)[kind].undo_attempts == 3 == faults.tries("cancel", kind)
+    assert (await result_of(failed))["message"] == f"Invalid {LAST} booking, rolling back!"
+    assert (await steps_of(faults, failed))[kind].undo_attempts == 3 == faults.tries("cancel", kind)
     assert await held(faults, failed) == []
 
 
@@ -181,10 +117,9 @@ async def test_the_deadline_of_a_step_ends_a_trip_whose_supplier_never_answers(
     client: Client, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
-    policy = SagaPolicy(step_deadline=0.3, try_timeout=20.0)
+    policy = replace(IMPATIENT, step_deadline=0.3, try_timeout=20.0)
     failed = await start(client, trip(attempts=100, policy=policy))
-    result = await result_of(failed)
-    assert result["message"] == "The supplier did not answer in time"
+    assert (await result_of(failed))["message"] == "The supplier did not answer in time"
     assert await held(faults, failed) == []
     await gate.open()
 
@@ -192,31 +127,33 @@ async def test_the_deadline_of_a_step_ends_a_trip_whose_supplier_never_answers(
 async def test_a_step_that_ends_at_its_deadline_tells_the_suppliers_last_words(
     client: Client, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "car"] = down
-    policy = SagaPolicy(step_deadline=0.3, retry_interval=0.01, retry_interval_cap=0.02)
-    failed = await start(client, trip(attempts=100, policy=policy))
-    assert (await result_of(failed))["message"] == "The record is down"
-    assert 1 <= faults.tries("reserve", "car") < 100
+    faults.faults["reserve", "car"] = unavailable
+    failed = await start(client, trip(attempts=10_000, policy=replace(IMPATIENT, step_deadline=1)))
+    assert (await result_of(failed))["message"] == "The car is unavailable"
+    assert await held(faults, failed) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_late_try_cannot_book_after_its_undo(
-    client: Client, faults: FaultyRecord, kind: Kind
+    client: Client, faults: FaultyRecord, no_heartbeats: None, kind: Kind
 ) -> None:
     faults.faults["reserve", kind] = gate = Gate()
-    failed = await start(client, trip(attempts=2, policy=QUICK_TIMEOUT))
-    assert (await result_of(failed))["status"] == "failure"
-    for late in await gate.open():
-        assert isinstance(late, ReservationRefused)
+    policy = replace(LOSING, step_deadline=1.0)
+    failed = await start(client, trip(attempts=2, policy=policy))
+    assert (await result_of(failed))["message"] == "The supplier did not answer in time"
+    late = await gate.open()
+    assert len(late) > 1
+    for answer in late:
+        assert isinstance(answer, ReservationRefused)
     assert await held(faults, failed) == []
 
 
 async def test_a_late_try_cannot_book_what_another_try_booked_and_the_trip_undid(
-    client: Client, faults: FaultyRecord
+    client: Client, faults: FaultyRecord, no_heartbeats: None
 ) -> None:
     gate = Gate()
     faults.faults["reserve", "car"] = at_first(1, gate)
-    failed = await start(client, invalid("hotel", policy=QUICK_TIMEOUT))
+    failed = await start(client, invalid("hotel", policy=LOSING))
     assert (await result_of(failed))["message"] == "Invalid hotel booking, rolling back!"
     (late,) = await gate.open()
     assert isinstance(late, ReservationRefused)
@@ -224,17 +161,31 @@ async def test_a_late_try_cannot_book_what_another_try_booked_and_the_trip_undid
 
 
 async def test_two_tries_at_the_same_time_make_one_reservation(
-    client: Client, faults: FaultyRecord
+    client: Client, faults: FaultyRecord, no_heartbeats: None
 ) -> None:
     faults.faults["reserve", "car"] = gate = Gate()
-    booking = await start(client, trip(policy=QUICK_TIMEOUT))
+    booking = await start(client, trip(policy=LOSING))
     await gate.reached(calls=2)
     assert set(await gate.open()) == {None}
     assert (await result_of(booking))["status"] == "success"
     assert await held(faults, booking) == list(KINDS)
 
 
-async def test_the_history_says_in_words_what_each_activity_does(
+@pytest.mark.parametrize(
+    ("hotel", "most"),
+    [("valid-hotel-id", 6 + 6 * len(KINDS)), ("invalid-hotel-id", 30)],
+    ids=["booked", "failed"],
+)
+async def test_the_tutorials_trips_have_short_histories(
+    client: Client, record: Record, hotel: str, most: int
+) -> None:
+    async with running_worker(client, record, hotel_latency_seconds=0.05, hotel_outage_attempts=1):
+        booking = await start(client, trip(attempts=5, book_hotel_id=hotel))
+        await result_of(booking)
+    assert len(await events(booking)) <= most
+
+
+async def test_the_web_ui_says_in_words_what_each_activity_does_and_how_the_trip_stands(
     client: Client, faults: FaultyRecord
 ) -> None:
     failed = await start(client, invalid("hotel"))
@@ -251,27 +202,8 @@ async def test_the_history_says_in_words_what_each_activity_does(
         "Undo hotel invalid-hotel-id",
         "Undo car valid-car-id",
     ]
-
-
-async def test_the_status_attribute_follows_a_trip_that_carries_it(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    booked, failed = await start(client, trip()), await start(client, invalid("car"))
-    await gate.reached()
-    assert await status_shown(booked) == "running"
-    await gate.open()
-    await asyncio.gather(result_of(booked), result_of(failed))
-    assert await status_shown(booked) == "booked"
-    assert await status_shown(failed) == "rolled_back"
-
-
-async def test_a_trip_without_the_status_attribute_is_booked_all_the_same(
-    client: Client, faults: FaultyRecord
-) -> None:
-    booked = await start(client, trip(), with_status=False)
-    assert (await result_of(booked))["status"] == "success"
-    assert await status_shown(booked) is None
+    shown = await failed.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert shown.current_details == "**rolled_back** (car: undone, hotel: undone, flight: pending)"
 
 
 async def failed_workflow_tasks(workflow: WorkflowHandle[Any, Any]) -> list[str]:
@@ -289,22 +221,21 @@ async def test_trips_that_are_replayed_at_each_workflow_task_end_alike(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def cancel_once(call: Call) -> None:
-        if call.trip_id == cancelled.id:
-            await cancelled.cancel()
+        if call.trip_id == stopped.id:
+            await stopped.cancel()
         await healthy(call)
 
     monkeypatch.setattr(run_worker, "Worker", partial(Worker, max_cached_workflows=0))
     with caplog.at_level(logging.ERROR):
         async with faulty_worker(client, record, hotel_outage_attempts=1) as faults:
             faults.faults["reserve", LAST] = cancel_once
-            cancelled = await start(client, trip())
+            stopped = await start(client, trip())
             booked, failed = await start(client, trip()), await start(client, invalid(LAST))
             assert (await result_of(booked))["status"] == "success"
             assert (await result_of(failed))["message"] == f"Invalid {LAST} booking, rolling back!"
-            steps = await cancelled_steps(cancelled)
-    assert {step.state for step in steps.values()} == {"undone"}
+            await cancelled(stopped)
     assert await held(record, booked) == list(KINDS)
-    assert await held(record, failed) == await held(record, cancelled) == []
-    for ended in (booked, failed, cancelled):
+    assert await held(record, failed) == await held(record, stopped) == []
+    for ended in (booked, failed, stopped):
         assert await failed_workflow_tasks(ended) == []
     assert [record.getMessage() for record in caplog.records] == []
