@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import sqlalchemy as sa
 
 from record.database import Database
-from record.errors import ForeignTrip
+from record.errors import ForeignTrip, RecordBroken
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
 from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus
@@ -59,7 +59,7 @@ class Trips:
             if insert_if_new(self._database, sql, trip):
                 return replace(trip, steps=steps_in(trip, {})), True
             earlier = recorded(sql, known) if keys else []
-            return (earlier or recorded(sql, _ONE, {"trip_id": trip.trip_id}))[0], False
+            return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
 
         return await self._database.write(accept)
 
@@ -226,7 +226,7 @@ class Trips:
 
         def change(sql: sa.Connection) -> RecordedTrip:
             sql.execute(changed)
-            return recorded(sql, _ONE, {"trip_id": trip_id})[0]
+            return _the_trip(sql, trip_id)
 
         return await self._database.write(change)
 
@@ -282,6 +282,14 @@ def recorded(
         for row in sql.execute(_RESERVED, {"ids": ids}):
             reserved[row.trip_id][row.kind] = row
     return [_recorded(row, reserved[row.trip_id]) for row in rows]
+
+
+def _the_trip(sql: sa.Connection, trip_id: str) -> RecordedTrip:
+    """Return a trip that the caller knows to be there. Raises `RecordBroken` if it is not."""
+    found = recorded(sql, _ONE, {"trip_id": trip_id})
+    if not found:
+        raise RecordBroken(f"The record has no trip {trip_id}")
+    return found[0]
 
 
 def execution_of(trip: BookVacationInput) -> Execution:

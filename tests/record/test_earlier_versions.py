@@ -203,8 +203,10 @@ class Shape:
     otherwise: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Of its steps, by kind."""
 
-    def write(self, sql: sa.Connection, trip_id: str) -> None:
-        values = {
+    def row(self, trip_id: str) -> dict[str, Any]:
+        """Return the row of the trip."""
+        return {
+            **dict.fromkeys(column.name for column in TRIPS.columns),
             "trip_id": trip_id,
             "owner": "shop",
             "key_fingerprint": f"key-of-{trip_id}",
@@ -218,10 +220,13 @@ class Shape:
             "steps": self.told,
             **self.changes,
         }
-        sql.execute(sa.insert(TRIPS).values(values))
-        at = {"first_run_id": values["first_run_id"], "created_at": NOON, "updated_at": NOON}
-        for each in self.rows:
-            sql.execute(sa.insert(RESERVATIONS).values({"trip_id": trip_id, **at, **each}))
+
+    def reservations(self, trip_id: str) -> list[dict[str, Any]]:
+        """Return the rows of the trip's reservations."""
+        every = dict.fromkeys(column.name for column in RESERVATIONS.columns)
+        every |= {"trip_id": trip_id, "first_run_id": "first-run"}
+        every |= {"created_at": NOON, "updated_at": NOON}
+        return [every | each for each in self.rows]
 
     def steps(self) -> list[StepProgress]:
         before = self.told or [untried(kind) for kind in KINDS]
@@ -403,13 +408,19 @@ SHAPES_OF_2_0_0 = {
 }
 
 
+def write(database_url: str, shapes: dict[str, Shape]) -> None:
+    """Make a brand-new database one of 2.0.0 with trips of these shapes, by id."""
+    at(database_url, "0006")
+    reserved = [row for trip_id, each in shapes.items() for row in each.reservations(trip_id)]
+    with transaction(database_url) as sql:
+        sql.execute(sa.insert(TRIPS), [each.row(trip_id) for trip_id, each in shapes.items()])
+        sql.execute(sa.insert(RESERVATIONS), reserved)
+
+
 @pytest.fixture
 def of_2_0_0(database_url: str) -> str:
     """A database of 2.0.0 with a trip of every shape."""
-    at(database_url, "0006")
-    with transaction(database_url) as sql:
-        for trip_id, shape in SHAPES_OF_2_0_0.items():
-            shape.write(sql, trip_id)
+    write(database_url, SHAPES_OF_2_0_0)
     return database_url
 
 
@@ -498,23 +509,31 @@ async def test_a_migrated_database_goes_back_to_2_0_0_and_comes_again(of_2_0_0: 
     before = rows(of_2_0_0, TRIPS)
     first = await migrated(of_2_0_0)
     back_to(of_2_0_0, "0006")
-    assert len(rows(of_2_0_0, TRIPS)) == len(before)
-    kept = {each[0]: each for each in rows(of_2_0_0, TRIPS)}
-    for trip_of_2_0_0 in before:
-        if "first-version" not in trip_of_2_0_0[0]:
-            assert kept[trip_of_2_0_0[0]] == trip_of_2_0_0
+    kept = {row[0]: row for row in rows(of_2_0_0, TRIPS)}
+    assert len(kept) == len(before)
+    for row in before:
+        assert kept[row[0]] == row or "first-version" in row[0]
     again = await migrated(of_2_0_0)
     assert again == first
-    assert {each: row.steps for each, row in again.items()} == {
-        each: row.steps for each, row in first.items()
-    }
+    steps = [{trip_id: row.steps for trip_id, row in each.items()} for each in (first, again)]
+    assert steps[0] == steps[1]
+
+
+async def test_what_2_0_0_would_take_for_a_booking_does_not_go_back_to_it(
+    record: Record, database_url: str
+) -> None:
+    await record.reservations.reserve(trip(), CAR)
+    await record.reservations.count_failure(trip(), HOTEL, "No answer", final=False)
+    await record.outside.begin_try(trip(), FLIGHT, "flights.example", NOON)
+    back_to(database_url, "0006")
+    columns = (RESERVATIONS.c.kind, RESERVATIONS.c.state)
+    found = rows(database_url, sa.select(*columns).subquery())
+    assert sorted(found) == [(CAR, "reserved"), (FLIGHT, "asked")]
 
 
 async def test_more_trips_of_2_0_0_than_one_batch_are_migrated(database_url: str) -> None:
-    at(database_url, "0006")
-    with transaction(database_url) as sql:
-        for number in range(1_100):
-            SHAPES_OF_2_0_0["booked-after-retries"].write(sql, f"trip-{number}")
+    shape = SHAPES_OF_2_0_0["booked-after-retries"]
+    write(database_url, {f"trip-{number}": shape for number in range(1_100)})
     found = await migrated(database_url)
     assert len(found) == 1_100
     assert {row.steps[0].attempts for row in found.values()} == {3}

@@ -268,6 +268,7 @@ async def test_what_was_found_of_a_trips_workflow_does_not_end_its_cancellation(
 
 async def test_news_that_come_after_a_finding_win(record: Record) -> None:
     row, _ = await record.trips.accept(accepted())
+    await record.reservations.reserve(trip(), "car")
     await record.trips.found(row, "needs_attention", "Stopped")
     await record.trips.tell(trip(), news("booked", 5))
     assert await status_of(record) == "booked"
@@ -380,7 +381,7 @@ async def lost(record: Record, call: str) -> RecordedTrip:
 
 
 async def test_what_was_to_be_written_is_in_no_error(record: Record, database_url: str) -> None:
-    row = accepted(request={"name": "Ada Lovelace"})
+    row = accepted(request={"name": "Ada Lovelace"}, key_fingerprint=None)
     execute(database_url, "DROP TABLE trips")
     with pytest.raises(RecordBroken) as raised:
         await record.trips.accept(row)

@@ -47,7 +47,7 @@ TOLD = (
 
 RESERVATIONS = sa.table(
     "reservations",
-    *(sa.column(name) for name in ("trip_id", "kind", "item", "state", "first_run_id")),
+    *(sa.column(name) for name in ("trip_id", "kind", "item", "state", "first_run_id", "supplier")),
     *(sa.column(name, TIME) for name in ("created_at", "updated_at")),
     *(sa.column(name) for name in TOLD),
 )
@@ -99,6 +99,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("trips_by_key", "trips")
     op.drop_index("reservations_stuck", "reservations")
+    # The version before would take a failure of the embedded supplier for a booking.
+    op.execute(
+        sa.delete(RESERVATIONS).where(
+            RESERVATIONS.c.state == "asked", RESERVATIONS.c.supplier.is_(None)
+        )
+    )
     for name in ("undo_seconds", "booking_seconds", "note", "verdict", "last_error"):
         op.drop_column("reservations", name)
     for name in ("undo_failures", "failures"):
