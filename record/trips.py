@@ -18,7 +18,7 @@ from record.database import Database
 from record.errors import ForeignTrip, RecordBroken
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
-from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus
+from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus, cancellation_id
 
 UNHELD: tuple[TripStatus, ...] = ("rolled_back", "cancelled")
 """Nothing is held for such a trip, and nothing will ever be."""
@@ -341,7 +341,7 @@ _TELL = (
 def _may_belong_to(row: Row, trip: BookVacationInput) -> bool:
     """Tell whether a trip that nobody has claimed may be the one that this execution acts for."""
     if row.cancelled_at is not None:
-        return True
+        return execution_of(trip).workflow_id == cancellation_id(row.trip_id)
     wanted = all(row.request.get(kind) in (None, trip.item(kind)) for kind in KINDS)
     return wanted and row.closed_at is None
 

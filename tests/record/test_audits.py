@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Record, RecordedTrip
-from record.tables import trips
+from record import Audit, Record, RecordedTrip
+from record.tables import audits, trips
 from tests.record.databases import execute
 from tests.record.trips import NOON, accepted, later, news, trip
 
@@ -27,36 +27,48 @@ async def ids_of_ended(record: Record, since: dt.datetime | None, limit: int = 2
     after = None
     while rows := await record.audits.ended_trips(since, later(10), after, limit):
         found += [row.trip_id for row in rows]
-        assert rows[-1].closed_at is not None
-        after = rows[-1].closed_at, rows[-1].trip_id
+        after = rows[-1]
     return found
 
 
+async def begin(record: Record, *, everything: bool = False) -> Audit:
+    return await record.audits.begin(HOUR, DAY, everything=everything)
+
+
 async def test_an_audit_goes_on_from_where_the_last_one_that_ended_began(record: Record) -> None:
-    first = await record.audits.begin("first", everything=False, overlap=HOUR, first=DAY)
+    first = await begin(record)
     assert first.since == first.began_at - DAY
-    broken = await record.audits.begin("broken off", everything=False, overlap=HOUR, first=DAY)
-    assert broken.since == broken.began_at - DAY
-    await record.audits.end("first", 3, 1, {"not_held": 1})
-    second = await record.audits.begin("second", everything=False, overlap=HOUR, first=DAY)
+    broken_off = await begin(record)
+    assert broken_off.since == broken_off.began_at - DAY
+    await record.audits.end(first.audit_id, 3, 1, {"not_held": 1})
+    second = await begin(record)
     assert second.since == first.began_at - HOUR
-    of_all = await record.audits.begin("all", everything=True, overlap=HOUR, first=DAY)
-    assert of_all.since is None
+    assert (await begin(record, everything=True)).since is None
     last = await record.audits.last()
     assert last is not None
-    assert (last.audit_id, last.trips, last.not_compared) == ("first", 3, 1)
+    assert (last.audit_id, last.trips, last.not_compared) == (first.audit_id, 3, 1)
     assert last.differences == {"not_held": 1}
 
 
-async def test_to_begin_or_to_end_an_audit_again_changes_nothing(record: Record) -> None:
+async def test_to_end_an_audit_again_changes_nothing(record: Record) -> None:
     assert await record.audits.last() is None
-    begun = await record.audits.begin("one", everything=False, overlap=HOUR, first=DAY)
-    assert await record.audits.begin("one", everything=False, overlap=HOUR, first=DAY) == begun
-    await record.audits.end("one", 1, 0, {})
+    begun = await begin(record)
+    await record.audits.end(begun.audit_id, 1, 0, {})
     ended = await record.audits.last()
-    await record.audits.end("one", 2, 2, {"not_held": 2})
+    await record.audits.end(begun.audit_id, 2, 2, {"not_held": 2})
     assert await record.audits.last() == ended
-    assert await record.audits.begin("one", everything=True, overlap=HOUR, first=DAY) == ended
+
+
+async def test_an_audit_is_due_so_long_after_the_last_one_has_begun(
+    record: Record, database_url: str
+) -> None:
+    first = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
+    assert first is not None
+    assert first.since == first.began_at - DAY
+    assert await record.audits.begin_if_due(HOUR, DAY, every=HOUR) is None
+    execute(database_url, sa.update(audits).values(began_at=first.began_at - HOUR))
+    second = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
+    assert second is not None and second.audit_id != first.audit_id
 
 
 async def test_the_trips_that_ended_then_come_page_by_page_each_once(record: Record) -> None:

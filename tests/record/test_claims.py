@@ -129,11 +129,14 @@ async def test_who_comes_with_the_id_of_a_trip_that_is_over_is_refused(
     assert (rows(database_url, trips), rows(database_url, reservations)) == before
 
 
-async def test_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it(
+async def test_only_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it(
     record: Record,
 ) -> None:
     await record.trips.accept(accepted(status="booked", closed_at=later(60)))
     await record.trips.begin_cancellation("trip")
+    with pytest.raises(ForeignTrip, match=FOREIGN):
+        await record.reservations.reserve(another, "car")
+    await change_all(record, another, "car")
     cancellation = trip(execution=Execution("cancellation:trip", "its-run"))
     await record.reservations.cancel(cancellation, "car")
     row = await record.trips.by_id("trip")

@@ -305,6 +305,7 @@ async def test_a_trip_that_was_claimed_or_is_being_cancelled_is_not_withdrawn(
 async def test_the_cancellation_of_a_trip_that_is_over_begins_once(
     record: Record, ending: TripStatus
 ) -> None:
+    await record.reservations.reserve(trip(), "car")
     row, _ = await record.trips.accept(accepted())
     await record.trips.found(row, ending, "Stopped")
     begun = await record.trips.begin_cancellation("trip")
