@@ -61,13 +61,6 @@ async def promises(database: Database, trip_deadline: dt.timedelta) -> Promises:
     return await database.read(ask)
 
 
-def _literally(column: sa.Column[str], *values: str) -> sa.ColumnElement[bool]:
-    """Return that the column has one of the values, as the index of such rows is told."""
-    # A partial index is used where the database can prove that it has all that is asked for; of a
-    # parameter it cannot. https://www.sqlite.org/partialindex.html
-    return column.in_(sa.bindparam("values", values, expanding=True, literal_execute=True))
-
-
 _OPEN_TRIPS = (
     sa.select(trips.c.status, sa.func.count().label("trips"))
     .where(trips.c.status.in_(OPEN))
@@ -78,11 +71,14 @@ _LATE = sa.select(sa.func.count()).where(
     sa.func.coalesce(trips.c.cancelled_at, trips.c.accepted_at)
     < sa.bindparam("accepted_before", type_=trips.c.accepted_at.type),
 )
+# A partial index is used where the database can prove that it has all that is asked for. It cannot
+# prove that of a parameter, and SQLite compares the words.
+# https://www.sqlite.org/partialindex.html
 _STUCK = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).where(
-    _literally(reservations.c.verdict, "stuck"), reservations.c.state != "cancelled"
+    sa.text("reservations.verdict = 'stuck'"), reservations.c.state != "cancelled"
 )
 _UNKNOWN = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).where(
-    _literally(reservations.c.state, "asked", "pending"),
+    sa.text("reservations.state IN ('asked', 'pending')"),
     (reservations.c.state == "pending")
     | (reservations.c.over_at < sa.bindparam("now", type_=reservations.c.over_at.type)),
 )

@@ -98,12 +98,12 @@ class Reservations:
 
         When it is `final`, or there are as many as the trip's `attempts`, nothing books the step
         any more. A failure changes nothing, and counts as 0, when the step is booked, undone or
-        given up already, when the trip is over, or when it belongs to another execution.
+        given up already, when the trip is not running, or when it belongs to another execution.
         """
 
         def count(sql: sa.Connection) -> int:
             try:
-                if claim(self._database, sql, trip) in UNHELD:
+                if claim(self._database, sql, trip) != "running":
                     return 0
             except ForeignTrip:
                 return 0

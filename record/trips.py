@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, cast
 import sqlalchemy as sa
 
 from record.database import Database
-from record.errors import ForeignTrip
+from record.errors import ForeignTrip, RecordBroken
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
-from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus
+from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus, cancellation_id
 
 UNHELD: tuple[TripStatus, ...] = ("rolled_back", "cancelled")
 """Nothing is held for such a trip, and nothing will ever be."""
@@ -59,7 +59,7 @@ class Trips:
             if insert_if_new(self._database, sql, trip):
                 return replace(trip, steps=steps_in(trip, {})), True
             earlier = recorded(sql, known) if keys else []
-            return (earlier or recorded(sql, _ONE, {"trip_id": trip.trip_id}))[0], False
+            return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
 
         return await self._database.write(accept)
 
@@ -226,7 +226,7 @@ class Trips:
 
         def change(sql: sa.Connection) -> RecordedTrip:
             sql.execute(changed)
-            return recorded(sql, _ONE, {"trip_id": trip_id})[0]
+            return _the_trip(sql, trip_id)
 
         return await self._database.write(change)
 
@@ -284,6 +284,14 @@ def recorded(
     return [_recorded(row, reserved[row.trip_id]) for row in rows]
 
 
+def _the_trip(sql: sa.Connection, trip_id: str) -> RecordedTrip:
+    """Return a trip that the caller knows to be there. Raises `RecordBroken` if it is not."""
+    found = recorded(sql, _ONE, {"trip_id": trip_id})
+    if not found:
+        raise RecordBroken(f"The record has no trip {trip_id}")
+    return found[0]
+
+
 def execution_of(trip: BookVacationInput) -> Execution:
     """Return the execution that acts for the trip, which every call of the record has to name."""
     if trip.execution is None:
@@ -333,7 +341,7 @@ _TELL = (
 def _may_belong_to(row: Row, trip: BookVacationInput) -> bool:
     """Tell whether a trip that nobody has claimed may be the one that this execution acts for."""
     if row.cancelled_at is not None:
-        return True
+        return execution_of(trip).workflow_id == cancellation_id(row.trip_id)
     wanted = all(row.request.get(kind) in (None, trip.item(kind)) for kind in KINDS)
     return wanted and row.closed_at is None
 

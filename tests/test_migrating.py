@@ -17,8 +17,8 @@ from tests.processes import (
     service,
     wait_until,
 )
-from tests.record.databases import execute
-from tests.record.test_schema import SHAPES, at, make_newer, revision_of
+from tests.record.databases import at, execute, make_newer, revision_of
+from tests.record.test_earlier_versions import SHAPES, SHAPES_OF_2_0_0, write
 
 ITEMS: dict[str, str] = {kind: f"{kind}-1" for kind in KINDS}
 TRIP = {"name": "Ada", "attempts": 5, **ITEMS}
@@ -71,13 +71,17 @@ def test_a_brand_new_database_gets_its_schema_from_whichever_process_comes_first
 
 @pytest.mark.slow
 @on_both
+@pytest.mark.parametrize("revision", ["0002", "0006"])
 def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselves(
-    database: Database,
+    database: Database, revision: str
 ) -> None:
     with service(database, FAST_TIMERS) as older:
         start_all_but_ours(older)
-        at(older.database_url, "0002")
-        execute(older.database_url, SHAPES)
+        if revision == "0002":
+            at(older.database_url, "0002")
+            execute(older.database_url, SHAPES)
+        else:
+            write(older.database_url, SHAPES_OF_2_0_0)
         worker = older.workers[0]
         worker.start()
         older.api.start()
@@ -92,13 +96,27 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
             assert (answer.status, answer.body["detail"]) == (503, f"{OUTDATED}; try again.")
         ready = older.request("GET", "/readyz")
         assert (ready.status, ready.body["detail"]) == (503, OUTDATED)
-        assert revision_of(older.database_url) == "0002"
+        assert revision_of(older.database_url) == revision
 
         both = [make_migrate(older) for _ in range(2)]
         assert [process.wait(DEADLINE) for process in both] == [0, 0]
         books(older)
-        listed = older.request("GET", "/bookings?status=booked").body["bookings"]
-        assert [trip["user_id"] for trip in listed] == ["booked"]
+        cancels_what_was_booked_before(older)
+
+
+def cancels_what_was_booked_before(older: Service) -> None:
+    """List the trips that were booked before the migration, and cancel each."""
+    listed = older.request("GET", "/bookings?status=booked").body["bookings"]
+    trips = [trip["user_id"] for trip in listed]
+    assert "booked" in trips
+    for trip in trips:
+        found = older.request("GET", f"/bookings/{trip}")
+        assert (found.status, found.body["status"]) == (200, "booked")
+        assert {step["state"] for step in found.body["steps"]} == {"booked"}
+        cancelled = older.request("POST", f"/bookings/{trip}/cancel")
+        assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
+        assert older.reserved(trip) == {}
+    assert older.request("GET", "/bookings?status=booked").body["bookings"] == []
 
 
 def make_migrate(older: Service) -> subprocess.Popen[bytes]:

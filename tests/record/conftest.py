@@ -17,7 +17,7 @@ async def record(database_url: str) -> AsyncIterator[Record]:
     """The record over a database of its own."""
     async with Record.open(database_url) as opened:
         # Its connections are there, too, when the test begins.
-        await opened.prepare()
+        await opened.database.prepare()
         yield opened
 
 
@@ -28,7 +28,7 @@ async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
         first, second = [
             await stack.enter_async_context(Record.open(database_url)) for _ in range(2)
         ]
-        await first.prepare()
+        await first.database.prepare()
         yield first, second
 
 

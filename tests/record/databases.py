@@ -1,5 +1,6 @@
 """What the tests of the record do to its databases, past the record's own code."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
 
+from record import schema
 from record.database import _sqlite
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -17,6 +21,28 @@ on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirec
 slow_on_postgresql = pytest.mark.parametrize(
     "database_kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
 )
+
+
+NEWER = '''
+"""What a later version adds: expand only."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "next"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    op.create_table("coupons", sa.Column("code", sa.Text, primary_key=True))
+    op.add_column("trips", sa.Column("mood", sa.Text))
+    op.add_column("trips", sa.Column("hops", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("reservations", sa.Column("seat", sa.Text))
+
+
+def downgrade() -> None:
+    raise NotImplementedError
+'''
 
 
 @contextmanager
@@ -42,6 +68,36 @@ def rows(database_url: str, table: sa.FromClause) -> list[tuple[Any, ...]]:
     """Return every row of a table, by a connection of its own."""
     with transaction(database_url) as connection:
         return [tuple(row) for row in connection.execute(sa.select(table))]
+
+
+def at(database_url: str, revision: str) -> None:
+    """Bring a brand-new database to an earlier schema."""
+    with transaction(database_url) as connection:
+        command.upgrade(schema._config(connection), revision)
+
+
+def back_to(database_url: str, revision: str) -> None:
+    with transaction(database_url) as connection:
+        command.downgrade(schema._config(connection), revision)
+
+
+def revision_of(database_url: str) -> str:
+    [(revision,)] = rows(database_url, sa.table("alembic_version", sa.column("version_num")))
+    return str(revision)
+
+
+def head() -> str:
+    return str(ScriptDirectory(str(schema.MIGRATIONS)).get_current_head())
+
+
+def make_newer(database_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Migrate a database as the next version would."""
+    with monkeypatch.context() as patch:
+        copy = folder / "migrations"
+        shutil.copytree(schema.MIGRATIONS, copy)
+        (copy / "versions" / "next.py").write_text(NEWER.format(head=head()))
+        patch.setattr(schema, "MIGRATIONS", copy)
+        at(database_url, "head")
 
 
 def disconnect_all(database: psycopg.Connection, which: LiteralString = "true") -> int:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 from record import Record, ReservationRefused
-from tests.record.trips import trip
+from shared import new_user_id
+from tests.record.trips import accepted, trip
+
+KEYS = [f"key-{number:02}" for number in range(20)]
 
 
 async def in_processes(
@@ -23,7 +26,7 @@ async def in_processes(
 def book(database_url: str) -> None:
     async def run() -> None:
         async with Record.open(database_url) as record:
-            await record.reserve(trip(), "car")
+            await record.reservations.reserve(trip(), "car")
 
     asyncio.run(run())
 
@@ -31,7 +34,31 @@ def book(database_url: str) -> None:
 def migrate(database_url: str) -> None:
     async def run() -> None:
         async with Record.open(database_url) as record:
-            await record.migrate()
+            await record.database.migrate()
+
+    asyncio.run(run())
+
+
+def accept_keys(database_url: str) -> None:
+    async def run() -> None:
+        async with Record.open(database_url) as record:
+            for key in KEYS:
+                row = accepted(new_user_id("Ada"), key_fingerprint=key)
+                answer, new = await record.trips.accept(row)
+                assert answer.key_fingerprint == key
+                assert new is (answer.trip_id == row.trip_id)
+
+    asyncio.run(run())
+
+
+def count_failures(database_url: str) -> None:
+    async def run() -> None:
+        async with Record.open(database_url) as record:
+            own = trip(attempts=1_000)
+            await record.reservations.reserve(own, "hotel")
+            for _ in range(10):
+                await record.reservations.count_failure(own, "car", "No room", final=False)
+                await record.reservations.count_undo_failure(own, "hotel", "No answer")
 
     asyncio.run(run())
 
@@ -49,7 +76,9 @@ async def race(record: Record, other: Record, trips: int) -> None:
     for number in range(trips):
         own = trip(f"trip-{number}")
         answers = await asyncio.gather(
-            record.reserve(own, "car"), other.cancel(own, "car"), return_exceptions=True
+            record.reservations.reserve(own, "car"),
+            other.reservations.cancel(own, "car"),
+            return_exceptions=True,
         )
         assert answers[1] is None
         assert answers[0] is None or isinstance(answers[0], ReservationRefused)

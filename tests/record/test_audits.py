@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Record, RecordedTrip
-from record.tables import trips
+from record import Audit, Record, RecordedTrip
+from record.tables import audits, trips
 from tests.record.databases import execute
 from tests.record.trips import NOON, accepted, later, news, trip
 
@@ -18,54 +18,66 @@ HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 def of(trip_id: str, **changes: Any) -> RecordedTrip:
     """A trip that was booked at noon, changed as told."""
     ended: dict[str, Any] = {"status": "booked", "closed_at": NOON, "first_run_id": "first-run"}
-    return accepted(trip_id=trip_id, workflow_id=trip_id, **ended | changes)
+    return accepted(trip_id, **ended | changes)
 
 
 async def ids_of_ended(record: Record, since: dt.datetime | None, limit: int = 2) -> list[str]:
     """Page through the trips that have ended since then, and before ten seconds past noon."""
     found: list[str] = []
     after = None
-    while rows := await record.ended_trips(since, later(10), after, limit):
+    while rows := await record.audits.ended_trips(since, later(10), after, limit):
         found += [row.trip_id for row in rows]
-        assert rows[-1].closed_at is not None
-        after = rows[-1].closed_at, rows[-1].trip_id
+        after = rows[-1]
     return found
 
 
+async def begin(record: Record, *, everything: bool = False) -> Audit:
+    return await record.audits.begin(HOUR, DAY, everything=everything)
+
+
 async def test_an_audit_goes_on_from_where_the_last_one_that_ended_began(record: Record) -> None:
-    first = await record.begin_audit("first", everything=False, overlap=HOUR, first=DAY)
+    first = await begin(record)
     assert first.since == first.began_at - DAY
-    broken = await record.begin_audit("broken off", everything=False, overlap=HOUR, first=DAY)
-    assert broken.since == broken.began_at - DAY
-    await record.end_audit("first", 3, 1, {"not_held": 1})
-    second = await record.begin_audit("second", everything=False, overlap=HOUR, first=DAY)
+    broken_off = await begin(record)
+    assert broken_off.since == broken_off.began_at - DAY
+    await record.audits.end(first.audit_id, 3, 1, {"not_held": 1})
+    second = await begin(record)
     assert second.since == first.began_at - HOUR
-    of_all = await record.begin_audit("all", everything=True, overlap=HOUR, first=DAY)
-    assert of_all.since is None
-    last = await record.last_audit()
+    assert (await begin(record, everything=True)).since is None
+    last = await record.audits.last()
     assert last is not None
-    assert (last.audit_id, last.trips, last.not_compared) == ("first", 3, 1)
+    assert (last.audit_id, last.trips, last.not_compared) == (first.audit_id, 3, 1)
     assert last.differences == {"not_held": 1}
 
 
-async def test_to_begin_or_to_end_an_audit_again_changes_nothing(record: Record) -> None:
-    assert await record.last_audit() is None
-    begun = await record.begin_audit("one", everything=False, overlap=HOUR, first=DAY)
-    assert await record.begin_audit("one", everything=False, overlap=HOUR, first=DAY) == begun
-    await record.end_audit("one", 1, 0, {})
-    ended = await record.last_audit()
-    await record.end_audit("one", 2, 2, {"not_held": 2})
-    assert await record.last_audit() == ended
-    assert await record.begin_audit("one", everything=True, overlap=HOUR, first=DAY) == ended
+async def test_to_end_an_audit_again_changes_nothing(record: Record) -> None:
+    assert await record.audits.last() is None
+    begun = await begin(record)
+    await record.audits.end(begun.audit_id, 1, 0, {})
+    ended = await record.audits.last()
+    await record.audits.end(begun.audit_id, 2, 2, {"not_held": 2})
+    assert await record.audits.last() == ended
+
+
+async def test_an_audit_is_due_so_long_after_the_last_one_has_begun(
+    record: Record, database_url: str
+) -> None:
+    first = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
+    assert first is not None
+    assert first.since == first.began_at - DAY
+    assert await record.audits.begin_if_due(HOUR, DAY, every=HOUR) is None
+    execute(database_url, sa.update(audits).values(began_at=first.began_at - HOUR))
+    second = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
+    assert second is not None and second.audit_id != first.audit_id
 
 
 async def test_the_trips_that_ended_then_come_page_by_page_each_once(record: Record) -> None:
     for number in range(5):
-        await record.accept(of(f"at-once-{number}"))
-    await record.accept(of("before", closed_at=later(-1)))
-    await record.accept(of("after", closed_at=later(11)))
-    await record.accept(of("open", status="running", closed_at=None))
-    await record.accept(of("stopped", status="needs_attention"))
+        await record.trips.accept(of(f"at-once-{number}"))
+    await record.trips.accept(of("before", closed_at=later(-1)))
+    await record.trips.accept(of("after", closed_at=later(11)))
+    await record.trips.accept(of("open", status="running", closed_at=None))
+    await record.trips.accept(of("stopped", status="needs_attention"))
     assert await ids_of_ended(record, NOON) == [f"at-once-{number}" for number in range(5)]
     assert await ids_of_ended(record, None) == ["before", *await ids_of_ended(record, NOON)]
 
@@ -74,7 +86,7 @@ async def test_the_index_finds_them(record: Record, database_kind: str, database
     if database_kind != "sqlite":
         return  # PostgreSQL decides by how many there are.
     engine = sa.create_engine(database_url)
-    await record.accept(of("one"))
+    await record.trips.accept(of("one"))
     statement = sa.select(trips.c.trip_id).where(trips.c.closed_at >= NOON)
     with engine.begin() as connection:
         text = str(statement.compile(engine, compile_kwargs={"literal_binds": True}))
@@ -85,15 +97,15 @@ async def test_the_index_finds_them(record: Record, database_kind: str, database
 
 async def test_what_is_left_is_kept_until_it_is_compared(record: Record) -> None:
     for trip_id in ("a", "b", "c"):
-        await record.accept(of(trip_id))
-    await record.note_audited([], ["a", "b", "c"])
-    await record.note_audited(["b"], ["a"])
-    first = await record.unaudited_trips(later(1), "", 1)
+        await record.trips.accept(of(trip_id))
+    await record.audits.note_audited([], ["a", "b", "c"])
+    await record.audits.note_audited(["b"], ["a"])
+    first = await record.audits.unaudited_trips(later(1), "", 1)
     assert [row.trip_id for row in first] == ["a"]
-    assert [row.trip_id for row in await record.unaudited_trips(later(1), "a", 9)] == ["c"]
-    assert await record.unaudited_trips(NOON, "", 9) == [], "Another page has them"
-    await record.note_audited(["a", "c"], [])
-    assert await record.unaudited_trips(later(1), "", 9) == []
+    assert [row.trip_id for row in await record.audits.unaudited_trips(later(1), "a", 9)] == ["c"]
+    assert await record.audits.unaudited_trips(NOON, "", 9) == [], "Another page has them"
+    await record.audits.note_audited(["a", "c"], [])
+    assert await record.audits.unaudited_trips(later(1), "", 9) == []
 
 
 @pytest.mark.parametrize("span", [1, 2, 100])
@@ -102,37 +114,37 @@ async def test_every_reservation_of_an_unknown_trip_is_found_once(
 ) -> None:
     for number in range(6):
         user_id = f"trip-{number}"
-        await record.accept(of(user_id, status="running", closed_at=None, first_run_id=None))
+        await record.trips.accept(of(user_id, status="running", closed_at=None, first_run_id=None))
         for kind in ("car", "hotel"):
-            await record.reserve(trip(book_user_id=user_id), kind)
+            await record.reservations.reserve(trip(book_user_id=user_id), kind)
     lost = ["trip-0", "trip-3", "trip-5"]
     execute(database_url, sa.delete(trips).where(trips.c.trip_id.in_(lost)))
     found: list[tuple[str, str]] = []
     after: str | None = ""
     while after is not None:
-        page, after = await record.strangers(after, span)
+        page, after = await record.audits.strangers(after, span)
         found += [(trip_id, row.kind) for trip_id, rows in page.items() for row in rows]
     assert sorted(found) == [(trip_id, kind) for trip_id in lost for kind in ("car", "hotel")]
 
 
 async def test_a_trip_is_marked_with_a_reason(record: Record) -> None:
-    row, _ = await record.accept(of("trip", booked_at=NOON))
-    assert await record.mark(row, "Nothing is held")
+    row, _ = await record.trips.accept(of("trip", booked_at=NOON))
+    assert await record.trips.mark(row, "Nothing is held")
     marked = dataclasses.replace(row, status="needs_attention", reason="Nothing is held")
-    assert await record.trip("trip") == marked
-    again = await record.begin_cancellation("trip")
+    assert await record.trips.by_id("trip") == marked
+    again = await record.trips.begin_cancellation("trip")
     assert again.status == "running", "It can be cancelled"
 
 
 async def test_a_trip_that_has_changed_meanwhile_or_is_open_is_not_marked(record: Record) -> None:
-    row, _ = await record.accept(accepted())
-    assert not await record.mark(row, "It is open")
-    await record.tell(trip(), news("booked", 5))
-    assert not await record.mark(row, "It was open")
-    booked = await record.trip("trip")
+    row, _ = await record.trips.accept(accepted())
+    assert not await record.trips.mark(row, "It is open")
+    await record.trips.tell(trip(), news("booked", 5))
+    assert not await record.trips.mark(row, "It was open")
+    booked = await record.trips.by_id("trip")
     assert booked is not None
-    await record.begin_cancellation("trip")
-    assert not await record.mark(booked, "It was booked")
-    now = await record.trip("trip")
+    await record.trips.begin_cancellation("trip")
+    assert not await record.trips.mark(booked, "It was booked")
+    now = await record.trips.by_id("trip")
     assert now is not None
     assert (now.status, now.reason) == ("running", None)

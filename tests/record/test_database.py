@@ -32,18 +32,18 @@ SILENT = r"\AThe record does not answer\Z"
 Call = Callable[[Record], Awaitable[object]]
 
 WRITES: dict[str, Call] = {
-    "accept": lambda record: record.accept(accepted()),
-    "tell": lambda record: record.tell(trip(), news()),
-    "adopt": lambda record: record.adopt(accepted()),
-    "withdraw": lambda record: record.withdraw("trip", "cancelled", "Nobody started it"),
-    "reserve": lambda record: record.reserve(trip(), "car"),
-    "cancel": lambda record: record.cancel(trip(), "car"),
+    "accept": lambda record: record.trips.accept(accepted()),
+    "tell": lambda record: record.trips.tell(trip(), news()),
+    "adopt": lambda record: record.trips.adopt(accepted()),
+    "withdraw": lambda record: record.trips.withdraw("trip", "cancelled", "Nobody started it"),
+    "reserve": lambda record: record.reservations.reserve(trip(), "car"),
+    "cancel": lambda record: record.reservations.cancel(trip(), "car"),
 }
 READS: dict[str, Call] = {
-    "prepare": lambda record: record.prepare(),
-    "trip": lambda record: record.trip("trip"),
-    "page": lambda record: record.page(10),
-    "reservations_of": lambda record: record.reservations_of("trip"),
+    "prepare": lambda record: record.database.prepare(),
+    "trip": lambda record: record.trips.by_id("trip"),
+    "page": lambda record: record.trips.page(10),
+    "reservations_of": lambda record: record.reservations.of("trip"),
 }
 
 
@@ -55,7 +55,7 @@ def each(calls: dict[str, Call]) -> pytest.MarkDecorator:
 
 async def put(record: Record, *trip_ids: str) -> None:
     for trip_id in trip_ids:
-        await record.accept(accepted(trip_id))
+        await record.trips.accept(accepted(trip_id))
 
 
 def test_the_limits_fit_each_other() -> None:
@@ -105,8 +105,8 @@ async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(
     """An app has no end, so the record of one that nobody serves any more is never closed."""
     monkeypatch.undo()  # The fixture `own_database` holds them all.
     record = Record.connect(database_url)
-    await record.prepare()
-    pool = record._engine.pool
+    await record.database.prepare()
+    pool = record.database._engine.pool
     assert pool.checkedin() == 1  # type: ignore[attr-defined]  # A QueuePool.
     record.app = record  # type: ignore[attr-defined]  # A ring, as an app has many.
     del record
@@ -120,15 +120,15 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
     (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
     async with Record.open(f"sqlite:///{tmp_path}/corrupt.db") as record:
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record.prepare()
+            await record.database.prepare()
 
 
 async def test_a_database_that_comes_later_is_used_from_then_on(tmp_path: Path) -> None:
     async with Record.open(f"sqlite:///{tmp_path}/later/x.db") as record:
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record.reserve(trip(), "car")
+            await record.reservations.reserve(trip(), "car")
         (tmp_path / "later").mkdir()
-        await record.reserve(trip(), "car")
+        await record.reservations.reserve(trip(), "car")
 
 
 @on_postgresql
@@ -139,7 +139,7 @@ async def test_a_standby_that_refuses_writes_is_unavailable(
     database.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     disconnect_all(database)
     with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-        await record.reserve(trip(), "car")
+        await record.reservations.reserve(trip(), "car")
 
 
 # Connections that break
@@ -149,10 +149,10 @@ async def test_a_standby_that_refuses_writes_is_unavailable(
 async def test_connections_that_were_dropped_while_idle_are_not_missed(
     record: Record, database: psycopg.Connection
 ) -> None:
-    await record.reserve(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
     assert disconnect_all(database) > 0
-    await record.cancel(trip(), "car")
-    assert [row.state for row in await record.all_reservations()] == ["cancelled"]
+    await record.reservations.cancel(trip(), "car")
+    assert [row.state for row in await record.reservations.everything()] == ["cancelled"]
 
 
 @on_postgresql
@@ -164,15 +164,15 @@ async def test_a_connection_that_drops_during_a_statement_is_unavailable_and_the
     async with Record.open(database_url) as record:
         await put(record, "trip")
         with locked(database):
-            cancelling = asyncio.create_task(record.cancel(trip(), "car"))
+            cancelling = asyncio.create_task(record.reservations.cancel(trip(), "car"))
             async with asyncio.timeout(DEADLINE):
                 while not disconnect_all(database, "wait_event_type = 'Lock'"):
                     await asyncio.sleep(0.01)
                 with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                     await cancelling
-        assert await record.all_reservations() == []
-        await record.cancel(trip(), "car")
-        assert [row.state for row in await record.all_reservations()] == ["cancelled"]
+        assert await record.reservations.everything() == []
+        await record.reservations.cancel(trip(), "car")
+        assert [row.state for row in await record.reservations.everything()] == ["cancelled"]
 
 
 @on_postgresql
@@ -181,7 +181,7 @@ async def test_connections_that_are_frozen_while_idle_are_given_up_for_others(
 ) -> None:
     monkeypatch.setattr(limits, "ANSWER_LIMIT", 0.5)
     with frozen(others(database)):
-        await record.reserve(trip(), "car")
+        await record.reservations.reserve(trip(), "car")
 
 
 @on_postgresql
@@ -191,11 +191,13 @@ async def test_a_statement_that_takes_too_long_is_given_up_and_its_connection_is
     # It limits the pauses between statements, too, which last on a machine that others share.
     monkeypatch.setattr(limits, "STATEMENT_LIMIT", 1.0)
     async with Record.open(database_url) as record:
-        await record.prepare()
+        await record.database.prepare()
         connections = others(database)
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record._read(lambda sql: sql.execute(sa.select(sa.func.pg_sleep(DEADLINE))))
-        assert await record.trip("trip") is None
+            await record.database.read(
+                lambda sql: sql.execute(sa.select(sa.func.pg_sleep(DEADLINE)))
+            )
+        assert await record.trips.by_id("trip") is None
         assert others(database) == connections
 
 
@@ -208,9 +210,9 @@ async def test_who_is_frozen_in_a_transaction_holds_its_locks_no_longer_than_a_s
     monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
     await put(record, "trip")
     async with Record.open(database_url) as other:
-        with other._engine.connect() as connection:
+        with other.database._engine.connect() as connection:
             connection.execute(sa.text("SELECT * FROM trips FOR UPDATE"))
-            await record.cancel(trip(), "car")
+            await record.reservations.cancel(trip(), "car")
             connection.invalidate()
 
 
@@ -231,7 +233,7 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable_
     with silent_server() as url:
         async with asyncio.timeout(DEADLINE), Record.open(url) as record:
             with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-                await record.reserve(trip(), "car")
+                await record.reservations.reserve(trip(), "car")
 
 
 @each(WRITES | READS)
@@ -249,9 +251,9 @@ async def test_no_call_takes_longer_than_its_limit_whatever_it_waits_for(
             assert {f"{type(answer).__name__}: {answer}" for answer in answers} == {
                 "RecordUnavailable: The record does not answer"
             }
-            assert any(thread.is_alive() for thread in record._writers._threads)
+            assert any(thread.is_alive() for thread in record.database._writers._threads)
         # Closing has not waited for the calls that were given up, either.
-        assert any(thread.is_alive() for thread in record._writers._threads)
+        assert any(thread.is_alive() for thread in record.database._writers._threads)
 
 
 @on_sqlite
@@ -269,7 +271,7 @@ async def test_a_call_that_was_given_up_while_it_waited_for_its_turn_is_not_made
             await first
     monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
     await put(record, "third")
-    assert await record.missing({"first", "second", "third"}) == {"second"}
+    assert await record.trips.missing({"first", "second", "third"}) == {"second"}
 
 
 # Locks
@@ -308,7 +310,7 @@ async def test_a_locked_row_is_unavailable_until_it_is_released(
     with locked(database):
         with pytest.raises(RecordUnavailable, match=LOCKED):
             await WRITES[call](record)
-        assert (await record.trip("trip")) == accepted()
+        assert (await record.trips.by_id("trip")) == accepted()
     await WRITES[call](record)
 
 
@@ -320,20 +322,22 @@ async def test_trips_that_a_forgotten_transaction_has_locked_delay_no_other(
     monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
     monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
     several = [trip(f"trip-{number}") for number in range(3 * limits.POSTGRESQL_CONNECTIONS)]
-    await asyncio.gather(*(record.reserve(each, "car") for each in several))
+    await asyncio.gather(*(record.reservations.reserve(each, "car") for each in several))
     with locked(database, what):
-        waiting = [asyncio.create_task(record.cancel(each, "car")) for each in several]
+        waiting = [asyncio.create_task(record.reservations.cancel(each, "car")) for each in several]
         await asyncio.sleep(0)
         for number in range(5):
             other = trip(f"other-{number}")
             await put(record, other.book_user_id)
             for kind in KINDS:
-                await record.reserve(other, kind)
-            await record.tell(other, news())
+                await record.reservations.reserve(other, kind)
+            await record.trips.tell(other, news())
         assert not any(call.done() for call in waiting)
     # They go on by themselves once it is over.
     await asyncio.gather(*waiting)
-    held = {row.trip_id for row in await record.all_reservations() if row.state == "reserved"}
+    held = {
+        row.trip_id for row in await record.reservations.everything() if row.state == "reserved"
+    }
     assert held == {f"other-{number}" for number in range(5)}
 
 
@@ -343,15 +347,15 @@ async def test_trips_that_a_forgotten_transaction_has_locked_delay_no_other(
 async def test_a_full_disk_is_unavailable_until_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
         async with Record.open(f"sqlite:///{disk}/full.db") as record:
-            await record.prepare()
+            await record.database.prepare()
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(500_000))
             written = await fill_up(record, FULL)
             # What is there can be read, and nothing of what was refused is there.
-            assert len(await record.all_reservations()) == written
-            assert len(await record.page(1000)) == written
+            assert len(await record.reservations.everything()) == written
+            assert len(await record.trips.page(1000)) == written
             ballast.unlink()
-            await record.reserve(trip("a-last-trip"), "car")
+            await record.reservations.reserve(trip("a-last-trip"), "car")
 
 
 async def test_a_file_that_may_grow_no_more_is_unavailable_until_it_may(
@@ -366,12 +370,12 @@ def _limit_and_fill_up(database_url: str) -> None:
     async def run() -> None:
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         async with Record.open(database_url) as record:
-            await record.prepare()
+            await record.database.prepare()
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited[1]))
             written = await fill_up(record, UNAVAILABLE)
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-            assert len(await record.all_reservations()) == written
-            await record.reserve(trip("a-last-trip"), "car")
+            assert len(await record.reservations.everything()) == written
+            await record.reservations.reserve(trip("a-last-trip"), "car")
 
     asyncio.run(run())
 
@@ -381,7 +385,9 @@ async def fill_up(record: Record, why: str) -> int:
     written = 0
     with pytest.raises(RecordUnavailable, match=why):
         while written < 1_000:
-            await record.reserve(trip(f"trip-{written}", book_car_id="a-car" * 1000), "car")
+            await record.reservations.reserve(
+                trip(f"trip-{written}", book_car_id="a-car" * 1000), "car"
+            )
             written += 1
     assert written
     return written
@@ -403,7 +409,7 @@ async def test_a_new_sqlite_file_is_waited_for_while_another_process_writes_to_i
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         async with Record.open(f"sqlite:///{file}") as record:
-            reserving = asyncio.create_task(record.reserve(trip(), "car"))
+            reserving = asyncio.create_task(record.reservations.reserve(trip(), "car"))
             # A failure would end it well before; a success cannot come before the rollback.
             await asyncio.wait({reserving}, timeout=0.3)
             assert not reserving.done()

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from record import Place, Record, RecordedTrip
+from record.tables import trips
+from record.trips import IDS_AT_ONCE
 from shared import TripStatus
 from tests.record.databases import execute
-from tests.record.trips import NOON, accepted
+from tests.record.trips import NOON, accepted, trip
 
 OWNERS = ("shop", "desk")
 STATUSES: tuple[TripStatus, ...] = ("booked", "needs_attention", "running")
@@ -38,7 +41,7 @@ async def listed(record: Record) -> list[RecordedTrip]:
     """Trips in the record, as they are to be listed."""
     rows = [numbered(number) for number in range(MANY)]
     for row in rows[::2] + rows[1::2]:
-        await record.accept(row)
+        await record.trips.accept(row)
     return sorted(rows, key=place, reverse=True)
 
 
@@ -47,7 +50,7 @@ async def all_pages(
 ) -> list[list[RecordedTrip]]:
     """Turn the pages until one is empty."""
     pages: list[list[RecordedTrip]] = []
-    while page := await record.page(limit, after=after, **which):
+    while page := await record.trips.page(limit, after=after, **which):
         pages.append(page)
         after = place(page[-1])
         assert len(pages) <= 2 * MANY, "The pages have no end"
@@ -83,19 +86,19 @@ async def test_the_order_does_not_depend_on_how_the_database_finds_the_trips(
 async def test_an_owner_or_a_status_that_no_trip_has_lists_nothing(
     record: Record, listed: list[RecordedTrip]
 ) -> None:
-    assert await record.page(10, owner="nobody") == []
-    assert await record.page(10, owner="") == []
-    assert await record.page(10, status="cancelled") == []
+    assert await record.trips.page(10, owner="nobody") == []
+    assert await record.trips.page(10, owner="") == []
+    assert await record.trips.page(10, status="cancelled") == []
 
 
 async def test_trips_that_come_and_change_meanwhile_move_no_other_in_the_list(
     record: Record, listed: list[RecordedTrip]
 ) -> None:
-    seen = await record.page(20)
+    seen = await record.trips.page(20)
     for number in range(MANY, MANY + 30):
-        await record.accept(numbered(number))
-    await record.found(listed[30], "needs_attention", "Stopped", None)
-    await record.begin_cancellation(listed[30].trip_id)
+        await record.trips.accept(numbered(number))
+    await record.trips.found(listed[30], "needs_attention", "Stopped")
+    await record.trips.begin_cancellation(listed[30].trip_id)
     rest = flat(await all_pages(record, 20, place(seen[-1])))
     assert [row.trip_id for row in [*seen, *rest]] == [row.trip_id for row in listed]
 
@@ -105,7 +108,7 @@ async def test_the_next_page_is_found_without_the_trip_that_the_last_one_ended_w
 ) -> None:
     between = listed[10].accepted_at + dt.timedelta(microseconds=1)
     at = next(place for place, row in enumerate(listed) if row.accepted_at < between)
-    assert await record.page(5, after=Place(between, "")) == listed[at : at + 5]
+    assert await record.trips.page(5, after=Place(between, "")) == listed[at : at + 5]
 
 
 async def test_places_before_and_after_all_trips_are_places(
@@ -113,17 +116,22 @@ async def test_places_before_and_after_all_trips_are_places(
 ) -> None:
     future = Place(dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "")
     past = Place(dt.datetime(1, 1, 2, tzinfo=dt.UTC), "~")
-    assert await record.page(3, after=future) == listed[:3]
-    assert await record.page(3, after=past) == []
+    assert await record.trips.page(3, after=future) == listed[:3]
+    assert await record.trips.page(3, after=past) == []
 
 
-async def test_trips_that_are_older_than_the_record_are_nobodys_but_an_operators(
-    record: Record,
-) -> None:
-    await record.accept(accepted(owner=None))
-    assert await record.page(10, owner="") == []
-    assert await record.page(10, owner="shop") == []
-    assert len(await record.page(10)) == 1
+async def test_the_trips_of_a_page_come_with_their_steps(record: Record, database_url: str) -> None:
+    # More than are asked for at once.
+    ids = [f"trip-{number:03}" for number in range(IDS_AT_ONCE + 3)]
+    columns = [name for name in vars(accepted()) if name != "steps"]
+    rows = [{name: getattr(accepted(each), name) for name in columns} for each in ids]
+    execute(database_url, sa.insert(trips).values(rows))
+    first, last = ids[0], ids[-1]
+    await record.reservations.reserve(trip(first), "car")
+    await record.reservations.count_failure(trip(last), "car", "No room", final=True)
+    states = {row.trip_id: row.steps[0].state for row in await record.trips.page(1_000)}
+    assert (states[first], states[last]) == ("booked", "undoing")
+    assert {states[each] for each in ids[1:-1]} == {"booking"}
 
 
 # Those that are looked after
@@ -135,7 +143,7 @@ async def test_the_open_trips_come_by_id_and_each_once(record: Record) -> None:
     ]
     for number in range(25):
         over = number % 5 > 1 or number == 0
-        await record.accept(
+        await record.trips.accept(
             accepted(
                 f"trip-{24 - number:03}",
                 status=statuses[number % 5],
@@ -146,7 +154,7 @@ async def test_the_open_trips_come_by_id_and_each_once(record: Record) -> None:
     young = NOON + dt.timedelta(seconds=20)
     found: list[str] = []
     last = ""
-    while rows := await record.open_trips(young, last, 3):
+    while rows := await record.trips.open_trips(young, last, 3):
         assert len(rows) <= 3
         last = rows[-1].trip_id
         found += [row.trip_id for row in rows]
@@ -164,13 +172,13 @@ async def test_of_many_ids_those_are_told_that_are_not_just_running(record: Reco
         accepted("not-asked-about", status="booked", closed_at=NOON),
     ]
     for row in rows:
-        await record.accept(row)
+        await record.trips.accept(row)
     asked = {row.trip_id for row in rows[:4]} | {"nobody's"}
-    told = await record.not_just_running(asked)
+    told = await record.trips.not_just_running(asked)
     assert sorted(told, key=lambda row: row.trip_id) == [rows[3], rows[2], rows[1]]
     many = {f"missing-{number}" for number in range(10_000)} | {"over"}
-    assert await record.not_just_running(many) == [rows[2]]
-    assert await record.not_just_running(set()) == []
+    assert await record.trips.not_just_running(many) == [rows[2]]
+    assert await record.trips.not_just_running(set()) == []
 
 
 async def test_of_many_ids_those_that_the_record_does_not_have_are_told(
@@ -178,6 +186,6 @@ async def test_of_many_ids_those_that_the_record_does_not_have_are_told(
 ) -> None:
     missing = {f"missing-{number}" for number in range(1_200)}
     known = {row.trip_id for row in listed}
-    assert await record.missing(known | missing) == missing
-    assert await record.missing(known) == set()
-    assert await record.missing(set()) == set()
+    assert await record.trips.missing(known | missing) == missing
+    assert await record.trips.missing(known) == set()
+    assert await record.trips.missing(set()) == set()

@@ -1,6 +1,5 @@
 """What the record tells of promises that wait to be kept, on both databases."""
 
-import dataclasses
 import datetime as dt
 import re
 from typing import Any
@@ -8,13 +7,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Promises, Record
+from record import Promises, Record, promises
 from record.database import POSTGRESQL_CONNECTIONS, SQLITE_READERS, Connections
 from record.promises import _LATE, _OPEN_TRIPS, _STUCK, _UNKNOWN, Waiting
 from record.tables import reservations, trips
-from record.trips import _values
-from shared import KINDS, StepProgress, TripNews
-from tests.record.databases import transaction
+from record.trips import _COLUMNS
+from shared import KINDS
+from tests.record.databases import execute, transaction
 from tests.record.trips import NOON, accepted, news, trip
 
 HOUR = dt.timedelta(hours=1)
@@ -25,7 +24,7 @@ NOTHING = Waiting(0, None)
 
 
 async def asked(record: Record) -> Promises:
-    return await record.promises(HOUR)
+    return await promises(record.database, HOUR)
 
 
 async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:
@@ -36,17 +35,17 @@ async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:
 
 async def test_open_trips_are_counted_by_their_status(record: Record) -> None:
     for number in range(6):
-        await record.accept(accepted(str(number), accepted_at=NOW))
-    await record.tell(trip("0"), news("booked"))
-    await record.tell(trip("1"), news("rolled_back"))
-    await record.tell(trip("2"), news("cancelled"))
-    await record.tell(trip("3"), news("needs_attention", state="stuck"))
+        await record.trips.accept(accepted(str(number), accepted_at=NOW))
+    await record.trips.tell(trip("0"), news("booked"))
+    await record.trips.tell(trip("1"), news("rolled_back"))
+    await record.trips.tell(trip("2"), news("cancelled"))
+    await record.trips.tell(trip("3"), news("needs_attention"))
     assert (await asked(record)).open_trips == {"running": 2, "needs_attention": 1}
 
 
 async def test_a_trip_that_was_stopped_from_outside_stays_open(record: Record) -> None:
-    row, _ = await record.accept(accepted())
-    await record.found(row, "needs_attention", "It was terminated", None)
+    row, _ = await record.trips.accept(accepted())
+    await record.trips.found(row, "needs_attention", "It was terminated")
     found = await asked(record)
     assert found.open_trips["needs_attention"] == 1
     assert (found.stuck_undos, found.past_deadline) == (NOTHING, 0)
@@ -55,69 +54,70 @@ async def test_a_trip_that_was_stopped_from_outside_stays_open(record: Record) -
 async def test_a_trip_that_runs_for_too_long_is_past_its_deadline(record: Record) -> None:
     late, young = NOW - HOUR, NOW
     for trip_id, at in (("late", late), ("young", young), ("booked", late), ("cancelling", late)):
-        await record.accept(accepted(trip_id, accepted_at=at))
+        await record.trips.accept(accepted(trip_id, accepted_at=at))
     for trip_id in ("booked", "cancelling"):
-        await record.tell(trip(trip_id), news("booked"))
-    await record.begin_cancellation("cancelling")  # Just now: it has an hour of its own.
+        await record.trips.tell(trip(trip_id), news("booked"))
+    await record.trips.begin_cancellation("cancelling")  # Just now: it has an hour of its own.
     assert (await asked(record)).past_deadline == 1
 
 
-def stuck(at: dt.datetime, *kinds: str) -> TripNews:
-    """Return the news that the undos of those kinds are stuck."""
-    steps = [
-        StepProgress(kind, f"a-{kind}", state="stuck" if kind in kinds else "undone")
-        for kind in KINDS
-    ]
-    return TripNews("needs_attention", None, steps, at)
-
-
-async def test_each_stuck_undo_counts_until_it_is_settled(record: Record) -> None:
-    old, new = NOW - 3 * HOUR, NOW - HOUR
-    for trip_id, kinds, at in (("one", ("hotel",), new), ("two", KINDS, old)):
+async def test_each_stuck_undo_counts_until_it_is_settled(
+    record: Record, database_url: str
+) -> None:
+    for trip_id in ("one", "two"):
         for kind in KINDS:
-            await record.reserve(trip(trip_id), kind)
-        await record.tell(trip(trip_id), stuck(at, *kinds))
-    for kind in set(KINDS) - {"hotel"}:
-        await record.cancel(trip("one"), kind)
+            await record.reservations.reserve(trip(trip_id), kind)
+    await record.reservations.give_up_undo(trip("one"), "hotel", "No refund")
+    for kind in KINDS:
+        await record.reservations.give_up_undo(trip("two"), kind, "No refund")
+    old = NOW - 3 * HOUR
+    execute(database_url, sa.update(reservations).values(updated_at=old))
 
     found = await asked(record)
     assert found.stuck_undos == Waiting(4, old)
     age = (dt.datetime.now(dt.UTC) - old).total_seconds()
     assert found.stuck_undos.age() == pytest.approx(age, abs=10)
 
-    await record.settle(trip("two"), "car")  # An operator has resolved it.
-    await record.cancel(trip("two"), "hotel")  # A retry has succeeded.
-    assert (await asked(record)).stuck_undos == Waiting(2, old)
-    await record.tell(trip("two"), dataclasses.replace(stuck(NOW), status="cancelled"))
-    assert (await asked(record)).stuck_undos == Waiting(1, new)
+    await record.reservations.resolve(trip("two"), "car", "By telephone")
+    await record.reservations.cancel(trip("two"), "hotel")  # A retry has succeeded.
+    await record.outside.begin_cancel(trip("two"), "flight")  # A retry is under way.
+    assert (await asked(record)).stuck_undos == Waiting(1, old)
 
 
 async def test_an_undo_that_is_stuck_before_anything_was_reserved_counts(record: Record) -> None:
-    await record.tell(trip(), stuck(NOW, "car"))
+    await record.reservations.give_up_undo(trip(), "car", "No refund")
     assert (await asked(record)).stuck_undos.count == 1
+
+
+async def test_a_supplier_that_has_failed_leaves_no_outcome_unknown(record: Record) -> None:
+    await record.reservations.count_failure(trip(), "hotel", "No answer", final=False)
+    assert (await asked(record)).unknown_outcomes == NOTHING
 
 
 async def test_an_outcome_is_unknown_once_no_call_is_under_way(record: Record) -> None:
     before, later = NOW - HOUR, NOW + HOUR
-    await record.begin_try(trip("under-way"), "hotel", "hotels.example", later)
-    await record.begin_try(trip("lost"), "hotel", "hotels.example", before)
-    await record.begin_try(trip("nothing-sent"), "hotel", "hotels.example", before)
-    await record.end_try(trip("nothing-sent"), "hotel", before, None)
-    await record.begin_try(trip("pending"), "hotel", "hotels.example", later)
-    await record.note_pending(trip("pending"), "hotel")
-    await record.begin_try(trip("booked"), "hotel", "hotels.example", before)
-    await record.confirm(trip("booked"), "hotel", "H-1", before)
-    await record.begin_try(trip("undone"), "hotel", "hotels.example", before)
-    await record.begin_cancel(trip("undone"), "hotel")
+    await record.outside.begin_try(trip("under-way"), "hotel", "hotels.example", later)
+    await record.outside.begin_try(trip("lost"), "hotel", "hotels.example", before)
+    await record.outside.begin_try(trip("nothing-sent"), "hotel", "hotels.example", before)
+    await record.outside.end_try(trip("nothing-sent"), "hotel", before, None)
+    await record.outside.begin_try(trip("pending"), "hotel", "hotels.example", later)
+    await record.outside.note_pending(trip("pending"), "hotel")
+    await record.outside.begin_try(trip("booked"), "hotel", "hotels.example", before)
+    await record.outside.confirm(trip("booked"), "hotel", "H-1", before)
+    await record.outside.begin_try(trip("undone"), "hotel", "hotels.example", before)
+    await record.outside.begin_cancel(trip("undone"), "hotel")
 
     found = (await asked(record)).unknown_outcomes
     assert found.count == 2
     rows = {
-        row.trip_id: row.since
-        for row in await record.all_reservations()
+        row.trip_id: row.updated_at
+        for row in await record.reservations.everything()
         if row.trip_id in ("lost", "pending")
     }
-    assert found.since == min(since for since in rows.values() if since)
+    assert found.since == min(at for at in rows.values() if at)
+
+
+QUESTIONS: list[sa.Select[*tuple[Any, ...]]] = [_OPEN_TRIPS, _LATE, _STUCK, _UNKNOWN]
 
 
 async def test_no_question_reads_what_is_over(record: Record, database_url: str) -> None:
@@ -127,7 +127,10 @@ async def test_no_question_reads_what_is_over(record: Record, database_url: str)
     with transaction(database_url) as connection:
         connection.execute(
             sa.insert(trips),
-            [_values(accepted(trip_id, status="booked", closed_at=NOON)) for trip_id in over],
+            [
+                {name: getattr(row, name) for name in _COLUMNS}
+                for row in (accepted(trip_id, status="booked", closed_at=NOON) for trip_id in over)
+            ],
         )
         connection.execute(
             sa.insert(reservations),
@@ -137,13 +140,13 @@ async def test_no_question_reads_what_is_over(record: Record, database_url: str)
                 for kind in KINDS
             ],
         )
-        for question in (_OPEN_TRIPS, _LATE, *_STUCK, _UNKNOWN):
+        for question in QUESTIONS:
             plan = plan_of(connection, question.params(now=NOW, accepted_before=NOW))
             read_whole = [step for step in plan if re.search(r"^SCAN \w+$|Seq Scan", step)]
             assert not read_whole, f"{question}: {plan}"
 
 
-def plan_of(connection: sa.Connection, question: sa.Select[Any]) -> list[str]:
+def plan_of(connection: sa.Connection, question: sa.Select[*tuple[Any, ...]]) -> list[str]:
     """Return how the database would answer what it is really asked, step by step."""
     on_sqlite = connection.dialect.name == "sqlite"
     if not on_sqlite:
@@ -162,10 +165,10 @@ def plan_of(connection: sa.Connection, question: sa.Select[Any]) -> list[str]:
 async def test_the_connections_are_told_without_asking_the_database(
     record: Record, database_kind: str
 ) -> None:
-    at_rest = record.connections()
+    at_rest = record.database.connections()
     most = POSTGRESQL_CONNECTIONS if database_kind == "postgresql" else 1 + SQLITE_READERS
     assert (at_rest.in_use, at_rest.most) == (0, most)
     assert at_rest.idle >= 1
-    assert await record._read(lambda _: record.connections()) == Connections(
+    assert await record.database.read(lambda _: record.database.connections()) == Connections(
         1, at_rest.idle - 1, most
     )

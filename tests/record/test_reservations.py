@@ -14,6 +14,8 @@ from tests.record import jobs
 from tests.record.databases import execute, rows
 from tests.record.trips import trip, with_item
 
+CAR, HOTEL, FLIGHT = KINDS
+
 HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
 CANCELLED = Reservation("trip", "car", "a-car", "cancelled", "first-run")
 
@@ -21,51 +23,53 @@ CANCELLED = Reservation("trip", "car", "a-car", "cancelled", "first-run")
 
 
 async def test_reserving_holds_the_item_and_returns_nothing(record: Record) -> None:
-    answer: object = await record.reserve(trip(), "car")  # type: ignore[func-returns-value]
+    answer: object = await record.reservations.reserve(trip(), "car")  # type: ignore[func-returns-value]
     assert answer is None
-    assert await record.all_reservations() == [HELD]
+    assert await record.reservations.everything() == [HELD]
 
 
 async def test_reserving_again_changes_nothing(record: Record, database_url: str) -> None:
-    await record.reserve(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
     before = rows(database_url, reservations)
-    await record.reserve(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
     assert rows(database_url, reservations) == before
 
 
 async def test_many_reserves_at_once_are_one_reservation(pair: tuple[Record, Record]) -> None:
-    await asyncio.gather(*(record.reserve(trip(), "car") for record in pair for _ in range(25)))
-    assert await pair[0].all_reservations() == [HELD]
+    await asyncio.gather(
+        *(record.reservations.reserve(trip(), "car") for record in pair for _ in range(25))
+    )
+    assert await pair[0].reservations.everything() == [HELD]
 
 
 async def test_another_item_than_the_one_held_is_refused(record: Record) -> None:
-    await record.reserve(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
     with pytest.raises(ReservationRefused, match=r"\AThe car of trip trip is a-car, not another\Z"):
-        await record.reserve(with_item("car", "another"), "car")
-    assert await record.all_reservations() == [HELD]
+        await record.reservations.reserve(with_item("car", "another"), "car")
+    assert await record.reservations.everything() == [HELD]
 
 
 async def test_of_two_items_at_once_one_is_held_and_the_other_refused(
     pair: tuple[Record, Record],
 ) -> None:
     calls = [
-        record.reserve(with_item("car", item), "car")
+        record.reservations.reserve(with_item("car", item), "car")
         for record, item in zip(pair, "ab", strict=True)
     ]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["NoneType", "ReservationRefused"]
     winner = "ab"[answers.index(None)]
-    assert [row.item for row in await pair[0].all_reservations()] == [winner]
+    assert [row.item for row in await pair[0].reservations.everything()] == [winner]
 
 
 async def test_trips_and_kinds_do_not_touch_each_other(record: Record) -> None:
     for trip_id in ("one", "two"):
         for kind in KINDS:
-            await record.reserve(trip(trip_id), kind)
-    await record.cancel(trip("one"), "hotel")
+            await record.reservations.reserve(trip(trip_id), kind)
+    await record.reservations.cancel(trip("one"), "hotel")
     assert [
         (row.trip_id, row.kind)
-        for row in await record.all_reservations()
+        for row in await record.reservations.everything()
         if row.state == "reserved"
     ] == [
         *(("one", kind) for kind in KINDS if kind != "hotel"),
@@ -74,11 +78,11 @@ async def test_trips_and_kinds_do_not_touch_each_other(record: Record) -> None:
 
 
 async def test_a_trip_is_shown_in_the_order_of_booking(record: Record) -> None:
-    await record.cancel(trip(), "flight")
-    await record.reserve(trip(), "hotel")
-    await record.reserve(trip(), "car")
-    await record.reserve(trip("another"), "car")
-    assert await record.reservations_of("trip") == [
+    await record.reservations.cancel(trip(), "flight")
+    await record.reservations.reserve(trip(), "hotel")
+    await record.reservations.reserve(trip(), "car")
+    await record.reservations.reserve(trip("another"), "car")
+    assert await record.reservations.of("trip") == [
         HELD,
         Reservation("trip", "hotel", "a-hotel", "reserved", "first-run"),
         Reservation("trip", "flight", None, "cancelled", "first-run"),
@@ -87,8 +91,8 @@ async def test_a_trip_is_shown_in_the_order_of_booking(record: Record) -> None:
 
 @pytest.mark.parametrize("item", ["'; DROP TABLE reservations; --", "🏖️ 山田", "%s ? :x", "a" * 200])
 async def test_any_text_is_an_item_and_an_id(record: Record, item: str) -> None:
-    await record.reserve(with_item("car", item, item), "car")
-    assert await record.all_reservations() == [
+    await record.reservations.reserve(with_item("car", item, item), "car")
+    assert await record.reservations.everything() == [
         Reservation(item, "car", item, "reserved", "first-run")
     ]
 
@@ -97,53 +101,53 @@ async def test_a_kind_that_came_later_is_reserved_as_the_others(record: Record) 
     boat = cast(Kind, "boat")
     wants_a_boat = trip()
     object.__setattr__(wants_a_boat, "book_boat_id", "a-boat")
-    await record.reserve(wants_a_boat, boat)
-    assert [row.item for row in await record.reservations_of("trip")] == ["a-boat"]
+    await record.reservations.reserve(wants_a_boat, boat)
+    assert [row.item for row in await record.reservations.of("trip")] == ["a-boat"]
 
 
 # A tombstone refuses
 
 
-async def test_settling_leaves_a_tombstone_as_cancelling_does(record: Record) -> None:
-    await record.reserve(trip(), "car")
-    for kind in ("car", "hotel"):
-        await record.settle(trip(), kind)
+async def test_an_operators_word_leaves_a_tombstone_as_cancelling_does(record: Record) -> None:
+    await record.reservations.reserve(trip(), "car")
+    for kind in (CAR, HOTEL):
+        await record.reservations.resolve(trip(), kind, "By telephone")
         with pytest.raises(ReservationRefused, match="was undone already"):
-            await record.reserve(trip(), kind)
-    assert {row.state for row in await record.reservations_of("trip")} == {"cancelled"}
+            await record.reservations.reserve(trip(), kind)
+    assert {row.state for row in await record.reservations.of("trip")} == {"cancelled"}
 
 
 async def test_cancelling_leaves_a_tombstone(record: Record) -> None:
-    await record.reserve(trip(), "car")
-    await record.cancel(trip(), "car")
-    assert await record.all_reservations() == [CANCELLED]
+    await record.reservations.reserve(trip(), "car")
+    await record.reservations.cancel(trip(), "car")
+    assert await record.reservations.everything() == [CANCELLED]
 
 
 async def test_cancelling_what_was_never_reserved_leaves_a_tombstone(record: Record) -> None:
-    await record.cancel(trip(), "car")
-    assert await record.all_reservations() == [
+    await record.reservations.cancel(trip(), "car")
+    assert await record.reservations.everything() == [
         Reservation("trip", "car", None, "cancelled", "first-run")
     ]
 
 
 async def test_cancelling_again_changes_nothing(record: Record, database_url: str) -> None:
-    await record.reserve(trip(), "car")
-    await record.cancel(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
+    await record.reservations.cancel(trip(), "car")
     before = rows(database_url, reservations)
-    await record.cancel(trip(), "car")
+    await record.reservations.cancel(trip(), "car")
     assert rows(database_url, reservations) == before
 
 
 @pytest.mark.parametrize("booked_before", [True, False])
 async def test_a_tombstone_refuses_every_later_reserve(record: Record, booked_before: bool) -> None:
     if booked_before:
-        await record.reserve(trip(), "car")
-    await record.cancel(trip(), "car")
-    tombstone = await record.all_reservations()
+        await record.reservations.reserve(trip(), "car")
+    await record.reservations.cancel(trip(), "car")
+    tombstone = await record.reservations.everything()
     for item in ("a-car", "another"):
         with pytest.raises(ReservationRefused, match="The car of trip trip was undone already"):
-            await record.reserve(with_item("car", item), "car")
-    assert await record.all_reservations() == tombstone
+            await record.reservations.reserve(with_item("car", item), "car")
+    assert await record.reservations.everything() == tombstone
 
 
 async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
@@ -151,14 +155,14 @@ async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
 ) -> None:
     for record, other in (pair, pair[::-1]):
         await jobs.race(record, other, trips=40)
-    assert {row.state for row in await pair[0].all_reservations()} == {"cancelled"}
+    assert {row.state for row in await pair[0].reservations.everything()} == {"cancelled"}
 
 
 async def test_reserves_that_race_cancels_of_other_processes_always_end_cancelled(
     record: Record, database_url: str, processes: ProcessPoolExecutor
 ) -> None:
     await jobs.in_processes(processes, jobs.race_alone, database_url)
-    held = await record.all_reservations()
+    held = await record.reservations.everything()
     assert len(held) == 20
     assert {row.state for row in held} == {"cancelled"}
 
@@ -183,18 +187,18 @@ async def test_the_schema_refuses_what_no_reservation_can_be(
     now = dict.fromkeys(("created_at", "updated_at"), sa.func.now())
     with pytest.raises(sa.exc.IntegrityError):
         execute(database_url, sa.insert(reservations).values({**row, **now, **wrong}))
-    assert await record.all_reservations() == []
+    assert await record.reservations.everything() == []
 
 
 async def test_a_violated_constraint_is_a_bug_and_not_an_outage(record: Record) -> None:
     with pytest.raises(RecordBroken):
-        await record.reserve(with_item("car", None), "car")
+        await record.reservations.reserve(with_item("car", None), "car")
 
 
-@pytest.mark.parametrize("call", ["reserve", "cancel", "settle"])
+@pytest.mark.parametrize("call", ["reserve", "cancel"])
 async def test_a_missing_table_is_a_bug_and_not_an_outage(
     record: Record, database_url: str, call: str
 ) -> None:
     execute(database_url, "DROP TABLE reservations")
     with pytest.raises(RecordBroken, match=r"\AThe record refuses the request\Z"):
-        await getattr(record, call)(trip(), "car")
+        await getattr(record.reservations, call)(trip(), "car")

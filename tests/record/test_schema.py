@@ -1,7 +1,6 @@
 """How a database gets the record's schema, and which others the present version works on."""
 
 import asyncio
-import datetime as dt
 import shutil
 import signal
 import socket
@@ -16,71 +15,35 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.script import ScriptDirectory
 
-from record import OLDER, Record, RecordedTrip, RecordUnavailable, schema
+from record import Record, RecordUnavailable, schema
 from record.tables import metadata, reservations, trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT, bare_environment
 from tests.record import jobs
 from tests.record.databases import (
+    at,
+    back_to,
     execute,
+    head,
+    make_newer,
     on_postgresql,
+    revision_of,
     rows,
     slow_on_postgresql,
     transaction,
 )
-from tests.record.trips import NOON, accepted, news, trip
+from tests.record.test_earlier_versions import SHAPES
+from tests.record.trips import accepted, news, trip
 
 OUTDATED = r"\AThe record's schema is older than this version: run `make migrate`\Z"
-
-NEWER = '''
-"""What a later version adds: expand only."""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "next"
-down_revision = "{head}"
-
-
-def upgrade() -> None:
-    op.create_table("coupons", sa.Column("code", sa.Text, primary_key=True))
-    op.add_column("trips", sa.Column("mood", sa.Text))
-    op.add_column("trips", sa.Column("hops", sa.Integer, nullable=False, server_default="1"))
-    op.add_column("reservations", sa.Column("seat", sa.Text))
-
-
-def downgrade() -> None:
-    raise NotImplementedError
-'''
 
 
 @pytest.fixture
 def database_url(brand_new_url: str) -> str:
     """A database that nobody has prepared: how it gets its schema is what is tested here."""
     return brand_new_url
-
-
-def at(database_url: str, revision: str) -> None:
-    """Bring a brand-new database to an earlier schema."""
-    with transaction(database_url) as connection:
-        command.upgrade(schema._config(connection), revision)
-
-
-def back_to(database_url: str, revision: str) -> None:
-    with transaction(database_url) as connection:
-        command.downgrade(schema._config(connection), revision)
-
-
-def revision_of(database_url: str) -> str:
-    [(revision,)] = rows(database_url, sa.table("alembic_version", sa.column("version_num")))
-    return str(revision)
-
-
-def head() -> str:
-    return str(ScriptDirectory(str(schema.MIGRATIONS)).get_current_head())
 
 
 def tables_in(database_url: str) -> dict[str, dict[str, bool]]:
@@ -93,19 +56,9 @@ def tables_in(database_url: str) -> dict[str, dict[str, bool]]:
         }
 
 
-def make_newer(database_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Migrate a database as the next version would."""
-    with monkeypatch.context() as patch:
-        copy = folder / "migrations"
-        shutil.copytree(schema.MIGRATIONS, copy)
-        (copy / "versions" / "next.py").write_text(NEWER.format(head=head()))
-        patch.setattr(schema, "MIGRATIONS", copy)
-        at(database_url, "head")
-
-
 async def migrate(database_url: str) -> None:
     async with Record.open(database_url) as record:
-        await record.migrate()
+        await record.database.migrate()
 
 
 # A brand-new database
@@ -113,7 +66,7 @@ async def migrate(database_url: str) -> None:
 
 async def test_a_brand_new_database_gets_its_schema_with_the_first_call(database_url: str) -> None:
     async with Record.open(database_url) as record:
-        await record.reserve(trip(), "car")
+        await record.reservations.reserve(trip(), "car")
     assert revision_of(database_url) == head()
 
 
@@ -129,7 +82,7 @@ def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
 async def test_many_first_calls_at_once_make_one_schema(database_url: str) -> None:
     async with AsyncExitStack() as stack:
         records = [await stack.enter_async_context(Record.open(database_url)) for _ in range(6)]
-        calls = [record.accept(accepted()) for record in records for _ in range(3)]
+        calls = [record.trips.accept(accepted()) for record in records for _ in range(3)]
         answers = await asyncio.gather(*calls)
     assert [new for _, new in answers].count(True) == 1
 
@@ -141,13 +94,16 @@ async def test_many_processes_come_first_at_once(
     job = {"book": jobs.book, "migrate": jobs.migrate}[first]
     await jobs.in_processes(processes, job, database_url)
     async with Record.open(database_url) as record:
-        assert len(await record.all_reservations()) == (first == "book")
+        assert len(await record.reservations.everything()) == (first == "book")
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
     await migrate(database_url)
     found = tables_in(database_url)
     del found["alembic_version"]
+    # The version before still reads the one, and writes no other.
+    del found["trips"]["steps"]
+    found["trips"]["owner"] = False
     assert found == {
         table.name: {column.name: column.nullable for column in table.columns}
         for table in metadata.sorted_tables
@@ -161,12 +117,12 @@ async def test_a_page_is_found_in_an_index(record: Record, which: dict[str, Any]
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         statements.append((statement, parameters))
 
-    sa.event.listen(record._engine, "before_cursor_execute", note)
-    await record.page(20, after=None, **which)
+    sa.event.listen(record.database._engine, "before_cursor_execute", note)
+    await record.trips.page(20, after=None, **which)
     statement, parameters = next(one for one in statements if "LIMIT" in one[0])
-    postgresql = record._engine.dialect.name == "postgresql"
+    postgresql = record.database._engine.dialect.name == "postgresql"
     explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
-    with record._engine.connect() as connection:
+    with record.database._engine.connect() as connection:
         if postgresql:
             # Of an empty table anything else is cheaper.
             connection.exec_driver_sql("SET enable_seqscan = off")
@@ -182,21 +138,25 @@ async def test_a_page_is_found_in_an_index(record: Record, which: dict[str, Any]
 async def test_an_older_schema_is_waited_for_until_somebody_migrates_it(database_url: str) -> None:
     at(database_url, "0002")
     async with Record.open(database_url) as record:
-        for call in (record.prepare, record.all_reservations, lambda: record.page(10)):
+        for call in (
+            record.database.prepare,
+            record.reservations.everything,
+            lambda: record.trips.page(10),
+        ):
             with pytest.raises(RecordUnavailable, match=OUTDATED):
                 await call()
         with pytest.raises(RecordUnavailable, match=OUTDATED):
-            await record.accept(accepted())
+            await record.trips.accept(accepted())
         # Nobody but `make migrate` has changed it.
         assert revision_of(database_url) == "0002"
         await migrate(database_url)
-        await record.accept(accepted())
+        await record.trips.accept(accepted())
 
 
 async def test_migrating_again_changes_nothing(record: Record, database_url: str) -> None:
-    await record.reserve(trip(), "car")
+    await record.reservations.reserve(trip(), "car")
     before = rows(database_url, trips), rows(database_url, reservations)
-    await record.migrate()
+    await record.database.migrate()
     assert (rows(database_url, trips), rows(database_url, reservations)) == before
 
 
@@ -290,145 +250,52 @@ async def test_who_works_goes_on_while_the_schema_is_migrated_to_the_next_one(
     async with Record.open(database_url) as record:
         # So often that the driver has prepared the statements for good.
         for number in range(8):
-            await record.reserve(trip(f"before-{number}"), "car")
-            await record.page(5)
-            await record.reservations_of(f"before-{number}")
+            await record.reservations.reserve(trip(f"before-{number}"), "car")
+            await record.trips.page(5)
+            await record.reservations.of(f"before-{number}")
         make_newer(database_url, monkeypatch, tmp_path)
         for number in range(8):
-            await record.reserve(trip(f"after-{number}"), "car")
-            assert await record.reservations_of(f"after-{number}")
-        assert len(await record.page(100)) == 16
+            await record.reservations.reserve(trip(f"after-{number}"), "car")
+            assert await record.reservations.of(f"after-{number}")
+        assert len(await record.trips.page(100)) == 16
 
 
 async def _every_call_works(database_url: str) -> None:
     async with Record.open(database_url) as record:
-        await record.prepare()
-        row, new = await record.accept(accepted())
+        await record.database.prepare()
+        row, new = await record.trips.accept(accepted())
         assert new
         for kind in KINDS:
-            await record.reserve(trip(), kind)
-        await record.tell(trip(), news())
-        await record.begin_cancellation("trip")
+            await record.reservations.count_failure(trip(), kind, "No answer", final=False)
+            await record.reservations.reserve(trip(), kind)
+        await record.trips.tell(trip(), news())
+        await record.trips.begin_cancellation("trip")
         for kind in KINDS:
-            await record.cancel(trip(), kind)
-        await record.tell(trip(), news("cancelled", after=5, state="undone"))
-        assert [row.status for row in await record.page(5)] == ["cancelled"]
-        await record.adopt(accepted("another", first_run_id="its-run"))
-        await record.found(accepted("another"), "needs_attention", "Stopped", None)
-        assert {row.state for row in await record.reservations_of(row.trip_id)} == {"cancelled"}
+            await record.reservations.count_undo_failure(trip(), kind, "No answer")
+            await record.reservations.give_up_undo(trip(), kind, "No answer")
+            await record.reservations.cancel(trip(), kind)
+        await record.trips.tell(trip(), news("cancelled", after=5))
+        assert [row.status for row in await record.trips.page(5)] == ["cancelled"]
+        await record.trips.adopt(accepted("another", first_run_id="its-run"))
+        await record.trips.found(accepted("another"), "needs_attention", "Stopped")
+        assert {row.state for row in await record.reservations.of(row.trip_id)} == {"cancelled"}
 
 
-# From 0002, which had reservations only
-
-
-def earlier(*held: tuple[str, str, str | None, str]) -> sa.Insert:
-    """Return a statement that writes reservations as 0002 had them, a minute apart."""
-    table = sa.table(
-        "reservations",
-        *(sa.column(name) for name in ("trip_id", "kind", "item", "state")),
-        *(sa.column(name, sa.DateTime(timezone=True)) for name in ("created_at", "updated_at")),
-    )
-    return sa.insert(table).values(
-        [
-            {
-                "trip_id": trip_id,
-                "kind": kind,
-                "item": item,
-                "state": state,
-                "created_at": NOON + dt.timedelta(minutes=number),
-                "updated_at": NOON + dt.timedelta(minutes=number, seconds=30),
-            }
-            for number, (trip_id, kind, item, state) in enumerate(held)
-        ]
-    )
-
-
-SHAPES = earlier(
-    ("booked", "hotel", "a-hotel", "reserved"),
-    ("booked", "car", "a-car", "reserved"),
-    ("booked", "flight", "a-flight", "reserved"),
-    ("undone", "car", "a-car", "cancelled"),
-    ("undone", "flight", None, "cancelled"),
-    ("tombstone", "car", None, "cancelled"),
-    ("part", "car", "a-car", "reserved"),
-    ("part", "hotel", "a-hotel", "reserved"),
-    ("half-undone", "car", "a-car", "reserved"),
-    ("half-undone", "hotel", "a-hotel", "cancelled"),
-)
-
-
-def minutes(minute: float) -> dt.datetime:
-    return NOON + dt.timedelta(minutes=minute)
-
-
-async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str) -> None:
-    at(database_url, "0002")
-    execute(database_url, SHAPES)
-    async with Record.open(database_url) as record:
-        held = rows(database_url, sa.table("reservations", sa.column("trip_id"), sa.column("item")))
-        await record.migrate()
-        found = {row.trip_id: row for row in await record.page(100)}
-        undone = {
-            "status": "rolled_back",
-            "reason": "It was rolled back or cancelled before trips were recorded",
-        }
-        everything = {"car": "a-car", "hotel": "a-hotel", "flight": "a-flight"}
-        assert found == {
-            row.trip_id: row
-            for row in [
-                derived(
-                    "booked",
-                    0,
-                    status="booked",
-                    request=everything,
-                    booked_at=minutes(2.5),
-                    closed_at=minutes(2.5),
-                ),
-                derived("undone", 3, request={"car": "a-car"}, closed_at=minutes(4.5), **undone),
-                derived("tombstone", 5, closed_at=minutes(5.5), **undone),
-                derived("part", 6, request={"car": "a-car", "hotel": "a-hotel"}),
-                derived("half-undone", 8, request={"car": "a-car", "hotel": "a-hotel"}),
-            ]
-        }
-        kept = await record.all_reservations()
-        assert sorted((row.trip_id, str(row.item)) for row in kept) == sorted(
-            (trip_id, str(item)) for trip_id, item in held
-        )
-        assert {row.first_run_id for row in kept} == {None}
-
-
-def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
-    values: dict[str, Any] = {
-        "owner": None,
-        "request": {},
-        "key_fingerprint": None,
-        "first_run_id": OLDER,
-        "accepted_at": minutes(minute),
-        **changes,
-    }
-    return accepted(trip_id, **values)
-
-
-async def test_more_trips_than_one_batch_are_derived(database_url: str) -> None:
-    at(database_url, "0002")
-    execute(database_url, earlier(*((f"trip-{n}", "car", "x", "reserved") for n in range(1_500))))
-    async with Record.open(database_url) as record:
-        await record.migrate()
-        assert len(await record.page(10_000)) == 1_500
+# Back
 
 
 async def test_what_the_present_version_has_written_can_be_brought_back_to_0002(
     record: Record, database_url: str
 ) -> None:
     for kind in KINDS:
-        await record.reserve(trip(), kind)
-    await record.cancel(trip("another"), "car")
-    await record.tell(trip(), news())
+        await record.reservations.reserve(trip(), kind)
+    await record.reservations.cancel(trip("another"), "car")
+    await record.trips.tell(trip(), news())
     back_to(database_url, "0002")
     assert sorted(tables_in(database_url)) == ["alembic_version", "reservations"]
     async with Record.open(database_url) as again:
-        await again.migrate()
-        statuses = {row.trip_id: row.status for row in await again.page(10)}
+        await again.database.migrate()
+        statuses = {row.trip_id: row.status for row in await again.trips.page(10)}
         assert statuses == {"trip": "booked", "another": "rolled_back"}
 
 

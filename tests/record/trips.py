@@ -4,17 +4,8 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from record import OLDER, RecordedTrip
-from shared import (
-    KINDS,
-    BookVacationInput,
-    Execution,
-    Kind,
-    StepProgress,
-    StepState,
-    TripNews,
-    TripStatus,
-)
+from record import RecordedTrip, StepProgress
+from shared import KINDS, BookVacationInput, Execution, Kind, StepState, TripNews, TripStatus
 
 NOON = dt.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
@@ -25,19 +16,12 @@ def later(seconds: float) -> dt.datetime:
     return NOON + dt.timedelta(seconds=seconds)
 
 
-def trip(
-    trip_id: str = "trip",
-    run: str = "first-run",
-    *,
-    began: dt.datetime | None = NOON,
-    **changes: Any,
-) -> BookVacationInput:
+def trip(trip_id: str = "trip", run: str = "first-run", **changes: Any) -> BookVacationInput:
     """Return a trip as an activity of a workflow execution passes it to the record."""
     valid = BookVacationInput(
         attempts=3,
         book_user_id=trip_id,
-        accepted=True,
-        execution=Execution(trip_id, run, began),
+        execution=Execution(trip_id, run),
         **ITEMS,
     )
     return dataclasses.replace(valid, **changes)
@@ -57,30 +41,18 @@ def accepted(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
         status="running",
         workflow_id=trip_id,
         accepted_at=NOON,
-        key_fingerprint="a-key",
+        key_fingerprint=f"key-of-{trip_id}",
     )
     return dataclasses.replace(valid, **changes)
-
-
-def older(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
-    """Return a trip that is older than the record, as the migration derives it."""
-    known = {
-        "owner": None,
-        "request": {"car": "a-car"},
-        "key_fingerprint": None,
-        "first_run_id": OLDER,
-    }
-    return accepted(trip_id, **{**known, **changes})
 
 
 def news(
     status: TripStatus = "booked",
     after: float = 0.0,
     reason: str | None = None,
-    state: StepState = "booked",
 ) -> TripNews:
     """Return what a workflow tells of its trip so many seconds after noon."""
-    return TripNews(status, reason, steps(state), NOON + dt.timedelta(seconds=after))
+    return TripNews(status, reason, later(after), NOON)
 
 
 def steps(state: StepState = "booked") -> list[StepProgress]:

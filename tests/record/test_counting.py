@@ -1,0 +1,380 @@
+"""Failures are counted where they happen, and what is given up books no more, on both databases."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from record import Record, RecordedTrip, Reservation, ReservationRefused
+from record.tables import reservations, trips
+from shared import BookVacationInput
+from tests.record import jobs
+from tests.record.databases import execute, rows
+from tests.record.trips import accepted, news, trip, with_item
+
+SUPPLIER = "hotels.example"
+
+OVER = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)
+
+
+async def fail(
+    record: Record, words: str = "No answer", trip_id: str = "trip", *, final: bool = False
+) -> int:
+    """Count a failure to book the hotel of a trip that has three attempts."""
+    return await record.reservations.count_failure(trip(trip_id), "hotel", words, final=final)
+
+
+async def row(record: Record, trip_id: str = "trip") -> Reservation:
+    (held,) = [each for each in await record.reservations.of(trip_id) if each.kind == "hotel"]
+    return held
+
+
+async def trip_of(record: Record, trip_id: str = "trip") -> RecordedTrip:
+    recorded = await record.trips.by_id(trip_id)
+    assert recorded is not None
+    return recorded
+
+
+async def reserve(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.reserve(own, "hotel")
+
+
+async def begin_try(record: Record, own: BookVacationInput) -> None:
+    await record.outside.begin_try(own, "hotel", SUPPLIER, OVER)
+
+
+async def begin_it_again(record: Record, own: BookVacationInput) -> None:
+    await record.outside.begin_try(
+        own, "hotel", SUPPLIER, OVER, await row(record, own.book_user_id)
+    )
+
+
+BOOKINGS: list[Callable[[Record, BookVacationInput], Awaitable[None]]] = [
+    *(reserve, begin_try, begin_it_again)
+]
+
+
+async def refused(
+    record: Record, words: str = "hotel of trip .* was undone already", trip_id: str = "trip"
+) -> None:
+    """Check that nothing books the hotel any more, and that trying changes nothing."""
+    before = await record.reservations.of(trip_id)
+    for book in BOOKINGS:
+        with pytest.raises(ReservationRefused, match=words):
+            await book(record, trip(trip_id))
+    assert await record.reservations.of(trip_id) == before
+
+
+# Booking
+
+
+async def test_failures_are_counted_with_the_last_words(record: Record) -> None:
+    assert [await fail(record, words) for words in ("Down", "Still down")] == [1, 2]
+    held = await row(record)
+    assert (held.state, held.over_at, held.item) == ("asked", None, "a-hotel")
+    assert (held.failures, held.last_error, held.verdict) == (2, "Still down", None)
+
+
+async def test_at_as_many_failures_as_attempts_the_step_is_given_up(record: Record) -> None:
+    assert [await fail(record, f"Failure {number}") for number in range(3)] == [1, 2, 3]
+    assert (await row(record)).verdict == "failed"
+    await refused(record, r"\AFailure 2\Z")
+
+
+async def test_a_final_word_gives_the_step_up_at_once(record: Record) -> None:
+    assert await fail(record, "No room", final=True) == 1
+    assert (await row(record)).verdict == "failed"
+    await refused(record, r"\ANo room\Z")
+
+
+async def test_a_count_whose_answer_was_lost_never_counts_the_final_word_again(
+    record: Record, database_url: str
+) -> None:
+    await fail(record, "No room", final=True)
+    before = rows(database_url, reservations)
+    # The next try finds it given up, says so in the same words, and is counted: as nothing.
+    await refused(record, r"\ANo room\Z")
+    assert await fail(record, "No room", final=True) == 0
+    assert await fail(record, "Something else") == 0
+    assert rows(database_url, reservations) == before
+
+
+async def test_a_try_after_a_failure_books(record: Record) -> None:
+    await fail(record)
+    await record.reservations.reserve(trip(), "hotel", seconds=1.5)
+    held = await row(record)
+    assert (held.state, held.failures, held.last_error) == ("reserved", 1, "No answer")
+    await record.reservations.reserve(trip(), "hotel", seconds=9.5)
+    steps = (await trip_of(record)).steps
+    assert [step.booking_seconds for step in steps] == [None, 1.5, None]
+
+
+async def test_a_try_after_a_failure_may_be_sent_to_a_supplier_outside(record: Record) -> None:
+    await fail(record)
+    assert await record.outside.begin_try(trip(), "hotel", SUPPLIER, OVER) is None
+    held = await row(record)
+    assert (held.state, held.supplier, held.over_at) == ("asked", SUPPLIER, OVER)
+    assert await fail(record) == 2
+    assert (await row(record)).over_at == OVER, "What was sent may still take effect"
+
+
+async def test_a_failure_does_not_change_what_may_be_asked_for(record: Record) -> None:
+    await fail(record)
+    for book in BOOKINGS:
+        with pytest.raises(ReservationRefused):
+            await book(record, with_item("hotel", "another"))
+
+
+async def test_failures_from_many_connections_are_all_counted(
+    pair: tuple[Record, Record],
+) -> None:
+    own = trip(attempts=1_000)
+    counted = await asyncio.gather(
+        *(
+            record.reservations.count_failure(own, "hotel", "No answer", final=False)
+            for record in pair
+            for _ in range(15)
+        )
+    )
+    assert sorted(counted) == list(range(1, 31))
+    assert (await row(pair[0])).failures == 30
+
+
+async def test_failures_from_many_processes_are_all_counted(
+    record: Record, database_url: str, processes: ProcessPoolExecutor
+) -> None:
+    await jobs.in_processes(processes, jobs.count_failures, database_url)
+    car, hotel = await record.reservations.of("trip")
+    assert (car.failures, hotel.undo_failures) == (40, 40)
+
+
+async def test_of_many_last_failures_at_once_none_goes_beyond_the_attempts(
+    pair: tuple[Record, Record],
+) -> None:
+    counted = await asyncio.gather(*(fail(record) for record in pair for _ in range(10)))
+    assert sorted(counted) == [*[0] * 17, 1, 2, 3]
+    held = await row(pair[0])
+    assert (held.failures, held.verdict) == (3, "failed")
+
+
+# How a step may stand
+
+
+Standing = Callable[[Record, BookVacationInput], Awaitable[object]]
+
+
+async def nothing(record: Record, own: BookVacationInput) -> None:
+    """Leave a step that was never tried."""
+
+
+async def asked(record: Record, own: BookVacationInput) -> None:
+    await begin_try(record, own)
+
+
+async def failed_once(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.count_failure(own, "hotel", "No answer", final=False)
+
+
+async def given_up(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.count_failure(own, "hotel", "No room", final=True)
+
+
+async def booked(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.reserve(own, "hotel")
+
+
+async def cancelling(record: Record, own: BookVacationInput) -> None:
+    await begin_try(record, own)
+    await record.outside.begin_cancel(own, "hotel")
+
+
+async def cancelled(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.cancel(own, "hotel")
+
+
+async def resolved(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.resolve(own, "hotel", "By telephone")
+
+
+async def of_another(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.reserve(trip(own.book_user_id, "another"), "hotel")
+
+
+async def wants_another_item(record: Record, own: BookVacationInput) -> None:
+    await record.trips.accept(accepted(own.book_user_id, request={"hotel": "another"}))
+
+
+async def over(record: Record, own: BookVacationInput) -> None:
+    await record.trips.tell(own, news("rolled_back"))
+
+
+async def completed_by_hand(record: Record, own: BookVacationInput) -> None:
+    await record.trips.tell(own, news("booked"))
+
+
+async def stopped(record: Record, own: BookVacationInput) -> None:
+    await record.reservations.reserve(own, "car")
+    await record.trips.found(accepted(own.book_user_id), "needs_attention", "Stopped")
+
+
+MAY_BE_STUCK: list[Standing] = [nothing, asked, failed_once, given_up, booked, cancelling]
+UNDONE: list[Standing] = [cancelled, resolved, of_another]
+OVER_AND_OUT: list[Standing] = [over, completed_by_hand, stopped]
+
+
+async def each(record: Record, standings: list[Standing]) -> AsyncIterator[str]:
+    """Yield a trip whose hotel stands so, for each."""
+    for standing in standings:
+        await standing(record, trip(standing.__name__))
+        yield standing.__name__
+
+
+async def test_a_failure_changes_nothing_once_there_is_nothing_to_book(
+    record: Record, database_url: str
+) -> None:
+    standings = [*UNDONE, *OVER_AND_OUT, booked, cancelling, given_up, wants_another_item]
+    async for trip_id in each(record, standings):
+        before = rows(database_url, trips), rows(database_url, reservations)
+        assert await fail(record, "Late words", trip_id) == 0, trip_id
+        assert await fail(record, "Late words", trip_id, final=True) == 0, trip_id
+        assert (rows(database_url, trips), rows(database_url, reservations)) == before, trip_id
+
+
+# Undoing
+
+
+async def fail_to_undo(record: Record, words: str, trip_id: str) -> int:
+    return await record.reservations.count_undo_failure(trip(trip_id), "hotel", words)
+
+
+async def give_up_undo(record: Record, trip_id: str, words: str = "No refund") -> None:
+    await record.reservations.give_up_undo(trip(trip_id), "hotel", words)
+
+
+async def test_failures_to_undo_are_counted_with_the_last_words(record: Record) -> None:
+    async for trip_id in each(record, [booked, cancelling, given_up]):
+        before = await row(record, trip_id)
+        assert await fail_to_undo(record, "Down", trip_id) == 1
+        assert await fail_to_undo(record, "Still down", trip_id) == 2
+        held = await row(record, trip_id)
+        assert held == before, "Nothing else has changed"
+        assert (held.undo_failures, held.last_error) == (2, "Still down")
+        assert held.failures == before.failures
+
+
+async def test_a_failure_to_undo_changes_nothing_once_the_step_is_undone(
+    record: Record, database_url: str
+) -> None:
+    async for trip_id in each(record, UNDONE):
+        before = rows(database_url, reservations)
+        assert await fail_to_undo(record, "Late words", trip_id) == 0, trip_id
+        assert rows(database_url, reservations) == before, trip_id
+
+
+async def test_an_undo_that_is_given_up_needs_attention_and_refuses_late_bookings(
+    record: Record,
+) -> None:
+    async for trip_id in each(record, MAY_BE_STUCK):
+        for _ in range(2):
+            await give_up_undo(record, trip_id)
+            held = await row(record, trip_id)
+            assert (held.verdict, held.last_error) == ("stuck", "No refund"), trip_id
+            assert (await trip_of(record, trip_id)).status == "needs_attention"
+        await refused(record, trip_id=trip_id)
+        assert await fail(record, trip_id=trip_id) == 0
+
+
+async def test_a_stuck_undo_that_is_tried_again_is_not_stuck_and_refuses_late_bookings(
+    record: Record,
+) -> None:
+    async for trip_id in each(record, MAY_BE_STUCK):
+        await give_up_undo(record, trip_id)
+        await record.outside.begin_cancel(trip(trip_id), "hotel")
+        held = await row(record, trip_id)
+        assert held.verdict is None, trip_id
+        assert held.state in ("cancelling", "cancelled"), trip_id
+        await refused(record, trip_id=trip_id)
+        await give_up_undo(record, trip_id, "Still no refund")
+        is_stuck = (await row(record, trip_id)).verdict == "stuck"
+        assert is_stuck is (held.state == "cancelling"), trip_id
+
+
+async def test_a_stuck_undo_that_succeeds_is_undone_and_refuses_late_bookings(
+    record: Record, database_url: str
+) -> None:
+    async for trip_id in each(record, [nothing, failed_once, given_up, booked]):
+        await give_up_undo(record, trip_id)
+        await record.reservations.cancel(trip(trip_id), "hotel")
+        assert (await trip_of(record, trip_id)).steps[1].state == "undone", trip_id
+        await refused(record, trip_id=trip_id)
+        before = rows(database_url, reservations)
+        await give_up_undo(record, trip_id, "Late words")
+        await record.reservations.resolve(trip(trip_id), "hotel", "Late note")
+        assert rows(database_url, reservations) == before, trip_id
+
+
+async def test_an_undo_is_not_given_up_once_the_step_is_undone(
+    record: Record, database_url: str
+) -> None:
+    async for trip_id in each(record, UNDONE):
+        before = rows(database_url, trips), rows(database_url, reservations)
+        await give_up_undo(record, trip_id)
+        assert (rows(database_url, trips), rows(database_url, reservations)) == before, trip_id
+
+
+async def test_an_undo_that_is_given_up_late_does_not_open_a_trip_that_is_over(
+    record: Record, database_url: str
+) -> None:
+    async for trip_id in each(record, OVER_AND_OUT):
+        before = rows(database_url, trips)
+        await give_up_undo(record, trip_id)
+        assert rows(database_url, trips) == before, trip_id
+
+
+async def test_a_stuck_undo_is_its_own_trips_only(record: Record) -> None:
+    await record.reservations.reserve(trip("another"), "hotel")
+    await give_up_undo(record, "trip")
+    assert (await trip_of(record, "another")).status == "running"
+    assert (await row(record, "another")).verdict is None
+
+
+# An operator's word
+
+
+async def test_an_operators_word_settles_a_step_and_refuses_late_bookings(record: Record) -> None:
+    async for trip_id in each(record, MAY_BE_STUCK):
+        before = await record.reservations.of(trip_id)
+        await give_up_undo(record, trip_id)
+        for note in ("By telephone", "Another note"):
+            await record.reservations.resolve(trip(trip_id), "hotel", note)
+        held = await row(record, trip_id)
+        assert (held.state, held.over_at) == ("cancelled", None), trip_id
+        assert (held.verdict, held.note) == ("resolved", "By telephone"), trip_id
+        assert held.failures == (before[0].failures if before else 0), trip_id
+        await refused(record, trip_id=trip_id)
+        with pytest.raises(ReservationRefused, match="was undone already"):
+            await record.outside.confirm(trip(trip_id), "hotel", "H-1")
+
+
+async def test_an_answer_that_comes_when_a_step_is_given_up_is_kept_for_its_undo(
+    record: Record,
+) -> None:
+    """The supplier holds it, whatever was given up meanwhile."""
+    await asked(record, trip())
+    await fail(record, final=True)
+    await record.outside.confirm(trip(), "hotel", "H-1", seconds=2.0)
+    await refused(record, r"\ANo answer\Z")
+    held = await record.outside.begin_cancel(trip(), "hotel")
+    assert held is not None and held.reference == "H-1"
+
+
+@pytest.mark.parametrize("column", ["failures", "undo_failures"])
+async def test_the_schema_refuses_a_count_that_is_no_number(
+    record: Record, database_url: str, column: str
+) -> None:
+    await record.reservations.reserve(trip(), "hotel")
+    with pytest.raises(sa.exc.IntegrityError):
+        execute(database_url, sa.update(reservations).values({column: None}))

@@ -1,0 +1,539 @@
+"""Databases of earlier versions, which are migrated with their trips."""
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from record import Record, RecordedTrip, ReservationRefused, StepProgress, promises
+from shared import KINDS, Execution
+from tests.record.databases import at, back_to, execute, rows, transaction
+from tests.record.trips import NOON, accepted, later, news, trip
+
+CAR, HOTEL, FLIGHT = KINDS
+
+
+@pytest.fixture
+def database_url(brand_new_url: str) -> str:
+    """A database that nobody has prepared: the tests bring it to an earlier schema."""
+    return brand_new_url
+
+
+async def migrated(database_url: str) -> dict[str, RecordedTrip]:
+    """Migrate a database and return its trips by id."""
+    async with Record.open(database_url) as record:
+        await record.database.migrate()
+        return {row.trip_id: row for row in await record.trips.page(10_000)}
+
+
+# The first version, which had reservations only (0002)
+
+
+def of_0002(*held: tuple[str, str, str | None, str]) -> sa.Insert:
+    """Return a statement that writes reservations as 0002 had them, a minute apart."""
+    table = sa.table(
+        "reservations",
+        *(sa.column(name) for name in ("trip_id", "kind", "item", "state")),
+        *(sa.column(name, sa.DateTime(timezone=True)) for name in ("created_at", "updated_at")),
+    )
+    return sa.insert(table).values(
+        [
+            {
+                "trip_id": trip_id,
+                "kind": kind,
+                "item": item,
+                "state": state,
+                "created_at": NOON + dt.timedelta(minutes=number),
+                "updated_at": NOON + dt.timedelta(minutes=number, seconds=30),
+            }
+            for number, (trip_id, kind, item, state) in enumerate(held)
+        ]
+    )
+
+
+SHAPES = of_0002(
+    ("booked", "hotel", "a-hotel", "reserved"),
+    ("booked", "car", "a-car", "reserved"),
+    ("booked", "flight", "a-flight", "reserved"),
+    ("undone", "car", "a-car", "cancelled"),
+    ("undone", "flight", None, "cancelled"),
+    ("tombstone", "car", None, "cancelled"),
+    ("part", "car", "a-car", "reserved"),
+    ("part", "hotel", "a-hotel", "reserved"),
+    ("half-undone", "car", "a-car", "reserved"),
+    ("half-undone", "hotel", "a-hotel", "cancelled"),
+)
+
+
+def minutes(minute: float) -> dt.datetime:
+    return NOON + dt.timedelta(minutes=minute)
+
+
+async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str) -> None:
+    at(database_url, "0002")
+    execute(database_url, SHAPES)
+    held = rows(database_url, sa.table("reservations", sa.column("trip_id"), sa.column("item")))
+    began = dt.datetime.now(dt.UTC)
+    found = await migrated(database_url)
+    ended = found["part"].closed_at
+    assert ended is not None and began <= ended <= dt.datetime.now(dt.UTC)
+    undone = {
+        "status": "rolled_back",
+        "reason": "It was rolled back or cancelled before trips were recorded",
+    }
+    under_way = {
+        "status": "needs_attention",
+        "reason": "It was under way before trips were recorded; reservations may still be held",
+        "request": {"car": "a-car", "hotel": "a-hotel"},
+        "closed_at": ended,
+    }
+    everything = {kind: f"a-{kind}" for kind in KINDS}
+    booked = {"status": "booked", "booked_at": minutes(2.5), "closed_at": minutes(2.5)}
+    expected = [
+        derived("booked", 0, request=everything, **booked),
+        derived("undone", 3, request={"car": "a-car"}, closed_at=minutes(4.5), **undone),
+        derived("tombstone", 5, closed_at=minutes(5.5), **undone),
+        derived("part", 6, **under_way),
+        derived("half-undone", 8, **under_way),
+    ]
+    assert found == {row.trip_id: row for row in expected}
+    states = {each: " ".join(step.state for step in row.steps) for each, row in found.items()}
+    assert states == {
+        "booked": "booked booked booked",
+        "undone": "undone",
+        "tombstone": "",
+        "part": "booked booked",
+        "half-undone": "booked undone",
+    }
+    kept = rows(database_url, sa.table("reservations", sa.column("trip_id"), sa.column("item")))
+    assert sorted(map(str, kept)) == sorted(map(str, held))
+
+
+def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
+    values: dict[str, Any] = {
+        "owner": "",
+        "request": {},
+        "key_fingerprint": None,
+        "first_run_id": None,
+        "accepted_at": minutes(minute),
+        **changes,
+    }
+    return accepted(trip_id, **values)
+
+
+async def test_more_trips_than_one_batch_are_derived(database_url: str) -> None:
+    at(database_url, "0002")
+    execute(database_url, of_0002(*((f"trip-{n}", "car", "x", "reserved") for n in range(1_500))))
+    assert len(await migrated(database_url)) == 1_500
+
+
+# Version 2.0.0, where a trip's row had what its workflow told of its steps (0006)
+
+
+TIME = sa.DateTime(timezone=True)
+
+TRIPS = sa.table(
+    "trips",
+    *(sa.column(name) for name in ("trip_id", "owner", "key_fingerprint", "status", "reason")),
+    *(sa.column(name) for name in ("workflow_id", "first_run_id")),
+    *(sa.column(name, sa.JSON(none_as_null=True)) for name in ("request", "steps")),
+    *(sa.column(name, TIME) for name in ("accepted_at", "booked_at", "cancelled_at")),
+    *(sa.column(name, TIME) for name in ("told_at", "closed_at")),
+)
+
+RESERVATIONS = sa.table(
+    "reservations",
+    *(sa.column(name) for name in ("trip_id", "kind", "item", "state", "first_run_id")),
+    *(sa.column(name) for name in ("supplier", "reference")),
+    *(sa.column(name, TIME) for name in ("over_at", "created_at", "updated_at")),
+)
+
+Step = dict[str, Any]
+
+
+def told(kind: str, state: str, attempts: int = 1, undo_attempts: int = 0, **more: Any) -> Step:
+    """Return what a workflow of 2.0.0 has told of a step."""
+    step = {
+        "kind": kind,
+        "item": f"a-{kind}",
+        "state": state,
+        "attempts": attempts,
+        "undo_attempts": undo_attempts,
+        "last_error": None,
+        "note": None,
+        "held": state == "booked",
+        "reference": None,
+        "booking_seconds": 0.5 if attempts else None,
+        "undo_seconds": 0.25 if undo_attempts else None,
+    }
+    return step | more
+
+
+def row(kind: str, state: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "item": f"a-{kind}", "state": state} | more
+
+
+def undone(kind: str, attempts: int = 1, **more: Any) -> Step:
+    return told(kind, "undone", attempts, 1, **more)
+
+
+def untried(kind: str) -> Step:
+    return told(kind, "pending", 0)
+
+
+def older(step: Step) -> Step:
+    """Return what the first versions that told anything told of a step."""
+    return {
+        name: step[name]
+        for name in ("kind", "item", "state", "attempts", "undo_attempts", "last_error")
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A trip as a database of 2.0.0 has it, and what is told of it otherwise than before."""
+
+    status: str
+    told: list[Step] | None
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Of the trip's row."""
+    otherwise: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Of its steps, by kind."""
+
+    def row(self, trip_id: str) -> dict[str, Any]:
+        """Return the row of the trip."""
+        return {
+            **dict.fromkeys(column.name for column in TRIPS.columns),
+            "trip_id": trip_id,
+            "owner": "shop",
+            "key_fingerprint": f"key-of-{trip_id}",
+            "status": self.status,
+            "request": accepted().request,
+            "workflow_id": trip_id,
+            "first_run_id": "first-run",
+            "accepted_at": NOON,
+            "told_at": later(60),
+            "closed_at": later(60),
+            "steps": self.told,
+            **self.changes,
+        }
+
+    def reservations(self, trip_id: str) -> list[dict[str, Any]]:
+        """Return the rows of the trip's reservations."""
+        every = dict.fromkeys(column.name for column in RESERVATIONS.columns)
+        every |= {"trip_id": trip_id, "first_run_id": "first-run"}
+        every |= {"created_at": NOON, "updated_at": NOON}
+        return [every | each for each in self.rows]
+
+    def steps(self) -> list[StepProgress]:
+        before = self.told or [untried(kind) for kind in KINDS]
+        return [
+            StepProgress(
+                **{
+                    **step,
+                    **self.otherwise.get(step["kind"], {}),
+                }
+            )
+            for step in before
+        ]
+
+
+ALL_BOOKED = [row(kind, "reserved") for kind in KINDS]
+ALL_UNDONE = [row(kind, "cancelled") for kind in KINDS]
+OPEN = {"closed_at": None}
+OF_THE_FIRST_VERSION = {
+    "owner": None,
+    "key_fingerprint": None,
+    "first_run_id": "",
+    "told_at": None,
+    "request": {kind: f"a-{kind}" for kind in KINDS},
+}
+# What failed was never booked, so that it took no time to book it.
+FAILED = {"booking_seconds": None}
+
+SHAPES_OF_2_0_0 = {
+    "booked": Shape("booked", [told(kind, "booked") for kind in KINDS], ALL_BOOKED),
+    "booked-after-retries": Shape(
+        "booked",
+        [
+            told(CAR, "booked", 3, last_error="Down", booking_seconds=3.5),
+            told(HOTEL, "booked", 1, reference="H-1"),
+            told(FLIGHT, "booked", 2, last_error="odd \0 \ud800 words"),
+        ],
+        [
+            row(CAR, "reserved"),
+            row(HOTEL, "reserved", supplier="hotels.example", reference="H-1"),
+            row(FLIGHT, "reserved"),
+        ],
+        {"booked_at": later(60)},
+        {FLIGHT: {"last_error": "odd \ufffd ? words"}},
+    ),
+    "rolled-back-at-the-car": Shape(
+        "rolled_back",
+        [undone(CAR, 1, last_error="No car"), untried(HOTEL), untried(FLIGHT)],
+        [row(CAR, "cancelled", item=None)],
+        {"reason": "No car"},
+        {CAR: FAILED},
+    ),
+    "rolled-back-at-the-hotel": Shape(
+        "rolled_back",
+        [undone(CAR, 2, last_error="Down"), undone(HOTEL, 5, last_error="No"), untried(FLIGHT)],
+        [row(CAR, "cancelled"), row(HOTEL, "cancelled", item=None)],
+        {"reason": "No"},
+        {HOTEL: FAILED},
+    ),
+    "rolled-back-at-the-flight": Shape(
+        "rolled_back",
+        [undone(CAR), undone(HOTEL), undone(FLIGHT, 3, last_error="No") | {"undo_attempts": 2}],
+        ALL_UNDONE,
+        {"reason": "No"},
+        {FLIGHT: FAILED},
+    ),
+    "cancelled-on-its-way": Shape(
+        "cancelled",
+        [undone(CAR), undone(HOTEL, booking_seconds=None), untried(FLIGHT)],
+        ALL_UNDONE[:2],
+    ),
+    "booked-and-cancelled": Shape(
+        "cancelled",
+        [undone(kind) for kind in KINDS],
+        ALL_UNDONE,
+        {"booked_at": later(30), "cancelled_at": later(40)},
+    ),
+    "stuck": Shape(
+        "needs_attention",
+        [
+            undone(CAR),
+            told(HOTEL, "stuck", 1, 3, held=True, last_error="No refund", undo_seconds=None),
+            undone(FLIGHT, 2),
+        ],
+        [
+            row(CAR, "cancelled"),
+            row(HOTEL, "cancelling", supplier="hotels.example"),
+            row(FLIGHT, "cancelled"),
+        ],
+        OPEN,
+    ),
+    "stuck-with-what-was-never-booked": Shape(
+        "needs_attention",
+        [
+            told(CAR, "stuck", 2, 3, last_error="No answer", booking_seconds=None, held=False),
+            untried(HOTEL),
+            untried(FLIGHT),
+        ],
+        [],
+        OPEN,
+    ),
+    "settled-since-it-was-stuck": Shape(
+        "needs_attention",
+        [told(CAR, "stuck", 1, 3), *(undone(kind) for kind in (HOTEL, FLIGHT))],
+        ALL_UNDONE,
+        OPEN,
+        {CAR: {"state": "undone", "booking_seconds": None}},
+    ),
+    "resolved": Shape(
+        "cancelled",
+        [
+            undone(CAR),
+            told(HOTEL, "resolved", 1, 4, last_error="No refund", note="By telephone"),
+            undone(FLIGHT),
+        ],
+        ALL_UNDONE,
+        {"cancelled_at": later(40)},
+    ),
+    "stopped": Shape(
+        "needs_attention",
+        [
+            told(CAR, "booked"),
+            told(HOTEL, "booking", 2, last_error="Down", booking_seconds=None),
+            untried(FLIGHT),
+        ],
+        ALL_BOOKED[:1],
+        {"reason": "The workflow was stopped from outside"},
+    ),
+    "stopped-after-a-failure": Shape(
+        "needs_attention",
+        [told(CAR, "booked"), told(HOTEL, "failed", 3, booking_seconds=None), untried(FLIGHT)],
+        ALL_BOOKED[:1],
+    ),
+    "running": Shape(
+        "running",
+        None,
+        ALL_BOOKED[:1],
+        {**OPEN, "told_at": None},
+        {
+            CAR: {"state": "booked", "attempts": 1, "held": True, "booking_seconds": 0.0},
+            HOTEL: {"state": "booking", "attempts": 1},
+        },
+    ),
+    "just-accepted": Shape(
+        "running",
+        None,
+        [],
+        {**OPEN, "told_at": None, "first_run_id": None},
+        {CAR: {"state": "booking", "attempts": 1}},
+    ),
+    "booked-and-told-by-an-older-version": Shape(
+        "booked",
+        [older(told(kind, "booked", 2)) for kind in KINDS],
+        ALL_BOOKED,
+        {},
+        {kind: {"held": True, "booking_seconds": 0.0} for kind in KINDS},
+    ),
+    "rolled-back-and-told-by-an-older-version": Shape(
+        "rolled_back",
+        [older(undone(CAR, 2)), older(undone(HOTEL, 3, last_error="No")), older(untried(FLIGHT))],
+        ALL_UNDONE[:2],
+    ),
+    "of-the-first-version-booked": Shape(
+        "booked",
+        None,
+        [{**each, "first_run_id": None} for each in ALL_BOOKED],
+        OF_THE_FIRST_VERSION,
+        {
+            kind: {"state": "booked", "attempts": 1, "held": True, "booking_seconds": 0.0}
+            for kind in KINDS
+        },
+    ),
+    "of-the-first-version-running": Shape(
+        "running",
+        None,
+        [{**each, "first_run_id": None} for each in ALL_BOOKED[:1]],
+        {**OF_THE_FIRST_VERSION, **OPEN},
+        {CAR: {"state": "booked", "attempts": 1, "held": True, "booking_seconds": 0.0}},
+    ),
+}
+
+
+def write(database_url: str, shapes: dict[str, Shape]) -> None:
+    """Make a brand-new database one of 2.0.0 with trips of these shapes, by id."""
+    at(database_url, "0006")
+    reserved = [row for trip_id, each in shapes.items() for row in each.reservations(trip_id)]
+    with transaction(database_url) as sql:
+        sql.execute(sa.insert(TRIPS), [each.row(trip_id) for trip_id, each in shapes.items()])
+        sql.execute(sa.insert(RESERVATIONS), reserved)
+
+
+@pytest.fixture
+def of_2_0_0(database_url: str) -> str:
+    """A database of 2.0.0 with a trip of every shape."""
+    write(database_url, SHAPES_OF_2_0_0)
+    return database_url
+
+
+async def test_the_trips_of_2_0_0_are_told_as_before(of_2_0_0: str) -> None:
+    found = await migrated(of_2_0_0)
+    assert set(found) == set(SHAPES_OF_2_0_0)
+    for trip_id, shape in SHAPES_OF_2_0_0.items():
+        assert found[trip_id].steps == shape.steps(), trip_id
+    for trip_id, row in found.items():
+        if not trip_id.startswith("of-the-first-version"):
+            changes: dict[str, Any] = {
+                "status": SHAPES_OF_2_0_0[trip_id].status,
+                "first_run_id": "first-run",
+                "told_at": later(60),
+                "closed_at": later(60),
+                **SHAPES_OF_2_0_0[trip_id].changes,
+            }
+            assert row == accepted(trip_id, **changes), trip_id
+    booked, under_way = (found[f"of-the-first-version-{which}"] for which in ("booked", "running"))
+    assert (booked.owner, booked.first_run_id, booked.status) == ("", None, "booked")
+    assert (under_way.owner, under_way.first_run_id) == ("", None)
+    assert under_way.status == "needs_attention", "Nobody goes on with it"
+    assert under_way.closed_at is not None
+
+
+async def test_the_trips_of_2_0_0_are_listed_and_found_by_their_keys(of_2_0_0: str) -> None:
+    async with Record.open(of_2_0_0) as record:
+        await record.database.migrate()
+        own = {row.trip_id for row in await record.trips.page(100, owner="shop")}
+        assert own == {each for each in SHAPES_OF_2_0_0 if "first-version" not in each}
+        booked = {row.trip_id for row in await record.trips.page(100, status="booked")}
+        assert booked == {
+            trip_id for trip_id, shape in SHAPES_OF_2_0_0.items() if shape.status == "booked"
+        }
+        again = accepted("new", key_fingerprint="a-new-key")
+        row, new = await record.trips.accept(again, former_fingerprint="key-of-stuck")
+        assert (row.trip_id, new) == ("stuck", False)
+
+
+async def test_the_trips_of_2_0_0_are_cancelled_as_before(of_2_0_0: str) -> None:
+    over = [
+        trip_id
+        for trip_id, shape in SHAPES_OF_2_0_0.items()
+        if shape.status in ("booked", "needs_attention")
+        and shape.changes.get("closed_at", "set") is not None
+    ]
+    assert len(over) >= 6
+    async with Record.open(of_2_0_0) as record:
+        await record.database.migrate()
+        for trip_id in [*over, "of-the-first-version-running"]:
+            begun = await record.trips.begin_cancellation(trip_id)
+            assert (begun.status, begun.closed_at) == ("running", None), trip_id
+            run = begun.first_run_id or "its-run"
+            own = trip(execution=Execution(f"cancellation:{trip_id}", run), book_user_id=trip_id)
+            for kind in reversed(KINDS):
+                held = await record.outside.begin_cancel(own, kind)
+                assert (held is not None) is (kind == HOTEL and trip_id == "booked-after-retries")
+                await record.outside.released(own, kind)
+            await record.trips.tell(own, news("cancelled", 3_600))
+            ended = await record.trips.by_id(trip_id)
+            assert ended is not None and ended.status == "cancelled", trip_id
+            assert {step.state for step in ended.steps} == {"undone"}, trip_id
+            assert not any(step.held for step in ended.steps), trip_id
+
+
+async def test_no_step_of_2_0_0_that_was_undone_can_be_booked_again(of_2_0_0: str) -> None:
+    async with Record.open(of_2_0_0) as record:
+        await record.database.migrate()
+        for row in await record.reservations.everything():
+            if row.state == "cancelled" or row.verdict is not None:
+                with pytest.raises(ReservationRefused):
+                    await record.reservations.reserve(trip(row.trip_id), row.kind)
+
+
+async def test_a_stuck_undo_of_2_0_0_counts_and_can_be_resolved(of_2_0_0: str) -> None:
+    async with Record.open(of_2_0_0) as record:
+        await record.database.migrate()
+        waiting = await promises(record.database, dt.timedelta(hours=1))
+        assert waiting.stuck_undos.count == 2
+        await record.reservations.resolve(trip("stuck"), "hotel", "By telephone")
+        row = await record.trips.by_id("stuck")
+        assert row is not None and row.steps[1].state == "resolved"
+
+
+async def test_a_migrated_database_goes_back_to_2_0_0_and_comes_again(of_2_0_0: str) -> None:
+    before = rows(of_2_0_0, TRIPS)
+    first = await migrated(of_2_0_0)
+    back_to(of_2_0_0, "0006")
+    kept = {row[0]: row for row in rows(of_2_0_0, TRIPS)}
+    assert len(kept) == len(before)
+    for row in before:
+        assert kept[row[0]] == row or "first-version" in row[0]
+    again = await migrated(of_2_0_0)
+    assert again == first
+    steps = [{trip_id: row.steps for trip_id, row in each.items()} for each in (first, again)]
+    assert steps[0] == steps[1]
+
+
+async def test_what_2_0_0_would_take_for_a_booking_does_not_go_back_to_it(
+    record: Record, database_url: str
+) -> None:
+    await record.reservations.reserve(trip(), CAR)
+    await record.reservations.count_failure(trip(), HOTEL, "No answer", final=False)
+    await record.outside.begin_try(trip(), FLIGHT, "flights.example", NOON)
+    back_to(database_url, "0006")
+    columns = (RESERVATIONS.c.kind, RESERVATIONS.c.state)
+    found = rows(database_url, sa.select(*columns).subquery())
+    assert sorted(found) == [(CAR, "reserved"), (FLIGHT, "asked")]
+
+
+async def test_more_trips_of_2_0_0_than_one_batch_are_migrated(database_url: str) -> None:
+    shape = SHAPES_OF_2_0_0["booked-after-retries"]
+    write(database_url, {f"trip-{number}": shape for number in range(1_100)})
+    found = await migrated(database_url)
+    assert len(found) == 1_100
+    assert {row.steps[0].attempts for row in found.values()} == {3}
