@@ -82,7 +82,7 @@ bench: $(VENV)/.dev ## Measure the speed, beside what it is compared with, on a 
 
 .PHONY: screenshots
 screenshots: $(VENV)/.dev ## Take the README's pictures of the pages, from a run of the service
-	$(RUN) tests.pages.screenshots
+	$(RUN) tests.pages.browser.screenshots
 
 .PHONY: check
 check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, deploy/
@@ -108,6 +108,7 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, d
 # Keeps what is pinned already, unless asked for the newest: make lock UPGRADE=yes
 # The options have a `=` each, and long names: Renovate reads them in the heads of the files.
 COMPILE = $(RUN) uv pip compile --quiet --universal --python-version=3.11 --generate-hashes $(if $(UPGRADE),--upgrade)
+# requirements.txt has the versions, dev.txt those of all that it needs in turn; the others follow it.
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin what the requirements need in turn, with hashes
 	$(COMPILE) --output-file=requirements/dev.txt requirements/dev.in

@@ -24,7 +24,8 @@ from temporalio.client import Client
 
 import api
 import bookings as asked
-from api import ApiKey, Codec, FieldError, Options, Problem, SharedLoopFlask
+import pages
+from api import CallerKey, Codec, FieldError, Options, Problem, SharedLoopFlask
 from bookings import Bookings, Caller
 from connection import (
     Encryption,
@@ -62,7 +63,6 @@ from telemetry import (
 logger = logging.getLogger("api")
 
 MAX_BODY_BYTES = 16 * 1024
-STATIC_FILES_KEEP = dt.timedelta(days=365)
 
 
 def create_app(
@@ -83,17 +83,15 @@ def create_app(
     if settings.bookings_per_second_per_caller is not None:
         bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
-    app = SharedLoopFlask("api")
+    app = SharedLoopFlask("api", static_folder=None)
     measure_requests(app, metrics)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # The pages ask for a file of other content under another URL.
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_FILES_KEEP
     cast(DefaultJSONProvider, app.json).sort_keys = False
     app.extensions |= {"bookings": bookings, "metrics": metrics}
     options = _options(settings, temporal_client)
     scrape = functools.partial(scraped, metrics.registry, sdk)
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
-    app.register_blueprint(api.create_pages(bookings, options, places.look))
+    pages.add_pages(app, bookings, options, places.look, settings.page_examples)
     if options.decodes:
         app.register_blueprint(api.create_codec(_codec(settings), options))
     api.install(app)
@@ -119,7 +117,7 @@ def _check_encryption(temporal_client: Client, settings: Settings) -> None:
 
 def _options(settings: Settings, temporal_client: Client) -> Options:
     keys = [
-        ApiKey(Caller(key.name, key.operator), key.secret.get_secret_value())
+        CallerKey(Caller(key.name, key.operator), key.secret.get_secret_value())
         for key in settings.api_keys
     ]
     return Options(
@@ -132,7 +130,6 @@ def _options(settings: Settings, temporal_client: Client) -> Options:
         namespace=temporal_client.namespace,
         decodes=bool(settings.payload_keys.secrets),
         anonymous_ids=settings.payload_keys.encrypting is not None,
-        examples=settings.page_examples,
     )
 
 

@@ -7,25 +7,42 @@ https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Preven
 
 import ipaddress
 import urllib.parse
-from typing import cast
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
 
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 
-from api.callers import authenticate, authenticate_cookie
+from api.keys import authenticate, authenticate_cookie
 from api.options import Options
 from api.problems import CHALLENGE, Problem
 from bookings import Caller
 
-PUBLIC = ("api.livez", "api.readyz", "api.openapi_document", "pages.docs", "static")
-"""Endpoints that need no API key: they tell of no trip."""
-SHELLS = ("pages.form", "pages.trips", "pages.trip")
-"""Pages that a browser opens, which sends no API key then: they ask for one and come again."""
+KeyNeeded = Literal["always", "if sent", "never"]
+"""When a view needs a good API key. `if sent` is for pages that a browser opens, which sends no key
+then: without a key the caller is `None`, and the page asks for one. A wrong key is refused."""
+KEY_NEEDED = "key_needed"
+View = TypeVar("View", bound=Callable[..., Any])
 CODEC = ("codec.decode", "codec.encode")
 """What Temporal's Web UI, a site of its own, asks for."""
 CODEC_COOKIE = "codec"
 """The name of the cookie by which it may."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def needs_key(when: KeyNeeded) -> Callable[[View], View]:
+    """Mark a view that does not always need an API key: `never`, because it tells of no trip."""
+
+    def mark(view: View) -> View:
+        setattr(view, KEY_NEEDED, when)
+        return view
+
+    return mark
+
+
+def key_needed(view: Callable[..., Any] | None) -> KeyNeeded:
+    """Return when a view needs an API key: always, unless it is marked."""
+    return getattr(view, KEY_NEEDED, "always")
 
 
 def install_access(routes: Blueprint, options: Options) -> None:
@@ -52,13 +69,14 @@ def install_access(routes: Blueprint, options: Options) -> None:
     def know_caller() -> None:
         # A browser asks without a key whether it may ask with one (CORS).
         asks_leave = request.endpoint in CODEC and request.method == "OPTIONS"
-        if request.endpoint in PUBLIC or asks_leave:
+        needed = key_needed(current_app.view_functions.get(request.endpoint or ""))
+        if needed == "never" or asks_leave:
             return
         authorization = request.headers.get("Authorization")
         found = authenticate(authorization, options.keys)
         if found is None and request.endpoint in CODEC:
             found = authenticate_cookie(request.cookies.get(CODEC_COOKIE), options.keys)
-        if found is None and (authorization or request.endpoint not in SHELLS):
+        if found is None and (authorization or needed == "always"):
             raise Problem(
                 401,
                 "Send an API key as `Authorization: Bearer <key>`.",

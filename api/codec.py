@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flask import Blueprint, Response, request
 
 from api.access import CODEC_COOKIE, is_of_web_ui, operator
-from api.callers import codec_token
+from api.keys import codec_token
 from api.options import Options
 from api.problems import Problem
 from api.server import MAX_UPLOAD_BYTES

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from api.access import operator
+from api.access import needs_key, operator
 from api.answering import answer
 from api.openapi import Operation, describe
 from api.places import SCRAPES_AT_ONCE, Places
@@ -19,13 +19,15 @@ def add_health(routes: Blueprint, bookings: Bookings) -> None:
 
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
-    @describe(Operation(tag="health", answers={200: (Health,)}, public=True))
+    @needs_key("never")
+    @describe(Operation(tag="health", answers={200: (Health,)}))
     def livez() -> Response:
         """Tell that this process answers."""
         return answer(Health())
 
     @routes.get("/readyz")
-    @describe(Operation(tag="health", answers={200: (Health,)}, problems=(503,), public=True))
+    @needs_key("never")
+    @describe(Operation(tag="health", answers={200: (Health,)}, problems=(503,)))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
         obstacle = await bookings.check_ready()

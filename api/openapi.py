@@ -20,6 +20,7 @@ from pydantic.json_schema import (
 from werkzeug.routing import Rule
 
 from api import problems
+from api.access import key_needed
 from api.schemas import ProblemDetails
 from shared import KINDS, VERSION
 
@@ -85,7 +86,6 @@ class Operation:
     headers: type[BaseModel] | None = None
     path: Mapping[str, Schema] = field(default_factory=dict)
     answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
-    public: bool = False
 
 
 OPERATION = "operation"
@@ -101,7 +101,7 @@ def describe(operation: Operation) -> Callable[[View], View]:
     return mark
 
 
-def document(app: Flask, *, keys_needed: bool) -> Schema:
+def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
     """Return the OpenAPI document of the app's marked views."""
     views: list[tuple[Rule, Callable[..., Any], Operation]] = [
         (rule, view, getattr(view, OPERATION))
@@ -114,7 +114,8 @@ def document(app: Flask, *, keys_needed: bool) -> Schema:
     for rule, view, operation in views:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            entry = _operation(operation, method, schemas, components)
+            public = key_needed(view) == "never"
+            entry = _operation(operation, method, schemas, components, public=public)
             entry["operationId"] = view.__name__
             told = inspect.cleandoc(view.__doc__ or "")
             entry["summary"] = told.partition("\n")[0].rstrip(".")
@@ -155,7 +156,12 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Sch
 
 
 def _operation(
-    operation: Operation, method: str, schemas: Mapping[Any, Schema], components: Schema
+    operation: Operation,
+    method: str,
+    schemas: Mapping[Any, Schema],
+    components: Schema,
+    *,
+    public: bool,
 ) -> Schema:
     entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
@@ -201,7 +207,7 @@ def _operation(
             "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
             "headers": {},
         }
-    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if operation.public else {401, 429})
+    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if public else {401, 429})
     for status in sorted(refusals):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],
@@ -213,7 +219,7 @@ def _operation(
             },
             "headers": _headers(PROBLEM_HEADERS.get(status, {})),
         }
-    if operation.public:
+    if public:
         entry["security"] = []
     return entry
 

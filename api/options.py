@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from api.callers import ApiKey
-
-Offer = Literal["embedded", "simulator", "none"]
-"""Whose items the examples on the booking page have; or no examples."""
+from api.keys import CallerKey
 
 
 @dataclass(frozen=True)
 class Options:
     """How the API behaves. `starter.py` makes it from the settings."""
 
-    keys: Sequence[ApiKey]
+    keys: Sequence[CallerKey]
     book_wait_seconds: float
     """How long `POST /book` waits for an outcome before it answers 202."""
     max_open_bookings: int
@@ -28,5 +24,3 @@ class Options:
     """Whether there is a codec server, and so something to decode."""
     anonymous_ids: bool = False
     """Whether the ids of trips are to tell no traveller's name."""
-    examples: Offer = "embedded"
-    """Which examples the booking page offers."""

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 
-from api.access import caller, install_access, operator
-from api.answering import answer, links_of, location_of
-from api.booking import book_for_caller
-from api.documentation import add_documentation
+from api.access import caller, install_access, needs_key, operator
+from api.answering import answer, answer_with, links_of, location_of
 from api.health import add_health, add_metrics
 from api.intake import kind_of, read_body, read_headers, read_query
-from api.openapi import Header, Operation, describe
+from api.openapi import Header, Operation, describe, openapi_document
 from api.options import Options
 from api.places import AllPlaces, client_gone, install_gate
 from api.schemas import (
@@ -30,6 +28,7 @@ from api.schemas import (
     WaitQuery,
     told,
 )
+from api.trip_request import book_for_caller
 from bookings import Bookings, Trip
 from shared import KINDS
 
@@ -187,9 +186,14 @@ def create_blueprint(
         trip = await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
         return answer(booking_of(trip))
 
+    @routes.get("/openapi.json")
+    @needs_key("never")
+    def document() -> Response:
+        """Return the OpenAPI document."""
+        return answer_with(openapi_document(current_app, keys_needed=bool(options.keys)))
+
     add_health(routes, bookings)
     add_metrics(routes, scrape)
-    add_documentation(routes, keys_needed=bool(options.keys))
     return routes
 
 

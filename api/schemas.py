@@ -117,7 +117,7 @@ def told(items: Mapping[Kind, str]) -> dict[str, str]:
     }
 
 
-class Items(BaseModel):
+class ItemsOfTrip(BaseModel):
     """What a trip has of each kind. Trips that are older than a kind have none of it."""
 
     car: str
@@ -125,14 +125,14 @@ class Items(BaseModel):
     flight: str
 
 
-class Ended(BaseModel):
+class EndedTrip(BaseModel):
     """How a trip ended."""
 
     cancelled: bool
     user_id: str
 
 
-class Booked(Items, Ended):
+class Booked(ItemsOfTrip, EndedTrip):
     """The trip is booked."""
 
     # A kind that has no field here would be left out of the answer in silence.
@@ -145,7 +145,7 @@ class Booked(Items, Ended):
     result: str
 
 
-class RolledBack(Ended):
+class RolledBack(EndedTrip):
     """The trip could not be booked, or was cancelled, and nothing of it is held."""
 
     model_config = _examples(
@@ -232,7 +232,7 @@ class Traveller(BaseModel):
     name: str
 
 
-class BookingSummary(Items, Traveller):
+class BookingSummary(ItemsOfTrip, Traveller):
     """A trip in a list."""
 
     started_at: dt.datetime

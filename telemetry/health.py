@@ -23,7 +23,7 @@ CLOSE_LIMIT = 1.0
 """Seconds that a process which stops waits for whoever is being answered."""
 
 
-class Health:
+class WorkerHealth:
     """Whether a worker can work: not yet, as those say whom it asks, and not any more."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Health:
 
 @asynccontextmanager
 async def health_port(
-    host: str, port: int, health: Health, scrape: Callable[[], bytes]
+    host: str, port: int, health: WorkerHealth, scrape: Callable[[], bytes]
 ) -> AsyncIterator[None]:
     """Serve `/livez`, `/readyz` and `/metrics`, until the end of the block.
 

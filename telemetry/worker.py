@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from shared import Kind
-from telemetry.health import Health, health_port
+from telemetry.health import WorkerHealth, health_port
 from telemetry.metrics import WorkerMetrics
 from telemetry.sdk import SdkMetrics, scraped
 from telemetry.tries import MeasuringInterceptor
@@ -16,7 +16,7 @@ class WorkerTelemetry:
     def __init__(self, suppliers: Mapping[Kind, str]) -> None:
         self.metrics = WorkerMetrics(suppliers)
         self.sdk = SdkMetrics()
-        self.health = Health()
+        self.health = WorkerHealth()
         self.interceptor = MeasuringInterceptor(self.metrics)
 
     @asynccontextmanager

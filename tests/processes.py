@@ -368,7 +368,7 @@ def database_url(folder: Path, postgres: Process | None) -> str:
 
 def simulator(folder: Path, *options: str) -> Process:
     """The suppliers' simulator, on a file in `folder`."""
-    command = [sys.executable, "-m", "suppliers.simulator"]
+    command = [sys.executable, "-m", "simulator"]
     command += ["--database", str(folder / "suppliers.db"), *options]
     return Process("suppliers", command, folder / "suppliers.log", bare_environment())
 

@@ -17,6 +17,10 @@ from tests.processes import ROOT, Process, Service, bare_environment, service, w
 
 TACH = Path(sysconfig.get_path("scripts")) / "tach"
 
+needs_tach = pytest.mark.skipif(
+    not TACH.exists(), reason="tach, which requirements/dev.txt has, is missing"
+)
+
 NOT_OURS = shutil.ignore_patterns(".*", "__pycache__", "*.db*", "tests", "benchmarks")
 
 
@@ -32,6 +36,7 @@ def check_arrows(house: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([TACH, "check"], cwd=house, capture_output=True, text=True, timeout=60)
 
 
+@needs_tach
 def test_the_arrows_of_the_house_point_one_way(house: Path) -> None:
     checked = check_arrows(house)
     assert checked.returncode == 0, checked.stderr
@@ -45,6 +50,10 @@ WRONG_ARROWS = [
     ("workflows.py", "import suppliers", "Module 'workflows' cannot depend on 'suppliers'"),
     ("bookings/trips.py", "import api", "Module 'bookings' cannot depend on 'api'"),
     ("api/routes.py", "import saga", "Module 'api' cannot depend on 'saga'"),
+    ("api/health.py", "import pages", "Module 'api' cannot depend on 'pages'"),
+    ("pages/form.py", "import record", "Module 'pages' cannot depend on 'record'"),
+    ("pages/curl.py", "from api.openapi import x", "not part of the public interface for 'api'"),
+    ("simulator/stock.py", "import suppliers", "Module 'simulator' cannot depend on 'suppliers'"),
     ("starter.py", "import suppliers", "Module 'starter' cannot depend on 'suppliers'"),
     ("starter.py", "from api.routes import x", "not part of the public interface for 'api'"),
     ("cellar/__init__.py", "import starter", "Module '<root>' cannot depend on 'starter'"),
@@ -52,6 +61,7 @@ WRONG_ARROWS = [
 """A file, a line that is put at its end, and what is said of it."""
 
 
+@needs_tach
 def test_every_wrong_arrow_fails_and_is_named(house: Path) -> None:
     for file, line, _ in WRONG_ARROWS:
         module = house / file
@@ -82,6 +92,44 @@ def imports(path: Path) -> Iterator[str]:
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+WITHOUT_PAGES = """
+import asyncio, logging, starter
+from connection import lazy_client
+
+logging.disable()
+client = asyncio.run(lazy_client({"target_host": "localhost:1"}))
+http = starter.create_app(client).test_client()
+for method, path in [("POST", "/book"), ("GET", "/openapi.json"), ("GET", "/livez"), ("GET", "/")]:
+    answer = http.open(path, method=method, json={"name": ""} if method == "POST" else None)
+    print(method, path, answer.status_code, answer.mimetype)
+"""
+
+
+def test_the_service_works_without_the_pages(house: Path) -> None:
+    """Their room goes, and with it the lines of `starter.py` that name it."""
+    shutil.rmtree(house / "pages")
+    starter = house / "starter.py"
+    lines = starter.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "pages." not in line and line != "import pages\n"]
+    assert len(lines) - len(kept) == 2
+    starter.write_text("".join(kept))
+    environment = bare_environment() | {"DATABASE_URL": f"sqlite:///{house / 'record.db'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PAGES],
+        cwd=house,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [
+        "POST /book 400 application/problem+json",
+        "GET /openapi.json 200 application/json",
+        "GET /livez 200 application/json",
+        "GET / 404 application/problem+json",
+    ], done.stderr
 
 
 @pytest.mark.slow  # It starts three processes. Where the record's file lies: `test_database`.

@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,56 +13,75 @@ from settings import Settings, SupplierSettings
 from shared import KINDS, VERSION
 from tests.processes import ROOT
 
-REQUIREMENTS = ROOT / "requirements"
+REQUIREMENTS = ROOT / "requirements.txt"
+LOCKS = ("service", "run", "dev")
 ELSEWHERE = ("TEMPORAL_", "OTEL_")
 """What variables begin with that Temporal's and OpenTelemetry's libraries read."""
 
 
-def wanted(name: str) -> set[str]:
-    """Return what a file of requirements asks for, with the files that it includes."""
-    found = set()
-    for line in (REQUIREMENTS / f"{name}.in").read_text().splitlines():
+def asked(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the version and the comment of each line of a file of requirements."""
+    for line in file.read_text().splitlines():
         if line.startswith("-r "):
-            found |= wanted(Path(line.removeprefix("-r ")).stem)
+            yield from asked(file.parent / line.removeprefix("-r "))
         elif line and not line.startswith("#"):
-            found.add(re.sub(r"\[.*\]", "", line).lower())
-    return found
+            requirement, _, comment = line.partition("  # ")
+            name, _, version = re.sub(r"\[.*\]", "", requirement).lower().partition("==")
+            yield name, version, comment
 
 
-@pytest.mark.parametrize("name", ["service", "run", "dev"])
-def test_what_is_asked_for_is_locked_with_hashes(name: str) -> None:
-    """After a change of an .in file: `make lock`."""
-    lock = (REQUIREMENTS / f"{name}.txt").read_text()
-    locked = re.findall(r"^(\S+==\S+)[^\n]*\\\n    --hash=sha256:", lock, re.M)
-    assert wanted(name) <= {re.sub(r"\[.*\]", "", entry) for entry in locked}
-    assert len(locked) == len(re.findall(r"^[a-z]", lock, re.M))
+def source(name: str) -> Path:
+    """Return what a lock is made from."""
+    return ROOT / "requirements" / f"{name}.in"
 
 
-@pytest.mark.parametrize("name", ["service", "run", "dev"])
+def lock(name: str) -> str:
+    return (ROOT / "requirements" / f"{name}.txt").read_text()
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the versions of a lock by the names of their packages."""
+    return dict(re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", lock(name), re.M))
+
+
+def test_each_package_has_its_version_and_the_reason_why_it_is_here() -> None:
+    found = [*asked(REQUIREMENTS), *asked(source("dev"))]
+    assert len(found) > 40
+    assert [name for name, version, comment in found if not (version and comment)] == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_the_versions_of_the_requirements_with_hashes(name: str) -> None:
+    """After a change of requirements.txt or of an .in file: `make lock`."""
+    pins = locked(name)
+    versions = {package: version for package, version, _ in asked(REQUIREMENTS)}
+    assert {package: version for package, version in pins.items() if package in versions} == {
+        package: version for package, version in versions.items() if package in pins
+    }
+    assert {package for package, _, _ in asked(source(name))} <= pins.keys()
+    entries = re.findall(r"^[a-z]", lock(name), re.M)
+    assert len(re.findall(r"^\S+==[^\n]*\\\n    --hash=sha256:", lock(name), re.M)) == len(entries)
+
+
+@pytest.mark.parametrize("name", ["service", "run"])
+def test_what_a_lock_has_of_the_requirements_has_no_version_of_its_own(name: str) -> None:
+    names = {package for package, _, _ in asked(REQUIREMENTS)}
+    assert all(package in names and not version for package, version, _ in asked(source(name)))
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_renovate_can_read_how_a_lock_was_made(name: str) -> None:
     """It takes no option with its value in a word of its own, and no short one."""
-    made = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()[1].split()
+    made = lock(name).splitlines()[1].split()
     assert made[:4] == ["#", "uv", "pip", "compile"]
-    *options, source = made[4:]
-    assert source == f"requirements/{name}.in"
+    *options, made_from = made[4:]
+    assert made_from == f"requirements/{name}.in"
     assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", option) for option in options)
 
 
 @pytest.mark.parametrize("name", ["run", "dev"])
 def test_tests_run_with_what_the_service_runs_with(name: str) -> None:
-    assert pins("service") <= pins(name)
-
-
-def pins(name: str) -> set[str]:
-    return set(re.findall(r"^\S+==\S+", (REQUIREMENTS / f"{name}.txt").read_text(), re.M))
-
-
-def test_readme_says_why_each_package_is_there() -> None:
-    _, _, after = (ROOT / "README.md").read_text().partition("\n## What it depends on\n")
-    table = after.partition("\n## ")[0]
-    rows = re.findall(r"^\| ([^|]+) \|", table, re.M)
-    named = {name.strip().lower() for row in rows for name in row.split(",")}
-    assert {entry.partition("==")[0] for entry in wanted("dev")} <= named
+    assert locked("service").items() <= locked(name).items()
 
 
 def test_the_changelog_tells_of_this_version() -> None:

@@ -6,8 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from temporalio.client import Client
 
-from api import callers
-from api.callers import authenticate
+from api.keys import CallerKey, authenticate
 from bookings import Caller
 from settings import ApiKey, Settings
 from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, statuses_listed
@@ -29,7 +28,7 @@ def bearer(key: str) -> dict[str, str]:
     "authorization",
     [None, "", "Bearer", "Bearer wrong", f"Basic {OLD}", OLD, f"Bearer {OLD}x", "Bearer \u00e9"],
 )
-@pytest.mark.parametrize("path", ["/bookings", "/trips/now", "/nowhere"])
+@pytest.mark.parametrize("path", ["/bookings", "/bookings/x", "/nowhere"])
 async def test_without_a_good_key_nothing_is_answered(
     api: Api, authorization: str | None, path: str
 ) -> None:
@@ -44,9 +43,8 @@ async def test_health_needs_no_key(api: Api) -> None:
     assert (await api.get("/readyz")).status_code in (200, 503)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static/pages.css"])
-async def test_what_tells_of_no_trip_needs_no_key(api: Api, path: str) -> None:
-    assert (await api.get(path)).status_code == 200
+async def test_what_tells_of_no_trip_needs_no_key(api: Api) -> None:
+    assert (await api.get("/openapi.json")).status_code == 200
 
 
 @pytest.mark.usefixtures("worker")
@@ -92,7 +90,7 @@ def test_every_key_is_compared_in_constant_time(
         return real(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    keys = [callers.ApiKey(Caller(f"of-{key}", operator=False), key) for key in (OLD, NEW, DESK)]
+    keys = [CallerKey(Caller(f"of-{key}", operator=False), key) for key in (OLD, NEW, DESK)]
     found = authenticate(f"Bearer {presented}", keys)
     assert compared == [(presented.encode(), key.encode()) for key in (OLD, NEW, DESK)]
     assert (found and found.name) == (None if presented == "wrong" else f"of-{presented}")
@@ -127,9 +125,7 @@ def test_loopback_needs_no_keys(host: str) -> None:
     assert Settings(host=host).host == host
 
 
-@pytest.mark.parametrize(
-    "path", ["/livez", "/nowhere", "/bookings/x", "/openapi.json", "/static/pages.css"]
-)
+@pytest.mark.parametrize("path", ["/livez", "/nowhere", "/bookings/x", "/openapi.json"])
 async def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
     headers = (await api_of(client).get(path)).headers
     assert headers["X-Content-Type-Options"] == "nosniff"

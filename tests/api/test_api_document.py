@@ -10,14 +10,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
 from api import schemas
-from api.openapi import document as document_of
+from api.openapi import openapi_document
 from connection import lazy_client
 from settings import Settings
 from shared import KINDS
 from starter import create_app
 
-UNDESCRIBED = ("api.openapi_document", "static", "pages.")
-"""What the endpoints begin with that the document leaves out: it, the pages and their files."""
+UNDESCRIBED = ("api.document", "pages.")
+"""What the endpoints begin with that the document leaves out: itself and the pages."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def app() -> Flask:
 
 @pytest.fixture
 def document(app: Flask) -> dict[str, Any]:
-    return document_of(app, keys_needed=True)
+    return openapi_document(app, keys_needed=True)
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -129,7 +129,7 @@ def test_an_example_has_its_members_in_the_order_of_an_answer(document: dict[str
 
 def test_it_says_whether_keys_are_needed(app: Flask, document: dict[str, Any]) -> None:
     assert document["security"] == [{"apiKey": []}]
-    assert document_of(app, keys_needed=False)["security"] == []
+    assert openapi_document(app, keys_needed=False)["security"] == []
     public = {name for name, found in operations(document) if found.get("security") == []}
     assert public == {"GET /livez", "GET /readyz"}
 

@@ -12,7 +12,7 @@ from settings import Settings
 from starter import create_app
 from tests.api.api_client import JOHN, JSON, Api, api_of, assert_problem
 from tests.api.test_access import DESK, OTHER, bearer
-from tests.api.test_foreign_pages import FOREIGN
+from tests.api.test_foreign_sites import FOREIGN
 
 KEYS = f"new:{base64.b64encode(bytes(32)).decode()}"
 CALLERS = f"other:{OTHER},desk:{DESK}:operator"

@@ -1,32 +1,17 @@
-"""The OpenAPI document, and the page made of it."""
+"""The OpenAPI document: what it says of the API, and whether that is so."""
 
-import asyncio
-import html
-import json
-import os
-import re
-import shutil
-import subprocess
-import urllib.parse
-import urllib.request
 from typing import Any
 
 import jsonschema_rs
 import pytest
 from flask.testing import FlaskClient
-from temporalio.client import Client
 
-from api.examples import TRIP_ID
-from api.pages import curl
 from api.problems import MEDIA_TYPE
 from api.schemas import BookRequest
 from connection import lazy_client
 from settings import Settings
-from shared import KINDS
 from starter import create_app
 from tests.api.api_client import JOHN
-from tests.api.serving import serving
-from tests.api.test_api_document import examples_of
 
 
 @pytest.fixture
@@ -93,129 +78,3 @@ def test_what_the_document_says_of_a_booking_is_what_is_checked(document: dict[s
     assert validator.is_valid(JOHN)
     for changes in ({"attempts": 0}, {"attempts": True}, {"name": ""}, {"colour": "red"}):
         assert not validator.is_valid(JOHN | changes), changes
-
-
-def sections(page: str) -> dict[str, str]:
-    """Return what the page has on each operation, by its id."""
-    return dict(re.findall(r'<section class="operation" id="(\w+)">(.*?)</section>', page, re.S))
-
-
-def commands(section: str) -> list[str]:
-    found = re.findall(r'<div class="command">\s*<pre><code>(.*?)</code></pre>', section, re.S)
-    return [html.unescape(command) for command in found]
-
-
-def test_the_page_tells_each_operations_request_answers_and_errors(
-    http: FlaskClient, document: dict[str, Any]
-) -> None:
-    shown = sections(http.get("/docs").text)
-    assert set(shown) == {found["operationId"] for found in operations(document).values()}
-    for name, operation in operations(document).items():
-        section = html.unescape(shown[operation["operationId"]])
-        assert operation["summary"] in section
-        assert commands(section), name
-        for parameter in operation.get("parameters", ()):
-            assert f"<code>{parameter['name']}</code>" in section, name
-        if "requestBody" in operation:
-            assert "application/json" in operation["requestBody"]["content"]
-            assert "<h4>Body</h4>" in section, name
-        for status, answer in operation["responses"].items():
-            assert f"<b>{status} " in section, name
-            for header in answer["headers"]:
-                assert f"<code>{header}</code>" in section, (name, status)
-            for media_type in answer["content"].values():
-                for example in examples_of(media_type):
-                    text = example if isinstance(example, str) else json.dumps(example, indent=2)
-                    assert text in section, (name, status)
-
-
-def test_the_page_tells_the_fields_of_a_body(http: FlaskClient) -> None:
-    section = sections(http.get("/docs").text)["book"]
-    body = section.partition("<h4>Body</h4>")[2]
-    for field in BookRequest.model_fields:
-        assert f"<code>{field}</code>" in body
-    assert body.count("<span>required</span>") == 1 + len(KINDS)
-    assert body.count("of 1 to 200 characters") == 1 + len(KINDS)
-
-
-def test_the_page_loads_nothing_from_elsewhere_and_has_no_script_in_it(http: FlaskClient) -> None:
-    page = http.get("/docs").text
-    loaded = re.findall(r'(?: src|<link[^>]* href)="([^"]*)"', page)
-    assert "/static/pages.css" in [each.partition("?")[0] for each in loaded]
-    assert all(each.startswith("/static/") for each in loaded)
-    assert re.findall(r"<script(?! src=)| on\w+=|<style| style=", page) == []
-
-
-def test_what_an_example_holds_reaches_curl_as_it_is() -> None:
-    odd = """it's "$HOME" `id` \\ $(id) a/b?c#d&e=f% 😀"""
-    schema = {"type": "string", "examples": [odd]}
-    parameters = [
-        {"name": name, "in": name, "required": True, "schema": schema}
-        for name in ("path", "query", "header")
-    ]
-    operation = {
-        "parameters": parameters,
-        "requestBody": {"content": {"application/json": {"schema": {"properties": {odd: schema}}}}},
-    }
-    document = {"paths": {"/{path}": {"put": operation}}, "security": [{"apiKey": []}]}
-    (command,) = curl.commands(document, "http://[::1]:3000", "put", "/{path}")
-    printing = f"curl() {{ printf '%s\\0' \"$@\"; }}\n{command}"
-    given = subprocess.run(
-        ["sh", "-c", printing], env={"API_KEY": odd}, capture_output=True, text=True, check=True
-    ).stdout.split("\0")[:-1]
-    method, url, *rest = given[1:]
-    assert method == "PUT"
-    parts = urllib.parse.urlsplit(url)
-    assert parts.netloc == "[::1]:3000"
-    assert parts.path.count("/") == 1
-    assert urllib.parse.unquote(parts.path) == f"/{odd}"
-    assert urllib.parse.parse_qs(parts.query) == {"query": [odd]}
-    assert rest[:-1] == [
-        *("-H", f"Authorization: Bearer {odd}"),
-        *("-H", f"header: {odd}"),
-        *("-H", "Content-Type: application/json"),
-        "-d",
-    ]
-    assert json.loads(rest[-1]) == {odd: odd}
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")
-@pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("key", ["", "secret-of-a-reader"], ids=["no keys", "keys"])
-async def test_every_command_of_the_page_does_what_it_says(client: Client, key: str) -> None:
-    keys = f"reader:{key}:operator" if key else ""
-    app = create_app(client, Settings(api_keys=keys, book_wait_seconds=30))
-    with serving(app) as port:
-        answered = await asyncio.to_thread(follow, f"http://127.0.0.1:{port}/docs", key)
-    # Nothing of the trip is stuck, which was cancelled before.
-    assert answered.pop("resolve_undo") == [409]
-    statuses = {status for each in answered.values() for status in each}
-    assert statuses <= {200, 202}, answered
-
-
-def follow(url: str, key: str) -> dict[str, list[int]]:
-    """Run all commands of the page, with an id that was booked, and return what each answered."""
-    with urllib.request.urlopen(url, timeout=60) as page:
-        shown = sections(page.read().decode())
-    answered: dict[str, list[int]] = {}
-    user_id = TRIP_ID
-    for operation, section in shown.items():
-        for command in commands(section):
-            status, body = run(command.replace(TRIP_ID, user_id), key)
-            user_id = body.get("user_id", user_id) if operation == "book" else user_id
-            answered.setdefault(operation, []).append(status)
-    return answered
-
-
-def run(command: str, key: str) -> tuple[int, dict[str, Any]]:
-    """Return the status and the body that a command shows."""
-    shown = subprocess.run(
-        ["sh", "-c", f"{command} --silent --show-error --write-out '\n%{{http_code}}'"],
-        env={"PATH": os.environ["PATH"], "API_KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
-    body, _, status = shown.rpartition("\n")
-    return int(status), json.loads(body) if body.startswith("{") else {}

@@ -15,7 +15,7 @@ from record import Record
 from shared import KINDS
 from tests.api.api_client import Api, api_of
 from tests.audit.auditing import auditing, working
-from tests.suppliers.simulated import Simulator
+from tests.simulator.simulated import Simulator
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from audit import Auditor
 from record import Record
 from record.tables import audits, reservations, unaudited
 from shared import KINDS
-from suppliers.simulator.behaviour import Faults
+from simulator.behaviour import SimulatedFaults
 from tests.api.api_client import Api, api_of, body_of
 from tests.audit.auditing import (
     audit,
@@ -27,7 +27,7 @@ from tests.audit.auditing import (
     trip,
     working,
 )
-from tests.suppliers.simulated import Simulator
+from tests.simulator.simulated import Simulator
 
 NEEDS_ATTENTION = "; it needs attention now."
 
@@ -187,7 +187,9 @@ async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_ti
     user_id = await book(api)
     await audit(at_suppliers)
     await suppliers.delete(user_id, "hotel")
-    await suppliers.call("PUT", "/faults", Faults(share=1.0, ways=["error before"]).model_dump())
+    await suppliers.call(
+        "PUT", "/faults", SimulatedFaults(share=1.0, ways=["error before"]).model_dump()
+    )
     tally = await audit(at_suppliers)
     assert [line for line in tally.said if user_id in line] == []
     assert tally.away == sorted(KINDS)

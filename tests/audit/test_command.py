@@ -11,12 +11,12 @@ from temporalio.testing import WorkflowEnvironment
 import audit.__main__ as command_itself
 from audit import Tally
 from record import Record
-from suppliers.simulator.behaviour import Faults
+from simulator.behaviour import SimulatedFaults
 from tests.api.api_client import Api, api_of
 from tests.audit.auditing import book, change_reservation, working
 from tests.encrypting import setting, with_keys
 from tests.processes import ROOT, bare_environment
-from tests.suppliers.simulated import Simulator
+from tests.simulator.simulated import Simulator
 
 DEADLINE = 60.0
 
@@ -114,7 +114,9 @@ async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
     url = str(suppliers.server.make_url("/hotels"))
     async with working(client, record):
         user_id = await book(api_of(client))
-    await suppliers.call("PUT", "/faults", Faults(share=1.0, ways=["error before"]).model_dump())
+    await suppliers.call(
+        "PUT", "/faults", SimulatedFaults(share=1.0, ways=["error before"]).model_dump()
+    )
     left = await command(HOTEL_SUPPLIER_URL=url, **where)
     said = ". The suppliers of hotel could not be asked."
     assert said in left.stdout

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from shared import KINDS
-from suppliers.simulator.behaviour import Item
+from simulator.behaviour import Item
 from tests.chaos.asking import Violation
 from tests.processes import Process, Service, supplier_urls
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -35,6 +34,10 @@ from tests.deploy.kubernetes import (
 from tests.deploy.variables import SECRET, settings_of, unknown
 
 pytestmark = needs_kubectl
+
+kubernetes_validate = pytest.importorskip(
+    "kubernetes_validate", reason="kubernetes-validate, which requirements/dev.txt has, is missing"
+)
 
 OLDEST = "1.32"
 """The oldest release of Kubernetes whose form the objects must have, too."""

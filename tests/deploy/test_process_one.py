@@ -36,7 +36,7 @@ from tests.processes import (
     service,
     wait_until,
 )
-from tests.suppliers.simulated import slow_call
+from tests.simulator.simulated import slow_call
 
 pytestmark = [pytest.mark.slow, needs_namespaces]
 

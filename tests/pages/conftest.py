@@ -1,14 +1,19 @@
-"""A real browser, without a window, for the tests of pages: Chromium, where it is installed."""
+"""A real browser, without a window, for the tests of pages: Chromium, where it is installed.
+
+Only the fixtures import what drives it: tests of pages that need no browser run without that.
+"""
 
 import shutil
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
 from temporalio.client import Client
 
 from tests.faults import FaultyRecord
-from tests.pages.browsing import PATIENCE, site
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -26,8 +31,12 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium() -> "AsyncIterator[Browser]":
     """A browser. Whoever uses it opens a context of its own in it, and closes that."""
+    from playwright.async_api import async_playwright, expect
+
+    from tests.pages.browser.browsing import PATIENCE
+
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip("Chromium is not installed")
@@ -41,5 +50,7 @@ async def chromium() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def origin(client: Client, faults: FaultyRecord) -> AsyncIterator[str]:
     """Where the pages are, whose suppliers have `faults`."""
+    from tests.pages.browser.browsing import site
+
     async with site(client) as served:
         yield served

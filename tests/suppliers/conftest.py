@@ -15,9 +15,9 @@ from aiohttp.test_utils import TestServer
 from record import Record
 from shared import KINDS
 from suppliers import EmbeddedSupplier, HttpSupplier, Supplier, desk
+from tests.simulator.simulated import Simulator
 from tests.suppliers.example import Airline
 from tests.suppliers.example_service import AirlineService
-from tests.suppliers.simulated import Simulator
 from tests.suppliers.subject import Items, Subject
 
 OUR_OWN = ("embedded", "http", "example")

@@ -16,10 +16,10 @@ import pytest
 from aiohttp import web
 
 from record import Record
-from suppliers.simulator import service
-from suppliers.simulator.answers import Answer, Suppliers
-from suppliers.simulator.behaviour import Mode, Way
-from suppliers.simulator.stock import Stock
+from simulator import service
+from simulator.answers import SimulatedAnswer, SimulatedSuppliers
+from simulator.behaviour import Mode, Way
+from simulator.stock import Stock
 from tests.processes import ROOT
 from tests.suppliers import test_conformance as suite
 from tests.suppliers import unfaithful
@@ -247,7 +247,7 @@ async def test_each_row_of_the_http_contract_that_is_broken_fails_its_checks_and
 ) -> None:
     said = service._said
 
-    def changed(answer: Answer) -> web.Response:
+    def changed(answer: SimulatedAnswer) -> web.Response:
         response = said(answer)
         change(response)
         return response
@@ -313,7 +313,7 @@ def test_the_docs_have_what_the_simulator_answers(tmp_path: Path) -> None:
     calls = re.findall(r"^\$ curl (.*)\n(.*) (\d{3})$", console, re.MULTILINE)
     time = [0.0]
     stock = Stock.open(tmp_path / "suppliers.db")
-    suppliers = Suppliers(stock, Mode(), clock=lambda: time[0])
+    suppliers = SimulatedSuppliers(stock, Mode(), clock=lambda: time[0])
     for call, body, status in calls:
         match = re.fullmatch(r"(?:-X (\w+) )?\$HOTELS/(\S+)(?: -d '(.*)')?", call)
         assert match, call

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from telemetry import health
-from telemetry.health import Health, health_port
+from telemetry.health import WorkerHealth, health_port
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 
@@ -31,7 +31,7 @@ class Port:
 
 
 @asynccontextmanager
-async def serving(port: int, state: Health) -> AsyncIterator[Port]:
+async def serving(port: int, state: WorkerHealth) -> AsyncIterator[Port]:
     async with (
         health_port("127.0.0.1", port, state, lambda: b"one_metric 1.0\n"),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
@@ -57,7 +57,7 @@ class Worker:
 async def test_it_is_ready_once_it_works_and_not_any_more_once_it_stops(
     unused_tcp_port: int,
 ) -> None:
-    state, worker = Health(), Worker("The record is unavailable")
+    state, worker = WorkerHealth(), Worker("The record is unavailable")
     async with serving(unused_tcp_port, state) as port:
         assert await port.obstacle() == "The worker is starting"
         state.started(worker.ask)
@@ -75,7 +75,7 @@ async def test_it_is_ready_once_it_works_and_not_any_more_once_it_stops(
 async def test_a_question_that_was_asked_before_the_stop_does_not_call_it_ready(
     unused_tcp_port: int,
 ) -> None:
-    state, worker = Health(), Worker()
+    state, worker = WorkerHealth(), Worker()
     worker.answers.clear()
     state.started(worker.ask)
     async with serving(unused_tcp_port, state) as port:
@@ -92,7 +92,7 @@ async def test_what_hangs_is_asked_once_and_keeps_nobody_waiting(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "ANSWER_LIMIT", 0.2)
-    state, worker = Health(), Worker()
+    state, worker = WorkerHealth(), Worker()
     worker.answers.clear()
     state.started(worker.ask)
     async with serving(unused_tcp_port, state) as port:
@@ -106,7 +106,7 @@ async def test_what_hangs_is_asked_once_and_keeps_nobody_waiting(
 
 
 async def test_a_port_that_is_taken_ends_the_worker(unused_tcp_port: int) -> None:
-    async with serving(unused_tcp_port, Health()):
+    async with serving(unused_tcp_port, WorkerHealth()):
         with pytest.raises(SystemExit, match="METRICS_PORT"):
-            async with serving(unused_tcp_port, Health()):
+            async with serving(unused_tcp_port, WorkerHealth()):
                 pass

@@ -1,0 +1,143 @@
+"""What the pages have in common: files, headers, how they show a problem and ask for a key."""
+
+import datetime as dt
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    json,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
+from markupsafe import Markup
+
+from api import MEDIA_TYPE, Options, Places, key_needed, needs_key, openapi_document
+from bookings import Bookings
+from pages import curl, reference, wording
+from pages.examples import EXAMPLES, Offer
+from pages.form import add_form
+from pages.trip_actions import add_trip_actions
+from pages.trip_list import add_trip_list
+from pages.trip_page import add_trip_page
+from shared import KINDS
+
+STATIC = Path(__file__).parent / "static"
+STATIC_FILES_KEEP = int(dt.timedelta(days=365).total_seconds())
+"""Seconds for which browsers keep a static file. A changed file has another URL."""
+
+HEADERS = {
+    # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    # With `no-referrer` a browser says `Origin: null` of a page's own forms.
+    "Referrer-Policy": "same-origin",
+}
+
+SENT_BY_HTMX = Markup(
+    'hx-boost="true" hx-push-url="false" hx-target="#main" hx-select="#main" hx-swap="outerHTML" '
+    'hx-sync="this:drop" hx-disabled-elt="find button"'
+)
+"""Makes htmx replace the page's content with the answer to a form."""
+
+INSTEAD_OF_CONTENT = {
+    "HX-Retarget": "#problem",
+    "HX-Reselect": "#problem",
+    "HX-Reswap": "outerHTML",
+}
+"""Makes htmx show a problem beside the page's content. https://htmx.org/reference/#response_headers"""
+
+
+def add_pages(
+    app: Flask, bookings: Bookings, options: Options, looks: Places, offer: Offer
+) -> None:
+    """Add the pages to the app. Open pages that ask for news take places of `looks`.
+
+    `offer` says which examples the booking page offers.
+    """
+    pages = Blueprint("pages", __name__, template_folder="templates")
+
+    @pages.get("/static/<path:filename>")
+    @needs_key("never")
+    def static_file(filename: str) -> Response:
+        """Return a file that the pages load."""
+        return send_from_directory(STATIC, filename, max_age=STATIC_FILES_KEEP)
+
+    def static(filename: str) -> str:
+        """Return the URL of a static file. With its content the URL changes."""
+        return url_for("pages.static_file", filename=filename, v=_version(STATIC / filename))
+
+    @pages.context_processor
+    def known_everywhere() -> dict[str, Any]:
+        return {
+            "caller": g.get("caller"),
+            "decodes": options.decodes,
+            "keys_needed": bool(options.keys),
+            "kinds": KINDS,
+            "static": static,
+            "sent_by_htmx": SENT_BY_HTMX,
+            "wording": wording,
+        }
+
+    @pages.before_request
+    def ask_for_key() -> str | None:
+        if "caller" in g and g.caller is None:
+            return render_template("key.html", path=request.full_path)
+        return None
+
+    @pages.after_request
+    def show_problem(response: Response) -> Response:
+        if response.mimetype == MEDIA_TYPE:
+            response = _page_of(response)
+        response.headers.update(HEADERS)
+        return response
+
+    @pages.get("/docs")
+    @needs_key("never")
+    def docs() -> str:
+        """Show the OpenAPI document as a page."""
+        document = openapi_document(current_app, keys_needed=bool(options.keys))
+        return render_template(
+            "docs.html",
+            api=document,
+            url=request.url_root.rstrip("/"),
+            commands=curl.commands,
+            resolved=curl.resolved,
+            reference=reference,
+            dump=json.dumps,
+        )
+
+    add_form(pages, bookings, options, EXAMPLES[offer])
+    add_trip_page(pages, bookings, options, looks)
+    add_trip_list(pages, bookings, looks)
+    add_trip_actions(pages, bookings, looks)
+    app.register_blueprint(pages)
+
+
+@functools.cache
+def _version(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def _page_of(refusal: Response) -> Response:
+    """Turn a problem of the API into a page, or into a part of the page that is open."""
+    if refusal.status_code == 401:
+        view = current_app.view_functions[request.endpoint or ""]
+        path = request.full_path if key_needed(view) == "if sent" else url_for("pages.form")
+        page = render_template("key.html", path=path, refused=True)
+    else:
+        page = render_template("problem.html", problem=refusal.json, trip_id=g.get("user_id"))
+    refusal.set_data(page)
+    refusal.mimetype = "text/html"
+    if request.method == "POST" and "HX-Request" in request.headers:
+        refusal.headers.update(INSTEAD_OF_CONTENT)
+    return refusal

@@ -1,0 +1,66 @@
+"""Trips to try: what the booking page offers to fill in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared import KINDS
+
+Offer = Literal["embedded", "simulator", "none"]
+"""Which suppliers' items the examples book; or no examples."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A trip to try, and how it ends."""
+
+    name: str
+    meaning: str
+    values: dict[str, str]
+
+
+def _example(name: str, meaning: str, traveller: str, **items: str) -> Example:
+    valid = {str(kind): f"valid-{kind}-id" for kind in KINDS}
+    return Example(name, meaning, {"name": traveller, **valid, **items})
+
+
+EMBEDDED = [
+    _example("A good trip", "All is booked, the hotel on its second try.", "John Doe"),
+    _example(
+        "A hotel that does not exist",
+        "The car is booked, the hotel refuses, the car is undone.",
+        "Jane Smith",
+        hotel="invalid-hotel-id",
+    ),
+]
+
+SIMULATOR = [
+    _example("A good trip", "All is booked.", "John Doe"),
+    _example(
+        "A hotel that does not exist",
+        "The car is booked, the hotel refuses, the car is undone.",
+        "Jane Smith",
+        hotel="unknown-hotel",
+    ),
+    _example(
+        "A flight that is sold out",
+        "Car and hotel are booked, and undone.",
+        "Ada Byron",
+        flight="sold-out-flight",
+    ),
+    _example("A slow hotel", "It takes five seconds to answer.", "Alan Turing", hotel="slow-hotel"),
+    _example("A flaky car", "It is down for the first two tries.", "Grace Hopper", car="flaky-car"),
+    _example(
+        "A fare without refund",
+        "The flight is sold out, and the hotel cannot be given back: an operator is needed.",
+        "Mary Shelley",
+        hotel="non-refundable-hotel",
+        flight="sold-out-flight",
+    ),
+]
+
+EXAMPLES: dict[Offer, Sequence[Example]] = {
+    "embedded": EMBEDDED,
+    "simulator": SIMULATOR,
+    "none": (),
+}

@@ -1,0 +1,123 @@
+"""How the pages say what a trip and its steps are doing: words, symbols, times."""
+
+import datetime as dt
+
+from markupsafe import Markup
+
+from bookings import StepProgress, Trip
+from shared import CANCELLATION_PREFIX, StepState, TripStatus
+
+STATUSES: dict[TripStatus, str] = {
+    "running": "Under way",
+    "booked": "Booked",
+    "rolled_back": "Rolled back",
+    "cancelled": "Cancelled",
+    "needs_attention": "Needs attention",
+}
+
+STATUS_SYMBOLS: dict[TripStatus, StepState] = {
+    "running": "booking",
+    "booked": "booked",
+    "rolled_back": "undone",
+    "cancelled": "undone",
+    "needs_attention": "stuck",
+}
+"""A trip's status has the symbol of this state of a step."""
+
+STATES: dict[StepState, str] = {
+    "pending": "Waiting",
+    "booking": "Booking",
+    "booked": "Booked",
+    "failed": "Could not be booked",
+    "undoing": "Undoing",
+    "undone": "Undone",
+    "stuck": "Undo is stuck",
+    "resolved": "Settled",
+}
+
+BACKWARD: tuple[StepState, ...] = ("undoing", "undone", "stuck", "resolved")
+"""The states of a step that is being undone or was undone."""
+
+
+def goes_back(trip: Trip) -> bool:
+    """Tell whether the trip is being undone or was undone."""
+    return trip.status != "booked" and any(
+        step.state in ("failed", *BACKWARD) for step in trip.steps
+    )
+
+
+def may_be_cancelled(trip: Trip) -> bool:
+    """Tell whether a cancellation would change anything."""
+    begun = trip.workflow_id.startswith(CANCELLATION_PREFIX)
+    return trip.status in ("running", "booked") and not begun and not goes_back(trip)
+
+
+def title(trip: Trip) -> str:
+    """Return the title of a trip's page."""
+    return f"{trip.request.get('name') or trip.user_id}: {STATUSES[trip.status]}"
+
+
+def motion(trip: Trip) -> str:
+    """Return a sentence that says what the trip is doing now."""
+    by_state = {step.state: step for step in trip.steps}
+    match trip.status:
+        case "booked":
+            return "Everything is booked"
+        case "rolled_back" | "cancelled":
+            return "Nothing is held"
+    if step := by_state.get("undoing"):
+        return f"Going back: undoing the {step.kind}{_tries(step.undo_attempts, ', try {}')}"
+    if step := by_state.get("stuck"):
+        return f"The undo of the {step.kind} is stuck"
+    if step := by_state.get("booking"):
+        return f"Going on: booking the {step.kind}{_tries(step.attempts, ', try {}')}"
+    return "Going back" if goes_back(trip) else "Going on"
+
+
+def effort(step: StepProgress) -> str:
+    """Return how often the step's booking or undo was tried, and how long that took."""
+    undo = step.state in BACKWARD
+    if step.state in ("booking", "undoing"):
+        return _tries(step.undo_attempts if undo else step.attempts, "try {}")
+    if undo:
+        return _took(step.undo_attempts, step.undo_seconds)
+    return _took(step.attempts, step.booking_seconds)
+
+
+def effort_before(step: StepProgress) -> str:
+    """Return how long the booking took of a step that is being undone or was undone."""
+    if step.state not in BACKWARD or step.booking_seconds is None:
+        return ""
+    tries = _tries(step.attempts, " and {} tries")
+    return f"Its booking took {duration(step.booking_seconds)}{tries}"
+
+
+def _took(tries: int, seconds: float | None) -> str:
+    told = [
+        _tries(tries, "after {} tries"),
+        f"in {duration(seconds)}" if seconds is not None else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def _tries(number: int, words: str) -> str:
+    return words.format(number) if number > 1 else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds as people read it."""
+    if seconds < 0.05:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def moment(time: dt.datetime) -> Markup:
+    """Return a time as an HTML element that programs can read, too."""
+    utc = time.astimezone(dt.UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )

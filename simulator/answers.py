@@ -1,0 +1,207 @@
+"""What the simulated suppliers answer: the contract, and how their modes depart from it.
+
+It decides in terms of the contract's statuses, and knows nothing of connections. Whatever has
+become due is done before anything is answered.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+from simulator.behaviour import Item, Mode
+from simulator.stock import Row, Shelves, State, Stock
+
+CANCELLED = ("cancelling", "cancelled")
+
+BEST_FIRST = ("confirmed", "pending", "cancelling", "cancelled")
+"""A trip may have several reservations: GET and DELETE mean the first in this order."""
+
+
+@dataclass(frozen=True)
+class SimulatedAnswer:
+    """An answer of the contract: what is held, or a problem."""
+
+    status: HTTPStatus
+    body: dict[str, Any]
+    wait: int | None = None
+    """Seconds after which to ask again."""
+    cut_off: bool = False
+    """Whether the caller never hears it."""
+
+    @classmethod
+    def problem(cls, status: HTTPStatus, detail: str, wait: int | None = None) -> Self:
+        """Return a problem whose `detail` is meant for travellers."""
+        return cls(status, {"status": status, "title": status.phrase, "detail": detail}, wait)
+
+
+class SimulatedSuppliers:
+    """The suppliers of every kind. The stock keeps what must survive a restart."""
+
+    def __init__(
+        self,
+        stock: Stock,
+        mode: Mode,
+        pending_seconds: float = 3.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.stock = stock
+        self._pending_seconds = pending_seconds
+        self._clock = clock
+        self.mode = mode
+
+    def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> SimulatedAnswer:
+        """Book an item for a trip. With `late` answer that it failed, and book it later."""
+        item = Item.named(name)
+        with self.transaction() as shelves:
+            rows = shelves.rows_of(kind, trip_id)
+            known = self._known(kind, rows, item)
+            if known is not None:
+                return known
+            if item.words & {"unknown", "invalid"}:
+                return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no {kind} {name}")
+            if "sold-out" in item.words:
+                return _sold_out(kind, item)
+            tries = shelves.count_try(kind, trip_id) - item.failures if item.counted else 0
+            if item.counted and tries < 1:
+                return _down(kind)
+            if "busy" in item.words and tries == 1:
+                return SimulatedAnswer.problem(
+                    HTTPStatus.TOO_MANY_REQUESTS, f"The {kind} supplier is busy", wait=2
+                )
+            is_late = any(row.state == "late" for row in rows)
+            if late or ("late" in item.words and (tries == 1 or is_late)):
+                if not (is_late and self.mode.idempotent):
+                    due = self._clock() + self.mode.late_seconds
+                    shelves.add(kind, trip_id, name, "late", due)
+                return _down(kind)
+            if not shelves.take_place(kind, item):
+                return _sold_out(kind, item)
+            row = shelves.add(kind, trip_id, name, *self._begin(item, self._clock()))
+            lost = "lost-answer" in item.words and tries == 1
+            return self._told(row, HTTPStatus.CREATED, cut_off=lost)
+
+    def find(self, kind: str, trip_id: str) -> SimulatedAnswer:
+        """Tell what a trip holds."""
+        with self.transaction() as shelves:
+            row = _best(shelves.rows_of(kind, trip_id))
+        if row is None:
+            return _not_there(kind)
+        told = self._told(row)
+        if told.status == HTTPStatus.ACCEPTED:  # Not decided; but it was found.
+            return SimulatedAnswer(HTTPStatus.OK, told.body, told.wait)
+        return told
+
+    def cancel(self, kind: str, trip_id: str) -> SimulatedAnswer:
+        """Cancel what a trip holds. If it holds several reservations, cancel one of them."""
+        with self.transaction() as shelves:
+            row = _best(shelves.rows_of(kind, trip_id))
+            if row is None:
+                if not self.mode.tombstones:
+                    return _not_there(kind)
+                row = shelves.add(kind, trip_id, None, "cancelled")
+            if row.state in ("confirmed", "pending"):
+                words = Item.named(row.item or "").words
+                if row.state == "confirmed" and "non-refundable" in words:
+                    return SimulatedAnswer.problem(
+                        HTTPStatus.CONFLICT, "This fare cannot be refunded"
+                    )
+                if "slow-to-cancel" in words:
+                    due = self._clock() + self._pending_seconds
+                    shelves.move(row, "cancelling", due)
+                    return self._cancelling(due)
+                shelves.move(row, "cancelled")
+            if row.state == "cancelling":
+                return self._cancelling(row.due)
+            return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
+
+    def is_slow(self, kind: str, trip_id: str) -> bool:
+        """Tell whether what a trip holds is slow."""
+        with self.transaction() as shelves:
+            row = _best(shelves.rows_of(kind, trip_id))
+        return row is not None and "slow" in Item.named(row.item or "").words
+
+    @contextmanager
+    def transaction(self) -> Iterator[Shelves]:
+        """Open a transaction of the stock, in which all that has become due is done already."""
+        with self.stock.transaction() as shelves:
+            while row := shelves.next_due(self._clock()):
+                self._settle(shelves, row)
+            yield shelves
+
+    def _settle(self, shelves: Shelves, row: Row) -> None:
+        """Do what a reservation was waiting for."""
+        item = Item.named(row.item or "")
+        match row.state:
+            case "late":
+                rows = shelves.rows_of(row.kind, row.trip_id)
+                known = self._known(row.kind, rows, item)
+                if known is not None or not shelves.take_place(row.kind, item):
+                    shelves.drop(row)
+                else:
+                    shelves.move(row, *self._begin(item, row.due or 0.0))
+            case "pending" if "pending-sold-out" not in item.words:
+                shelves.move(row, "confirmed")
+            case _:
+                shelves.move(row, "cancelled")
+
+    def _begin(self, item: Item, at: float) -> tuple[State, float | None]:
+        """Return the state in which a reservation begins, and until when."""
+        if item.words & {"pending", "pending-sold-out"}:
+            return "pending", at + self._pending_seconds
+        return "confirmed", None
+
+    def _known(self, kind: str, rows: list[Row], item: Item) -> SimulatedAnswer | None:
+        """Return the answer that follows from a trip's reservations; `None` if it may book."""
+        if self.mode.tombstones and any(row.state in CANCELLED for row in rows):
+            return SimulatedAnswer.problem(
+                HTTPStatus.CONFLICT, f"The reservation of this {kind} was cancelled"
+            )
+        held = [row for row in rows if row.state in ("confirmed", "pending")]
+        if not (held and self.mode.idempotent):
+            return None
+        if any(row.item == item.name for row in held):
+            return self._told(next(row for row in held if row.item == item.name))
+        return SimulatedAnswer.problem(
+            HTTPStatus.CONFLICT, f"This trip has a reservation of another {kind}"
+        )
+
+    def _told(
+        self, row: Row, status: HTTPStatus = HTTPStatus.OK, cut_off: bool = False
+    ) -> SimulatedAnswer:
+        """Return what a reservation is. One that is being cancelled is still held."""
+        state = "confirmed" if row.state == "cancelling" else row.state
+        about = {"state": state, "item": row.item, "reference": row.reference}
+        body = {name: value for name, value in about.items() if value is not None}
+        if row.state == "pending":
+            return SimulatedAnswer(HTTPStatus.ACCEPTED, body, self._wait(row.due), cut_off)
+        return SimulatedAnswer(status, body, cut_off=cut_off)
+
+    def _cancelling(self, due: float | None) -> SimulatedAnswer:
+        return SimulatedAnswer(HTTPStatus.ACCEPTED, {"state": "cancelling"}, self._wait(due))
+
+    def _wait(self, due: float | None) -> int:
+        return max(1, math.ceil((due or 0.0) - self._clock()))
+
+
+def _best(rows: list[Row]) -> Row | None:
+    """Return the reservation that a question about a trip is about."""
+    told = [row for row in rows if row.state in BEST_FIRST]
+    return min(told, key=lambda row: BEST_FIRST.index(row.state), default=None)
+
+
+def _down(kind: str) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(HTTPStatus.SERVICE_UNAVAILABLE, f"The {kind} supplier is down")
+
+
+def _sold_out(kind: str, item: Item) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, f"The {kind} {item.name} is sold out"
+    )
+
+
+def _not_there(kind: str) -> SimulatedAnswer:
+    return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no reservation of a {kind}")

@@ -1,5 +1,0 @@
-"""The suppliers of every kind, simulated: a service of its own, for demos, tests and chaos.
-
-`python -m suppliers.simulator`. It keeps the contract, and breaks it when told to. It knows nothing
-of trips, of the record or of Temporal: only the kinds are ours. docs/suppliers.md has its table.
-"""

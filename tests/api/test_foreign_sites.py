@@ -1,0 +1,95 @@
+"""A page of another site cannot use a visitor's browser to reach the service; all others can."""
+
+import pytest
+from temporalio.client import Client
+from werkzeug.test import TestResponse
+
+from tests.api.api_client import JOHN, Api, api_of, assert_problem
+
+KEY = "secret-of-the-shop-0"
+
+FOREIGN: list[dict[str, str]] = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+    {"Sec-Fetch-Site": ""},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://localhost:8080"},
+    {"Origin": "null"},
+    {"Origin": ""},
+]
+OWN: list[dict[str, str]] = [
+    {},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "http://localhost"},
+    {"Origin": "http://localhost:80"},
+    {"Origin": "http://LOCALHOST:3000", "Host": "localhost:3000"},
+    {"Origin": "https://localhost", "Host": "localhost:443"},
+    {"Origin": "http://[::1]:3000", "Host": "[::1]:3000"},
+]
+LOCAL = ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:3000"]
+REBOUND = [
+    "evil.example",
+    "evil.example:3000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "10.0.0.1:3000",
+    "[::2]:3000",
+    "[::1",
+    "",
+]
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    return api_of(client)
+
+
+async def cancel(api: Api, headers: dict[str, str]) -> TestResponse:
+    return await api.call("POST", "/bookings/nobody/cancel", headers=headers)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_what_a_foreign_page_sends_is_refused(
+    client: Client, api: Api, headers: dict[str, str]
+) -> None:
+    assert_problem(await cancel(api, headers), 403)
+    assert_problem(await api.call("POST", "/book", json=JOHN, headers=headers), 403)
+    # Even where a key is needed, and whatever the host is called.
+    keyed = api_of(client, api_keys=f"shop:{KEY}")
+    proven = headers | {"Authorization": f"Bearer {KEY}", "Host": "trips.example"}
+    assert_problem(await cancel(keyed, proven), 403)
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+async def test_what_its_own_pages_and_other_clients_send_is_not(
+    api: Api, headers: dict[str, str]
+) -> None:
+    assert_problem(await cancel(api, headers), 404)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_a_link_on_a_foreign_page_may_lead_here(api: Api, headers: dict[str, str]) -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert (await api.call(method, "/openapi.json", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/bookings", "/openapi.json", "/livez", "/nowhere"])
+@pytest.mark.parametrize("host", REBOUND)
+async def test_without_keys_a_foreign_host_name_is_refused(api: Api, path: str, host: str) -> None:
+    assert_problem(await api.get(path, headers={"Host": host}), 403)
+
+
+@pytest.mark.parametrize("host", LOCAL)
+async def test_localhost_by_any_of_its_names_is_served(api: Api, host: str) -> None:
+    assert (await api.get("/openapi.json", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("settings", [{"api_keys": f"shop:{KEY}"}, {"allow_anonymous": True}])
+async def test_a_service_for_others_answers_to_any_host_name(
+    client: Client, settings: dict[str, object]
+) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Host": "trips.example"}
+    response = await api_of(client, **settings).get("/openapi.json", headers=headers)
+    assert response.status_code == 200

@@ -1,0 +1,156 @@
+"""The booking form in a real browser: a trip is booked by it, and never twice."""
+
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from pages.examples import EMBEDDED
+from tests.faults import FaultyRecord, Gate
+from tests.pages.browser.browsing import (
+    AWAY,
+    ITEMS,
+    JOHN,
+    book,
+    expect_alert,
+    expect_motion,
+    expect_status,
+    fill_in,
+    no_reload,
+    refused,
+    step,
+    tab,
+    trips_of,
+)
+
+
+async def press(page: Page) -> None:
+    await page.get_by_role("button", name="Book the trip").click()
+
+
+async def test_a_trip_is_booked_by_the_form_and_watched_to_its_end(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    async with tab(chromium, origin) as page:
+        await page.goto("/")
+        await page.get_by_label("Traveller's name").fill(JOHN["name"])
+        for kind, item in ITEMS.items():
+            await page.get_by_label(kind.capitalize()).fill(item)
+        await press(page)
+        await page.wait_for_url("**/trips/*")
+        async with no_reload(page):
+            await expect_motion(page, "Going on: booking the hotel")
+            await expect(step(page, "car")).to_contain_text("Booked")
+            await expect(step(page, "flight")).to_contain_text("Waiting")
+            await gate.open()
+            await expect_status(page, "Booked")
+            await expect_motion(page, "Everything is booked")
+            await expect(page).to_have_title("John Doe: Booked · Trip booking")
+            for kind, item in ITEMS.items():
+                await expect(step(page, kind)).to_contain_text(item)
+                await expect(step(page, kind).locator(".state")).to_contain_text("Booked in")
+
+
+@pytest.mark.slow
+async def test_what_is_wrong_is_told_at_its_fields_and_the_rest_is_kept(
+    chromium: Browser, origin: str
+) -> None:
+    async with tab(chromium, origin, refused(400)) as page:
+        await fill_in(page, name="", attempts="101")
+        async with no_reload(page):
+            await press(page)
+            for name, message in (
+                ("name", "must not be empty"),
+                ("attempts", "less than or equal to 100"),
+            ):
+                await expect(page.locator(f"#{name}")).to_have_attribute("aria-invalid", "true")
+                await expect(page.locator(f"#{name}-error")).to_contain_text(message)
+                await expect_alert(page, message)
+        await expect(page.get_by_label("Traveller's name")).to_be_focused()
+        await expect(page.get_by_label("Hotel")).to_have_value(JOHN["hotel"])
+        await page.get_by_label("Traveller's name").fill("Jane")
+        await page.get_by_label("Tries").fill("")
+        await press(page)
+        await page.wait_for_url("**/trips/*")
+        await expect_status(page, "Booked")
+        assert len(await trips_of(page, "Jane")) == 1
+
+
+async def test_a_double_click_books_one_trip(chromium: Browser, origin: str) -> None:
+    async with tab(chromium, origin) as page:
+        await fill_in(page, name="Hasty")
+        await page.get_by_role("button", name="Book the trip").dblclick()
+        await page.wait_for_url("**/trips/*")
+        await expect_status(page, "Booked")
+        assert len(await trips_of(page, "Hasty")) == 1
+
+
+@pytest.mark.slow
+async def test_after_a_lost_answer_pressing_again_books_one_trip(
+    chromium: Browser, origin: str
+) -> None:
+    async def lose_answer(route: Route) -> None:
+        await route.fetch(max_redirects=0)
+        await route.abort()
+
+    async with tab(chromium, origin, *AWAY) as page:
+        await fill_in(page, name="Patient")
+        await page.route("**/trips", lose_answer, times=1)
+        await press(page)
+        await expect_alert(page, "No answer has come")
+        assert len(await trips_of(page, "Patient")) == 1
+        await press(page)
+        await page.wait_for_url("**/trips/*")
+        await expect_status(page, "Booked")
+        assert len(await trips_of(page, "Patient")) == 1
+
+
+@pytest.mark.slow
+async def test_a_form_that_was_sent_and_changed_is_refused_in_the_api_s_words(
+    chromium: Browser, origin: str
+) -> None:
+    async def lose_answer(route: Route) -> None:
+        await route.fetch(max_redirects=0)
+        await route.abort()
+
+    async with tab(chromium, origin, *AWAY, refused(422)) as page:
+        await fill_in(page)
+        await page.route("**/trips", lose_answer, times=1)
+        await press(page)
+        await expect_alert(page, "No answer has come")
+        await page.get_by_label("Hotel").fill("another-hotel")
+        await press(page)
+        told = await expect_alert(page, "was used with another body")
+        await expect(told).to_be_focused()
+        await expect(page.get_by_label("Hotel")).to_have_value("another-hotel")
+        await told.get_by_role("link", name="See how the trip stands").click()
+        await expect_status(page, "Booked")
+        await expect(step(page, "hotel")).to_contain_text(ITEMS["hotel"])
+
+
+@pytest.mark.slow
+async def test_a_reload_in_the_middle_goes_on(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    async with tab(chromium, origin) as page:
+        await book(page, name="Reloading")
+        await expect_motion(page, "Going on: booking the hotel")
+        await page.reload()
+        await expect_motion(page, "Going on: booking the hotel")
+        async with no_reload(page):
+            await gate.open()
+            await expect_status(page, "Booked")
+        assert len(await trips_of(page, "Reloading")) == 1
+
+
+@pytest.mark.slow
+async def test_each_example_fills_in_the_form(chromium: Browser, origin: str) -> None:
+    async with tab(chromium, origin) as page:
+        await page.goto("/")
+        for example in EMBEDDED:
+            await page.get_by_role("link", name=example.name).click()
+            for name, value in example.values.items():
+                await expect(page.locator(f"#{name}")).to_have_value(value)
+        await press(page)
+        await page.wait_for_url("**/trips/*")
+        await expect_status(page, "Rolled back")

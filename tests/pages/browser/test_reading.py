@@ -1,0 +1,229 @@
+"""The pages for every reader: in light and dark, on a telephone, by keyboard, whatever is written.
+
+axe-core finds what hinders those who see, hear or move otherwise: https://www.deque.com/axe
+"""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, expect
+from temporalio.client import Client
+
+from suppliers import Refused
+from tests.faults import Call, FaultyRecord, Gate, down, refuse_for_good
+from tests.pages.browser.browsing import (
+    DOOMED,
+    book,
+    expect_alert,
+    expect_motion,
+    expect_status,
+    fill_in,
+    refused,
+    site,
+    step,
+    tab,
+)
+
+DESK, TELEPHONE = {"width": 1280, "height": 844}, {"width": 390, "height": 844}
+WIDTHS: list[Any] = [DESK, TELEPHONE]
+SCHEMES: list[Any] = ["light", "dark"]
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+WRITTEN = {
+    "html": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "emoji": "😀" * 200,
+    "from the right": "\u202eabc שלום",
+    "without a blank": "x" * 200,
+    "template": "{{ 7 * 7 }} &lt;b&gt; \"quoted\" 'too' \\",
+}
+
+
+async def phases(page: Page, faults: FaultyRecord) -> AsyncIterator[str]:
+    """Show one page after the other, and a trip in each of its phases."""
+    await page.goto("/")
+    yield "form"
+    await fill_in(page, name="", attempts="x")
+    await page.get_by_role("button", name="Book the trip").click()
+    await expect_alert(page, "The trip was not booked")
+    yield "errors"
+
+    faults.faults["reserve", "hotel"] = booking = Gate()
+    await book(page)
+    await expect_motion(page, "Going on: booking the hotel")
+    await page.get_by_text("Cancel this trip…").click()
+    yield "booking, with a question"
+    await booking.open()
+    await expect_status(page, "Booked")
+    yield "booked"
+    await page.get_by_role("button", name="Yes, cancel the trip").click()
+    await expect_status(page, "Cancelled")
+    yield "cancelled"
+
+    at_last = Gate()
+
+    async def down_at_first(call: Call) -> None:
+        await (down if call.number == 1 else at_last)(call)
+
+    faults.faults["reserve", "hotel"] = down_at_first
+    faults.faults["cancel", "hotel"] = undoing = Gate()
+    await book(page, **DOOMED)
+    await expect_motion(page, "Going on: booking the hotel, try 2")
+    yield "retrying"
+    await at_last.open()
+    await expect_motion(page, "Going back: undoing the hotel")
+    yield "undoing"
+    await undoing.open()
+    await expect_status(page, "Rolled back")
+    yield "rolled back"
+
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    await book(page, **DOOMED)
+    await expect_status(page, "Needs attention")
+    await page.get_by_text("Already settled…").click()
+    yield "stuck"
+    await page.goto("/trips")
+    yield "list"
+    await page.goto("/trips?status=running")
+    yield "empty list"
+    await page.goto("/trips/nobody")
+    yield "problem"
+    await page.goto("/docs")
+    yield "docs"
+
+
+@pytest.mark.slow
+async def test_nothing_hinders_a_reader_in_any_phase(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    async with tab(chromium, origin, refused(400), refused(404)) as page:
+        found = [
+            (phase, obstacle)
+            async for phase in phases(page, faults)
+            for obstacle in await obstacles(page)
+        ]
+        assert found == []
+
+
+@pytest.mark.slow
+async def test_nothing_hinders_a_reader_who_needs_a_key(chromium: Browser, client: Client) -> None:
+    async with (
+        site(client, api_keys="shop:secret-of-the-shop-0") as origin,
+        tab(chromium, origin, refused(401)) as page,
+    ):
+        await page.goto("/trips")
+        await expect(page.get_by_label("Your key")).to_be_visible()
+        assert await obstacles(page) == []
+        await page.get_by_label("Your key").fill("no such key")
+        await page.get_by_role("button", name="Use it").click()
+        await expect_alert(page, "This key is not valid here.")
+        assert await obstacles(page) == []
+
+
+async def obstacles(page: Page) -> list[str]:
+    """Return what axe-core and the widths find on an open page in each of its looks."""
+    found = []
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            await page.set_viewport_size(width)
+            await page.emulate_media(color_scheme=scheme)
+            found += [f"{width['width']}, {scheme}: {each}" for each in await hindrances(page)]
+    return found + await sideways(page)
+
+
+async def hindrances(page: Page) -> list[str]:
+    """Return what axe-core finds on an open page as it looks."""
+    found = await Axe().run(page, options={"runOnly": WCAG, "resultTypes": ["violations"]})
+    assert found.response["passes"]
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found.response["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+async def sideways(page: Page) -> list[str]:
+    """Return the parts of an open page that are wider than where they stand."""
+    found: list[str] = []
+    for width in WIDTHS:
+        await page.set_viewport_size(width)
+        found += await page.evaluate(TOO_WIDE)
+    return found
+
+
+TOO_WIDE = """() => [document.documentElement, ...document.querySelectorAll('main *:not(input)')]
+    .filter(each => getComputedStyle(each).display != 'inline')
+    .filter(each => each.clientWidth && each.scrollWidth > each.clientWidth)
+    .filter(each => !each.closest('pre, svg, .unseen'))
+    .map(each => `${each.localName}.${each.className}: ${each.scrollWidth} in ${innerWidth}`)"""
+
+
+@pytest.mark.slow
+async def test_dark_is_dark(chromium: Browser, origin: str) -> None:
+    async def brightness(scheme: Any) -> float:
+        async with tab(chromium, origin, color_scheme=scheme) as page:
+            await page.goto("/")
+            color: str = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+            return sum(map(int, color.removeprefix("rgb(").removesuffix(")").split(",")))
+
+    assert await brightness("dark") < 3 * 64 < 3 * 192 < await brightness("light")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+async def test_what_is_written_shows_as_itself_and_the_layout_holds(
+    chromium: Browser, origin: str, faults: FaultyRecord, written: str
+) -> None:
+    gate = Gate()
+
+    async def down_then_held(call: Call) -> None:
+        await (partial(down, words=written) if call.number == 1 else gate)(call)
+
+    async def refuse(call: Call) -> None:
+        raise Refused(written)
+
+    faults.faults["reserve", "hotel"] = down_then_held
+    faults.faults["cancel", "hotel"] = refuse
+    async with tab(chromium, origin, refused(400)) as page:
+        await fill_in(page, name=written, hotel=written, attempts="x")
+        await page.get_by_role("button", name="Book the trip").click()
+        await expect_alert(page, "The trip was not booked")
+        for name in ("name", "hotel"):
+            await expect(page.locator(f"#{name}")).to_have_value(written)
+        assert await sideways(page) == []
+
+        await page.get_by_label("Tries").fill("2")
+        await page.get_by_label("Flight").fill(f"invalid {written}"[:200])
+        await page.get_by_role("button", name="Book the trip").click()
+        await page.wait_for_url("**/trips/*")
+        await expect_motion(page, "Going on: booking the hotel, try 2")
+        await shows(page.locator("h1"), written)
+        await shows(step(page, "hotel").locator("h2"), written)
+        await shows(step(page, "hotel").locator(".last-error"), written)
+        assert await page.title() == f"{written}: Under way · Trip booking"
+        assert await sideways(page) == []
+
+        await gate.open()
+        await expect_status(page, "Needs attention")
+        await shows(step(page, "hotel").locator(".last-error"), written)
+        await page.get_by_text("Already settled…").click()
+        await page.get_by_label("How was the hotel settled?").fill(written)
+        await page.get_by_role("button", name="Mark as settled").click()
+        await shows(step(page, "hotel").locator(".note"), written)
+        assert await sideways(page) == []
+
+        await page.goto("/trips")
+        row = page.get_by_role("row").nth(1)
+        await shows(row.get_by_role("rowheader"), written)
+        await shows(row.get_by_role("cell").nth(2), written)
+        assert await sideways(page) == []
+
+
+async def shows(shown: Locator, written: str) -> None:
+    """Wait until a text shows, and check that it turns nothing around it."""
+    isolated = shown.locator("bdi")
+    await expect(isolated).to_be_visible()
+    assert await isolated.text_content() == written
