@@ -7,11 +7,18 @@ from typing import Any
 
 from temporalio.client import Client
 
-from activities import compose
 from record import Record
 from settings import Settings
-from shared import BookVacationInput, Kind
-from suppliers import Confirmed, OutcomeUnknown, OutsideDesk, Refused, Released, Unavailable
+from shared import KINDS, BookVacationInput, Execution, Kind
+from suppliers import (
+    Confirmed,
+    OutcomeUnknown,
+    OutsideDesk,
+    Refused,
+    Released,
+    Unavailable,
+    compose,
+)
 from tests.workers import running_worker
 
 UNKNOWN = OutcomeUnknown("The hotel supplier failed")
@@ -19,6 +26,13 @@ DOWN = Unavailable("The hotel supplier cannot be reached")
 NO = Refused("The hotel is full")
 
 QUICK, SURE = Confirmed("QK7R2M"), Released()
+
+
+def trip(trip_id: str = "trip", run: str = "first-run", **changes: Any) -> BookVacationInput:
+    """Return a trip as an activity of a workflow execution asks for it."""
+    items: dict[str, Any] = {f"book_{kind}_id": f"a-{kind}" for kind in KINDS}
+    execution = Execution(trip_id, run)
+    return BookVacationInput(3, trip_id, **items | {"execution": execution} | changes)
 
 
 class Script:
