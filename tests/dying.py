@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import run_worker
 import starter
-from bookings import Bookings
-from record import Record
+from bookings import TripWorkflows
+from record import Reservations, Trips
 
 Step = Callable[..., Awaitable[Any]]
 
@@ -37,12 +37,12 @@ def dies_after(step: Step) -> Step:
 
 
 MOMENTS: dict[str, tuple[type, str, Callable[[Step], Step], Callable[[], None]]] = {
-    "accepted": (Bookings, "start", dies_before, starter.main),
-    "started": (Bookings, "start", dies_after, starter.main),
-    "to be cancelled": (Bookings, "start_cancellation", dies_before, starter.main),
-    "reserved": (Record, "reserve", dies_after, run_worker.main),
-    "ended": (Record, "tell", dies_before, run_worker.main),
-    "recorded": (Record, "tell", dies_after, run_worker.main),
+    "accepted": (TripWorkflows, "start", dies_before, starter.main),
+    "started": (TripWorkflows, "start", dies_after, starter.main),
+    "to be cancelled": (TripWorkflows, "start_cancellation", dies_before, starter.main),
+    "reserved": (Reservations, "reserve", dies_after, run_worker.main),
+    "ended": (Trips, "tell", dies_before, run_worker.main),
+    "recorded": (Trips, "tell", dies_after, run_worker.main),
 }
 
 if __name__ == "__main__":
