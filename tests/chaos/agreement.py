@@ -146,6 +146,11 @@ class Agreement(Asking):
             self.violate("half-booked", row.trip_id, f"is {status} and holds {held}")
         if {each.first_run_id for each in held} - {row.first_run_id}:
             self.violate("half-booked", row.trip_id, f"is {row.first_run_id}'s, and holds {held}")
+        is_refused = any("invalid" in item for item in trip.items.values())
+        if self.outside is None and status == "rolled_back" and not is_refused:
+            self.violate(
+                "other", row.trip_id, f"was rolled back for no supplier's word: {row.reason}"
+            )
         if status == "booked" and row.trip_id in self.cancelled:
             self.violate("other", row.trip_id, "is booked after its cancellation")
         ending = await self._in_temporal(row)
