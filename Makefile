@@ -69,12 +69,6 @@ chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit ever
 hardship: $(VENV)/.dev ## Starve, delay, stop and kill the worker under load: no trip may be rolled back
 	$(RUN) tests.hardship $(ROWS)
 
-# The same sample again: make mutants SEED=7; every mutant, for hours: make mutants MUTANTS=0
-MUTANTS ?= 120
-.PHONY: mutants
-mutants: $(VENV)/.dev ## Change the code in 120 places, one at a time: a test must notice
-	$(RUN) tests.mutants $(if $(SEED),--seed $(SEED)) --count $(MUTANTS) $(ROOMS)
-
 # With 50,000 bookings in the stores: make bench BENCH=--full; one section: make bench BENCH=a
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed, beside what it is compared with, on a quiet machine

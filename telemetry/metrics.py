@@ -25,9 +25,11 @@ TRY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 
 ENDED = ("booked", "rolled_back", "cancelled")
 """How a trip ends. One that was booked and is cancelled later ends twice."""
 
-TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "lost", "cancelled")
-"""How a try ends. `refused`: by the supplier's final word. `failed`: it is tried again if that is
-allowed. `lost`: it timed out, or its worker stopped. `cancelled`: by its trip."""
+TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "record_away", "lost", "cancelled")
+"""How a try ends. `refused`: with a supplier's final word, or its last allowed failure. `failed`:
+with a failure that is followed by another try. `undecided`, `record_away` and `lost` cost no
+attempt: the supplier has not decided yet, the record could not be asked, or the try has timed out
+or was given up by a worker that stops. `cancelled`: its trip gave it up."""
 
 
 class Gauge(NamedTuple):

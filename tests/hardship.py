@@ -1,24 +1,29 @@
-"""What becomes of trips whose worker is starved, far away, stopped or killed.
+"""What becomes of trips whose worker is starved, far away, stopped, killed, or a stray one.
 
-    python -m tests.hardship starved crowd far killed
+    python -m tests.hardship starved crowd far killed locked stray
 
 Everything runs with the product's own settings, on the dev server as the Procfile starts it, with
 the simulated hotel as it comes. None of these trips may be rolled back: a try that is lost with its
-worker is no failure of the supplier. Exits with 1 if one was.
+worker, or that finds the record away, is no failure of the supplier. Exits with 1 if one was.
 """
 
 import argparse
 import asyncio
+import logging
+import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.worker import Worker
 
+import activities
 from run_worker import WORKFLOWS
-from shared import KINDS
+from shared import KINDS, TASK_QUEUE_NAME
 from tests.processes import Service, free_port, service
 from tests.slowness import held_to, slow_link
 
@@ -82,17 +87,52 @@ def killed(options: argparse.Namespace) -> Iterator[str]:
         yield f"20 trips, attempts 1, {name}: {told}"
 
 
+def locked(options: argparse.Namespace) -> Iterator[str]:
+    """Trips of one attempt whose record cannot be written for a while."""
+    with service(temporal_options=(), HOTEL_LATENCY_SECONDS=3, HOTEL_OUTAGE_ATTEMPTS=0) as running:
+        running.start(workers=1)
+        path = running.database_url.removeprefix("sqlite:///")
+
+        def lock() -> None:
+            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                time.sleep(20)
+                connection.execute("ROLLBACK")
+
+        told = book_at_once(running, 5, attempts=1, meanwhile=lock)
+        yield f"5 trips, attempts 1, the record locked for 20 s: {told}"
+
+
+def stray(options: argparse.Namespace) -> Iterator[str]:
+    """Trips some of whose tries reach a worker that lacks the activity."""
+    with service(temporal_options=(), **SIMULATED_HOTEL) as running:
+        running.start(workers=1)
+        told = book_at_once(running, 6, attempts=2, with_stray=True)
+        yield f"6 trips, attempts 2, a worker that lacks `book_hotel`: {told}"
+
+
 def book_at_once(
-    running: Service, count: int, attempts: int, meanwhile: Callable[[], None] = lambda: None
+    running: Service,
+    count: int,
+    attempts: int,
+    meanwhile: Callable[[], None] = lambda: None,
+    with_stray: bool = False,
 ) -> str:
     """Book so many trips at once and tell what became of them."""
-    return asyncio.run(_book_at_once(running, count, attempts, meanwhile))
+
+    async def book() -> str:
+        client = await Client.connect(running.temporal_address)
+        queue = TASK_QUEUE_NAME
+        stray = Worker(client, task_queue=queue, activities=[activities.undo_book_hotel])
+        async with stray if with_stray else nullcontext():
+            return await _book_at_once(running, client, count, attempts, meanwhile)
+
+    return asyncio.run(book())
 
 
 async def _book_at_once(
-    running: Service, count: int, attempts: int, meanwhile: Callable[[], None]
+    running: Service, client: Client, count: int, attempts: int, meanwhile: Callable[[], None]
 ) -> str:
-    client = await Client.connect(running.temporal_address)
     began = time.monotonic()
     before = (await client.count_workflows()).count
     places = asyncio.Semaphore(20)
@@ -115,7 +155,7 @@ async def _book_at_once(
             await asyncio.sleep(0.2)
     took = time.monotonic() - began
     endings: Counter[str] = Counter()
-    task_timeouts = 0
+    task_timeouts = longest = 0
     newest = [each async for each in client.list_workflows()][:count]
     assert {each.workflow_type for each in newest} <= {each.__name__ for each in WORKFLOWS}
     for execution in newest:
@@ -127,14 +167,20 @@ async def _book_at_once(
         else:
             endings[str(execution.status)] += 1
         async for event in handle.fetch_history_events():
+            longest = max(longest, event.event_id)
             task_timeouts += event.HasField("workflow_task_timed_out_event_attributes")
             if event.HasField("activity_task_timed_out_event_attributes"):
                 endings["tries lost"] += 1
     told = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
-    return f"{told}; {task_timeouts} workflow tasks timed out; {took:.1f} s"
+    return (
+        f"{told}; {task_timeouts} workflow tasks timed out;"
+        f" {longest} events at the most; {took:.1f} s"
+    )
 
 
-ROWS: dict[str, Row] = {"starved": starved, "crowd": crowd, "far": far, "killed": killed}
+ROWS: dict[str, Row] = {
+    each.__name__: each for each in (starved, crowd, far, killed, locked, stray)
+}
 
 
 def main() -> None:
@@ -143,6 +189,8 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], default=[*ROWS])
     parser.add_argument("--periods", nargs="*", type=float, default=[0.2, 1.0])
     options = parser.parse_args()
+    # The stray worker runs in this process, and logs every activity that it lacks.
+    logging.getLogger("temporalio.activity").setLevel(logging.CRITICAL)
     lines = []
     for row in options.rows:
         for line in ROWS[row](options):

@@ -61,7 +61,7 @@ def test_every_command_finds_the_programs_by_itself(project: Path) -> None:
     for program in set(re.findall(r"^\t@?\$\(BIN\)/([\w-]+) ", text, re.M)) - {"python"}:
         script(project / ".venv/bin" / program, f"echo {program} >> log")
     commands = set(re.findall(r"^\.PHONY: (\w+)$", text, re.M)) - {"help", "clean"}
-    tools = {"run", "test", "slow", "model", "chaos", "hardship", "mutants"}
+    tools = {"run", "test", "slow", "model", "chaos", "hardship"}
     tools |= {"bench", "check", "lock"}
     assert tools <= commands
     for command in sorted(commands):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from temporalio.client import Client
 
-from bookings import Bookings
+from audit.open_trips import OpenTrips
+from bookings import Settling, TripWorkflows
 from record import Record, RecordedTrip
 from record.tables import audits, reservations
 from record.tables import trips as recorded_trips
@@ -83,7 +84,7 @@ class Agreement(Asking):
         rows, kept = await self._stored()
         self.statuses = Counter(row.status for row in rows)
         names = Counter(row.request["name"] for row in rows)
-        for trip in self.trips.values():
+        for trip in self.planned:
             if names[trip.name] != 1:
                 violation: Violation = "double-booked" if names[trip.name] else "lost"
                 self.violate(violation, trip.name, f"is recorded {names[trip.name]} times")
@@ -94,7 +95,7 @@ class Agreement(Asking):
             self.violate("lost", trip_id, f"has {kept[trip_id]} and is not recorded")
         if self.outside:
             await self._ask_suppliers(self.outside, rows, kept)
-        for trip_id in self.answers.keys() - recorded.keys():
+        for trip_id in self.trips.keys() - recorded.keys():
             self.violate("lost", trip_id, "was confirmed and is not recorded")
         known = self.trips.keys() | {cancellation_id(trip_id) for trip_id in self.trips}
         for workflow_id in set(await self.list_ids("")) - known:
@@ -116,7 +117,9 @@ class Agreement(Asking):
         if await self._stored() != (rows, kept):
             self.violate("other", "the database", "has changed while all was only asked for again")
         async with Record.open(self.service.database_url) as record:
-            for finding in await Bookings(self.client, record, SagaPolicy()).audit():
+            workflows = TripWorkflows(self.client, SagaPolicy())
+            open_trips = OpenTrips(record, workflows, Settling(record, workflows))
+            for finding in await open_trips.compare():
                 self.violate("disagreeing", finding.user_id, f"is found by the audit: {finding}")
         self.audits = await asyncio.to_thread(_audits_in, self.service.database_url)
         for ended, differences in self.audits:
@@ -143,6 +146,11 @@ class Agreement(Asking):
             self.violate("half-booked", row.trip_id, f"is {status} and holds {held}")
         if {each.first_run_id for each in held} - {row.first_run_id}:
             self.violate("half-booked", row.trip_id, f"is {row.first_run_id}'s, and holds {held}")
+        is_refused = any("invalid" in item for item in trip.items.values())
+        if self.outside is None and status == "rolled_back" and not is_refused:
+            self.violate(
+                "other", row.trip_id, f"was rolled back for no supplier's word: {row.reason}"
+            )
         if status == "booked" and row.trip_id in self.cancelled:
             self.violate("other", row.trip_id, "is booked after its cancellation")
         ending = await self._in_temporal(row)
@@ -187,7 +195,7 @@ class Agreement(Asking):
         references = {step["kind"]: step["reference"] for step in told.get("steps") or []}
         if any(references.get(each.kind) != each.reference for each in held):
             self.violate("disagreeing", row.trip_id, f"holds {held} and is shown with {told}")
-        await self.use_key_again(trip)
+        await self.use_key_again(row.trip_id)
 
     async def _ask_suppliers(
         self,
@@ -225,12 +233,13 @@ def _audits_in(database_url: str) -> list[tuple[dt.datetime | None, dict[str, in
 
 def _stored_in(database_url: str) -> tuple[list[RecordedTrip], dict[str, list[Kept]]]:
     engine = sa.create_engine(database_url)
-    columns = [recorded_trips.c[field] for field in RecordedTrip.__dataclass_fields__]
+    fields = RecordedTrip.__dataclass_fields__.keys() - {"steps"}
+    columns = [recorded_trips.c[field] for field in fields]
     order = sa.case({kind: number for number, kind in enumerate(KINDS)}, value=reservations.c.kind)
     try:
         with engine.connect() as connection:
             rows = connection.execute(sa.select(*columns).order_by(recorded_trips.c.trip_id))
-            trips = [RecordedTrip(*row) for row in rows]
+            trips = [RecordedTrip(**row._mapping) for row in rows]
             kept: dict[str, list[Kept]] = defaultdict(list)
             for row in connection.execute(sa.select(reservations).order_by(order)):
                 kept[row.trip_id].append(

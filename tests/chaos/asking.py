@@ -59,9 +59,9 @@ class Asking:
     def __init__(self, running: Service, client: Client, trips: Iterable[PlannedTrip]) -> None:
         self.service = running
         self.client = client
-        self.trips = {trip.trip_id: trip for trip in trips}
-        self.answers: dict[str, Answer] = {}
-        """What the caller was told of each trip, by its id."""
+        self.planned = list(trips)
+        self.trips: dict[str, PlannedTrip] = {}
+        """The trips by their ids, once their callers were told these."""
         self.outcomes: dict[str, bool] = {}
         """Whether a trip was booked, as its key's answers tell."""
         self.cancelled: set[str] = set()
@@ -106,15 +106,16 @@ class Asking:
             await asyncio.sleep(PATIENCE)
         raise TimeoutError(f"{method} {path} is not answered")
 
-    async def use_key_again(self, trip: PlannedTrip) -> None:
+    async def use_key_again(self, trip_id: str) -> None:
         """Send the request of a trip that has ended once more, and another one under its key.
 
         The answer tells how the booking went, also when it was cancelled later, and never changes.
         """
+        trip = self.trips[trip_id]
         again = await self.insist("POST", "/book", trip.body, trip.headers)
-        if again.status != 200 or again.body["user_id"] != trip.trip_id:
-            self.violate("disagreeing", trip.trip_id, f"has ended; its key leads to {again}")
-        self.note_outcome(trip.trip_id, again)
+        if again.status != 200 or again.body["user_id"] != trip_id:
+            self.violate("disagreeing", trip_id, f"has ended; its key leads to {again}")
+        self.note_outcome(trip_id, again)
         await self.insist("POST", "/book", trip.other_body, trip.headers, accepted=[422])
 
     def note_outcome(self, trip_id: str, answer: Answer) -> None:

@@ -46,11 +46,7 @@ class Callers:
         if answer.status not in (200, 202):
             return  # The violation is noted; the audit tells what became of the trip.
         user_id = answer.body["user_id"]
-        if user_id != trip.trip_id:
-            self._asking.violate(
-                "double-booked", trip.name, f"is {user_id} as well as {trip.trip_id}"
-            )
-        self._asking.answers[user_id] = answer
+        self._asking.trips[user_id] = trip
         self._asking.note_outcome(user_id, answer)
         if trip.cancel == "never":
             return
@@ -138,9 +134,7 @@ class Callers:
                 end = time.monotonic() + FORGOTTEN_WITHIN
             await asyncio.sleep(PATIENCE)
         self._asking.forgotten[workflow_id] = ending
-        await self._asking.use_key_again(
-            self._asking.trips[cancelled_trip(workflow_id) or workflow_id]
-        )
+        await self._asking.use_key_again(cancelled_trip(workflow_id) or workflow_id)
 
     async def _delete(self, workflow_id: str) -> None:
         request = DeleteWorkflowExecutionRequest(

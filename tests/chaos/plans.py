@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared import KINDS, keyed_user_id
+from shared import KINDS
 
 ATTEMPTS = 10
-
-OWNER = "anonymous"
-"""Whose trips they are, because the API has no keys here."""
 
 FIRST_CROWD = 0.4
 """So great a share of the callers comes before the first fault."""
@@ -57,11 +54,6 @@ class PlannedTrip:
     def headers(self) -> dict[str, str]:
         """What makes a request one of this trip."""
         return {"Idempotency-Key": self.name.replace(" ", "-")}
-
-    @property
-    def trip_id(self) -> str:
-        """The id that its key leads to."""
-        return keyed_user_id(OWNER, self.headers["Idempotency-Key"])
 
     @property
     def body(self) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """Plants one fault of each kind after chaos, by hand, and shows what the audit says of them.
 
 In the database by SQL, in Temporal by its own commands, at the suppliers by their own interface.
-For trips that are still running the workers are stopped and a few more are asked for; the API is
-stopped, too, because it audits the open trips by itself.
+For trips that are still running the workers, which audit by themselves, are stopped and a few more
+are asked for.
 """
 
 import asyncio
@@ -52,8 +52,6 @@ class Planting:
         What it did not find, or found again though it was mended or marked, is a violation.
         """
         running = await self._start()
-        for process in (*self._service.workers, self._service.api):
-            process.kill()
         await asyncio.sleep(ON_ITS_WAY)
         await self._plant_in_running(running)
         await self._plant_in_ended()

@@ -52,13 +52,13 @@ def of_all(agreement: Agreement, endings: Sequence[Ending], seconds: float) -> I
     """Tell what became of all trips, and what was wrong."""
     ends = Counter(ending.status for ending in endings)
     late = sum(log.count("was undone already") for log in _logs(agreement))
-    mended = agreement.service.api.log.read_text().count("Audit: trip")
+    mended = sum(log.count("Audit: trip") for log in _logs(agreement))
     yield (
         f"{', '.join(f'{count} {status}' for status, count in sorted(ends.items()))};"
         f" {len(agreement.cancelled)} cancellations through the API; {late} late tries refused;"
         f" {len(agreement.forgotten)} workflows forgotten;"
         f" {len(agreement.cancelled_at_the_end)} cancelled while the ending was recorded;"
-        f" {mended} trips mended by the API's audit;"
+        f" {mended} trips mended by the workers' audits;"
         f" {sum(bool(ended) for ended, _ in agreement.audits)} audits by the schedule;"
         f" {seconds:.0f} s"
     )
@@ -81,7 +81,7 @@ class Summary:
         """Sum up a run that is over."""
         return cls(
             what,
-            len(agreement.trips),
+            len(agreement.planned),
             agreement.statuses,
             sum(len(FAILED_CALL.findall(log)) for log in _logs(agreement)),
             Counter(violation for violation, _, _ in agreement.violations),

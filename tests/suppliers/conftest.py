@@ -6,6 +6,7 @@ import importlib
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from record import Record
-from shared import KINDS
-from suppliers import EmbeddedSupplier, HttpSupplier, Supplier, desk
+from shared import KINDS, BookVacationInput
+from suppliers import Confirmed, EmbeddedSupplier, HttpSupplier, Released, Supplier, Try, desk
 from tests.simulator.simulated import Simulator
 from tests.suppliers.example import Airline
 from tests.suppliers.example_service import AirlineService
@@ -147,7 +148,26 @@ async def embedded(record: Record, prepared_file: Path, folder: Path) -> AsyncIt
     own = shutil.copy(prepared_file, folder / "embedded.db")
     items = Items("valid-hotel", other="valid-other", unknown="invalid-hotel")
     async with Record.open(f"sqlite:///{own}") as its_own:
-        yield Subject(EmbeddedSupplier("hotel", its_own), "hotel", items, record)
+        yield Subject(Undesked(EmbeddedSupplier("hotel", its_own)), "hotel", items, record)
+
+
+@dataclass(frozen=True)
+class Undesked:
+    """What is its own desk, asked as a supplier is."""
+
+    desk: EmbeddedSupplier
+
+    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+        return await self.desk.book(trip, Try(attempt))
+
+    async def cancel(self, trip: BookVacationInput) -> Released:
+        return await self.desk.cancel(trip, Try())
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
+        return await self.desk.find(trip)
+
+    async def close(self) -> None:
+        await self.desk.close()
 
 
 @asynccontextmanager

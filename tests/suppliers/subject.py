@@ -26,6 +26,7 @@ from suppliers import (
     Refused,
     Released,
     Supplier,
+    Try,
     TryAgain,
     Undecided,
 )
@@ -90,7 +91,6 @@ class Subject:
             book_user_id=trip_id,
             policy=SagaPolicy(try_timeout=self.try_seconds, step_deadline=self.patience),
             execution=Execution(trip_id, "conformance"),
-            accepted=True,
             **items | {f"book_{self.kind}_id": item or self.items.item},
         )
         self.trips.append(trip)
@@ -141,7 +141,7 @@ class Subject:
     ) -> Confirmed:
         """Book until it is decided. Raises `Refused`."""
         if self.late > 0:
-            return await self.through(lambda: self.desk().book(trip, attempt))
+            return await self.through(lambda: self.desk().book(trip, Try(attempt)))
         answer = await self.ask("book", lambda: self.supplier.book(trip, attempt), crowd)
         match answer:
             case Confirmed():
@@ -189,7 +189,7 @@ class Subject:
     async def _cancel_at_desk(self, trip: BookVacationInput) -> None:
         for attempt in range(trip.policy.undo_attempts):
             try:
-                await self.through(lambda: self.desk().cancel(trip), takes_tries=True)
+                await self.through(lambda: self.desk().cancel(trip, Try()), takes_tries=True)
             except TryAgain as error:
                 await self.pause(error.wait or min(2.0**attempt, LONGEST_PAUSE))
             else:

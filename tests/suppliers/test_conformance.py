@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from shared import BookVacationInput
-from suppliers import Confirmed, OutcomeUnknown, Pending, Refused, Released
+from suppliers import Confirmed, OutcomeUnknown, Pending, Refused, Released, Try
 from tests.suppliers.subject import Said, Subject
 
 CROWD = 8
@@ -149,7 +149,7 @@ async def assert_refused(subject: Subject, item: str, why: str) -> None:
 async def test_what_is_pending_is_decided_in_time_and_found(subject: Subject) -> None:
     trip, watched = subject.trip(subject.given("pending")), Watched(subject)
     with nothing_refused():
-        confirmed = await subject.through(lambda: subject.desk(watched).book(trip, 1))
+        confirmed = await subject.through(lambda: subject.desk(watched).book(trip, Try()))
     first, *more = watched.answers
     assert isinstance(first, Pending), f"book answered {first}: the item must be pending at first"
     assert not more, f"find did not tell of what is pending: it was sent again, and then {more}"
@@ -282,8 +282,8 @@ async def test_a_booking_whose_answer_was_lost_is_found_and_not_booked_again(
     desk = subject.desk(lossy)
     with nothing_refused():
         with contextlib.suppress(OutcomeUnknown):
-            await desk.book(trip, 1)
-        confirmed = await subject.through(lambda: desk.book(trip, 2))
+            await desk.book(trip, Try())
+        confirmed = await subject.through(lambda: desk.book(trip, Try()))
     found = await subject.find_booked(trip)
     assert found == confirmed, f"{confirmed} was booked, and find answers {found}"
     sent = len(lossy.answers)
@@ -294,8 +294,8 @@ async def test_a_booking_whose_answer_was_lost_is_found_and_cancelled(subject: S
     trip, desk = subject.trip(), subject.desk(Watched(subject, loses=True))
     with nothing_refused():
         with contextlib.suppress(OutcomeUnknown):
-            await desk.book(trip, 1)
-        await subject.through(lambda: desk.cancel(trip))
+            await desk.book(trip, Try())
+        await subject.through(lambda: desk.cancel(trip, Try()))
     await subject.assert_nothing_is_held(trip, "a booking whose answer was lost was cancelled")
 
 

@@ -12,23 +12,24 @@ from typing import Any
 
 import pytest
 
-from record import Record, RecordUnavailable
-from shared import BookVacationInput, SagaPolicy, TripStatus
+from record import OutsideReservations, Record, RecordUnavailable
+from shared import BookVacationInput, SagaPolicy, TripNews, TripStatus
 from suppliers import (
     Confirmed,
     EmbeddedSupplier,
     OutcomeUnknown,
     OutsideDesk,
     Pending,
+    RecordAway,
     Refused,
     Released,
+    Try,
     TryAgain,
     Unavailable,
     Undecided,
     desk,
 )
-from tests.record.trips import news
-from tests.record.trips import trip as accepted_trip
+from tests.suppliers import script
 from tests.suppliers.script import DOWN, NO, QUICK, SURE, UNKNOWN, Script
 
 POLICY = SagaPolicy(try_timeout=100, retry_interval=1, step_deadline=600)
@@ -36,8 +37,11 @@ POLICY = SagaPolicy(try_timeout=100, retry_interval=1, step_deadline=600)
 LATE = 60.0
 
 
-def trip(**changes: Any) -> BookVacationInput:
-    return accepted_trip(policy=POLICY, **changes)
+NOW = dt.datetime.now(dt.UTC)
+
+
+def trip(run: str = "first-run") -> BookVacationInput:
+    return script.trip(run=run, policy=POLICY)
 
 
 class Clock:
@@ -78,7 +82,7 @@ def late_hotels(hotels: OutsideDesk) -> OutsideDesk:
 
 
 async def states(record: Record) -> list[tuple[str, str | None]]:
-    return [(row.state, row.reference) for row in await record.all_reservations()]
+    return [(row.state, row.reference) for row in await record.reservations.everything()]
 
 
 # Booking
@@ -88,8 +92,8 @@ async def test_what_is_confirmed_is_recorded_with_its_reference_and_where_it_is_
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
     supplier.says(QUICK)
-    assert await hotels.book(trip(), 1) == QUICK
-    (row,) = await record.all_reservations()
+    assert await hotels.book(trip(), Try()) == QUICK
+    (row,) = await record.reservations.everything()
     assert (row.state, row.item, row.reference) == ("reserved", "a-hotel", "QK7R2M")
     assert (row.supplier, row.over_at, row.first_run_id) == ("hotels.example", None, "first-run")
 
@@ -98,13 +102,13 @@ async def test_a_try_is_noted_before_it_is_sent(
     hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
 ) -> None:
     async def look() -> Confirmed:
-        (row,) = await record.all_reservations()
+        (row,) = await record.reservations.everything()
         assert (row.state, row.supplier) == ("asked", "hotels.example")
         assert row.over_at == clock.now + dt.timedelta(seconds=POLICY.try_timeout)
         return QUICK
 
     supplier.says(look)
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
 
 
 async def test_what_cannot_be_noted_is_not_sent(
@@ -113,9 +117,9 @@ async def test_what_cannot_be_noted_is_not_sent(
     async def away(*_: Any) -> None:
         raise RecordUnavailable("The record does not answer")
 
-    monkeypatch.setattr(Record, "begin_try", away)
-    with pytest.raises(Unavailable, match="The record does not answer"):
-        await hotels.book(trip(), 1)
+    monkeypatch.setattr(OutsideReservations, "begin_try", away)
+    with pytest.raises(RecordAway, match="The record does not answer"):
+        await hotels.book(trip(), Try())
     assert supplier.asked == []
 
 
@@ -123,8 +127,8 @@ async def test_a_booking_that_is_recorded_is_not_asked_for_again(
     hotels: OutsideDesk, supplier: Script
 ) -> None:
     supplier.says(QUICK)
-    await hotels.book(trip(), 1)
-    assert await hotels.book(trip(), 2) == QUICK
+    await hotels.book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book"]
 
 
@@ -133,8 +137,8 @@ async def test_a_booking_whose_answer_was_lost_is_found(
 ) -> None:
     supplier.says(UNKNOWN, QUICK)
     with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), 1)
-    assert await hotels.book(trip(), 2) == QUICK
+        await hotels.book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find"]
     assert await states(record) == [("reserved", "QK7R2M")]
 
@@ -147,10 +151,10 @@ async def test_a_booking_that_could_not_be_recorded_is_found(
 
     supplier.says(QUICK, QUICK)
     with monkeypatch.context() as patched:
-        patched.setattr(Record, "confirm", away)
-        with pytest.raises(TryAgain):
-            await hotels.book(trip(), 1)
-    assert await hotels.book(trip(), 2) == QUICK
+        patched.setattr(OutsideReservations, "confirm", away)
+        with pytest.raises(RecordAway):
+            await hotels.book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find"]
     assert await states(record) == [("reserved", "QK7R2M")]
 
@@ -160,8 +164,8 @@ async def test_a_supplier_that_keeps_to_the_port_is_sent_the_booking_again_at_on
 ) -> None:
     supplier.says(UNKNOWN, None, QUICK)
     with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), 1)
-    assert await hotels.book(trip(), 2) == QUICK
+        await hotels.book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find", "book"]
 
 
@@ -175,14 +179,14 @@ async def test_a_late_supplier_is_sent_nothing_again_before_the_time_is_over(
 ) -> None:
     supplier.says(first)
     with pytest.raises(type(first)):
-        await late_hotels.book(trip(), 1)
+        await late_hotels.book(trip(), Try())
     for _ in range(2):
         supplier.says(None)
         with pytest.raises(Undecided, match="The hotel supplier has not decided yet"):
-            await late_hotels.book(trip(), 2)
+            await late_hotels.book(trip(), Try())
         clock.after(over_after / 2)
     supplier.says(None, QUICK)
-    assert await late_hotels.book(trip(), 2) == QUICK
+    assert await late_hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find", "find", "find", "book"]
 
 
@@ -196,15 +200,15 @@ async def test_a_call_that_is_broken_off_is_over_then(
         await asyncio.Event().wait()
 
     supplier.says(never)
-    call = asyncio.create_task(late_hotels.book(trip(), 1))
+    call = asyncio.create_task(late_hotels.book(trip(), Try()))
     await calling.wait()
     supplier.says(None)
     with pytest.raises(Undecided):  # The trip is cancelled, and so is its call, a little later.
-        await late_hotels.cancel(trip())
+        await late_hotels.cancel(trip(), Try())
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    (row,) = await record.all_reservations()
+    (row,) = await record.reservations.everything()
     assert (row.state, row.over_at) == ("cancelling", clock.now)
 
 
@@ -213,10 +217,10 @@ async def test_a_late_booking_is_found_and_not_made_twice(
 ) -> None:
     supplier.says(UNKNOWN, None, QUICK)
     with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), 1)
+        await late_hotels.book(trip(), Try())
     with pytest.raises(Undecided):
-        await late_hotels.book(trip(), 2)
-    assert await late_hotels.book(trip(), 2) == QUICK
+        await late_hotels.book(trip(), Try())
+    assert await late_hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find", "find"]
 
 
@@ -225,20 +229,20 @@ async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
 ) -> None:
     supplier.says(UNKNOWN, OutcomeUnknown("Busy", 20), QUICK)
     with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), 1)
+        await late_hotels.book(trip(), Try())
     with pytest.raises(Undecided) as undecided:
-        await late_hotels.book(trip(), 2)
+        await late_hotels.book(trip(), Try())
     assert undecided.value.wait == 20
-    await late_hotels.book(trip(), 2)
+    await late_hotels.book(trip(), Try())
 
 
 async def test_a_dead_supplier_that_keeps_to_the_port_fails_try_after_try(
     hotels: OutsideDesk, supplier: Script
 ) -> None:
     supplier.says(UNKNOWN, UNKNOWN, DOWN)
-    for attempt in (1, 2, 3):
+    for _ in range(3):
         with pytest.raises(TryAgain):
-            await hotels.book(trip(), attempt)
+            await hotels.book(trip(), Try())
 
 
 @pytest.mark.parametrize("known", [NO, DOWN], ids=["refused", "never sent"])
@@ -247,8 +251,8 @@ async def test_what_surely_changed_nothing_is_not_waited_for(
 ) -> None:
     supplier.says(known, QUICK)
     with pytest.raises(type(known)):
-        await late_hotels.book(trip(), 1)
-    assert await late_hotels.book(trip(), 2) == QUICK
+        await late_hotels.book(trip(), Try())
+    assert await late_hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "book"]
 
 
@@ -256,12 +260,12 @@ async def test_what_changed_nothing_says_nothing_of_the_try_before_it(
     hotels: OutsideDesk, late_hotels: OutsideDesk, supplier: Script
 ) -> None:
     supplier.says(UNKNOWN, None, DOWN)
-    for attempt in (1, 2):
+    for _ in range(2):
         with pytest.raises(TryAgain):
-            await hotels.book(trip(), attempt)
+            await hotels.book(trip(), Try())
     supplier.says(None)
     with pytest.raises(Undecided):
-        await late_hotels.book(trip(), 3)
+        await late_hotels.book(trip(), Try())
 
 
 async def test_a_pending_booking_is_asked_for_until_it_is_decided(
@@ -271,11 +275,11 @@ async def test_a_pending_booking_is_asked_for_until_it_is_decided(
     waits = []
     for _ in range(3):
         with pytest.raises(Undecided) as undecided:
-            await hotels.book(trip(), 1)
+            await hotels.book(trip(), Try())
         waits.append(undecided.value.wait)
         assert await states(record) == [("pending", None)]
         clock.after(40)
-    assert await hotels.book(trip(), 1) == QUICK
+    assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find", "find", "find"]
     assert waits[0] == 20
     assert waits[1:] == pytest.approx([20, 30], abs=1)
@@ -286,9 +290,9 @@ async def test_a_pending_booking_that_is_decided_against_is_refused(
 ) -> None:
     supplier.says(Pending(), Released())
     with pytest.raises(Undecided):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     with pytest.raises(Refused):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
 
 
 async def test_a_pending_booking_that_a_late_supplier_does_not_show_yet_is_not_sent_again(
@@ -297,11 +301,11 @@ async def test_a_pending_booking_that_a_late_supplier_does_not_show_yet_is_not_s
     supplier.says(Pending(), None)
     for _ in range(3):
         with pytest.raises(Undecided):
-            await late_hotels.book(trip(), 1)
+            await late_hotels.book(trip(), Try())
     assert supplier.asked == ["book", "find", "find"]
     clock.after(LATE)
     supplier.says(None, QUICK)
-    assert await late_hotels.book(trip(), 1) == QUICK
+    assert await late_hotels.book(trip(), Try()) == QUICK
 
 
 async def test_a_pending_booking_is_cancelled_as_soon_as_an_undo_sees_it(
@@ -309,8 +313,8 @@ async def test_a_pending_booking_is_cancelled_as_soon_as_an_undo_sees_it(
 ) -> None:
     supplier.says(Pending(), Pending(), SURE)
     with pytest.raises(Undecided):
-        await late_hotels.book(trip(), 1)
-    await late_hotels.cancel(trip())
+        await late_hotels.book(trip(), Try())
+    await late_hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "find", "cancel"]
     assert await states(record) == [("cancelled", None)]
 
@@ -320,23 +324,23 @@ async def test_a_pending_booking_that_the_supplier_does_not_know_any_more_is_sen
 ) -> None:
     supplier.says(Pending(), None, QUICK)
     with pytest.raises(Undecided):
-        await hotels.book(trip(), 1)
-    assert await hotels.book(trip(), 1) == QUICK
+        await hotels.book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == QUICK
 
 
 async def test_a_process_that_was_frozen_since_its_note_does_not_send(
     hotels: OutsideDesk, supplier: Script, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note = Record.begin_try
+    note = OutsideReservations.begin_try
 
     async def frozen(*arguments: Any) -> Any:
         noted = await note(*arguments)
         clock.after(POLICY.try_timeout)
         return noted
 
-    monkeypatch.setattr(Record, "begin_try", frozen)
+    monkeypatch.setattr(OutsideReservations, "begin_try", frozen)
     with pytest.raises(Unavailable, match="was not asked in time"):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     assert supplier.asked == []
 
 
@@ -347,20 +351,20 @@ async def test_what_is_held_is_cancelled_at_the_supplier(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
     supplier.says(QUICK, SURE)
-    await hotels.book(trip(), 1)
-    await hotels.cancel(trip())
+    await hotels.book(trip(), Try())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "cancel"]
     assert await states(record) == [("cancelled", "QK7R2M")]
-    await hotels.cancel(trip())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "cancel"]
 
 
 async def test_what_was_never_sent_is_not_cancelled_and_never_sent_later(
     hotels: OutsideDesk, supplier: Script
 ) -> None:
-    await hotels.cancel(trip())
+    await hotels.cancel(trip(), Try())
     with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     assert supplier.asked == []
 
 
@@ -370,8 +374,8 @@ async def test_what_surely_changed_nothing_is_not_cancelled(
 ) -> None:
     supplier.says(known)
     with pytest.raises(type(known)):
-        await hotels.book(trip(), 1)
-    await hotels.cancel(trip())
+        await hotels.book(trip(), Try())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["book"]
     assert await states(record) == [("cancelled", None)]
 
@@ -381,11 +385,11 @@ async def test_nothing_is_sent_once_an_undo_has_begun(
 ) -> None:
     supplier.says(UNKNOWN, UNKNOWN)
     with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     with pytest.raises(OutcomeUnknown):
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
     with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), 2)
+        await hotels.book(trip(), Try())
     assert supplier.asked == ["book", "cancel"]
     assert await states(record) == [("cancelling", None)]
 
@@ -395,12 +399,12 @@ async def test_a_try_that_ends_after_its_undo_has_begun_is_no_booking(
 ) -> None:
     async def undone_meanwhile() -> Confirmed:
         supplier.says(SURE)
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
         return QUICK
 
     supplier.says(undone_meanwhile)
     with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     assert await states(record) == [("cancelled", None)]
 
 
@@ -409,8 +413,8 @@ async def test_an_unknown_outcome_is_cancelled_at_a_supplier_that_keeps_to_the_p
 ) -> None:
     supplier.says(UNKNOWN, SURE)
     with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), 1)
-    await hotels.cancel(trip())
+        await hotels.book(trip(), Try())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "cancel"]
 
 
@@ -419,17 +423,17 @@ async def test_an_undo_looks_again_until_nothing_can_appear_any_more(
 ) -> None:
     supplier.says(UNKNOWN)
     with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), 1)
+        await late_hotels.book(trip(), Try())
     clock.after(LATE - 10)
     for nothing in (None, SURE):
         supplier.says(nothing)
         with pytest.raises(Undecided) as undecided:
-            await late_hotels.cancel(trip())
+            await late_hotels.cancel(trip(), Try())
         assert 0 < undecided.value.wait <= 10
         assert await states(record) == [("cancelling", None)]
     clock.after(10)
     supplier.says(None)
-    await late_hotels.cancel(trip())
+    await late_hotels.cancel(trip(), Try())
     assert await states(record) == [("cancelled", None)]
     assert supplier.asked == ["book", "find", "find", "find"]
 
@@ -440,11 +444,11 @@ async def test_a_late_booking_is_cancelled_as_soon_as_an_undo_sees_it(
 ) -> None:
     supplier.says(UNKNOWN, None)
     with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), 1)
+        await late_hotels.book(trip(), Try())
     with pytest.raises(Undecided):
-        await late_hotels.cancel(trip())
+        await late_hotels.cancel(trip(), Try())
     supplier.says(shown, SURE)
-    await late_hotels.cancel(trip())
+    await late_hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "find", "find", "cancel"]
     assert await states(record) == [("cancelled", None)]
 
@@ -453,11 +457,11 @@ async def test_what_a_late_supplier_has_confirmed_and_does_not_show_yet_is_looke
     late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
 ) -> None:
     supplier.says(QUICK, None)
-    await late_hotels.book(trip(), 1)
+    await late_hotels.book(trip(), Try())
     with pytest.raises(Undecided):
-        await late_hotels.cancel(trip())
+        await late_hotels.cancel(trip(), Try())
     supplier.says(QUICK, SURE)
-    await late_hotels.cancel(trip())
+    await late_hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "find", "find", "cancel"]
     assert await states(record) == [("cancelled", "QK7R2M")]
 
@@ -466,10 +470,10 @@ async def test_what_was_confirmed_and_is_not_shown_any_more_is_cancelled_all_the
     late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
 ) -> None:
     supplier.says(QUICK)
-    await late_hotels.book(trip(), 1)
+    await late_hotels.book(trip(), Try())
     clock.after(LATE)
     supplier.says(None, SURE)
-    await late_hotels.cancel(trip())
+    await late_hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "find", "cancel"]
 
 
@@ -477,11 +481,11 @@ async def test_a_pending_cancellation_is_asked_for_until_it_is_done(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
     supplier.says(QUICK, Pending(7), SURE)
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
     with pytest.raises(Undecided) as undecided:
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
     assert undecided.value.wait == 7
-    await hotels.cancel(trip())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["book", "cancel", "find"]
     assert await states(record) == [("cancelled", "QK7R2M")]
 
@@ -490,21 +494,21 @@ async def test_a_cancellation_that_is_pending_for_too_long_is_stuck(
     hotels: OutsideDesk, supplier: Script, clock: Clock
 ) -> None:
     supplier.says(QUICK, Pending(), QUICK, Pending())
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
     with pytest.raises(Undecided):
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
     clock.after(POLICY.step_deadline + 1)
     with pytest.raises(Refused, match="The hotel supplier has not cancelled in time"):
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
 
 
 async def test_a_refused_cancellation_leaves_what_is_held(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
     supplier.says(QUICK, Refused("This fare cannot be refunded"))
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
     with pytest.raises(Refused, match="This fare cannot be refunded"):
-        await hotels.cancel(trip())
+        await hotels.cancel(trip(), Try())
     assert await states(record) == [("cancelling", "QK7R2M")]
 
 
@@ -513,10 +517,10 @@ async def test_what_an_operator_has_settled_is_not_booked_any_more(
 ) -> None:
     supplier.says(UNKNOWN)
     with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), 1)
-    await hotels.refuse_late_booking(trip())
+        await hotels.book(trip(), Try())
+    await record.reservations.resolve(trip(), "hotel", "Cancelled by telephone")
     with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), 2)
+        await hotels.book(trip(), Try())
     assert supplier.asked == ["book"]
 
 
@@ -524,7 +528,7 @@ async def test_what_an_operator_has_settled_is_not_booked_any_more(
 
 
 async def over(record: Record, status: TripStatus = "rolled_back") -> None:
-    await record.tell(trip(), news(status, state="undone"))
+    await record.trips.tell(trip(), TripNews(status, None, NOW, NOW))
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["undone", "never booked"])
@@ -533,13 +537,13 @@ async def test_what_shows_up_for_a_trip_that_is_over_is_noted_and_cancelled(
 ) -> None:
     if known:
         supplier.says(QUICK, SURE)
-        await hotels.book(trip(), 1)
-        await hotels.cancel(trip())
+        await hotels.book(trip(), Try())
+        await hotels.cancel(trip(), Try())
     await over(record)
     supplier.asked.clear()
 
     async def noted() -> Released:
-        (row,) = await record.all_reservations()
+        (row,) = await record.reservations.everything()
         assert (row.state, row.supplier, row.item) == ("cancelling", "hotels.example", "a-hotel")
         return SURE
 
@@ -549,7 +553,7 @@ async def test_what_shows_up_for_a_trip_that_is_over_is_noted_and_cancelled(
     assert await hotels.cancel_late_booking(trip()) == SURE
     assert [state for state, _ in await states(record)] == ["cancelled"]
     with pytest.raises(Refused):
-        await hotels.book(trip(), 2)
+        await hotels.book(trip(), Try())
 
 
 async def test_what_is_refused_to_be_cancelled_late_is_asked_again_by_a_later_undo(
@@ -559,7 +563,7 @@ async def test_what_is_refused_to_be_cancelled_late_is_asked_again_by_a_later_un
     supplier.says(QUICK, Refused("This fare cannot be refunded"), QUICK, SURE)
     with pytest.raises(Refused, match="This fare cannot be refunded"):
         await hotels.cancel_late_booking(trip())
-    await hotels.cancel(trip())
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == ["find", "cancel"] * 2
     assert [state for state, _ in await states(record)] == ["cancelled"]
 
@@ -569,7 +573,7 @@ async def test_a_trip_that_may_hold_something_has_no_late_bookings(
     hotels: OutsideDesk, supplier: Script, record: Record, status: TripStatus
 ) -> None:
     supplier.says(QUICK)
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
     await over(record, status)
     with pytest.raises(Refused, match="is not over"):
         await hotels.cancel_late_booking(trip())
@@ -594,11 +598,11 @@ async def test_another_execution_books_and_undoes_nothing_of_the_trip(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
     supplier.says(QUICK)
-    await hotels.book(trip(), 1)
+    await hotels.book(trip(), Try())
     another = trip(run="another-run")
     with pytest.raises(Refused, match="is another trip's"):
-        await hotels.book(another, 1)
-    await hotels.cancel(another)
+        await hotels.book(another, Try())
+    await hotels.cancel(another, Try())
     assert supplier.asked == ["book"]
     assert await states(record) == [("reserved", "QK7R2M")]
 
@@ -606,9 +610,9 @@ async def test_another_execution_books_and_undoes_nothing_of_the_trip(
 async def test_what_was_booked_here_before_the_supplier_was_set_up_is_undone_here(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
-    await EmbeddedSupplier("hotel", record).book(trip(), 1)
-    assert await hotels.book(trip(), 2) == Confirmed(None)
-    await hotels.cancel(trip())
+    await EmbeddedSupplier("hotel", record).book(trip(), Try())
+    assert await hotels.book(trip(), Try()) == Confirmed(None)
+    await hotels.cancel(trip(), Try())
     assert supplier.asked == []
     assert await states(record) == [("cancelled", None)]
 
@@ -619,15 +623,15 @@ async def test_what_was_booked_at_a_supplier_is_not_called_undone_once_that_is_n
 ) -> None:
     supplier.says(answer)
     with contextlib.suppress(OutcomeUnknown):
-        await hotels.book(trip(), 1)
+        await hotels.book(trip(), Try())
     before = await states(record)
     embedded = EmbeddedSupplier("hotel", record)
-    for call in (embedded.cancel(trip()), embedded.book(trip(), 2)):
+    for call in (embedded.cancel(trip(), Try()), embedded.book(trip(), Try())):
         with pytest.raises(Refused, match="at a supplier that is not set up any more"):
             await call
     assert await states(record) == before
     supplier.says(SURE)
-    await hotels.cancel(trip())
+    await hotels.cancel(trip(), Try())
     assert await states(record) == [("cancelled", before[0][1])]
 
 

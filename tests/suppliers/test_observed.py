@@ -17,10 +17,11 @@ from suppliers import (
     Refused,
     Released,
     Supplier,
+    Try,
     TryAgain,
     Unavailable,
 )
-from tests.record.trips import trip
+from tests.suppliers.script import trip
 
 Told = tuple[Kind, str, str]
 
@@ -89,14 +90,15 @@ async def test_the_embedded_supplier_is_observed_and_books_as_before(record: Rec
         EmbeddedSupplier("car", record),
         lambda kind, call, outcome, _: told.append((kind, call, outcome)),
     )
-    assert await observed.book(trip(), 1) == Confirmed()
-    assert await observed.cancel(trip()) == Released()
+    assert await observed.book(trip(), Try()) == Confirmed()
+    assert await observed.find(trip()) == Confirmed()
+    assert await observed.cancel_late_booking(trip()) == Released()
     with pytest.raises(Refused):
-        await observed.book(trip(), 2)
-    await observed.refuse_late_booking(trip())
+        await observed.book(trip(), Try())
     await observed.close()
     assert told == [
         ("car", "book", "confirmed"),
+        ("car", "find", "confirmed"),
         ("car", "cancel", "released"),
         ("car", "book", "refused"),
     ]

@@ -169,13 +169,6 @@ class Overhasty(Faithful):
         return Released() if isinstance(found, Pending) else found
 
 
-class Mixing(Faithful):
-    """Looks at the beginning of an id only."""
-
-    def key(self, trip: BookVacationInput) -> str:
-        return trip.book_user_id[:12]
-
-
 class Decoding(Faithful):
     """Decodes an id once too often."""
 
@@ -213,11 +206,3 @@ class Particular(Faithful):
         if self.key(trip) not in self.bookings:
             raise Refused("There is no such reservation")
         return await super().cancel(trip)
-
-
-class Frozen(Faithful):
-    """Answers no cancellation in time."""
-
-    async def cancel(self, trip: BookVacationInput) -> Any:
-        await asyncio.sleep(0)
-        raise TimeoutError

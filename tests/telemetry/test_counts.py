@@ -12,13 +12,24 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
-import activities
 from record import Record
 from run_worker import create_worker
 from settings import Settings
 from shared import KINDS, BookVacationInput, Kind
 from starter import create_app
-from suppliers import Confirmed, Desk, Refused, Released, TryAgain, Unavailable, Undecided
+from suppliers import (
+    Confirmed,
+    Desk,
+    RecordAway,
+    Refused,
+    Released,
+    Try,
+    TryAgain,
+    Unavailable,
+    Undecided,
+    compose,
+    composition,
+)
 from telemetry import ApiMetrics
 from telemetry.metrics import ENDED, TRY_OUTCOMES, WorkerMetrics
 from telemetry.tries import MeasuringInterceptor, _outcome_of
@@ -55,7 +66,7 @@ async def measured(client: Client, record: Record) -> AsyncIterator[Measured]:
     faulty = FaultyRecord(record)
     metrics = WorkerMetrics(EMBEDDED)
     chosen = work_with(faulty)
-    activities.composition.set(activities.compose(faulty, chosen, metrics.supplier_called))
+    composition.set(compose(faulty, chosen, metrics.supplier_called))
     settings = Settings(
         retry_interval_seconds=0.01, heartbeat_timeout_seconds=6, book_wait_seconds=30
     )
@@ -101,7 +112,7 @@ async def test_each_trip_and_each_try_is_counted_once(measured: Measured) -> Non
     assert worker_says.counts("booking_trip_duration_seconds_count", "outcome") == ended
     assert tries(worker_says) == {
         ("car", "book", "done"): 4,
-        ("car", "book", "failed"): 2,
+        ("car", "book", "record_away"): 2,
         ("hotel", "book", "done"): 3,
         ("hotel", "book", "cancelled"): 1,
         ("flight", "book", "done"): 2,
@@ -114,7 +125,7 @@ async def test_each_trip_and_each_try_is_counted_once(measured: Measured) -> Non
     calls = worker_says.counts("booking_supplier_call_duration_seconds_count", *labels)
     assert calls == {
         ("car", "book", "confirmed"): 4,
-        ("car", "book", "unavailable"): 2,
+        ("car", "book", "unknown"): 2,
         ("hotel", "book", "confirmed"): 3,
         ("hotel", "book", "unknown"): 1,
         ("flight", "book", "confirmed"): 2,
@@ -134,12 +145,12 @@ class Scripted:
     def __init__(self, *answers: Exception | None) -> None:
         self._answers = list(answers)
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         if error := self._answers.pop(0):
             raise error
         return Confirmed()
 
-    async def cancel(self, trip: BookVacationInput) -> Released:
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         if error := self._answers.pop(0):
             raise error
         return Released()
@@ -147,9 +158,7 @@ class Scripted:
     async def find(self, trip: BookVacationInput) -> None: ...
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        return await self.cancel(trip)
-
-    async def refuse_late_booking(self, trip: BookVacationInput) -> None: ...
+        return await self.cancel(trip, Try())
 
     async def close(self) -> None: ...
 
@@ -158,8 +167,10 @@ async def test_how_each_try_ended_is_told_apart(client: Client, record: Record) 
     desks: dict[Kind, Desk] = {
         # Booked at last, and undone at the second attempt.
         "car": Scripted(Undecided("Not yet", 0.01), Unavailable("Down"), None, ValueError(), None),
-        # A bug and a refusal; its undo has nothing to undo.
-        "hotel": Scripted(TryAgain("Later", 0.0), RuntimeError("A bug"), Refused("No"), None),
+        # The record is away, a bug, and a refusal; its undo has nothing to undo.
+        "hotel": Scripted(
+            TryAgain("Later", 0.0), RecordAway("Away"), RuntimeError("A bug"), Refused("No"), None
+        ),
         "flight": Scripted(),
     }
     metrics = WorkerMetrics(EMBEDDED)
@@ -171,6 +182,7 @@ async def test_how_each_try_ended_is_told_apart(client: Client, record: Record) 
         ("car", "book", "failed"): 1,
         ("car", "book", "done"): 1,
         ("hotel", "book", "failed"): 2,
+        ("hotel", "book", "record_away"): 1,
         ("hotel", "book", "refused"): 1,
         ("hotel", "undo", "done"): 1,
         ("car", "undo", "failed"): 1,

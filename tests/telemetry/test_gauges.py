@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+import starter
 from api import health, places
 from connection import lazy_client
-from record import Record, RecordUnavailable
+from record import RecordUnavailable, Trips, promises
 from telemetry import gauges
 from tests.api.api_client import Api, api_of, assert_problem
 from tests.telemetry.scraping import Scrape
@@ -29,7 +30,7 @@ OF_THE_RECORD = {
 
 
 @pytest.fixture
-async def away() -> Client:
+async def away(own_database: str) -> Client:
     """A client of a Temporal that is not there."""
     return await lazy_client({"target_host": "localhost:1"})
 
@@ -64,7 +65,7 @@ async def test_without_a_record_the_rest_is_told_and_that_it_is_away(
     async def unavailable(*_: object) -> None:
         raise RecordUnavailable("The record is unavailable")
 
-    monkeypatch.setattr(Record, "promises", unavailable)
+    monkeypatch.setattr(starter, "promises", unavailable)
     with caplog.at_level(logging.WARNING, "telemetry"):
         scrape = await scraped(api_of(away))
     assert scrape.value("booking_record_up") == 0
@@ -96,7 +97,7 @@ async def test_a_record_that_hangs_is_asked_once_and_holds_no_scrape_up(
 ) -> None:
     monkeypatch.setattr(gauges, "QUESTION_LIMIT", 0.3)
     hanging = Hanging()
-    monkeypatch.setattr(Record, "promises", hanging.promises)
+    monkeypatch.setattr(starter, "promises", hanging.promises)
     api = api_of(away)
     begun = time.monotonic()
     try:
@@ -112,13 +113,12 @@ async def test_however_many_scrape_the_record_is_asked_seldom(
     away: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    ask = Record.promises
 
-    async def counted(self: Record, *arguments: Any) -> Any:
+    async def counted(*arguments: Any) -> Any:
         asked.append(arguments)
-        return await ask(self, *arguments)
+        return await promises(*arguments)
 
-    monkeypatch.setattr(Record, "promises", counted)
+    monkeypatch.setattr(starter, "promises", counted)
     monkeypatch.setattr(gauges, "QUESTION_INTERVAL", 3600.0)
     api = api_of(away)
     for _ in range(10):
@@ -135,7 +135,7 @@ async def test_scrapes_that_hang_leave_threads_to_others(
     """They pass the gate, so that something else must keep them from taking all threads."""
     monkeypatch.setattr(health, "SCRAPES_AT_ONCE", 2)
     hanging = Hanging()
-    monkeypatch.setattr(Record, "promises", hanging.promises)
+    monkeypatch.setattr(starter, "promises", hanging.promises)
     monkeypatch.setattr(gauges, "QUESTION_LIMIT", 20.0)
     api = api_of(away)
     scrapes = [asyncio.create_task(api.get("/metrics")) for _ in range(3)]
@@ -155,7 +155,7 @@ async def test_a_scrape_is_answered_while_every_place_is_taken(
     monkeypatch.setattr(places, "OTHER_REQUESTS", 0)
     api = api_of(away, max_open_bookings=1)
     hanging = Hanging()
-    monkeypatch.setattr(Record, "page", hanging.promises)
+    monkeypatch.setattr(Trips, "page", hanging.promises)
     listing = asyncio.create_task(api.get("/bookings"))
     try:
         async with asyncio.timeout(20):

@@ -204,13 +204,8 @@ def test_a_stopping_worker_is_not_ready_and_tells_its_metrics_to_the_end() -> No
         running.start()
         assert watched.is_ready()
         path = running.request("POST", "/book", TRIP, {"Prefer": "respond-async"}).body["location"]
-
-        def books_a_hotel() -> bool:
-            steps = running.request("GET", path).body["steps"]
-            return any((step["kind"], step["state"]) == ("hotel", "booking") for step in steps)
-
-        wait_until(books_a_hotel, "the hotel is being booked")
         worker = running.workers[0]
+        worker.wait_for_output("Booking hotel")
         worker.send(signal.SIGTERM)
         worker.wait_for_output("Stopping on SIGTERM")
         assert watched.worker_says("/readyz") == (503, "The worker is stopping")

@@ -26,6 +26,7 @@ PARENT = "b7ad6b7169203331"
 """https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers"""
 
 
+# A failed try tells the class of its error, and that its type as Temporal has it, and its words.
 BOOKED = """\
 POST /book
   StartWorkflow:BookingWorkflow
@@ -50,9 +51,9 @@ POST /book
         RunActivity:book_car
           PUT /reservations/{trip_id}
       StartActivity:book_hotel
-        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
+        RunActivity:book_hotel ! SupplierFailed: SupplierFailed: The hotel supplier failed
           PUT /reservations/{trip_id} ! 503
-        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
+        RunActivity:book_hotel ! SupplierFailed: SupplierFailed: The hotel supplier failed
           GET /reservations/{trip_id} ! 404
           PUT /reservations/{trip_id} ! 503
         RunActivity:book_hotel
@@ -75,7 +76,7 @@ POST /book
         RunActivity:book_hotel
           PUT /reservations/{trip_id}
       StartActivity:book_flight
-        RunActivity:book_flight ! BookingRefused: The flight sold-out-flight is sold out
+        RunActivity:book_flight ! SupplierRefused: SupplierRefused: The flight sold-out is sold out
           PUT /reservations/{trip_id} ! 422
       StartActivity:undo_book_flight
         RunActivity:undo_book_flight
@@ -209,7 +210,7 @@ def test_a_retried_trip(traced: Traced) -> None:
 
 
 def test_a_rolled_back_trip(traced: Traced) -> None:
-    trip = traced.book(flight="sold-out-flight")["user_id"]
+    trip = traced.book(flight="sold-out")["user_id"]
     traced.trace(trip, ROLLED_BACK)
 
 
@@ -252,13 +253,13 @@ def test_each_line_of_the_logs_leads_to_its_trace_and_tells_nothing_of_the_trave
     trips = {
         traced.book()["user_id"]: BOOKED,
         traced.book(hotel="flaky-hotel")["user_id"]: RETRIED,
-        traced.book(flight="sold-out-flight")["user_id"]: ROLLED_BACK,
+        traced.book(flight="sold-out")["user_id"]: ROLLED_BACK,
     }
     traces = {
         trip: traced.trace(trip, whole)[0].span.trace_id.hex() for trip, whole in trips.items()
     }
     stuck = traced.book(
-        {"Prefer": "respond-async"}, hotel="non-refundable-hotel", flight="sold-out-flight"
+        {"Prefer": "respond-async"}, hotel="non-refundable-hotel", flight="sold-out"
     )["user_id"]
     traced.running.workers[0].wait_for_output("Undo of hotel is stuck")
     written = traced.running.api.output + traced.running.workers[0].output

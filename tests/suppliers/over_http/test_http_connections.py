@@ -15,7 +15,6 @@ from suppliers import (
     http_line,
 )
 from tests.faults import DEADLINE
-from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
     FAILED,
@@ -31,6 +30,7 @@ from tests.suppliers.over_http.raw_service import (
     http,
     raw_service,
 )
+from tests.suppliers.script import trip
 
 OK = http(200, CONFIRMED)
 

@@ -16,7 +16,6 @@ from suppliers import (
     Released,
 )
 from tests.faults import DEADLINE
-from tests.record.trips import trip, with_item
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
     FAILED,
@@ -32,6 +31,7 @@ from tests.suppliers.over_http.raw_service import (
     hotels_at,
     http,
 )
+from tests.suppliers.script import trip
 
 OK = http(200, CONFIRMED)
 
@@ -120,14 +120,14 @@ async def test_an_item_may_be_any_text(
     service: RawService, hotels: HttpSupplier, item: str
 ) -> None:
     service.says(http(201, CONFIRMED | {"item": item}))
-    assert await call(hotels, "PUT", with_item("hotel", item)) == HELD
+    assert await call(hotels, "PUT", trip(book_hotel_id=item)) == HELD
     assert json.loads(service.requests[0].body) == {"item": item}
 
 
 async def test_an_item_with_half_a_character_is_refused_unasked(
     service: RawService, hotels: HttpSupplier
 ) -> None:
-    assert isinstance(await call(hotels, "PUT", with_item("hotel", "half\ud83d")), Refused)
+    assert isinstance(await call(hotels, "PUT", trip(book_hotel_id="half\ud83d")), Refused)
     assert not service.requests
 
 

@@ -13,7 +13,6 @@ from suppliers import (
     Unavailable,
     http_line,
 )
-from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
     FULL,
     SOON,
@@ -24,6 +23,7 @@ from tests.suppliers.over_http.raw_service import (
     each_method,
     http,
 )
+from tests.suppliers.script import trip
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

@@ -16,7 +16,6 @@ from suppliers import (
     SupplierError,
     Unavailable,
 )
-from tests.record.trips import trip
 from tests.suppliers.over_http.raw_service import (
     CONFIRMED,
     FULL,
@@ -30,6 +29,7 @@ from tests.suppliers.over_http.raw_service import (
     each_method,
     http,
 )
+from tests.suppliers.script import trip
 
 PENDING = {"state": "pending", "item": "a-hotel"}
 CANCELLED = {"state": "cancelled", "item": "a-hotel"}
