@@ -90,10 +90,11 @@ class TripWorkflows:
         )
 
     async def cancel(self, row: RecordedTrip) -> bool:
-        """Have a trip's own workflow cancelled; tell whether there is an open one.
+        """Have a trip's own workflow cancelled; tell whether Temporal takes the order.
 
-        It is the execution that the trip belongs to, or any where none has claimed it. Raises as
-        `start` does.
+        It is the execution that the trip belongs to, or any where none has claimed it. Temporal
+        takes the order also for an execution that it knows and that has closed. Raises as `start`
+        does.
         """
         with asking_temporal():
             try:
