@@ -1,12 +1,15 @@
 """What the tests ask of the bookings, for whom, and of whom a client may ask nothing."""
 
+import datetime as dt
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock
 
 from temporalio.client import Client
 
 from bookings import Bookings, Caller, Trip
+from record import RecordedTrip
 from shared import KINDS, Kind, StepState
 from tests.faults import DEADLINE, FaultyRecord, refuse_for_good
 
@@ -45,6 +48,12 @@ def started(client: MagicMock) -> list[str]:
 
 def new_id() -> str:
     return f"john-{uuid.uuid4().hex}"
+
+
+def new_trip(user_id: str, **changes: Any) -> RecordedTrip:
+    """Return the row of a trip that the shop has asked for."""
+    row = RecordedTrip(user_id, SHOP.name, dict(JOHN), "running", user_id, dt.datetime.now(dt.UTC))
+    return replace(row, **changes)
 
 
 def states(trip: Trip) -> list[StepState]:

@@ -1,4 +1,4 @@
-"""The same key and request is the same trip for good, however often and wherever it is asked for."""
+"""The same key and request is the same trip for good, however often it is asked for, and where."""
 
 import asyncio
 import datetime as dt

@@ -1,8 +1,6 @@
-"""A cancel undoes a trip, running or booked and of any age; accepted once, it is never forgotten."""
+"""A cancel undoes a trip, running or booked and of any age. Once accepted it is not forgotten."""
 
 import asyncio
-import datetime as dt
-from dataclasses import replace
 
 import pytest
 from temporalio.client import Client
@@ -11,7 +9,18 @@ from bookings import BookingConflict, Bookings, TemporalUnavailable
 from connection import lazy_client
 from record import Record, RecordedTrip
 from shared import CANCELLED, KINDS, TASK_QUEUE_NAME, cancellation_id
-from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, ended, held, new_id, states, stuck
+from tests.bookings.requests import (
+    DESK,
+    DOOMED,
+    JOHN,
+    SHOP,
+    ended,
+    held,
+    new_id,
+    new_trip,
+    states,
+    stuck,
+)
 from tests.conftest import IMPATIENT, trip
 from tests.faults import DEADLINE, FaultyRecord, Gate, refuse_for_good
 from tests.trips import delete, result_of, start
@@ -92,10 +101,7 @@ async def test_without_a_worker_a_cancel_is_accepted(
 async def test_a_trip_that_was_never_started_never_will_be(
     asked: Bookings, client: Client, faults: FaultyRecord
 ) -> None:
-    row = RecordedTrip(
-        new_id(), SHOP.name, dict(JOHN), "running", "", dt.datetime.now(dt.UTC), key_fingerprint="k"
-    )
-    row, _ = await faults.trips.accept(replace(row, workflow_id=row.trip_id))
+    row, _ = await faults.trips.accept(new_trip(new_id(), key_fingerprint="of a key"))
     cancelled = await asked.cancel(row.trip_id, SHOP, 60)
     assert (cancelled.status, cancelled.reason) == ("cancelled", CANCELLED)
     assert cancelled.closed_at is not None
@@ -278,4 +284,3 @@ async def test_a_cancel_that_was_recorded_while_temporal_was_away_is_carried_out
 async def cut_off(record: Record) -> Bookings:
     """Return bookings of a process that does not reach Temporal."""
     return Bookings(await lazy_client({"target_host": "localhost:1"}), record, IMPATIENT)
-

@@ -1,4 +1,4 @@
-"""A stuck undo is retried or resolved; doing so again changes nothing, and else it is a conflict."""
+"""A stuck undo can be retried or resolved; doing so again changes nothing. All else is refused."""
 
 import datetime as dt
 
