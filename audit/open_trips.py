@@ -7,7 +7,7 @@ cancellation was asked for and never begun; and workflows that the record knows 
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from audit.looking import each, unless_odd
 from bookings import (
@@ -38,7 +38,7 @@ class Finding:
     user_id: str
     was: str
     now: str
-    reason: str | None = field(default=None, compare=False)
+    reason: str | None = None
 
 
 class OpenTrips:

@@ -1,5 +1,6 @@
 """What the tests ask of the bookings, for whom, and of whom a client may ask nothing."""
 
+import contextlib
 import datetime as dt
 import uuid
 from dataclasses import replace
@@ -7,9 +8,10 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 
-from bookings import Bookings, Caller, Trip
-from record import RecordedTrip
+from bookings import Bookings, Caller, Trip, acting_workflow
+from record import Record, RecordedTrip
 from shared import KINDS, Kind, StepState
 from tests.faults import DEADLINE, FaultyRecord, refuse_for_good
 
@@ -77,3 +79,10 @@ async def stuck(asked: Bookings, faults: FaultyRecord) -> str:
     trip = await asked.book(new_id(), DOOMED, SHOP.name, DEADLINE)
     assert trip.status == "needs_attention"
     return trip.user_id
+
+
+async def leave_nothing_open(client: Client, record: Record) -> None:
+    """Terminate what is open by the record: another test's worker would take it up."""
+    for row in await record.trips.open_trips(dt.datetime.now(dt.UTC), "", 100):
+        with contextlib.suppress(RPCError):
+            await client.get_workflow_handle(acting_workflow(row)).terminate()
