@@ -16,7 +16,6 @@ from temporalio.client import ScheduleActionExecutionStartWorkflow as ByWorkflow
 from temporalio.common import RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-import activities
 from audit import (
     AUDIT_QUEUE,
     DIFFERENCES,
@@ -27,11 +26,10 @@ from audit import (
     keep_schedule,
 )
 from audit.auditor import FIRST, Auditor, Page, Place
+from bookings import Bookings
 from record import Audit, Record, RecordUnavailable
-from run_worker import create_audit_worker
 from settings import Settings
-from tests.api.api_client import Api
-from tests.audit.auditing import book, change_reservation
+from tests.audit.auditing import audit_worker, book, change_reservation
 from tests.faults import DEADLINE
 from tests.trips import eventually
 from tests.workers import work_with
@@ -60,16 +58,16 @@ def settings(record: Record) -> Settings:
 
 
 async def test_it_finds_what_differs_and_the_record_keeps_how_it_went(
-    client: Client, api: Api, worker: None, record: Record
+    client: Client, asked: Bookings, worker: None, record: Record
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await change_reservation(record, user_id, "hotel", state="cancelled")
-    async with create_audit_worker(client, work_with(record), activities.composition.get()):
+    async with audit_worker(client, record, work_with(record)):
         running = await start(client)
         tally = await result_of(running)
     (said,) = [line for line in tally.said if user_id in line]
     assert said.endswith("its hotel is cancelled by the record; it needs attention now.")
-    kept = await record.last_audit()
+    kept = await record.audits.last()
     assert kept is not None
     assert kept.audit_id == running.first_execution_run_id
     found = {kind: tally.differences.get(kind, 0) for kind in DIFFERENCES}
@@ -96,15 +94,13 @@ async def test_it_goes_on_in_another_worker_where_the_first_one_was(
         return await page(self, audit, place)
 
     monkeypatch.setattr(Auditor, "page", stops_at_ended)
-    composed = activities.composition.get()
-    first = create_audit_worker(client, settings, composed)
-    async with first:
+    async with audit_worker(client, record, settings):
         running = await start(client)
         await reached.wait()
-    async with create_audit_worker(client, settings, composed):
+    async with audit_worker(client, record, settings):
         await result_of(running)
     assert done == ["open", "ended", "ended", "left", "strangers"]
-    kept = await record.last_audit()
+    kept = await record.audits.last()
     assert kept is not None
     assert kept.audit_id == running.first_execution_run_id
 
@@ -122,7 +118,7 @@ async def test_a_page_that_takes_long_is_not_taken_for_lost(
         return Page(Tally(), None)
 
     monkeypatch.setattr(Auditor, "page", slow)
-    async with create_audit_worker(client, settings, activities.composition.get()):
+    async with audit_worker(client, record, settings):
         await result_of(await start(client))
     assert tries == ["open"]
 
@@ -142,7 +138,7 @@ async def test_it_waits_for_the_record_and_for_temporals_neighbours(
     monkeypatch.setattr(Auditor, "page", away_at_first)
     at_once = RetryPolicy(initial_interval=dt.timedelta(milliseconds=10))
     monkeypatch.setattr("audit.workflow.PATIENCE", at_once)
-    async with create_audit_worker(client, settings, activities.composition.get()):
+    async with audit_worker(client, record, settings):
         await result_of(await start(client))
     assert tries == [stage for stage in ("open", "ended", "left", "strangers") for _ in range(2)]
 
@@ -159,11 +155,11 @@ async def test_a_long_audit_goes_on_as_a_new_run_and_sums_up_all(
 
     monkeypatch.setattr(Auditor, "page", one_trip)
     monkeypatch.setattr("audit.workflow._has_grown", lambda: True)
-    async with create_audit_worker(client, settings, activities.composition.get()):
+    async with audit_worker(client, record, settings):
         running = await start(client)
         tally = await result_of(running)
     assert tally == Tally(runs, 0, 0, {"not_held": runs}, [f"Trip {n} is odd." for n in (1, 2, 3)])
-    kept = await record.last_audit()
+    kept = await record.audits.last()
     assert kept is not None
     assert (kept.audit_id, kept.trips) == (running.first_execution_run_id, runs)
     assert (await running.describe()).run_id != running.first_execution_run_id
@@ -176,10 +172,10 @@ async def test_a_mistake_in_its_code_ends_it_so_that_others_can_begin(
         raise ZeroDivisionError
 
     monkeypatch.setattr("audit.workflow._has_grown", mistake)
-    async with create_audit_worker(client, settings, activities.composition.get()):
+    async with audit_worker(client, record, settings):
         with pytest.raises(WorkflowFailureError):
             await result_of(await start(client))
-    assert await record.last_audit() is None
+    assert await record.audits.last() is None
 
 
 # The schedule
@@ -214,9 +210,9 @@ async def test_the_schedule_skips_while_an_audit_runs(
         return (await handle.describe()).info.num_actions_skipped_overlap == 1
 
     await eventually(one_was_skipped)
-    async with create_audit_worker(client, settings, activities.composition.get()):
+    async with audit_worker(client, record, settings):
         await client.get_workflow_handle(workflow_id).result()
-    assert await record.last_audit() is not None
+    assert await record.audits.last() is not None
 
 
 async def test_a_schedule_that_is_there_gets_the_new_interval_and_stays_paused(

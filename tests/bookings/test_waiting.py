@@ -59,7 +59,12 @@ async def test_a_client_is_looked_after_until_the_time_is_up(
     asked = Bookings(stub(), record, IMPATIENT)
     asked.waits.max_long_polls = 0
     row = await begun(asked, record)
-    await asked.waits.until_closed(row, 0.5, lambda: bool(questions.append(None)))
+
+    def stays() -> bool:
+        questions.append(None)
+        return False
+
+    await asked.waits.until_closed(row, 0.5, stays)
     assert len(questions) > 1
 
 
