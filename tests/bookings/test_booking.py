@@ -23,7 +23,6 @@ from tests.bookings.requests import (
     started,
     states,
     stub,
-    stuck,
 )
 from tests.conftest import IMPATIENT
 from tests.faults import FaultyRecord, Gate, refuse_for_good
@@ -265,11 +264,3 @@ async def test_a_trip_that_goes_on_is_told_as_it_stands(
     await gate.open()
     assert (await ended(asked, user_id)).status == "rolled_back"
     assert states(await asked.look_up(user_id, SHOP)) == ["undone"] * 3
-
-
-async def test_another_trip_of_the_owner_is_as_it_was(
-    asked: Bookings, faults: FaultyRecord
-) -> None:
-    waiting = await stuck(asked, faults)
-    assert (await asked.book(new_id(), JOHN, "shop", 60, key=KEY)).status == "booked"
-    assert (await asked.look_up(waiting, SHOP)).status == "needs_attention"
