@@ -25,14 +25,14 @@ class PageInput:
 
 
 class AuditActivities:
-    """The activities, with what they work with."""
+    """The activities, which share an auditor."""
 
     def __init__(self, auditor: Auditor) -> None:
         self._auditor = auditor
 
     @property
     def all(self) -> Sequence[Callable[..., Awaitable[Any]]]:
-        """What a worker registers."""
+        """The activities that a worker registers."""
         return [self.begin_audit, self.audit_page, self.end_audit]
 
     @activity.defn

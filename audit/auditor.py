@@ -1,7 +1,7 @@
 """The audit itself: it goes through the trips page by page, and says, mends and marks.
 
-Plain functions, for whoever runs them: the workflow's activities, or a command. A page may be done
-again at any time, and two audits may run at once.
+The workflow's activities run it, or a command. A page may be done again at any time, and two audits
+may run at once.
 """
 
 import datetime as dt
@@ -27,20 +27,20 @@ from suppliers import Desks
 logger = logging.getLogger(__name__)
 
 OVERLAP = dt.timedelta(hours=1)
-"""So much of what the last audit has compared the next one compares again: a worker that was cut
-off may tell of an ending late, and a supplier show a booking later than it says."""
+"""An audit compares again what ended so shortly before the last audit began: a worker that was cut
+off may tell of an ending late, and a supplier may show a booking later than it says."""
 
 FIRST = dt.timedelta(days=7)
-"""So far the first audit goes back. What has long been over a supplier may have forgotten."""
+"""The first audit goes back so far. A supplier may have forgotten what has long been over."""
 
 ON_ITS_WAY = dt.timedelta(minutes=1)
 """Trips younger than this may still be on their way from Temporal to the record."""
 
 PAGE = 200
-"""Trips of a page."""
+"""Trips on a page."""
 
 SPAN = 10_000
-"""Reservations that are looked through at once for those of no trip."""
+"""Reservations that one page looks through for those whose trip is not recorded."""
 
 Stage = Literal["open", "ended", "left", "strangers"]
 
@@ -71,7 +71,7 @@ class Page:
 
 
 class Auditor:
-    """Audits."""
+    """An audit in pages. It keeps nothing between two of them."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Auditor:
         policy: SagaPolicy,
         rates: Mapping[Kind, float | None],
     ) -> None:
-        """`policy` is that of new trips; `rates` has the calls in a second that suppliers take."""
+        """`policy` is that of new trips; `rates`: the calls in a second that suppliers take."""
         self._record = record
         self._policy = policy
         self._workflows = TripWorkflows(client, policy)
@@ -99,7 +99,7 @@ class Auditor:
         return await self._record.audits.begin(audit_id, everything, OVERLAP, FIRST)
 
     async def page(self, audit: Audit, place: Place) -> Page:
-        """Compare a page of trips. Doing so again finds what is left to be found.
+        """Compare a page of trips. Comparing it again finds what is left.
 
         Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
         """
@@ -137,7 +137,7 @@ class Auditor:
             after = None if place.after_end is None else (place.after_end, place.after_id)
             return await self._record.audits.ended_trips(audit.since, audit.began_at, after, PAGE)
         if audit.since is None:
-            return []  # All of them are among those that have ended.
+            return []  # Such an audit compares all trips that have ended, so none is left.
         return await self._record.audits.unaudited_trips(audit.since, place.after_id, PAGE)
 
     async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
@@ -165,7 +165,7 @@ class Auditor:
     async def _look_after_open(
         self, audit: Audit, place: Place, rows: Sequence[RecordedTrip], tally: Tally
     ) -> None:
-        """See that no open trip takes too long; at the first page compare all with Temporal."""
+        """See that no open trip takes too long. The first page compares all with Temporal."""
         if not place.after_id:
             for finding in await self.open_trips.compare():
                 _say([await self._of_finding(finding)], tally)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 SCHEDULE_ID = "trip-audit"
 
 WORKFLOW_ID = "audit"
-"""To which the schedule adds the time."""
+"""The schedule adds the time to it."""
 
 AUDIT_QUEUE = "saga-task-queue-audit"
 """The audit's own task queue: a worker of an earlier version gets no audit, and an audit takes no
@@ -48,7 +48,7 @@ async def keep_schedule(client: Client, interval: float) -> None:
         except ScheduleAlreadyRunningError:
             handle = client.get_schedule_handle(SCHEDULE_ID)
             await handle.update(lambda known: _changed(known, schedule), rpc_timeout=RPC_TIMEOUT)
-    except Exception:  # Whatever it is.
+    except Exception:
         logger.exception("The schedule of the audits cannot be kept")
     else:
         logger.info("An audit begins every %g s (schedule %s)", interval, SCHEDULE_ID)

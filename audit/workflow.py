@@ -1,6 +1,6 @@
 """The workflow that audits, as a schedule starts it. Workflow code: it only asks its activities.
 
-Each page of an audit is an activity of its own, so that a worker's end costs a page at the most.
+Each page of an audit is an activity of its own, so the end of a worker costs a page at most.
 """
 
 import datetime as dt
@@ -16,13 +16,13 @@ with workflow.unsafe.imports_passed_through():
     from record import Audit
 
 PATIENCE = RetryPolicy(maximum_interval=dt.timedelta(minutes=1))
-"""However long Temporal's neighbours are away, the audit goes on when they are back."""
+"""However long the record or Temporal is away, the audit goes on when it is back."""
 
 QUESTION_LIMIT = dt.timedelta(minutes=1)
-"""For what is one question to the record."""
+"""The limit of an activity that asks the record one question."""
 
 PAGE_LIMIT = dt.timedelta(days=1)
-"""A supplier that takes ten calls a minute has a page's trips asked about in hours."""
+"""A supplier that takes ten calls a minute needs hours for the trips of a page."""
 
 HEARTBEAT_LIMIT = dt.timedelta(seconds=30)
 
@@ -38,8 +38,8 @@ class AuditInput:
     so_far: Tally = field(default_factory=Tally)
 
 
-# Whatever goes wrong in its code, a change of it meanwhile included, ends an audit: the next one
-# begins where it began. One that waits for its code to be mended would keep all others from it.
+# A mistake in its code ends an audit, and so does a change of the code meanwhile. The next audit
+# begins where it began. An audit that waited for its code to be mended would hold up all others.
 @workflow.defn(failure_exception_types=[Exception])
 class AuditWorkflow:
     """Audits once."""
