@@ -9,8 +9,8 @@ from record import RecordedTrip
 from shared import SagaPolicy, TripStatus
 
 Standing = TripStatus | Literal["stopped"] | None
-"""The workflow is running, has ended so, or was stopped from outside. `None`: Temporal knows no such
-workflow, or has forgotten it."""
+"""The workflow is running, has ended so, or was stopped from outside. `None`: Temporal knows of no
+such workflow."""
 
 
 async def standing(workflows: TripWorkflows, row: RecordedTrip) -> Standing:
