@@ -17,7 +17,7 @@ SHARE = 0.25
 """The share of a supplier's calls in a second that an audit asks with."""
 
 AWAY_AFTER = 5
-"""So many questions in a row that a supplier has not answered: it is away."""
+"""A supplier that has not answered so many questions in a row counts as away."""
 
 AWAY_SECONDS = 60.0
 """Seconds for which a supplier that is away is asked nothing."""
@@ -31,10 +31,10 @@ class NotAsked(Exception):
 
 
 class Asking:
-    """Asks the suppliers."""
+    """The lines to all suppliers."""
 
     def __init__(self, desks: Desks, rates: Mapping[Kind, float | None]) -> None:
-        """`rates` has how many calls each supplier takes in a second; `None`: any number."""
+        """`rates`: the calls that each supplier takes in a second; `None`: any number."""
         self._lines = {kind: _Line(desk, kind, rates[kind]) for kind, desk in desks.items()}
 
     async def held(self, kind: Kind, trip: BookVacationInput) -> Held:
@@ -56,7 +56,7 @@ class _Line:
     async def held(self, trip: BookVacationInput) -> Held:
         self._check()
         await self._turn()
-        self._check()  # Those before it may have found that the supplier is away.
+        self._check()  # Earlier questions may have found meanwhile that the supplier is away.
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
                 held: Held = await self._desk.find(trip)
@@ -88,7 +88,7 @@ class _Line:
             )
 
     async def _turn(self) -> None:
-        """Wait until it may be asked again."""
+        """Wait until the supplier may be asked again."""
         now = asyncio.get_running_loop().time()
         turn = max(now, self._next)
         self._next = turn + self._pause

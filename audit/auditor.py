@@ -26,27 +26,27 @@ from suppliers import Desks
 logger = logging.getLogger(__name__)
 
 OVERLAP = dt.timedelta(hours=1)
-"""So much of what the last audit has compared the next one compares again: a worker that was cut
-off may tell of an ending late, and a supplier show a booking later than it says."""
+"""An audit compares again what ended so shortly before the last audit began: a worker that was cut
+off may tell of an ending late, and a supplier may show a booking later than it says."""
 
 FIRST = dt.timedelta(days=7)
-"""So far the first audit goes back. What has long been over a supplier may have forgotten."""
+"""The first audit goes back so far. A supplier may have forgotten what has long been over."""
 
 ON_ITS_WAY = dt.timedelta(minutes=1)
 """Trips younger than this may still be on their way from Temporal to the record."""
 
 PAGE = 200
-"""Trips of a page."""
+"""Trips on a page."""
 
 SPAN = 10_000
-"""Reservations that are looked through at once for those of no trip."""
+"""Reservations that one page looks through for those whose trip is not recorded."""
 
 CHECK_INTERVAL = 20.0
 """Seconds between two looks whether an audit is due."""
 
 
 class Auditor:
-    """Audits."""
+    """An audit in pages. It keeps nothing between two of them."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Auditor:
         policy: SagaPolicy,
         rates: Mapping[Kind, float | None],
     ) -> None:
-        """`policy` is that of new trips; `rates` has the calls in a second that suppliers take."""
+        """`policy` is that of new trips; `rates`: the calls in a second that suppliers take."""
         self._record = record
         self._policy = policy
         self._workflows = TripWorkflows(client, policy)

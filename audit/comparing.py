@@ -1,7 +1,7 @@
 """Compares what is known of one trip, and says what does not fit. It asks nobody.
 
-A booked trip holds all that it wants, one that was rolled back or cancelled nothing. What an
-operator has resolved is his word, and not compared.
+A booked trip holds all that it wants; one that was rolled back or cancelled holds nothing. A step
+that an operator has resolved is not compared.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from shared import KINDS, Kind, SagaPolicy
 from suppliers import AnotherItem, Confirmed, Pending
 
 CLOSING = dt.timedelta(minutes=2)
-"""So long a workflow may take to close whose ending is recorded: its worker may die in between."""
+"""A workflow may take so long to close after its ending is recorded: its worker may have died."""
 
 Remedy = Literal["cancel", "cancel late booking", "mark", "none"]
 
@@ -49,7 +49,7 @@ class Known:
     standing: Standing
     reservations: Mapping[Kind, Reservation]
     held: Mapping[Kind, Held]
-    """What the suppliers say that were asked."""
+    """What each supplier says, of those that were asked."""
 
 
 def compared(known: Known, now: dt.datetime) -> list[Suspicion]:
@@ -86,7 +86,7 @@ def _differs(recorded: str, told: str) -> bool:
 
 
 def _not_held(known: Known, step: StepProgress) -> Iterator[Suspicion]:
-    """Find what a step of a booked trip wants for."""
+    """Find what is missing for a step of a booked trip."""
     kind, row = step.kind, known.row
     own = known.reservations.get(kind)
     if own is None:

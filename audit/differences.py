@@ -1,4 +1,4 @@
-"""What an audit can find, and how it says so: each difference is a sentence with its trip's id."""
+"""What an audit can find. It says each difference in a sentence, with the trip's id."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ class Tally:
     """What an audit, or a part of it, has come to."""
 
     trips: int = 0
-    """How many were compared, those that are still running included."""
+    """How many were compared, also of those that are still running."""
     not_compared: int = 0
-    """How many were left to the next audit: a supplier was away, or could not know yet."""
+    """How many were left to the next audit, because a supplier was away or cannot know yet."""
     elsewhere: int = 0
     """Reservations at suppliers that are not set up any more, so that nobody could be asked."""
     differences: dict[str, int] = field(default_factory=dict)
-    """In how many trips there was each."""
+    """In how many trips each kind was found."""
     said: list[str] = field(default_factory=list)
     """The sentences of this part."""
     away: list[str] = field(default_factory=list)

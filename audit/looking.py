@@ -22,10 +22,10 @@ from suppliers import Desks
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 10
-"""Trips that are looked at at once."""
+"""So many trips are looked at at once."""
 
 LOOKS = 3
-"""So often in a row something must be seen before it is said."""
+"""A difference is said only when so many looks in a row have shown it."""
 
 PAUSE = 1.0
 """Seconds between two of these looks."""
@@ -40,7 +40,7 @@ class Look:
     known: Known
     suspicions: Sequence[Suspicion]
     not_asked: frozenset[Kind] = frozenset()
-    """Whose suppliers could not be asked."""
+    """The kinds whose suppliers could not be asked."""
     too_early: bool = False
     """Whether some supplier cannot know yet."""
     elsewhere: int = 0
@@ -48,12 +48,12 @@ class Look:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all was asked that there is to ask."""
+        """Whether every supplier has answered that can know of the trip."""
         return not (self.not_asked or self.too_early)
 
 
 class Looking:
-    """Looks at trips."""
+    """Looks at trips, at some of them at once."""
 
     def __init__(
         self, workflows: TripWorkflows, record: Record, desks: Desks, asking: Asking
@@ -156,7 +156,7 @@ async def each(
         async with asyncio.TaskGroup() as tasks:
             all_of_them = [tasks.create_task(one(row)) for row in rows]
     except ExceptionGroup as group:
-        # Nobody up there knows of groups; what one trip has met the others have met, too.
+        # The callers know nothing of groups. What one trip has met, the others have met too.
         first = group.exceptions[0]
         raise first from first.__cause__
     return [task.result() for task in all_of_them]
@@ -165,8 +165,8 @@ async def each(
 async def unless_odd(trip_id: str, work: Awaitable[Answer]) -> Answer | None:
     """Do something for one trip; `None`: nothing can be made of it.
 
-    That is logged: it keeps nobody from the others. Raises what concerns them all: `BookingsError`
-    and `RecordUnavailable`.
+    That is logged, and the other trips are looked at all the same. Raises what concerns them all:
+    `BookingsError` and `RecordUnavailable`.
     """
     try:
         return await work

@@ -1,7 +1,7 @@
 """Mends what is certain, and marks the rest for people.
 
-Certain is that nothing may be held for a trip which was rolled back or cancelled. Whatever is done
-is done only if the trip has not changed since it was compared, and again when it is done twice.
+It is certain that nothing may be held for a trip which was rolled back or cancelled. A trip is
+marked only if it has not changed since it was compared. To mend it twice does no harm.
 """
 
 import asyncio

@@ -1,13 +1,14 @@
 """Compares what the record says of open trips with Temporal, and mends what differs.
 
-It finds trips that were stopped or deleted from outside, accepted but never started, or whose
-cancellation was asked for and never begun; and workflows that the record knows nothing of.
+It finds trips that were stopped or deleted from outside, trips that were accepted and never
+started, cancellations that were asked for and never begun, and workflows that the record does not
+know.
 """
 
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from audit.looking import each, unless_odd
 from bookings import (
@@ -23,7 +24,7 @@ from shared import cancelled_trip
 logger = logging.getLogger(__name__)
 
 INTERVAL = 20.0
-"""Seconds between two comparisons: what they find is to be listed within a minute."""
+"""Seconds between two comparisons: the list shows within a minute what they find."""
 
 SETTLED = dt.timedelta(seconds=10)
 """A younger trip may still be on its way from the one memory to the other."""
@@ -33,16 +34,16 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about an open trip."""
+    """What the record has learnt about an open trip."""
 
     user_id: str
     was: str
     now: str
-    reason: str | None = field(default=None, compare=False)
+    reason: str | None = None
 
 
 class OpenTrips:
-    """The open trips, as record and Temporal see them."""
+    """The open trips, as the record and Temporal know them."""
 
     def __init__(self, record: Record, workflows: TripWorkflows, settling: Settling) -> None:
         self._record = record
@@ -66,7 +67,7 @@ class OpenTrips:
         return findings + await self._adopt(running)
 
     async def compare_for_ever(self) -> None:
-        """Compare at intervals. What cannot be asked now is asked the next time."""
+        """Compare at intervals. An outage is logged, and the next comparison finds what is left."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
@@ -93,7 +94,7 @@ class OpenTrips:
         return Finding(row.trip_id, row.status, now.status, now.reason)
 
     async def _adopt(self, running: set[str]) -> list[Finding]:
-        """Record the trips that were started by other means, and that no worker has taken up."""
+        """Record the trips that were started by other means and that no worker has taken up yet."""
         bookings = {
             workflow_id
             for workflow_id in running

@@ -8,15 +8,9 @@ from bookings import BookingNotFound, TripWorkflows, acting_workflow, asking_tem
 from record import RecordedTrip
 from shared import SagaPolicy, TripStatus
 
-STATUS_OF_RESULT: dict[str, TripStatus] = {
-    "success": "booked",
-    "failure": "rolled_back",
-    "cancelled": "cancelled",
-}
-
 Standing = TripStatus | Literal["stopped"] | None
-"""The workflow is running, has ended so, or was stopped from outside; `None`: Temporal does not
-know it, or not any more."""
+"""The workflow is running, has ended so, or was stopped from outside. `None`: Temporal knows of no
+such workflow."""
 
 
 async def standing(workflows: TripWorkflows, row: RecordedTrip) -> Standing:
@@ -24,19 +18,14 @@ async def standing(workflows: TripWorkflows, row: RecordedTrip) -> Standing:
     try:
         with asking_temporal():
             description = await workflows.acting(row)
-            match description and description.status:
-                case None:
-                    return None
-                case WorkflowExecutionStatus.RUNNING:
-                    return "running"
-                case WorkflowExecutionStatus.CANCELED:
-                    return "cancelled"
-                case WorkflowExecutionStatus.COMPLETED:
-                    result = await workflows.result(acting_workflow(row))
-                    return STATUS_OF_RESULT[result["status"]]
+            if description is None:
+                return None
+            if description.status == WorkflowExecutionStatus.RUNNING:
+                return "running"
+            ending = await workflows.ending(description)
     except BookingNotFound:
         return None  # It was forgotten between the two questions.
-    return "stopped"
+    return "stopped" if ending is None else ending[0]
 
 
 async def policy_of(workflows: TripWorkflows, row: RecordedTrip) -> SagaPolicy | None:

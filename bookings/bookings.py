@@ -138,8 +138,8 @@ class Bookings:
             if await self._workflows.cancel(row):
                 await self.waits.unless_stuck(row, seconds, gone)
                 row = await self._recorded(user_id, caller)
-            else:
-                row = await self._ended(row)
+            if row.closed_at is None:
+                row = await self._unless_ended(row)
         if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if row.closed_at is not None and row.status not in UNHELD:
@@ -221,8 +221,8 @@ class Bookings:
             raise BookingNotFound
         return row
 
-    async def _ended(self, row: RecordedTrip) -> RecordedTrip:
-        """Return the row of an open trip that has no open workflow, as it is after that is known.
+    async def _unless_ended(self, row: RecordedTrip) -> RecordedTrip:
+        """Return the row of a trip that is open by the record, once Temporal was asked about it.
 
         A trip that was never started never will be.
         """

@@ -1,6 +1,7 @@
-"""What only Temporal knows of open trips: that one was stopped from outside, or never started.
+"""What only Temporal knows of open trips: one was stopped from outside, or never started.
 
-The audit asks for it, and so does a cancel that finds no open workflow.
+The record may also have lost an ending that it was told: it was restored from a backup, say. The
+audit asks Temporal, and so does a cancel that finds no open workflow.
 """
 
 import contextlib
@@ -41,7 +42,9 @@ class Settling:
                 # A workflow that closes by itself tells the record first.
                 now = await self._record.trips.by_id(row.trip_id) or row
                 if now.closed_at is None and now.cancelled_at == row.cancelled_at:
-                    return await self._record.trips.found(row, "needs_attention", STOPPED)
+                    ending = await self._workflows.ending(description)
+                    status, reason = ending or ("needs_attention", STOPPED)
+                    return await self._record.trips.found(row, status, reason)
         return await self._record.trips.by_id(row.trip_id) or row
 
     async def adopted(self, workflow_id: str) -> RecordedTrip | None:

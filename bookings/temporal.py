@@ -9,7 +9,12 @@ from typing import Any
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,6 +24,7 @@ from bookings.trips import acting_workflow
 from connection import UnreadablePayload
 from record import RecordedTrip
 from shared import (
+    CANCELLED,
     KINDS,
     TASK_QUEUE_NAME,
     BookingResult,
@@ -26,6 +32,7 @@ from shared import (
     Execution,
     Kind,
     SagaPolicy,
+    TripStatus,
 )
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
@@ -83,10 +90,11 @@ class TripWorkflows:
         )
 
     async def cancel(self, row: RecordedTrip) -> bool:
-        """Have a trip's own workflow cancelled; tell whether there is an open one.
+        """Have a trip's own workflow cancelled; tell whether Temporal takes the order.
 
-        It is the execution that the trip belongs to, or any where none has claimed it. Raises as
-        `start` does.
+        It is the execution that the trip belongs to, or any where none has claimed it. Temporal
+        takes the order also for an execution that it knows and that has closed. Raises as `start`
+        does.
         """
         with asking_temporal():
             try:
@@ -151,9 +159,26 @@ class TripWorkflows:
         # Another execution of this id is another trip's.
         return description if first_run_id(description) == row.first_run_id else None
 
-    async def result(self, workflow_id: str) -> BookingResult:
-        """Return the result of a workflow that has completed. Raises `RPCError`."""
-        return await self.handle(workflow_id).result(rpc_timeout=RPC_TIMEOUT)
+    async def ending(
+        self, description: WorkflowExecutionDescription
+    ) -> tuple[TripStatus, str | None] | None:
+        """Return how a closed workflow has ended its trip, and why.
+
+        `None`: it was stopped from outside, or its result is not a trip's. Raises `RPCError`.
+        """
+        if description.status == WorkflowExecutionStatus.CANCELED:
+            return "cancelled", CANCELLED
+        if description.status != WorkflowExecutionStatus.COMPLETED:
+            return None
+        handle = self._client.get_workflow_handle(description.id, run_id=description.run_id)
+        match await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT):
+            case {"status": "success"}:
+                return "booked", None
+            case {"status": "failure", "message": str(reason)}:
+                return "rolled_back", reason
+            case {"status": "cancelled"}:
+                return "cancelled", CANCELLED
+        return None
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
         """Return what Temporal tells of a workflow, `None` when it knows none of this id.

@@ -11,22 +11,20 @@ from api.problems import SECURITY_HEADERS
 from record import Record
 from shared import TASK_QUEUE_NAME, cancellation_id
 from tests.api.api_client import (
+    DOOMED,
     JOHN,
     JSON,
+    NOTE,
     Api,
     api_of,
     assert_problem,
     body_of,
     listed,
-    statuses_listed,
-    until,
-)
-from tests.bookings.test_bookings import (
-    DOOMED,
-    NOTE,
     start,
     start_stuck,
     state_of,
+    statuses_listed,
+    until,
 )
 from tests.conftest import trip
 from tests.faults import FaultyRecord, Gate, at_first, refuse_for_good

@@ -7,16 +7,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from temporalio.client import Client
+from temporalio.worker import Worker
 
-import activities
 from audit import Auditor, Place, Tally
 from bookings import Bookings
 from record import Record, RecordedTrip
 from record.tables import reservations, trips
-from run_worker import create_workers
+from run_worker import create_audit_worker, create_workers
 from settings import Settings
-from tests.api.api_client import JOHN, Api, body_of
+from suppliers import compose, composition
+from tests.bookings.requests import JOHN, SHOP, new_id
 from tests.conftest import IMPATIENT
+from tests.faults import DEADLINE
 from tests.workers import work_with
 
 
@@ -24,10 +26,9 @@ from tests.workers import work_with
 async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
     """Yield an auditor, as a process of its own would compose it from the environment."""
     settings = Settings()
-    composed = activities.compose(record, settings)
-    bookings = Bookings(client, record, IMPATIENT)
+    composed = compose(record, settings)
     try:
-        yield Auditor(bookings, record, composed.desks, IMPATIENT, settings.calls_per_second)
+        yield Auditor(client, record, composed.desks, IMPATIENT, settings.calls_per_second)
     finally:
         await composed.close()
 
@@ -59,7 +60,7 @@ async def said_of(auditor: Auditor, trip_id: str) -> list[str]:
 async def working(client: Client, record: Record, **settings: Any) -> AsyncIterator[None]:
     """Run all workers of a process, as the settings and the environment say."""
     chosen = work_with(record, **settings)
-    composed = activities.composition.get()
+    composed = composition.get()
     try:
         async with AsyncExitStack() as stack:
             for worker in create_workers(client, chosen):
@@ -69,13 +70,25 @@ async def working(client: Client, record: Record, **settings: Any) -> AsyncItera
         await composed.close()
 
 
-async def book(api: Api, **items: str) -> str:
+def audit_worker(client: Client, record: Record, settings: Settings) -> Worker:
+    """Return the product's own worker for audits."""
+    desks = composition.get().desks
+    auditor = Auditor(client, record, desks, IMPATIENT, settings.calls_per_second)
+    return create_audit_worker(client, settings, auditor)
+
+
+async def book(asked: Bookings, **items: str) -> str:
     """Book a trip to its end, and return its id."""
-    return str(body_of(await api.book(JOHN | items))["user_id"])
+    return (await asked.book(new_id(), JOHN | items, SHOP.name, DEADLINE)).user_id
+
+
+async def begin(asked: Bookings) -> str:
+    """Begin to book a trip, and return its id."""
+    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).user_id
 
 
 async def trip(record: Record, trip_id: str) -> RecordedTrip:
-    row = await record.trip(trip_id)
+    row = await record.trips.by_id(trip_id)
     assert row is not None
     return row
 
@@ -85,15 +98,20 @@ async def change_trip(record: Record, trip_id: str, **values: Any) -> None:
     await execute(record, sa.update(trips).where(trips.c.trip_id == trip_id).values(values))
 
 
+async def forget_trip(record: Record, trip_id: str) -> None:
+    """Delete a trip's row, but not its reservations."""
+    await execute(record, sa.delete(trips).where(trips.c.trip_id == trip_id))
+
+
 async def change_reservation(record: Record, trip_id: str, kind: str, **values: Any) -> None:
     is_it = (reservations.c.trip_id == trip_id) & (reservations.c.kind == kind)
     await execute(record, sa.update(reservations).where(is_it).values(values))
 
 
 async def execute(record: Record, statement: sa.Executable) -> None:
-    await record._write(lambda sql: sql.execute(statement))
+    await record.database.write(lambda sql: sql.execute(statement))
 
 
 async def held(record: Record, trip_id: str) -> dict[str, str]:
     """Return the state of each reservation of a trip."""
-    return {row.kind: row.state for row in await record.reservations_of(trip_id)}
+    return {row.kind: row.state for row in await record.reservations.of(trip_id)}

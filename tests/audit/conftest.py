@@ -9,19 +9,21 @@ from temporalio.client import Client
 
 import audit.auditor
 import audit.looking
-import bookings.auditing
+import audit.open_trips
 from audit import Auditor
+from bookings import Bookings
 from record import Record
 from shared import KINDS
-from tests.api.api_client import Api, api_of
 from tests.audit.auditing import auditing, working
+from tests.bookings.requests import leave_nothing_open
+from tests.conftest import IMPATIENT
 from tests.simulator.simulated import Simulator
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audit what is a moment old, and look again at once."""
-    monkeypatch.setattr(bookings.auditing, "SETTLED", dt.timedelta(0))
+    monkeypatch.setattr(audit.open_trips, "SETTLED", dt.timedelta(0))
     monkeypatch.setattr(audit.auditor, "ON_ITS_WAY", dt.timedelta(0))
     monkeypatch.setattr(audit.looking, "PAUSE", 0.01)
 
@@ -34,8 +36,10 @@ async def auditor(client: Client, record: Record) -> AsyncIterator[Auditor]:
 
 
 @pytest.fixture
-def api(client: Client) -> Api:
-    return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
+async def asked(client: Client, record: Record) -> AsyncIterator[Bookings]:
+    """The bookings, of which none is left open in Temporal."""
+    yield Bookings(client, record, IMPATIENT)
+    await leave_nothing_open(client, record)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from audit.asking import AWAY_AFTER, Asking, NotAsked
 from record import Record
 from shared import SagaPolicy
 from suppliers import AnotherItem, OutsideDesk
-from tests.record.trips import trip
+from tests.conftest import trip
 from tests.suppliers.script import DOWN, QUICK, UNKNOWN, Script
 
 

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from temporalio.client import Client
 
 from audit import Auditor
+from bookings import Bookings
 from record import Record
 from record.tables import audits, reservations, unaudited
 from shared import KINDS
 from simulator.behaviour import SimulatedFaults
-from tests.api.api_client import Api, api_of, body_of
 from tests.audit.auditing import (
     audit,
     auditing,
@@ -27,15 +27,11 @@ from tests.audit.auditing import (
     trip,
     working,
 )
+from tests.bookings.requests import DESK
+from tests.faults import DEADLINE
 from tests.simulator.simulated import Simulator
 
 NEEDS_ATTENTION = "; it needs attention now."
-
-
-@pytest.fixture
-def api(client: Client, suppliers: Simulator) -> Api:
-    """A caller of an API that knows of the suppliers."""
-    return api_of(client)
 
 
 def rows_at(suppliers: Simulator, user_id: str, kind: str) -> list[tuple[str | None, str]]:
@@ -53,43 +49,42 @@ async def plant(suppliers: Simulator, user_id: str, kind: str, item: str) -> Non
 async def left(record: Record) -> set[str]:
     return {
         row.trip_id
-        for row in await record._read(lambda sql: sql.execute(sa.select(unaudited)).all())
+        for row in await record.database.read(lambda sql: sql.execute(sa.select(unaudited)).all())
     }
 
 
 async def test_nothing_is_said_of_trips_that_are_as_they_must_be(
-    at_suppliers: Auditor, api: Api, record: Record
+    at_suppliers: Auditor, asked: Bookings, record: Record
 ) -> None:
     own = [
-        await book(api),
-        await book(api, hotel="unknown-hotel"),
-        await book(api, flight="sold-out-flight"),
-        await book(api, car="unknown-car"),
-        await book(api),
+        await book(asked),
+        await book(asked, hotel="unknown-hotel"),
+        await book(asked, flight="sold-out-flight"),
+        await book(asked, car="unknown-car"),
+        await book(asked),
     ]
-    await api.call("POST", f"/bookings/{own[-1]}/cancel")
+    await asked.cancel(own[-1], DESK, DEADLINE)
     tally = await audit(at_suppliers)
     assert [line for line in tally.said if line.split()[1] in own] == []
     assert (tally.not_compared, tally.elsewhere, tally.away) == (0, 0, [])
 
 
 async def test_a_booked_trip_of_which_a_supplier_holds_nothing_is_marked(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await suppliers.delete(user_id, "hotel")
     found = "is recorded as booked, but the hotel supplier holds nothing for it"
     assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
     assert await said_of(at_suppliers, user_id) == []
-    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
-    assert cancelled["status"] == "cancelled"
+    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
     assert rows_at(suppliers, user_id, "car") == [("valid-car-id", "cancelled")]
 
 
 async def test_another_item_at_the_supplier_is_marked(
-    at_suppliers: Auditor, api: Api, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, suppliers: Simulator
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await suppliers.delete(user_id, "hotel")
     await plant(suppliers, user_id, "hotel", "another-hotel")
     found = "is recorded as booked, but the hotel supplier holds another hotel for it"
@@ -98,9 +93,9 @@ async def test_another_item_at_the_supplier_is_marked(
 
 @pytest.mark.parametrize("kind", ["hotel", "flight"], ids=["undone", "never booked"])
 async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator, kind: str
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator, kind: str
 ) -> None:
-    user_id = await book(api, flight="sold-out-flight")
+    user_id = await book(asked, flight="sold-out-flight")
     items = {"hotel": "valid-hotel-id", "flight": "sold-out-flight"}
     await suppliers.call("PUT", f"/{kind}s/items/{items[kind]}", {"capacity": 5})
     await suppliers.call("PUT", "/mode", {"tombstones": False})
@@ -115,9 +110,9 @@ async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
 
 
 async def test_several_late_bookings_are_cancelled_one_by_one(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api, flight="sold-out-flight")
+    user_id = await book(asked, flight="sold-out-flight")
     await suppliers.call("PUT", "/mode", {"tombstones": False, "idempotent": False})
     for _ in range(2):
         await suppliers.put(user_id, "valid-hotel-id", "hotel")
@@ -130,9 +125,9 @@ async def test_several_late_bookings_are_cancelled_one_by_one(
 
 
 async def test_what_the_supplier_refuses_to_cancel_is_marked_in_its_words(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api, hotel="non-refundable-4-rooms", car="unknown-car")
+    user_id = await book(asked, hotel="non-refundable-4-rooms", car="unknown-car")
     await plant(suppliers, user_id, "hotel", "non-refundable-4-rooms")
     found = "is recorded as rolled back, but the hotel supplier held a hotel for it"
     refused = f"{found}, and that cannot be cancelled: This fare cannot be refunded"
@@ -143,9 +138,9 @@ async def test_what_the_supplier_refuses_to_cancel_is_marked_in_its_words(
 
 
 async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api, hotel="slow-to-cancel-hotel", car="unknown-car")
+    user_id = await book(asked, hotel="slow-to-cancel-hotel", car="unknown-car")
     await plant(suppliers, user_id, "hotel", "slow-to-cancel-hotel")
     (said,) = await said_of(at_suppliers, user_id)
     assert said.endswith("held a hotel for it; its cancellation goes on with the next audit.")
@@ -158,9 +153,9 @@ async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
 
 
 async def test_what_the_record_leaves_undecided_for_an_ended_trip_is_cancelled(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api, flight="sold-out-flight")
+    user_id = await book(asked, flight="sold-out-flight")
     await plant(suppliers, user_id, "hotel", "valid-hotel-id")
     await change_reservation(record, user_id, "hotel", state="pending")
     (said,) = await said_of(at_suppliers, user_id)
@@ -171,9 +166,9 @@ async def test_what_the_record_leaves_undecided_for_an_ended_trip_is_cancelled(
 
 
 async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api, car="unknown-car")
+    user_id = await book(asked, car="unknown-car")
     await change_trip(record, user_id, first_run_id=None)
     await plant(suppliers, user_id, "hotel", "valid-hotel-id")
     (said,) = await said_of(at_suppliers, user_id)
@@ -182,9 +177,9 @@ async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
 
 
 async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_time(
-    client: Client, at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    client: Client, at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await audit(at_suppliers)
     await suppliers.delete(user_id, "hotel")
     await suppliers.call(
@@ -208,12 +203,12 @@ async def test_a_late_supplier_is_asked_only_when_it_can_know(
     client: Client,
     record: Record,
     suppliers: Simulator,
-    api: Api,
+    asked: Bookings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOTEL_SUPPLIER_LATE_SECONDS", "1800")
     async with working(client, record), auditing(client, record) as auditor:
-        user_id = await book(api)
+        user_id = await book(asked)
         await suppliers.delete(user_id, "hotel")
         tally = await audit(auditor)
         assert [line for line in tally.said if user_id in line] == []
@@ -226,9 +221,13 @@ async def test_a_late_supplier_is_asked_only_when_it_can_know(
 
 
 async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_compared(
-    client: Client, at_suppliers: Auditor, api: Api, record: Record, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    at_suppliers: Auditor,
+    asked: Bookings,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     monkeypatch.delenv("HOTEL_SUPPLIER_URL")
     monkeypatch.setenv("CAR_SUPPLIER_URL", "http://127.0.0.1:9/cars")
     async with auditing(client, record) as another:
@@ -240,24 +239,24 @@ async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_com
 
 
 async def test_a_supplier_that_misspeaks_once_is_not_believed(
-    at_suppliers: Auditor, api: Api, suppliers: Simulator, monkeypatch: pytest.MonkeyPatch
+    at_suppliers: Auditor, asked: Bookings, suppliers: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user_id = await book(api)
-    find, asked = suppliers.suppliers.find, []
+    user_id = await book(asked)
+    find, questions = suppliers.suppliers.find, []
 
     def misspeak(kind: str, trip_id: str) -> Any:
-        asked.append(kind)
-        return find(kind, trip_id if asked.count(kind) > 2 else "another")
+        questions.append(kind)
+        return find(kind, trip_id if questions.count(kind) > 2 else "another")
 
     monkeypatch.setattr(suppliers.suppliers, "find", misspeak)
     assert await said_of(at_suppliers, user_id) == []
-    assert asked.count("hotel") == 3
+    assert questions.count("hotel") == 3
 
 
 async def test_a_lost_row_of_what_a_supplier_holds_is_found_by_both_sides(
-    at_suppliers: Auditor, api: Api, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
 ) -> None:
-    booked, rolled_back = await book(api), await book(api, flight="sold-out-flight")
+    booked, rolled_back = await book(asked), await book(asked, flight="sold-out-flight")
     await execute(record, sa.delete(reservations))
     await plant(suppliers, rolled_back, "car", "valid-car-id")
     assert len(await said_of(at_suppliers, booked)) == len(KINDS)

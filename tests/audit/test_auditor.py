@@ -7,64 +7,63 @@ Suppliers are embedded here: what they hold is the record's rows. The others are
 import asyncio
 import datetime as dt
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription
 
 from audit import Auditor
 from audit.looking import each
-from bookings import Bookings, TemporalUnavailable, Trip
+from bookings import Bookings, TemporalUnavailable, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable
-from record.tables import reservations, trips
+from record.tables import reservations
 from shared import TASK_QUEUE_NAME
-from tests.api.api_client import JOHN, Api, api_of, body_of
 from tests.audit.auditing import (
     audit,
     auditing,
+    begin,
     book,
     change_reservation,
     change_trip,
     execute,
+    forget_trip,
     held,
     said_of,
     trip,
     working,
 )
+from tests.bookings.requests import DESK, ended, new_trip, stuck
+from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys
-from tests.faults import FaultyRecord, Gate, refuse_for_good
-from tests.record.trips import accepted
+from tests.faults import DEADLINE, FaultyRecord, Gate
 from tests.trips import delete, eventually, start
 
 NEEDS_ATTENTION = "; it needs attention now."
 
 
 async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
-    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+    client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    booked = await book(api)
-    await book(api, flight="invalid-flight-id")
-    await api.call("POST", f"/bookings/{booked}/cancel")
-    faults.faults["cancel", "hotel"] = refuse_for_good
-    stuck = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))
-    assert stuck["status"] == "needs_attention"
+    booked = await book(asked)
+    await book(asked, flight="invalid-flight-id")
+    await asked.cancel(booked, DESK, DEADLINE)
+    await stuck(asked, faults)
     faults.faults["reserve", "flight"] = gate = Gate()
-    await api.book(JOHN, Prefer="respond-async")
+    await begin(asked)
     await gate.reached()
-    own = {row.trip_id for row in await faults.page(100)}
+    own = {row.trip_id for row in await faults.trips.page(100)}
     said = (await audit(auditor)).said
     assert [line for line in said if line.split()[1] in own] == []
     await gate.open()
 
 
 async def test_what_an_operator_has_resolved_is_not_compared(
-    auditor: Auditor, api: Api, faults: FaultyRecord
+    auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    faults.faults["cancel", "hotel"] = refuse_for_good
-    user_id = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))["user_id"]
-    resolve = f"/bookings/{user_id}/undo/hotel/resolve"
-    await api.call("POST", resolve, json={"note": "Cancelled by telephone"})
+    user_id = await stuck(asked, faults)
+    await asked.resolve_undo(user_id, "hotel", "Cancelled by telephone", DESK)
 
     async def over() -> bool:
         return (await trip(faults, user_id)).status == "rolled_back"
@@ -76,9 +75,9 @@ async def test_what_an_operator_has_resolved_is_not_compared(
 
 
 async def test_an_ending_that_the_record_has_lost_is_recorded(
-    auditor: Auditor, api: Api, worker: None, record: Record
+    auditor: Auditor, asked: Bookings, worker: None, record: Record
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await change_trip(record, user_id, status="running", closed_at=None, told_at=None)
 
     async def said() -> list[str]:
@@ -92,19 +91,23 @@ async def test_an_ending_that_the_record_has_lost_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("stuck", "deleted"),
+    ("is_stuck", "deleted"),
     [(False, False), (True, False), (False, True)],
     ids=["running, terminated", "stuck, terminated", "running, deleted"],
 )
 async def test_a_trip_that_was_stopped_from_outside_is_marked(
-    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord, deleted: bool, stuck: bool
+    client: Client,
+    auditor: Auditor,
+    asked: Bookings,
+    faults: FaultyRecord,
+    deleted: bool,
+    is_stuck: bool,
 ) -> None:
-    if stuck:
-        faults.faults["cancel", "hotel"] = refuse_for_good
-        user_id = body_of(await api.book(JOHN | {"flight": "invalid-flight-id"}))["user_id"]
+    if is_stuck:
+        user_id = await stuck(asked, faults)
     else:
         faults.faults["reserve", "flight"] = gate = Gate()
-        user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+        user_id = await begin(asked)
         await gate.reached()
     await client.get_workflow_handle(user_id).terminate()
     if deleted:
@@ -117,17 +120,17 @@ async def test_a_trip_that_was_stopped_from_outside_is_marked(
     assert await eventually(said) == [found + NEEDS_ATTENTION]
     assert (await trip(faults, user_id)).status == "needs_attention"
     assert await said() == []
-    if not stuck:
+    if not is_stuck:
         await gate.open()
 
 
 async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
-    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+    client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    user_id = await begin(asked)
     await gate.reached()
-    await execute(faults, sa.delete(trips).where(trips.c.trip_id == user_id))
+    await forget_trip(faults, user_id)
 
     async def said() -> list[str]:
         return await said_of(auditor, user_id)
@@ -146,17 +149,17 @@ async def test_a_trip_that_was_started_a_moment_ago_by_other_means_is_no_differe
 
     async def recorded() -> bool:
         assert await said_of(auditor, started.id) == []
-        return await record.trip(started.id) is not None
+        return await record.trips.by_id(started.id) is not None
 
     await eventually(recorded)
     await started.terminate()
 
 
 async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_left_alone(
-    auditor: Auditor, api: Api, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
+    auditor: Auditor, asked: Bookings, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    user_id = await begin(asked)
     await gate.reached()
     now = dt.datetime.now(dt.UTC)
     await change_trip(faults, user_id, status="rolled_back", closed_at=now)
@@ -171,9 +174,9 @@ async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_
 
 
 async def test_another_outcome_than_the_workflows_is_marked_and_nothing_is_cancelled(
-    auditor: Auditor, api: Api, worker: None, record: Record
+    auditor: Auditor, asked: Bookings, worker: None, record: Record
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await change_trip(record, user_id, status="rolled_back", booked_at=None)
     found = "is recorded as rolled back, but its workflow has ended as booked"
     assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
@@ -203,31 +206,55 @@ NOT_HELD = {
 @pytest.mark.parametrize(("found", "values"), NOT_HELD.values(), ids=NOT_HELD)
 async def test_a_booked_trip_without_its_reservation_is_marked_and_can_be_cancelled(
     auditor: Auditor,
-    api: Api,
+    asked: Bookings,
     worker: None,
     record: Record,
     found: str,
     values: dict[str, str] | None,
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     if values is None:
         is_it = (reservations.c.trip_id == user_id) & (reservations.c.kind == "hotel")
         await execute(record, sa.delete(reservations).where(is_it))
     else:
         await change_reservation(record, user_id, "hotel", **values)
     assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
-    shown = body_of(await api.get(f"/bookings/{user_id}"))
-    assert (shown["status"], shown["reason"]) == ("needs_attention", f"The trip {found}")
+    shown = await asked.look_up(user_id, DESK)
+    assert (shown.status, shown.reason) == ("needs_attention", f"The trip {found}")
     assert await said_of(auditor, user_id) == []
-    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
-    assert cancelled["status"] == "cancelled"
+    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
     assert set((await held(record, user_id)).values()) == {"cancelled"}
 
 
-async def test_what_is_held_for_a_trip_that_has_ended_without_is_cancelled(
-    auditor: Auditor, api: Api, worker: None, record: Record
+async def test_a_step_that_an_operator_has_completed_by_hand_is_not_held(
+    client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    user_id = await book(api, flight="invalid-flight-id")
+    user_id = await half_way_by_hand(client, asked, faults)
+    shown = await asked.look_up(user_id, DESK)
+    assert (shown.status, {step.state for step in shown.steps}) == ("booked", {"booked"})
+    found = "is recorded as booked, but the record has no reservation of its flight"
+    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
+    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
+    assert set((await held(faults, user_id)).values()) == {"cancelled"}
+
+
+async def half_way_by_hand(client: Client, asked: Bookings, faults: FaultyRecord) -> str:
+    """Return the id of a booked trip whose flight an operator has completed."""
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = await begin(asked)
+    await gate.reached()
+    by_hand = client.get_async_activity_handle(
+        workflow_id=user_id, run_id=None, activity_id="book_flight-1"
+    )
+    await by_hand.complete({"confirmation": "HX-1"})
+    await ended(asked, user_id)
+    return user_id
+
+
+async def test_what_is_held_for_a_trip_that_has_ended_without_is_cancelled(
+    auditor: Auditor, asked: Bookings, worker: None, record: Record
+) -> None:
+    user_id = await book(asked, flight="invalid-flight-id")
     await change_reservation(record, user_id, "hotel", state="reserved")
     found = "is recorded as rolled back, but its hotel was still held by the record"
     assert await said_of(auditor, user_id) == [f"{found}; that is cancelled now."]
@@ -238,10 +265,15 @@ async def test_what_is_held_for_a_trip_that_has_ended_without_is_cancelled(
 
 @pytest.mark.parametrize("remembered", [True, False])
 async def test_reservations_of_an_unknown_trip_bring_it_back(
-    client: Client, auditor: Auditor, api: Api, worker: None, record: Record, remembered: bool
+    client: Client,
+    auditor: Auditor,
+    asked: Bookings,
+    worker: None,
+    record: Record,
+    remembered: bool,
 ) -> None:
-    user_id = await book(api)
-    await execute(record, sa.delete(trips).where(trips.c.trip_id == user_id))
+    user_id = await book(asked)
+    await forget_trip(record, user_id)
     if not remembered:
         await delete(client, user_id)
     found = "is not recorded, but the record has reservations of it (car, hotel, flight)"
@@ -250,8 +282,7 @@ async def test_reservations_of_an_unknown_trip_bring_it_back(
     row = await trip(record, user_id)
     assert row.status == ("booked" if remembered else "needs_attention")
     assert await said_of(auditor, user_id) == []
-    cancelled = body_of(await api.call("POST", f"/bookings/{user_id}/cancel"))
-    assert cancelled["status"] == "cancelled"
+    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
     assert set((await held(record, user_id)).values()) == {"cancelled"}
 
 
@@ -260,18 +291,18 @@ async def test_a_stranger_that_cannot_be_read_is_logged_and_stops_no_audit(
 ) -> None:
     encrypted = with_keys(client, "new")
     async with working(encrypted, record):
-        unread = await book(api_of(encrypted))
+        unread = await book(Bookings(encrypted, record, IMPATIENT))
     async with working(client, record):
-        read = await book(api_of(client))
+        read = await book(Bookings(client, record, IMPATIENT))
     for user_id in (unread, read):
-        await execute(record, sa.delete(trips).where(trips.c.trip_id == user_id))
+        await forget_trip(record, user_id)
     tally = await audit(auditor)
     about = [line for line in tally.said if line.split()[1] in (unread, read)]
     assert [line.split()[1] for line in about] == [read]
     # Other tests have left trips in this Temporal.
     assert tally.odd >= 1 and tally.not_compared >= 1
     assert f"nothing can be made of trip {unread}" in caplog.text
-    assert await record.trip(unread) is None, "Somebody who has the key may still read it"
+    assert await record.trips.by_id(unread) is None, "Somebody who has the key may still read it"
 
 
 @pytest.mark.parametrize("error", [TemporalUnavailable, RecordUnavailable])
@@ -286,24 +317,23 @@ async def test_what_concerns_all_trips_is_raised_as_itself(error: type[Exception
         raise error("It is away") from cause
 
     with pytest.raises(error, match="It is away") as raised:
-        await each(away, [accepted("one"), accepted("another")])
+        await each(away, [new_trip("one"), new_trip("another")])
     assert raised.value.__cause__ is cause
 
 
 async def test_a_trip_past_its_own_deadline_is_said(
-    client: Client, auditor: Auditor, api: Api, faults: FaultyRecord
+    client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    user_id = await begin(asked)
     await gate.reached()
     long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=5)
     await change_trip(faults, user_id, accepted_at=long_ago)
-    # By the default policy of the API, which the trip has: an hour, and as much for the undo.
+    # By the policy that the trip was started with: an hour, and some minutes for the undo.
     found = "is still running 5 h 0 min after it was asked for, past its deadline."
     assert await said_of(auditor, user_id) == [found]
     assert (await trip(faults, user_id)).status == "running"
-    patient = api_of(client, trip_deadline_seconds=80_000)
-    patient_id = body_of(await patient.book(JOHN, Prefer="respond-async"))["user_id"]
+    patient_id = await begin(Bookings(client, faults, replace(IMPATIENT, trip_deadline=80_000)))
     await gate.reached(2)
     await change_trip(faults, patient_id, accepted_at=long_ago)
     assert await said_of(auditor, patient_id) == [], "The settings of today are not the trip's"
@@ -311,9 +341,9 @@ async def test_a_trip_past_its_own_deadline_is_said(
 
 
 async def test_audits_at_once_find_and_mend_once_and_agree(
-    client: Client, auditor: Auditor, api: Api, worker: None, record: Record
+    client: Client, auditor: Auditor, asked: Bookings, worker: None, record: Record
 ) -> None:
-    late, lost = await book(api, flight="invalid-flight-id"), await book(api)
+    late, lost = await book(asked, flight="invalid-flight-id"), await book(asked)
     await change_reservation(record, late, "hotel", state="reserved")
     await change_reservation(record, lost, "hotel", state="cancelled")
     async with AsyncExitStack() as stack:
@@ -328,16 +358,16 @@ async def test_audits_at_once_find_and_mend_once_and_agree(
 
 
 async def test_a_trip_that_changes_while_it_is_audited_is_not_spoken_of(
-    auditor: Auditor, api: Api, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
+    auditor: Auditor, asked: Bookings, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user_id = await book(api)
-    ask = auditor._looking._record.reservations_of_all
+    user_id = await book(asked)
+    ask = record.reservations.of_all
 
     async def cancelled_meanwhile(trip_ids: list[str]) -> object:
-        await api.call("POST", f"/bookings/{user_id}/cancel")
+        await asked.cancel(user_id, DESK, DEADLINE)
         return await ask(trip_ids)
 
-    monkeypatch.setattr(record, "reservations_of_all", cancelled_meanwhile)
+    monkeypatch.setattr(record.reservations, "of_all", cancelled_meanwhile)
     assert await said_of(auditor, user_id) == []
     monkeypatch.undo()
     assert (await trip(record, user_id)).status == "cancelled"
@@ -345,11 +375,11 @@ async def test_a_trip_that_changes_while_it_is_audited_is_not_spoken_of(
 
 
 async def test_pages_are_gone_through_to_the_end(
-    auditor: Auditor, api: Api, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
+    auditor: Auditor, asked: Bookings, worker: None, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audit.auditor.PAGE", 2)
     monkeypatch.setattr("audit.auditor.SPAN", 2)
-    user_ids = [await book(api) for _ in range(5)]
+    user_ids = [await book(asked) for _ in range(5)]
     for user_id in user_ids:
         await change_reservation(record, user_id, "car", state="cancelled")
     tally = await audit(auditor)
@@ -358,9 +388,9 @@ async def test_pages_are_gone_through_to_the_end(
 
 
 async def test_the_next_audit_compares_what_has_changed_since_and_all_does_all(
-    client: Client, auditor: Auditor, api: Api, worker: None, record: Record
+    client: Client, auditor: Auditor, asked: Bookings, worker: None, record: Record
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await audit(auditor)
     long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=3)
     await change_trip(record, user_id, closed_at=long_ago, told_at=long_ago)
@@ -391,27 +421,27 @@ async def test_a_workflow_of_another_id_than_its_trips_is_no_unknown_trip(
 async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing(
     client: Client,
     auditor: Auditor,
-    api: Api,
+    asked: Bookings,
     faults: FaultyRecord,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = body_of(await api.book(JOHN, Prefer="respond-async"))["user_id"]
+    user_id = await begin(asked)
     await gate.reached()
-    list_running = Bookings._running_workflows
+    list_running, describe = TripWorkflows.running, TripWorkflows.acting
 
-    async def not_listed_yet(self: Bookings) -> set[str]:
+    async def not_listed_yet(self: TripWorkflows) -> set[str]:
         return await list_running(self) - {user_id}
 
-    standing = Bookings.as_it_stands
-
-    async def ends_first(self: Bookings, row: RecordedTrip) -> Trip:
+    async def ends_first(
+        self: TripWorkflows, row: RecordedTrip
+    ) -> WorkflowExecutionDescription | None:
         if row.trip_id == user_id:
             await gate.open()
             await client.get_workflow_handle(user_id).result()
-        return await standing(self, row)
+        return await describe(self, row)
 
-    monkeypatch.setattr(Bookings, "_running_workflows", not_listed_yet)
-    monkeypatch.setattr(Bookings, "as_it_stands", ends_first)
+    monkeypatch.setattr(TripWorkflows, "running", not_listed_yet)
+    monkeypatch.setattr(TripWorkflows, "acting", ends_first)
     assert await said_of(auditor, user_id) == []
     assert (await trip(faults, user_id)).status == "booked"

@@ -10,10 +10,11 @@ from temporalio.testing import WorkflowEnvironment
 
 import audit.__main__ as command_itself
 from audit import Tally
+from bookings import Bookings
 from record import Record
 from simulator.behaviour import SimulatedFaults
-from tests.api.api_client import Api, api_of
 from tests.audit.auditing import book, change_reservation, working
+from tests.conftest import IMPATIENT
 from tests.encrypting import setting, with_keys
 from tests.processes import ROOT, bare_environment
 from tests.simulator.simulated import Simulator
@@ -46,9 +47,9 @@ def where(environment: WorkflowEnvironment, own_database: str) -> dict[str, str]
 
 
 async def test_it_exits_with_1_if_anything_differs_and_says_it(
-    api: Api, worker: None, record: Record, where: dict[str, str]
+    asked: Bookings, worker: None, record: Record, where: dict[str, str]
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     await change_reservation(record, user_id, "hotel", state="cancelled")
     found = await command(**where)
     sentence = (
@@ -61,9 +62,9 @@ async def test_it_exits_with_1_if_anything_differs_and_says_it(
 
 @pytest.mark.slow
 async def test_it_exits_with_0_if_nothing_differs(
-    api: Api, worker: None, where: dict[str, str]
+    asked: Bookings, worker: None, where: dict[str, str]
 ) -> None:
-    user_id = await book(api)
+    user_id = await book(asked)
     again = await command("--all", **where)
     assert user_id not in again.stdout
     assert again.returncode == (1 if speaks_of_others(again.stdout) else 0)
@@ -113,7 +114,7 @@ async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
 ) -> None:
     url = str(suppliers.server.make_url("/hotels"))
     async with working(client, record):
-        user_id = await book(api_of(client))
+        user_id = await book(Bookings(client, record, IMPATIENT))
     await suppliers.call(
         "PUT", "/faults", SimulatedFaults(share=1.0, ways=["error before"]).model_dump()
     )
@@ -131,7 +132,7 @@ async def test_it_exits_with_2_if_a_key_is_missing(
 ) -> None:
     encrypted = with_keys(client, "new")
     async with working(encrypted, record):
-        user_id = await book(api_of(encrypted))
+        user_id = await book(Bookings(encrypted, record, IMPATIENT))
     blind = await command(**where)
     assert f"nothing can be made of trip {user_id}" in blind.stderr
     assert "'new', which PAYLOAD_KEYS has not" in blind.stderr

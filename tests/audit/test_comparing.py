@@ -8,11 +8,13 @@ import pytest
 
 from audit.asking import Held
 from audit.comparing import Known, compared, delayed
-from bookings import Standing
-from record import OLDER, RecordedTrip, Reservation
-from shared import KINDS, Kind, SagaPolicy, TripStatus
+from audit.standing import Standing
+from record import RecordedTrip, Reservation, StepProgress
+from shared import KINDS, Kind, SagaPolicy, StepState, TripStatus
 from suppliers import AnotherItem, Confirmed, Pending, Released
-from tests.record.trips import NOON, accepted, later, steps
+from tests.bookings.requests import new_trip
+
+NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 
 POLICY = SagaPolicy(
     trip_deadline=3_600,
@@ -22,6 +24,19 @@ POLICY = SagaPolicy(
     retry_interval_cap=10,
 )
 UNDO_MAY_TAKE = len(KINDS) * 2 * 130
+
+
+def later(seconds: float) -> dt.datetime:
+    return NOON + dt.timedelta(seconds=seconds)
+
+
+def accepted(**changes: Any) -> RecordedTrip:
+    request = {kind: f"a-{kind}" for kind in KINDS}
+    return new_trip("trip", **{"request": request, "accepted_at": NOON, **changes})
+
+
+def steps(state: StepState) -> list[StepProgress]:
+    return [StepProgress(kind, f"a-{kind}", state) for kind in KINDS]
 
 
 def reservation(kind: Kind, state: Any = "reserved", **changes: Any) -> Reservation:
@@ -123,8 +138,7 @@ def test_what_is_resolved_is_an_operators_word() -> None:
     assert differences(row, None, held, car=reservation("car", "reserved")) == []
 
 
-def test_rows_of_before_such_notes_are_nobodys_else() -> None:
-    assert differences(ended(first_run_id=OLDER)) == []
+def test_a_reservation_that_names_no_workflow_is_not_anothers() -> None:
     assert differences(ended(), car=reservation("car", first_run_id=None)) == []
     assert differences(ended(), car=reservation("car", first_run_id="b")) == ["not_held"]
 
@@ -147,15 +161,15 @@ def test_a_trip_is_overdue_after_its_deadline_and_the_time_of_its_undo() -> None
 
 @pytest.mark.parametrize("state", ["asked", "pending"])
 def test_an_outcome_is_unknown_for_too_long_after_all_that_a_step_may_take(state: str) -> None:
-    row = reservation("hotel", state, over_at=NOON, since=NOON)
+    row = reservation("hotel", state, over_at=NOON, updated_at=NOON)
     assert late(720, row) == []
     assert late(721, row) == ["outcome_unknown"]
     assert late(721, row, late=1) == []
-    assert late(721, reservation("hotel", "reserved", since=NOON)) == []
+    assert late(721, reservation("hotel", "reserved", updated_at=NOON)) == []
 
 
 def test_a_call_that_has_changed_nothing_is_no_unknown_outcome() -> None:
-    assert late(3_000, reservation("hotel", "asked", over_at=None, since=NOON)) == []
+    assert late(3_000, reservation("hotel", "asked", over_at=None, updated_at=NOON)) == []
 
 
 def test_times_are_told_in_words() -> None:

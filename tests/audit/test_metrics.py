@@ -6,8 +6,9 @@ import pytest
 from temporalio.client import Client
 
 from audit import DIFFERENCES, Auditor, Difference, Tally
+from bookings import Bookings
 from record import Record
-from tests.api.api_client import Api, api_of
+from tests.api.api_client import api_of
 from tests.audit.auditing import audit, book, change_reservation
 
 
@@ -20,21 +21,20 @@ def told(text: str, name: str) -> dict[str, float]:
 async def test_the_last_audit_is_told_with_every_difference(
     client: Client,
     auditor: Auditor,
-    api: Api,
+    asked: Bookings,
     worker: None,
     record: Record,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = (await api.get("/metrics")).text
+    before = (await api_of(client).get("/metrics")).text
     assert told(before, "booking_audit_last_success_timestamp_seconds") == {}
-    user_id = await book(api)
+    user_id = await book(asked)
     for kind in ("car", "hotel"):
         await change_reservation(record, user_id, kind, state="cancelled")
     tally = await audit(auditor)
-    kept = await record.last_audit()
+    kept = await record.audits.last()
     assert kept is not None
     assert kept.ended_at is not None
-    # The record's answer serves whoever scrapes for a while.
+    # The record's answer serves each scrape for a while.
     text = (await api_of(client).get("/metrics")).text
     at = told(text, "booking_audit_last_success_timestamp_seconds")
     assert at[""] == pytest.approx(kept.ended_at.timestamp(), abs=0.01)

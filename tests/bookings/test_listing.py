@@ -1,40 +1,22 @@
 """The list: newest first, each trip once, full pages until the last, whatever comes meanwhile."""
 
 import base64
+import contextlib
 import datetime as dt
 import json
-import os
 import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
-from bookings import Bookings, Caller, Trip
-from connection import lazy_client
-from record import Record, RecordedTrip
-from shared import KINDS, TripStatus
-from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of, listed, statuses_listed
-from tests.bookings.test_bookings import DOOMED, NOTE, start_stuck
+from bookings import Bookings, Caller, Trip, UnknownCursor
+from record import Record
+from shared import TripStatus
+from tests.bookings.requests import DESK, SHOP, UNASKED, new_trip
 from tests.conftest import IMPATIENT
-from tests.faults import FaultyRecord
-from tests.trips import eventually
 
-DESK = Caller("desk", operator=True)
-SHOP = Caller("shop", operator=False)
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
-
-
-@pytest.fixture
-def api(client: Client) -> Api:
-    return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
-
-
-@pytest.fixture
-async def alone(own_database: str) -> Api:
-    """An API whose Temporal is away: the list asks the record alone."""
-    return api_of(await lazy_client({"target_host": "localhost:1"}))
 
 
 @pytest.fixture
@@ -46,16 +28,14 @@ async def each_record(database_url: str) -> AsyncIterator[Record]:
 
 @pytest.fixture
 async def asked(each_record: Record) -> Bookings:
-    return Bookings(await lazy_client({"target_host": "localhost:1"}), each_record, IMPATIENT)
+    """The bookings, whose list asks the record alone."""
+    return Bookings(UNASKED, each_record, IMPATIENT)
 
 
 async def accept(record: Record, trip_id: str, minutes: float = 0, **changes: Any) -> None:
     """Write a trip that was accepted so many minutes after noon."""
     accepted_at = NOON + dt.timedelta(minutes=minutes)
-    values = {"owner": "shop", "request": dict(JOHN), "status": "running"} | changes
-    await record.accept(
-        RecordedTrip(trip_id=trip_id, workflow_id=trip_id, accepted_at=accepted_at, **values)
-    )
+    await record.trips.accept(new_trip(trip_id, accepted_at=accepted_at, **changes))
 
 
 async def pages(
@@ -75,58 +55,6 @@ def ids(trips: list[Trip]) -> list[str]:
     return [trip.user_id for trip in trips]
 
 
-# Through the API
-
-
-async def test_bookings_are_listed_by_status(api: Api, faults: FaultyRecord) -> None:
-    booked, cancelled, rolled_back = [
-        body_of(await api.book(body))["user_id"] for body in (JOHN, JOHN, DOOMED)
-    ]
-    await api.call("POST", f"/bookings/{cancelled}/cancel")
-    stuck = (await start_stuck(api, faults)).rpartition("/")[2]
-    statuses = {
-        booked: "booked",
-        cancelled: "cancelled",
-        rolled_back: "rolled_back",
-        stuck: "needs_attention",
-    }
-
-    async def all_listed() -> bool:
-        # The workflow says that it is stuck a moment before the record has it.
-        return await statuses_listed(api) == statuses
-
-    await eventually(all_listed)
-    for user_id, status in statuses.items():
-        assert await statuses_listed(api, status=status) == {user_id: status}
-    await api.call("POST", f"/bookings/{stuck}/undo/hotel/resolve", json=NOTE)
-
-
-@pytest.mark.usefixtures("worker")
-async def test_a_trip_is_listed_as_soon_as_its_outcome_is_told(api: Api) -> None:
-    for _ in range(5):
-        user_id = body_of(await api.book(JOHN))["user_id"]
-        row, *_ = await listed(api)
-        assert (row["user_id"], row["status"]) == (user_id, "booked")
-
-
-@pytest.mark.usefixtures("worker")
-async def test_a_row_says_what_the_trip_is_and_where(api: Api) -> None:
-    user_id = body_of(await api.book(JOHN))["user_id"]
-    (row,) = await listed(api)
-    assert {key: row[key] for key in ("name", *KINDS)} == {
-        key: JOHN[key] for key in ("name", *KINDS)
-    }
-    looked_up = body_of(await api.get(f"/bookings/{user_id}"))
-    assert {key: row[key] for key in row if key in looked_up} == {
-        key: looked_up[key] for key in looked_up if key in row
-    }
-
-
-async def test_the_list_is_there_while_temporal_is_away(alone: Api, record: Record) -> None:
-    await accept(record, "trip-1")
-    assert await statuses_listed(alone) == {"trip-1": "running"}
-
-
 # Pages
 
 
@@ -136,7 +64,7 @@ async def test_pages_are_full_until_the_last_and_hold_every_trip_once_the_newest
     numbers = list(range(23))
     random.Random(0).shuffle(numbers)
     for number in numbers:
-        # Several are of the same moment.
+        # Some are of the same moment.
         await accept(each_record, f"trip-{number:02}", minutes=number // 5)
     newest_first = [f"trip-{number:02}" for number in reversed(range(23))]
     for limit in (1, 4, 22, 23, 24, 100):
@@ -159,8 +87,8 @@ async def test_trips_that_come_and_change_while_one_turns_the_pages_disturb_noth
     seen = ids(page)
     await accept(each_record, "newer", minutes=99)
     await accept(each_record, "backdated", minutes=4.5)  # Another process's clock was behind.
-    await each_record.withdraw("trip-5", "rolled_back", "for a test")
-    await each_record.withdraw("trip-9", "rolled_back", "for a test")
+    await each_record.trips.withdraw("trip-5", "rolled_back", "for a test")
+    await each_record.trips.withdraw("trip-9", "rolled_back", "for a test")
     while cursor:
         page, cursor = await asked.page(None, 4, cursor, DESK)
         seen += ids(page)
@@ -204,35 +132,7 @@ async def test_a_cursor_shows_nobody_what_is_not_theirs(
     assert ids(page) == ["mine"]
 
 
-async def test_a_trip_whose_owner_nobody_knows_yet_is_the_operators_alone(
-    asked: Bookings, each_record: Record
-) -> None:
-    await accept(each_record, "older-than-the-record", owner=None, request={})
-    assert await pages(asked, 2) == [["older-than-the-record"]]
-    assert await pages(asked, 2, None, SHOP) == [[]]
-
-
-# Bad questions
-
-
-@pytest.mark.parametrize(
-    ("parameters", "field"),
-    [
-        ({"status": "bogus"}, "status"),
-        ({"status": "booked' OR 1=1 --"}, "status"),
-        ({"limit": "0"}, "limit"),
-        ({"limit": "101"}, "limit"),
-        ({"limit": "many"}, "limit"),
-        ({"limit": "9" * 400}, "limit"),
-        ({"cursor": "x" * 2_001}, "cursor"),
-        ({"order": "up"}, "order"),
-    ],
-    ids=lambda value: ascii(value)[:40],
-)
-async def test_a_bad_question_is_a_400_that_names_it(
-    alone: Api, parameters: dict[str, str], field: str
-) -> None:
-    assert_problem(await alone.get("/bookings", query_string=parameters), 400, field)
+# Forged cursors
 
 
 def encoded(content: str | bytes) -> str:
@@ -291,21 +191,10 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=[*FORGERIES])
-async def test_a_forged_cursor_is_a_400_that_asks_nobody(
-    alone: Api, forgery: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def not_asked(*_: object, **__: object) -> None:
-        raise AssertionError("The record was asked")
-
-    monkeypatch.setattr(Record, "page", not_asked)
-    response = await alone.get(f"/bookings?cursor={quoted(forgery)}")
-    assert_problem(response, 400, "cursor")
-    assert response.json is not None
-    assert response.json["detail"] == "cursor: is not a cursor of this list"
-
-
-def quoted(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+async def test_a_forged_cursor_is_refused_and_asks_nobody(forgery: str) -> None:
+    record = Record.connect("sqlite:////dev/null/nobody-is-asked.db")
+    with pytest.raises(UnknownCursor):
+        await Bookings(UNASKED, record, IMPATIENT).page(None, 10, forgery, DESK)
 
 
 # Places at which no trip is, in forms that the list does not write itself.
@@ -324,22 +213,19 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("place", UNUSUAL.values(), ids=[*UNUSUAL])
 async def test_a_place_where_no_trip_is_is_one_all_the_same(
-    client: Client, database_url: str, place: list[str]
+    asked: Bookings, place: list[str]
 ) -> None:
-    api = api_of(client, database_url=database_url)
     cursor = encoded(json.dumps(place, ensure_ascii=False))
-    response = await api.get("/bookings", query_string={"cursor": cursor})
-    assert body_of(response) == {"bookings": [], "next_cursor": None}
+    assert await asked.page(None, 10, cursor, DESK) == ([], None)
 
 
-async def test_random_bytes_are_never_a_500(client: Client, database_url: str) -> None:
-    api = api_of(client, database_url=database_url)
+async def test_random_bytes_are_a_place_or_refused(asked: Bookings) -> None:
     chance = random.Random(11)
     place = json.dumps([TIME, "trip-1"]).encode()
     for number in range(300):
         forged = bytearray(place)
         for _ in range(chance.randint(1, 4)):
             forged[chance.randrange(len(forged))] = chance.randrange(256)
-        raw = bytes(forged) if number % 3 else os.urandom(chance.randint(0, 60))
-        response = await api.get("/bookings", query_string={"cursor": encoded(raw)})
-        assert response.status_code in (200, 400), raw
+        raw = bytes(forged) if number % 3 else chance.randbytes(chance.randint(0, 60))
+        with contextlib.suppress(UnknownCursor):
+            assert await asked.page(None, 10, encoded(raw), DESK) == ([], None)

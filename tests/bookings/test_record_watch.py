@@ -4,19 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-import pytest
-
-from bookings import record_watch
 from bookings.record_watch import RecordWatch
 from record import RecordBroken, RecordedTrip, RecordUnavailable
-from tests.record.trips import accepted
+from tests.bookings.requests import new_trip
 
 
 class Rows:
     """A record that tells of some trips, whatever it is asked about."""
 
     def __init__(self, *trip_ids: str) -> None:
-        self.rows = [accepted(trip_id) for trip_id in trip_ids]
+        self.rows = [new_trip(trip_id) for trip_id in trip_ids]
         self.asked: list[set[str]] = []
 
     async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
@@ -24,14 +21,11 @@ class Rows:
         return [row for row in self.rows if row.trip_id in trip_ids]
 
 
-def told(row: RecordedTrip) -> bool:
+def told(_: RecordedTrip) -> bool:
     return True
 
 
-async def test_all_that_are_waited_for_are_asked_about_in_one_question(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+async def test_all_that_are_waited_for_are_asked_about_in_one_question() -> None:
     rows = Rows("trip-49")
     watch = RecordWatch(rows.not_just_running)
     names = [f"trip-{number}" for number in range(50)]
@@ -50,11 +44,8 @@ async def test_all_that_are_waited_for_are_asked_about_in_one_question(
             await again
 
 
-async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while() -> None:
     """Most trips are over by then, and cost no question."""
-    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
     rows = Rows("early", "late")
     watch = RecordWatch(rows.not_just_running)
     with watch.watching("late", told, 0.3) as late, watch.watching("early", told, 0) as early:
@@ -65,8 +56,7 @@ async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while(
     assert rows.asked[-1] >= {"late"}
 
 
-async def test_each_wait_of_a_trip_ends_when_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+async def test_each_wait_of_a_trip_ends_when_it_says_so() -> None:
     rows = Rows("trip-1")
     watch = RecordWatch(rows.not_just_running)
     with (
@@ -80,8 +70,7 @@ async def test_each_wait_of_a_trip_ends_when_it_says_so(monkeypatch: pytest.Monk
     assert len(rows.asked) == 3
 
 
-async def test_a_record_that_is_away_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+async def test_a_record_that_is_away_ends_no_wait() -> None:
     outages = [RecordUnavailable("away"), RecordBroken("a bug")]
     rows = Rows("trip-1")
 

@@ -2,15 +2,12 @@
 
 import pytest
 from temporalio import activity
-from temporalio.client import Client
 from temporalio.common import Priority
 
-from bookings import Bookings, Caller
-from bookings.starting import fair_share_of, summary_of
-from record import Record
-from tests.api.api_client import JOHN
-from tests.conftest import IMPATIENT
-from tests.faults import Call, FaultyRecord, down
+from bookings import Bookings
+from bookings.temporal import fair_share_of, summary_of
+from tests.bookings.requests import JOHN, SHOP, new_id
+from tests.faults import DEADLINE, Call, FaultyRecord, down
 
 CODE = " " * 4
 
@@ -39,7 +36,7 @@ def test_an_owners_share_has_a_key_that_temporal_takes(owner: str, key: str | No
 
 
 async def test_a_trip_and_its_activities_have_their_owners_share(
-    client: Client, record: Record, faults: FaultyRecord
+    asked: Bookings, faults: FaultyRecord
 ) -> None:
     shares: list[Priority] = []
 
@@ -51,8 +48,7 @@ async def test_a_trip_and_its_activities_have_their_owners_share(
         await call.write()
 
     faults.faults["reserve", "hotel"] = faults.faults["cancel", "hotel"] = noted
-    asked = Bookings(client, record, IMPATIENT)
-    assert (await asked.book("has-share", JOHN, "shop", 30)).status == "booked"
-    cancelled = await asked.cancel("has-share", Caller("shop", operator=False), 30)
-    assert cancelled.status == "cancelled"
-    assert shares == [Priority(fairness_key="shop")] * 2
+    booked = await asked.book(new_id(), JOHN, SHOP.name, DEADLINE)
+    assert booked.status == "booked"
+    assert (await asked.cancel(booked.user_id, SHOP, DEADLINE)).status == "cancelled"
+    assert shares == [Priority(fairness_key=SHOP.name)] * 2

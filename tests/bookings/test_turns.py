@@ -3,12 +3,11 @@
 import asyncio
 
 import pytest
-from temporalio.client import Client
 
 from bookings import Bookings, TemporalUnavailable
 from bookings.turns import AT_ONCE, Turns
-from record import Record, RecordedTrip
-from tests.api.api_client import JOHN
+from record import Record
+from tests.bookings.requests import JOHN, started, stub
 from tests.conftest import IMPATIENT
 
 
@@ -144,28 +143,26 @@ async def test_who_is_cancelled_leaves_its_turn_to_the_next(granted: bool) -> No
 
 
 async def test_trips_are_started_so_many_at_once_and_a_stop_waits_for_no_turn(
-    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
+    record: Record,
 ) -> None:
+    client = stub()
     asked = Bookings(client, record, IMPATIENT)
     let_go = asyncio.Event()
-    starting: list[str] = []
 
-    async def start(row: RecordedTrip) -> bool:
-        starting.append(row.trip_id)
+    async def start(*_: object, **__: object) -> None:
         await let_go.wait()
-        return True
 
-    monkeypatch.setattr(asked, "start", start)
+    client.start_workflow.side_effect = start
     books = [
         asyncio.create_task(asked.book(f"turn-{number}", JOHN, "shop", 0))
         for number in range(AT_ONCE + 5)
     ]
     async with asyncio.timeout(20):
-        while len(starting) < AT_ONCE:
+        while len(started(client)) < AT_ONCE:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
-    assert len(starting) == AT_ONCE
-    assert len(await record.page(100)) == AT_ONCE, "Who has no turn is not accepted"
+    assert len(started(client)) == AT_ONCE
+    assert len(await record.trips.page(100)) == AT_ONCE, "A trip without a turn is not accepted"
     asked.stop_waiting()
     let_go.set()
     answers = await asyncio.gather(*books, return_exceptions=True)

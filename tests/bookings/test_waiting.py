@@ -1,84 +1,116 @@
-"""A wait ends with the trip, with the time, or with the one who waits."""
+"""A wait ends with the trip, with the time, or when the client that waits has gone."""
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
-from temporalio.client import Client
 
-from bookings import Bookings, Caller, waiting
-from record import Record
-from tests.api.api_client import JOHN
+from bookings import Bookings, waiting
+from connection import lazy_client
+from record import Record, RecordedTrip
+from tests.bookings.requests import DESK, JOHN, SHOP, new_id, stub
 from tests.conftest import IMPATIENT
 
-OPERATOR = Caller("desk", operator=True)
+
+async def begun(asked: Bookings, record: Record) -> RecordedTrip:
+    """Return the row of a trip that nobody works on."""
+    trip = await asked.book(new_id(), JOHN, SHOP.name, 0)
+    row = await record.trips.by_id(trip.user_id)
+    assert row is not None
+    return row
 
 
-@pytest.fixture
-def asked(client: Client, record: Record) -> Bookings:
-    return Bookings(client, record, IMPATIENT)
+@pytest.fixture(params=[0, 300], ids=["by the record", "by a long poll"])
+def waits(asked: Bookings, request: pytest.FixtureRequest) -> Bookings:
+    """Bookings that learn of an end in each of the two ways."""
+    asked.waits.max_long_polls = request.param
+    return asked
 
 
-async def test_a_wait_ends_when_the_one_who_waits_has_gone(asked: Bookings, client: Client) -> None:
-    left = time.monotonic() + 0.3
+def after(seconds: float) -> Callable[[], bool]:
+    """Tell that the client has gone once so many seconds have passed."""
+    then = time.monotonic() + seconds
+    return lambda: time.monotonic() > then
 
-    def gone() -> bool:
-        return time.monotonic() > left
 
-    # Without a worker each look-up of the cancel takes its time.
+async def test_a_wait_ends_when_the_client_has_gone(waits: Bookings) -> None:
+    user_id = new_id()
     async with asyncio.timeout(30):
-        assert (await asked.book("has-gone", JOHN, "shop", 60, gone)).status == "running"
-        await asked.wait_for_end("has-gone", "has-gone", 60, gone)
-        assert (await asked.cancel("has-gone", OPERATOR, 60, gone)).status == "running"
-    assert not asked._waits, "Nothing waits on"
-    await client.get_workflow_handle("has-gone").terminate()
+        trip = await waits.book(user_id, JOHN, SHOP.name, 600, after(0.3))
+        assert trip.status == "running"
+        assert (await waits.look_up_after(user_id, DESK, 600, after(0.3))).status == "running"
+        assert (await waits.cancel(user_id, DESK, 600, after(0.3))).status == "running"
+    assert not waits.waits._waits, "Nothing waits on"
 
 
-async def test_who_has_not_gone_gets_the_outcome(asked: Bookings, worker: None) -> None:
-    assert (await asked.book("stays", JOHN, "shop", 0)).status == "running"
-    assert (await asked.book("stays", JOHN, "shop", 30, lambda: False)).status == "booked"
+async def test_a_client_that_stays_gets_the_outcome(waits: Bookings, worker: None) -> None:
+    user_id = new_id()
+    assert (await waits.book(user_id, JOHN, SHOP.name, 0)).status == "running"
+    assert (await waits.look_up_after(user_id, SHOP, 60, lambda: False)).status == "booked"
+    assert (await waits.book(user_id, JOHN, SHOP.name, 60, lambda: False)).status == "booked"
 
 
-async def test_who_has_not_gone_is_asked_again_until_the_time_is_up(
-    asked: Bookings, client: Client, monkeypatch: pytest.MonkeyPatch
+async def test_a_client_is_looked_after_until_the_time_is_up(
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "GONE_INTERVAL", 0.05)
-    questions = 0
+    questions: list[None] = []
+    asked = Bookings(stub(), record, IMPATIENT)
+    asked.waits.max_long_polls = 0
+    row = await begun(asked, record)
 
-    def gone() -> bool:
-        nonlocal questions
-        questions += 1
+    def stays() -> bool:
+        questions.append(None)
         return False
 
-    await asked.book("asked-again", JOHN, "shop", 0)
-    await asked.wait_for_end("asked-again", "asked-again", 0.5, gone)
-    assert questions > 1
-    await client.get_workflow_handle("asked-again").terminate()
+    await asked.waits.until_closed(row, 0.5, stays)
+    assert len(questions) > 1
 
 
-async def test_a_process_that_is_about_to_stop_ends_every_wait(
-    asked: Bookings, client: Client
+async def test_a_process_that_stops_ends_every_wait_and_begins_none(
+    waits: Bookings, record: Record
 ) -> None:
-    await asked.book("waits", JOHN, "shop", 0)
-    waits = {asyncio.create_task(asked.wait_for_end("waits", "waits", 60)) for _ in range(2)}
-    assert not (await asyncio.wait(waits, timeout=0.1))[0]
-    asked.stop_waiting()
-    async with asyncio.timeout(10):
-        await asyncio.gather(*waits)
-        await asked.wait_for_end("waits", "waits", 60)
-    await client.get_workflow_handle("waits").terminate()
+    row = await begun(waits, record)
+    begun_waits = {
+        asyncio.create_task(waits.look_up_after(row.trip_id, DESK, 600)) for _ in range(2)
+    }
+    assert not (await asyncio.wait(begun_waits, timeout=0.1))[0]
+    waits.stop_waiting()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*begun_waits)
+        assert (await waits.look_up_after(row.trip_id, DESK, 600)).status == "running"
 
 
-async def test_a_wait_for_what_does_not_exist_is_over_at_once(asked: Bookings) -> None:
-    async with asyncio.timeout(5):
-        await asked.wait_for_end("nobody", "nobody", 60)
+async def test_a_wait_for_a_workflow_that_is_not_there_is_over_at_once(
+    asked: Bookings, record: Record
+) -> None:
+    row = await begun(Bookings(stub(), record, IMPATIENT), record)
+    async with asyncio.timeout(20):
+        await asked.waits.until_closed(row, 600, None)
 
 
 async def test_a_wait_outlasts_a_temporal_that_was_never_there(
     record: Record, unused_tcp_port: int
 ) -> None:
     # So it is for an API that was started anew while Temporal is away.
-    nobody = await Client.connect(f"127.0.0.1:{unused_tcp_port}", lazy=True)
+    row = await begun(Bookings(stub(), record, IMPATIENT), record)
+    nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
     asked = Bookings(nobody, record, IMPATIENT)
-    async with asyncio.timeout(10):
-        await asked.wait_for_end("any", "any", 0.5)
+    async with asyncio.timeout(20):
+        assert (await asked.look_up_after(row.trip_id, DESK, 0.5)).status == "running"
+
+
+async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the_end(
+    record: Record, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "ASKED_LATER", 0.0)
+    row = await begun(Bookings(stub(), record, IMPATIENT), record)
+    nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
+    wait = asyncio.create_task(
+        Bookings(nobody, record, IMPATIENT).look_up_after(row.trip_id, DESK, 600)
+    )
+    assert not (await asyncio.wait({wait}, timeout=0.3))[0]
+    await record.trips.withdraw(row.trip_id, "rolled_back", "for a test")
+    async with asyncio.timeout(20):
+        assert (await wait).status == "rolled_back"

@@ -15,8 +15,7 @@ from api import places
 from bookings import Bookings
 from pages import wording
 from shared import KINDS, StepProgress, StepState
-from tests.api.api_client import JOHN, Api, api_of, listed
-from tests.bookings.test_bookings import start_stuck
+from tests.api.api_client import JOHN, Api, api_of, listed, start_stuck
 from tests.faults import FaultyRecord, Gate
 
 SECRET = "0123456789abcdef"

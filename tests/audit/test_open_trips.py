@@ -1,0 +1,311 @@
+"""What only Temporal knows of open trips is brought into the record, several times a minute."""
+
+import asyncio
+import datetime as dt
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+import bookings.settling
+from audit import Auditor
+from audit.open_trips import Finding, OpenTrips
+from bookings import NEVER_STARTED, STOPPED, Bookings, Settling, TripWorkflows
+from record import Record, RecordUnavailable
+from shared import KINDS, TASK_QUEUE_NAME, cancellation_id
+from tests.audit.auditing import begin, book, change_trip, trip
+from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, new_id, new_trip, stuck
+from tests.conftest import IMPATIENT
+from tests.conftest import trip as trip_of
+from tests.encrypting import with_keys
+from tests.faults import FaultyRecord, Gate
+from tests.trips import delete, eventually, start
+from tests.workers import running_worker
+
+
+@pytest.fixture
+def open_trips(auditor: Auditor) -> OpenTrips:
+    return auditor.open_trips
+
+
+async def found_by(open_trips: OpenTrips, user_id: str) -> list[Finding]:
+    """Compare until something is found of the trip: Temporal's list takes a moment to be right."""
+
+    async def found() -> list[Finding]:
+        return await of(open_trips, user_id)
+
+    return await eventually(found)
+
+
+async def of(open_trips: OpenTrips, *user_ids: str) -> list[Finding]:
+    """Compare, and return what is found of these trips: other tests have left trips here."""
+    return [finding for finding in await open_trips.compare() if finding.user_id in user_ids]
+
+
+async def half_way(asked: Bookings, faults: FaultyRecord) -> str:
+    """Return the id of a trip whose flight is being booked."""
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = await begin(asked)
+    await gate.reached()
+    return user_id
+
+
+async def test_there_is_nothing_to_find_of_trips_that_run_wait_or_are_over(
+    open_trips: OpenTrips, asked: Bookings, faults: FaultyRecord
+) -> None:
+    user_ids = [await book(asked), await stuck(asked, faults), await half_way(asked, faults)]
+    assert await of(open_trips, *user_ids) == []
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["terminated", "deleted"])
+async def test_a_trip_that_was_ended_from_outside_is_found_and_listed(
+    client: Client, open_trips: OpenTrips, asked: Bookings, faults: FaultyRecord, deleted: bool
+) -> None:
+    user_id = await half_way(asked, faults)
+    await client.get_workflow_handle(user_id).terminate()
+    if deleted:
+        await delete(client, user_id)
+    stopped = Finding(user_id, "running", "needs_attention", STOPPED)
+    assert await found_by(open_trips, user_id) == [stopped]
+    (listed,), _ = await asked.page("needs_attention", 10, None, DESK)
+    assert (listed.user_id, listed.reason) == (user_id, STOPPED)
+    assert await of(open_trips, user_id) == []
+
+
+async def test_a_trip_that_was_stopped_before_a_worker_took_it_up_is_found(
+    client: Client, open_trips: OpenTrips, asked: Bookings
+) -> None:
+    user_id = await begin(asked)
+    await client.get_workflow_handle(user_id).terminate()
+    stopped = Finding(user_id, "running", "needs_attention", STOPPED)
+    assert await found_by(open_trips, user_id) == [stopped]
+
+
+async def test_a_trip_that_was_never_started_ends_as_not_booked_and_never_will_be(
+    client: Client,
+    asked: Bookings,
+    open_trips: OpenTrips,
+    faults: FaultyRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row, _ = await faults.trips.accept(new_trip(new_id()))
+    assert await of(open_trips, row.trip_id) == []
+    monkeypatch.setattr(bookings.settling, "START_LIMIT", dt.timedelta(0))
+    never = Finding(row.trip_id, "running", "rolled_back", NEVER_STARTED)
+    assert await of(open_trips, row.trip_id) == [never]
+    # The start was only late: its process was frozen, say.
+    await TripWorkflows(client, IMPATIENT).start(row)
+    assert (await client.get_workflow_handle(row.trip_id).result())["status"] == "failure"
+    told = await asked.look_up(row.trip_id, DESK)
+    assert (told.status, told.reason) == ("rolled_back", NEVER_STARTED)
+    assert all(each.state != "reserved" for each in await faults.reservations.of(row.trip_id))
+
+
+async def test_a_trip_with_a_key_may_be_started_by_its_next_request_until_its_deadline(
+    client: Client, record: Record, open_trips: OpenTrips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookings.settling, "START_LIMIT", dt.timedelta(0))
+    row, _ = await record.trips.accept(new_trip(new_id(), key_fingerprint="of a key"))
+    assert await of(open_trips, row.trip_id) == []
+    workflows = TripWorkflows(client, replace(IMPATIENT, trip_deadline=0))
+    overdue = OpenTrips(record, workflows, Settling(record, workflows))
+    never = Finding(row.trip_id, "running", "rolled_back", NEVER_STARTED)
+    assert await of(overdue, row.trip_id) == [never]
+
+
+async def test_a_cancellation_that_was_accepted_and_not_begun_is_begun(
+    client: Client, asked: Bookings, open_trips: OpenTrips, faults: FaultyRecord
+) -> None:
+    user_id = await book(asked)
+    await faults.trips.begin_cancellation(user_id)
+    assert await of(open_trips, user_id) == []
+    await client.get_workflow_handle(cancellation_id(user_id)).result()
+    assert (await asked.look_up(user_id, DESK)).status == "cancelled"
+    assert {each.state for each in await faults.reservations.of(user_id)} == {"cancelled"}
+
+
+async def test_a_cancellation_that_was_stopped_is_found(
+    client: Client, asked: Bookings, open_trips: OpenTrips, faults: FaultyRecord
+) -> None:
+    user_id = await book(asked)
+    faults.faults["cancel", "flight"] = gate = Gate()
+    await asked.cancel(user_id, DESK, 0)
+    await gate.reached()
+    await client.get_workflow_handle(cancellation_id(user_id)).terminate()
+    stopped = Finding(user_id, "running", "needs_attention", STOPPED)
+    assert await found_by(open_trips, user_id) == [stopped]
+    await gate.open()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "reason"),
+    [(JOHN, "booked", None), (DOOMED, "rolled_back", "Invalid flight booking, rolling back!")],
+    ids=["booked", "rolled back"],
+)
+async def test_an_ending_that_the_record_has_lost_is_recorded_again(
+    asked: Bookings,
+    open_trips: OpenTrips,
+    record: Record,
+    worker: None,
+    request_: dict[str, Any],
+    status: Any,
+    reason: str | None,
+) -> None:
+    user_id = (await asked.book(new_id(), request_, SHOP.name, 60)).user_id
+    await lose_ending(record, user_id)
+    assert await found_by(open_trips, user_id) == [Finding(user_id, "running", status, reason)]
+    row = await trip(record, user_id)
+    assert (row.status, row.reason) == (status, reason)
+
+
+async def lose_ending(record: Record, user_id: str) -> None:
+    await change_trip(
+        record, user_id, status="running", closed_at=None, told_at=None, booked_at=None, reason=None
+    )
+
+
+async def test_a_trip_of_the_cli_that_no_worker_has_taken_up_is_recorded(
+    client: Client, asked: Bookings, open_trips: OpenTrips, record: Record
+) -> None:
+    user_id = new_id()
+    await start_by_cli(client, f"workflow-of-{user_id}", user_id)
+    assert await found_by(open_trips, user_id) == [Finding(user_id, "unknown", "running")]
+    known = await asked.look_up(user_id, DESK)
+    assert [step.item for step in known.steps] == [JOHN[kind] for kind in KINDS]
+    assert await of(open_trips, user_id) == []
+    async with running_worker(client, record):
+        await client.get_workflow_handle(f"workflow-of-{user_id}").result()
+    assert (await asked.look_up(user_id, DESK)).status == "booked"
+
+
+async def start_by_cli(client: Client, workflow_id: str, user_id: str, **changes: Any) -> None:
+    """Start a trip as `temporal workflow start --input` does: with the tutorial's fields only."""
+    items = {f"book_{kind}_id": JOHN[kind] for kind in KINDS}
+    await client.start_workflow(
+        "BookingWorkflow",
+        {"attempts": 5, "book_user_id": user_id, **items, **changes},
+        id=workflow_id,
+        task_queue=TASK_QUEUE_NAME,
+    )
+
+
+ODD: list[dict[str, Any]] = [
+    {"book_user_id": "half-a-character-\ud800"},
+    {"book_user_id": "nul-\0"},
+    {"owner": "half-a-character-\ud800"},
+    {"attempts": "nonsense"},
+]
+
+
+async def test_a_trip_that_cannot_be_recorded_keeps_the_comparison_from_no_other(
+    client: Client, open_trips: OpenTrips, record: Record, asked: Bookings
+) -> None:
+    odd = [f"odd-{uuid.uuid4().hex}" for _ in ODD]
+    for workflow_id, changes in zip(odd, ODD, strict=True):
+        await start_by_cli(client, workflow_id, workflow_id, **changes)
+    user_id = new_id()
+    await start_by_cli(client, user_id, user_id)
+    assert await found_by(open_trips, user_id) == [Finding(user_id, "unknown", "running")]
+    for workflow_id in odd:
+        await client.get_workflow_handle(workflow_id).terminate()
+
+
+async def test_what_cannot_be_read_keeps_the_comparison_from_no_other_trip(
+    client: Client, asked: Bookings, open_trips: OpenTrips, caplog: pytest.LogCaptureFixture
+) -> None:
+    unread, read = await start(with_keys(client, "new"), trip_of()), await start(client, trip_of())
+    found: set[str] = set()
+
+    async def both_are_met() -> bool:
+        # Temporal lists a workflow a moment after its start.
+        found.update(finding.user_id for finding in await open_trips.compare())
+        return read.id in found and f"nothing can be made of trip {unread.id}" in caplog.text
+
+    await eventually(both_are_met)
+    assert unread.id not in found
+    assert "'new', which PAYLOAD_KEYS has not" in caplog.text
+    await unread.terminate()
+
+
+async def test_a_trip_that_only_temporal_knows_is_recorded_though_it_is_encrypted(
+    client: Client, record: Record
+) -> None:
+    encrypted = with_keys(client, "new")
+    workflows = TripWorkflows(with_keys(client, "old", "new"), IMPATIENT)
+    unknown = await start(encrypted, trip_of(name="Ada", owner=SHOP.name))
+    await found_by(OpenTrips(record, workflows, Settling(record, workflows)), unknown.id)
+    row = await trip(record, unknown.id)
+    assert (row.owner, row.request["name"]) == (SHOP.name, "Ada")
+    assert [step.item for step in row.steps] == [JOHN[kind] for kind in KINDS]
+    await unknown.terminate()
+
+
+@workflow.defn(name="BookingWorkflow", sandboxed=False)
+class Foreign:
+    """Somebody's own workflow of that name."""
+
+    @workflow.run
+    async def run(self, _: dict[str, Any]) -> str:
+        return "done"
+
+
+async def test_a_result_that_is_no_trips_needs_attention(
+    client: Client, open_trips: OpenTrips, asked: Bookings
+) -> None:
+    user_id = await begin(asked)
+    async with Worker(client, task_queue=TASK_QUEUE_NAME, workflows=[Foreign]):
+        await client.get_workflow_handle(user_id).result()
+    stopped = Finding(user_id, "running", "needs_attention", STOPPED)
+    assert await found_by(open_trips, user_id) == [stopped]
+
+
+async def test_an_outage_ends_the_comparison(
+    open_trips: OpenTrips, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record.trips.accept(new_trip(new_id()))
+
+    async def away(*_: object) -> None:
+        raise RecordUnavailable("away")
+
+    monkeypatch.setattr(record.trips, "by_id", away)
+    monkeypatch.setattr(record.trips, "withdraw", away)
+    monkeypatch.setattr(bookings.settling, "START_LIMIT", dt.timedelta(0))
+    with pytest.raises(RecordUnavailable):
+        await open_trips.compare()
+
+
+async def test_it_goes_on_for_ever_and_says_what_it_finds(
+    open_trips: OpenTrips,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcomes: list[list[Finding] | Exception] = [
+        [Finding("first", "running", "needs_attention", STOPPED)],
+        RecordUnavailable("The record is away"),
+        ZeroDivisionError("a bug"),
+        [Finding("second", "unknown", "running")],
+    ]
+    done = asyncio.Event()
+
+    async def compare() -> list[Finding]:
+        if not outcomes:
+            done.set()
+            return []
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("audit.open_trips.INTERVAL", 0.001)
+    monkeypatch.setattr(open_trips, "compare", compare)
+    running = asyncio.create_task(open_trips.compare_for_ever())
+    async with asyncio.timeout(20):
+        await done.wait()
+    running.cancel()
+    for said in ("trip first was running", "The record is away", "a bug", "trip second was unkno"):
+        assert said in caplog.text

@@ -1,0 +1,88 @@
+"""What the tests ask of the bookings, for whom, and of whom a client may ask nothing."""
+
+import contextlib
+import datetime as dt
+import uuid
+from dataclasses import replace
+from typing import Any, cast
+from unittest.mock import AsyncMock, MagicMock
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from bookings import Bookings, Caller, Trip, acting_workflow
+from record import Record, RecordedTrip
+from shared import KINDS, Kind, StepState
+from tests.faults import DEADLINE, FaultyRecord, refuse_for_good
+
+JOHN: dict[str, Any] = {
+    "name": "John Doe",
+    "attempts": 5,
+    **{str(kind): f"valid-{kind}-id" for kind in KINDS},
+}
+DOOMED = JOHN | {"flight": "invalid-flight-id"}
+
+SHOP = Caller("shop", operator=False)
+DESK = Caller("desk", operator=True)
+
+
+class Unasked:
+    """A client that nobody may ask anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"Temporal was asked: {name}")
+
+
+UNASKED = cast(Client, Unasked())
+
+
+def stub() -> MagicMock:
+    """Return a client whose workflows start, and of which nothing more is known."""
+    client = MagicMock()
+    client.start_workflow = AsyncMock()
+    return client
+
+
+def started(client: MagicMock) -> list[str]:
+    """Return the ids of the workflows that a stub was to start."""
+    return [call.kwargs["id"] for call in client.start_workflow.await_args_list]
+
+
+def new_id() -> str:
+    return f"john-{uuid.uuid4().hex}"
+
+
+def new_trip(user_id: str, **changes: Any) -> RecordedTrip:
+    """Return the row of a trip that the shop has asked for."""
+    row = RecordedTrip(user_id, SHOP.name, dict(JOHN), "running", user_id, dt.datetime.now(dt.UTC))
+    return replace(row, **changes)
+
+
+def states(trip: Trip) -> list[StepState]:
+    return [step.state for step in trip.steps]
+
+
+def held(trip: Trip) -> list[Kind]:
+    return [step.kind for step in trip.steps if step.held]
+
+
+async def ended(asked: Bookings, user_id: str) -> Trip:
+    """Return a trip once it has ended."""
+    trip = await asked.look_up_after(user_id, DESK, DEADLINE)
+    assert trip.closed_at is not None, "It goes on"
+    return trip
+
+
+async def stuck(asked: Bookings, faults: FaultyRecord) -> str:
+    """Return the id of a trip whose hotel cannot be undone."""
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    trip = await asked.book(new_id(), DOOMED, SHOP.name, DEADLINE)
+    assert trip.status == "needs_attention"
+    return trip.user_id
+
+
+async def leave_nothing_open(client: Client, record: Record) -> None:
+    """Terminate what is open by the record: another test's worker would take it up."""
+    for row in await record.trips.open_trips(dt.datetime.now(dt.UTC), "", 100):
+        with contextlib.suppress(RPCError):
+            await client.get_workflow_handle(acting_workflow(row)).terminate()

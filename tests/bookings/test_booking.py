@@ -1,0 +1,266 @@
+"""The same key and request is the same trip for good, however often it is asked for, and where."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from bookings import BookingDiffers, Bookings, TemporalUnavailable
+from bookings.keys import former_fingerprint
+from record import Record, RecordedTrip, RecordUnavailable
+from shared import KINDS, cancellation_id
+from tests.bookings.requests import (
+    DESK,
+    DOOMED,
+    JOHN,
+    SHOP,
+    UNASKED,
+    ended,
+    new_id,
+    started,
+    states,
+    stub,
+)
+from tests.conftest import IMPATIENT
+from tests.faults import FaultyRecord, Gate, refuse_for_good
+from tests.trips import delete, eventually
+
+KEY = "lisbon"
+
+
+def over(client: Any, record: Record) -> Bookings:
+    """Return bookings of a process of their own."""
+    return Bookings(client, record, IMPATIENT)
+
+
+# A repeated key
+
+
+async def test_a_repeated_key_is_the_same_trip_also_in_another_process(record: Record) -> None:
+    client = stub()
+    first = await over(client, record).book("john-1", JOHN, "shop", 0, key=KEY)
+    reordered = dict(reversed(JOHN.items())) | {"attempts": "5"}
+    again = await over(client, record).book("john-2", reordered, "shop", 0, key=KEY)
+    assert (again, again.user_id, again.status) == (first, "john-1", "running")
+    assert set(started(client)) == {"john-1"}
+    assert len(await record.trips.page(10)) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "Jane"}, {"attempts": 4}, *({str(kind): "a"} for kind in KINDS)], ids=str
+)
+async def test_a_key_with_another_request_is_refused_and_starts_nothing(
+    record: Record, changes: dict[str, object]
+) -> None:
+    client = stub()
+    asked = over(client, record)
+    await asked.book("john-1", JOHN, "shop", 0, key=KEY)
+    with pytest.raises(BookingDiffers):
+        await asked.book("john-2", JOHN | changes, "shop", 0, key=KEY)
+    assert started(client) == ["john-1"]
+    assert [row.request for row in await record.trips.page(10)] == [JOHN]
+
+
+async def test_each_owner_has_keys_of_its_own(record: Record) -> None:
+    asked = over(stub(), record)
+    first = await asked.book("john-1", JOHN, "shop", 0, key=KEY)
+    other = await asked.book("john-2", JOHN | {"car": "another"}, "other", 0, key=KEY)
+    assert (first.user_id, other.user_id) == ("john-1", "john-2")
+    assert (await asked.book("john-3", JOHN, "shop", 0, key=KEY)).user_id == "john-1"
+
+
+async def test_an_id_that_is_taken_is_not_booked_again(record: Record) -> None:
+    asked = over(stub(), record)
+    await asked.book("john-1", JOHN, "shop", 0)
+    for request, owner in ((JOHN, "other"), (JOHN | {"car": "another"}, "shop")):
+        with pytest.raises(BookingDiffers):
+            await asked.book("john-1", request, owner, 0)
+
+
+async def test_a_key_of_an_earlier_version_leads_to_its_trip(record: Record) -> None:
+    former = former_fingerprint("shop", KEY)
+    now = dt.datetime.now(dt.UTC)
+    row = RecordedTrip("jo", "shop", dict(JOHN), "running", "jo", now, key_fingerprint=former)
+    await record.trips.accept(row)
+    assert (await over(stub(), record).book(new_id(), JOHN, "shop", 0, key=KEY)).user_id == "jo"
+
+
+async def test_thirty_at_once_of_one_key_are_one_trip_and_one_workflow(
+    client: Client, record: Record, worker: None
+) -> None:
+    asked = [over(client, record) for _ in range(3)] * 10
+    ids = [new_id() for _ in asked]
+    booked = await asyncio.gather(
+        *(
+            each.book(user_id, JOHN, "shop", 60, key=KEY)
+            for each, user_id in zip(asked, ids, strict=True)
+        )
+    )
+    (user_id,) = {trip.user_id for trip in booked}
+    assert {trip.status for trip in booked} == {"booked"}
+    assert len(await record.trips.page(100)) == 1
+    assert {row.trip_id for row in await record.reservations.everything()} == {user_id}
+    for other in set(ids) - {user_id}:
+        with pytest.raises(RPCError, match="not found"):
+            await client.get_workflow_handle(other).describe()
+
+
+@pytest.mark.parametrize("request_", [JOHN, DOOMED], ids=["booked", "rolled back"])
+async def test_a_key_gives_the_same_outcome_when_temporal_has_forgotten_the_trip(
+    client: Client, asked: Bookings, faults: FaultyRecord, request_: dict[str, Any]
+) -> None:
+    first = await asked.book(new_id(), request_, "shop", 60, key=KEY)
+    before = await faults.reservations.everything()
+    await delete(client, first.user_id)
+    for seconds in (0, 60):
+        again = over(UNASKED, faults).book(new_id(), request_, "shop", seconds, key=KEY)
+        assert await again == first
+    with pytest.raises(BookingDiffers):
+        await asked.book(new_id(), request_ | {"car": "another"}, "shop", 60, key=KEY)
+    assert await faults.reservations.everything() == before
+    assert len(await faults.trips.page(10)) == 1
+
+
+async def test_a_key_still_tells_that_it_was_booked_when_the_trip_was_cancelled(
+    client: Client, asked: Bookings, worker: None, record: Record
+) -> None:
+    user_id = (await asked.book(new_id(), JOHN, "shop", 60, key=KEY)).user_id
+    await asked.cancel(user_id, SHOP, 60)
+    for workflow_id in (user_id, cancellation_id(user_id)):
+        await delete(client, workflow_id)
+    again = await over(UNASKED, record).book(new_id(), JOHN, "shop", 60, key=KEY)
+    assert (again.user_id, again.status, again.was_booked) == (user_id, "cancelled", True)
+    assert states(again) == ["undone"] * 3
+
+
+# A start that fails
+
+
+async def test_a_trip_whose_start_has_failed_is_started_by_the_repeat(record: Record) -> None:
+    client = stub()
+    told: list[str] = []
+
+    async def away(*_: object, **__: object) -> None:
+        assert told == ["john-1"], "The id is told before Temporal is asked"
+        raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+    client.start_workflow.side_effect = away
+    asked = over(client, record)
+    with pytest.raises(TemporalUnavailable):
+        await asked.book("john-1", JOHN, "shop", 60, key=KEY, on_id=told.append)
+    assert (await asked.look_up("john-1", SHOP)).status == "running"
+    client.start_workflow.side_effect = None
+    again = await asked.book("john-2", JOHN, "shop", 0, key=KEY, on_id=told.append)
+    assert (again.user_id, told) == ("john-1", ["john-1", "john-1"])
+    assert started(client) == ["john-1", "john-1"]
+
+
+async def test_only_a_new_trip_needs_to_be_admitted_and_is_counted(record: Record) -> None:
+    asked = over(stub(), record)
+    admitted: list[str] = []
+    accepted: list[None] = []
+    asked.admit = admitted.append
+    asked.on_accepted = lambda: accepted.append(None)
+    for _ in range(3):
+        await asked.book(new_id(), JOHN, "shop", 0, key=KEY)
+    assert (admitted, accepted) == (["shop"], [None])
+    with pytest.raises(BookingDiffers):
+        await asked.book(new_id(), DOOMED, "shop", 0, key=KEY)
+    assert admitted == ["shop"]
+
+    def refuse(owner: str) -> None:
+        raise PermissionError(owner)
+
+    asked.admit = refuse
+    with pytest.raises(PermissionError):
+        await asked.book(new_id(), JOHN, "shop", 0, key="another")
+    assert (await asked.book(new_id(), JOHN, "shop", 0, key=KEY)).status == "running"
+    assert len(await record.trips.page(10)) == 1
+
+
+# Waiting for the outcome
+
+
+async def test_a_client_that_is_a_mock_books_and_the_record_tells_the_rest(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    trip = await over(stub(), record).book(new_id(), JOHN, "shop", 0.3)
+    assert (trip.status, states(trip)) == ("running", ["booking", "pending", "pending"])
+    assert f"Temporal does not tell when {trip.user_id} ends" in caplog.text
+
+
+async def test_a_record_that_goes_away_meanwhile_ends_no_trip(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: str) -> None:
+        raise RecordUnavailable("away")
+
+    monkeypatch.setattr(record.trips, "by_id", away)
+    assert (await over(stub(), record).book(new_id(), JOHN, "shop", 0.1)).status == "running"
+
+
+async def test_a_workflow_that_is_stopped_ends_the_wait_and_the_trip_is_told_as_recorded(
+    client: Client, asked: Bookings, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    user_id = new_id()
+    booking = asyncio.create_task(asked.book(user_id, JOHN, "shop", 600))
+    await gate.reached()
+    await client.get_workflow_handle(user_id).terminate()
+    async with asyncio.timeout(20):
+        trip = await booking
+    assert (trip.status, trip.closed_at) == ("running", None), "The audit finds it out"
+    await gate.open()
+
+
+async def test_a_stuck_undo_ends_the_wait_for_every_request_of_its_key(
+    asked: Bookings, faults: FaultyRecord
+) -> None:
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    user_id = new_id()
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            trip = await asked.book(user_id, DOOMED, "shop", 600, key=KEY)
+            assert (trip.status, trip.has_outcome) == ("needs_attention", False)
+    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+    rolled_back = await asked.book(new_id(), DOOMED, "shop", 60, key=KEY)
+    assert rolled_back.reason == "Invalid flight booking, rolling back!"
+
+
+async def test_a_trip_that_was_stopped_and_then_cancelled_has_that_outcome(
+    client: Client, asked: Bookings, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "flight"] = gate = Gate()
+    user_id = (await asked.book(new_id(), JOHN, "shop", 0, key=KEY)).user_id
+    await gate.reached()
+    await client.get_workflow_handle(user_id).terminate()
+    await gate.open()
+    faults.faults["cancel", "hotel"] = refuse_for_good
+    assert (await asked.cancel(user_id, DESK, 60)).status == "needs_attention"
+    again = await asked.book(new_id(), JOHN, "shop", 60, key=KEY)
+    assert (again.status, again.has_outcome) == ("needs_attention", False)
+    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+    await ended(asked, user_id)
+    again = await asked.book(new_id(), JOHN, "shop", 0, key=KEY)
+    assert (again.status, again.has_outcome, again.was_booked) == ("cancelled", True, False)
+
+
+async def test_a_trip_that_goes_on_is_told_as_it_stands(
+    asked: Bookings, faults: FaultyRecord
+) -> None:
+    faults.faults["cancel", "hotel"] = gate = Gate()
+    user_id = (await asked.book(new_id(), DOOMED, "shop", 0, key=KEY)).user_id
+    await gate.reached()
+
+    async def undoing() -> bool:
+        trip = await asked.book(new_id(), DOOMED, "shop", 0, key=KEY)
+        assert trip.status == "running"
+        return states(trip) == ["booked", "undoing", "undone"]
+
+    await eventually(undoing)
+    await gate.open()
+    assert (await ended(asked, user_id)).status == "rolled_back"
+    assert states(await asked.look_up(user_id, SHOP)) == ["undone"] * 3

@@ -1,0 +1,85 @@
+"""A stuck undo can be retried or resolved; doing so again changes nothing. All else is refused."""
+
+import datetime as dt
+
+import pytest
+from temporalio.client import Client
+
+from bookings import BookingConflict, Bookings, NoWorker
+from record import Record
+from shared import KINDS
+from tests.bookings.requests import DESK, JOHN, SHOP, ended, new_id, states, stuck
+from tests.faults import DEADLINE, FaultyRecord, faulty_worker, refuse_for_good
+from tests.trips import eventually
+
+NOTE = "Cancelled by phone"
+
+
+async def test_a_stuck_undo_can_be_retried(asked: Bookings, faults: FaultyRecord) -> None:
+    user_id = await stuck(asked, faults)
+    del faults.faults["cancel", "hotel"]
+    await asked.retry_undo(user_id, "hotel", DESK)
+    trip = await ended(asked, user_id)
+    assert (trip.status, states(trip)) == ("rolled_back", ["undone"] * 3)
+    assert await asked.retry_undo(user_id, "hotel", DESK) == trip
+
+
+async def test_a_retry_that_fails_leaves_it_stuck(asked: Bookings, faults: FaultyRecord) -> None:
+    user_id = await stuck(asked, faults)
+    await asked.retry_undo(user_id, "hotel", DESK)
+
+    async def tried_again() -> bool:
+        trip = await asked.look_up(user_id, SHOP)
+        return faults.tries("cancel", "hotel") == 2 and states(trip)[1] == "stuck"
+
+    await eventually(tried_again)
+    assert (await asked.look_up(user_id, SHOP)).status == "needs_attention"
+
+
+async def test_a_stuck_undo_can_be_resolved(asked: Bookings, faults: FaultyRecord) -> None:
+    user_id = await stuck(asked, faults)
+    resolved = await asked.resolve_undo(user_id, "hotel", NOTE, DESK)
+    assert states(resolved)[1] == "resolved", "It returns once that is recorded"
+    trip = await ended(asked, user_id)
+    assert (trip.status, states(trip)) == ("rolled_back", ["undone", "resolved", "undone"])
+    assert [step.note for step in trip.steps] == [None, NOTE, None]
+    assert await asked.resolve_undo(user_id, "hotel", "Another note", DESK) == trip
+    with pytest.raises(BookingConflict):
+        await asked.resolve_undo(user_id, "car", NOTE, DESK)
+
+
+async def test_a_stuck_cancellation_can_be_repaired(asked: Bookings, faults: FaultyRecord) -> None:
+    user_id = (await asked.book(new_id(), JOHN, SHOP.name, DEADLINE)).user_id
+    faults.faults["cancel", "car"] = faults.faults["cancel", "hotel"] = refuse_for_good
+    assert (await asked.cancel(user_id, SHOP, DEADLINE)).status == "needs_attention"
+
+    async def both_are_stuck() -> bool:
+        return states(await asked.look_up(user_id, SHOP)) == ["stuck", "stuck", "undone"]
+
+    await eventually(both_are_stuck)
+    await asked.resolve_undo(user_id, "car", NOTE, DESK)
+    del faults.faults["cancel", "hotel"]
+    await asked.retry_undo(user_id, "hotel", DESK)
+    trip = await ended(asked, user_id)
+    assert (trip.status, states(trip)) == ("cancelled", ["resolved", "undone", "undone"])
+
+
+async def test_what_is_not_stuck_is_a_conflict(asked: Bookings, faults: FaultyRecord) -> None:
+    user_id = await stuck(asked, faults)
+    with pytest.raises(BookingConflict, match="not stuck"):
+        await asked.resolve_undo(user_id, "flight", NOTE, DESK)
+    booked = (await asked.book(new_id(), JOHN, SHOP.name, DEADLINE)).user_id
+    for kind in KINDS:
+        with pytest.raises(BookingConflict, match="no undo is under way"):
+            await asked.retry_undo(booked, kind, DESK)
+
+
+async def test_without_a_worker_nothing_is_repaired(
+    asked: Bookings, client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bookings.temporal.RPC_TIMEOUT", dt.timedelta(seconds=1))
+    async with faulty_worker(client, record) as faults:
+        user_id = await stuck(asked, faults)
+    with pytest.raises(NoWorker):
+        await asked.retry_undo(user_id, "hotel", DESK)
+    assert (await asked.look_up(user_id, SHOP)).status == "needs_attention"
