@@ -17,6 +17,7 @@ from bookings import (
     BookingConflict,
     BookingDiffers,
     BookingNotFound,
+    Bookings,
     Caller,
     StepProgress,
     Trip,
@@ -221,12 +222,12 @@ def trip_of(
     }
 
 
-def app_over(stand_in: StandIn, **settings: Any) -> SharedLoopFlask:
+def app_over(bookings: StandIn | Bookings, **settings: Any) -> SharedLoopFlask:
     """Return the app as `starter` composes it, less what would ask Temporal or a record."""
-    with patch("starter.Bookings", lambda *_: stand_in):
+    with patch("starter.Bookings", lambda *_: bookings):
         return create_app(cast(Client, object()), Settings(**settings))
 
 
-def over(stand_in: StandIn, **settings: Any) -> Api:
+def over(bookings: StandIn | Bookings, **settings: Any) -> Api:
     """Return a caller of the API over the stand-in."""
-    return Api(app_over(stand_in, **settings).test_client())
+    return Api(app_over(bookings, **settings).test_client())
