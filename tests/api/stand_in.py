@@ -172,9 +172,7 @@ class StandIn:
     def stop_waiting(self) -> None:
         self.end_waits()
 
-    async def _after(
-        self, trip: Trip, seconds: float, gone: Callable[[], bool] | None
-    ) -> Trip:
+    async def _after(self, trip: Trip, seconds: float, gone: Callable[[], bool] | None) -> Trip:
         if seconds and trip.status in OPEN:
             self.waiting += 1
             deadline = asyncio.get_running_loop().time() + seconds

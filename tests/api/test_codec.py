@@ -162,7 +162,9 @@ async def test_there_is_none_without_encryption(bookings: StandIn) -> None:
         ("http://temporal.example:8080", "http://temporal.example:8080"),
     ],
 )
-async def test_the_web_uis_origin_is_that_of_its_url(bookings: StandIn, url: str, origin: str) -> None:
+async def test_the_web_uis_origin_is_that_of_its_url(
+    bookings: StandIn, url: str, origin: str
+) -> None:
     api = over(bookings, payload_keys=KEYS, temporal_ui_url=url)
     assert (await ask(api, "decode", Origin=origin)).status_code == 200
     assert_problem(await ask(api, "decode", Origin=f"{origin}1"), 403)
