@@ -60,7 +60,7 @@ async def test_a_rolled_back_trip_answers_200_with_the_root_cause(
         {"name": "🧳"},
         {"name": "\u202eشخص ما"},
         {"name": "x" * 200},
-        {"name": "🧳" * 200, **dict.fromkeys(KINDS, "🧳" * 200)},
+        {"name": "🧳" * 200, **{str(kind): "🧳" * 200 for kind in KINDS}},
         {"car": "a b/c?d#e%f"},
     ],
     ids=lambda changes: ascii(changes)[:40],
@@ -314,7 +314,7 @@ async def test_a_list_has_pages_with_a_row_for_each_trip(api: Api, bookings: Sta
     first, second, third = (bookings.add(status) for status in ("booked", "running", "booked"))
     page = body_of(await api.get("/bookings?limit=2"))
     assert page["bookings"][0] == {
-        **{kind: JOHN[kind] for kind in KINDS},
+        **{str(kind): JOHN[kind] for kind in KINDS},
         "user_id": third.user_id,
         "status": "booked",
         "name": "John Doe",
