@@ -19,7 +19,7 @@ import activities
 import run_worker
 from record import Database, Record, RecordUnavailable, Reservations, Trips
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, TripNews
-from suppliers import Refused
+from suppliers import Refused, Unavailable
 from tests.workers import running_worker
 
 Operation = Literal["reserve", "cancel", "tell"]
@@ -133,8 +133,14 @@ async def healthy(call: Call) -> None:
     await call.write()
 
 
-async def down(call: Call, words: str = "The record is down") -> None:
-    raise RecordUnavailable(words)
+async def down(call: Call) -> None:
+    """Fail as a record does that is away, which costs nothing."""
+    raise RecordUnavailable("The record is down")
+
+
+async def unavailable(call: Call) -> None:
+    """Fail as a supplier does, which counts."""
+    raise Unavailable(f"The {call.kind} is unavailable")
 
 
 async def answer_lost(call: Call) -> None:

@@ -107,7 +107,7 @@ def test_it_tells_what_attempts_are(document: dict[str, Any]) -> None:
     members = {
         name: schema["properties"] for name, schema in document["components"]["schemas"].items()
     }
-    asked, step = members["BookRequest"]["attempts"], members["Step"]
+    asked, step = members["BookRequest"]["attempts"], members["BookingStep"]
     assert "failures of its supplier" in asked["description"]
     assert (asked["default"], asked["anyOf"][0]) == (
         5,
