@@ -23,10 +23,7 @@ from run_worker import create_audit_worker, create_worker, create_workers
 from settings import Settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from suppliers import compose
-
-ROOT = Path(__file__).parent.parent
-
-DEADLINE = 20.0
+from tests.processes import DEADLINE, ROOT
 
 # The other one, of a worker that polls, is where it waits for the database.
 sigterm_first = pytest.mark.parametrize(
