@@ -113,13 +113,9 @@ def greedy_for(service: Service, *paths: str) -> Iterator[Counter[int]]:
 def test_another_caller_books_looks_up_cancels_and_lists_all_the_same() -> None:
     keys = ",".join(f"{name}:{secret}" for name, secret in KEY.items())
     with service(MAX_OPEN_BOOKINGS=20, BOOK_WAIT_SECONDS=2, API_KEYS=keys) as started:
-        started.temporal.start()
-        started.api.start()
-        wait_until(lambda: started.status_of("/livez") == 200, "it listens")
-        wait_until(lambda: asked(started, "GET", "/bookings/x").status == 404, "it can be asked")
+        started.start_without_worker()
         path = asked(started, "POST", "/book", "greedy", RESPOND_ASYNC).body["location"]
         page = path.replace("/bookings/", "/trips/") + "/now"
-        # Without a worker a look-up of a running trip takes two seconds.
         many = ["/book", f"{path}?wait=2"] * 15 + [path] * OTHER_REQUESTS + [page] * LOOKS_AT_ONCE
         with greedy_for(started, *many) as statuses:
             wait_until(lambda: statuses[429] > len(many), "the greedy one is refused")

@@ -35,9 +35,7 @@ async def test_a_retry_shows_its_number_and_the_last_error(
         async with no_reload(page):
             await expect_motion(page, "Going on: booking the hotel, try 3")
             await expect(step(page, "hotel")).to_contain_text("try 3")
-            await expect(step(page, "hotel")).to_contain_text(
-                "The hotel is unavailable"
-            )
+            await expect(step(page, "hotel")).to_contain_text("The hotel is unavailable")
             await gate.open()
             await expect_status(page, "Booked")
             await expect(step(page, "hotel")).to_contain_text("after 3 tries, in")
