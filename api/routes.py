@@ -24,7 +24,7 @@ from api.schemas import (
     PageQuery,
     ResolveRequest,
     RolledBack,
-    Step,
+    BookingStep,
     WaitQuery,
     told,
 )
@@ -56,7 +56,7 @@ def create_blueprint(
             user_id=trip.user_id,
             status=trip.status,
             reason=trip.reason,
-            steps=[Step(**vars(step)) for step in trip.steps],
+            steps=[BookingStep(**vars(step)) for step in trip.steps],
             reservations={step.kind: step.item for step in trip.steps if step.held},
             started_at=trip.started_at,
             closed_at=trip.closed_at,

@@ -174,7 +174,7 @@ class Accepted(BaseModel):
     location: str
 
 
-class Step(BaseModel):
+class BookingStep(BaseModel):
     """How far one step of a trip has come."""
 
     kind: Kind
@@ -217,7 +217,7 @@ class Booking(BaseModel):
     user_id: str
     status: TripStatus
     reason: str | None = Field(description="Why a trip was rolled back or cancelled.")
-    steps: list[Step]
+    steps: list[BookingStep]
     reservations: dict[Kind, str] = Field(description="What is held for the trip.")
     started_at: dt.datetime
     closed_at: dt.datetime | None

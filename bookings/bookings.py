@@ -77,8 +77,10 @@ class Bookings:
         deadline = loop.time() + seconds
         async with self._turns.here().turn(owner, max(seconds, START_PATIENCE)):
             row, new = await self._accepted(user_id, request, owner, key)
-            if on_id is not None:
+            if on_id is not None and row.owner == owner:
                 on_id(row.trip_id)
+            if not new and (row.owner != owner or not is_same(request, row.request)):
+                raise BookingDiffers
             if row.first_run_id is None and row.cancelled_at is None and row.closed_at is None:
                 await self._workflows.start(row)
         seconds = max(0.0, deadline - loop.time())
@@ -194,7 +196,7 @@ class Bookings:
     async def _accepted(
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None
     ) -> tuple[RecordedTrip, bool]:
-        """Return the row of the trip, and whether it is new. Raises `BookingDiffers`."""
+        """Return the row of the trip, and whether it is new."""
         prints = None if key is None else (fingerprint(key), former_fingerprint(owner, key))
         trips = self._record.trips
         if self.admit is not None and not (prints and await trips.by_key(owner, prints)):
@@ -211,8 +213,6 @@ class Bookings:
         row, new = await trips.accept(row, former_fingerprint=prints and prints[1])
         if new and self.on_accepted is not None:
             self.on_accepted()
-        if not new and (row.owner != owner or not is_same(request, row.request)):
-            raise BookingDiffers
         return row, new
 
     async def _recorded(self, user_id: str, caller: Caller) -> RecordedTrip:

@@ -20,7 +20,7 @@ from connection.encryption import (
     converted_json,
     converter_of,
 )
-from connection.keys import encryption_of
+from connection.payload_keys import encryption_of
 from connection.polling import described_queue, nobody_takes_trips, not_polling
 from connection.refusals import CREDENTIALS, refusal, refusal_of
 

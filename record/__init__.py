@@ -22,7 +22,7 @@ from record.promises import Promises, promises
 from record.reservations import Reservation, Reservations
 from record.steps import RecordedTrip, StepProgress
 from record.tables import storable
-from record.trips import OPEN, UNHELD, Place, Trips
+from record.trips import OPEN, UNHELD, PlaceInList, Trips
 
 __all__ = [
     "OPEN",
@@ -32,7 +32,7 @@ __all__ = [
     "Database",
     "HeldElsewhere",
     "OutsideReservations",
-    "Place",
+    "PlaceInList",
     "Promises",
     "Record",
     "RecordBroken",

@@ -29,7 +29,7 @@ IDS_AT_ONCE = 500
 """How many ids a statement asks for."""
 
 
-class Place(NamedTuple):
+class PlaceInList(NamedTuple):
     """A place in the list, which is newest first: just after a trip."""
 
     accepted_at: dt.datetime
@@ -81,7 +81,7 @@ class Trips:
         *,
         status: TripStatus | None = None,
         owner: str | None = None,
-        after: Place | None = None,
+        after: PlaceInList | None = None,
     ) -> list[RecordedTrip]:
         """Return so many trips, the newest first, from a place on."""
         statement = ALL_TRIPS.order_by(trips.c.accepted_at.desc(), trips.c.trip_id.desc()).limit(
@@ -358,7 +358,7 @@ def _unannounced(trip: BookVacationInput, execution: Execution) -> RecordedTrip:
     )
 
 
-def _typed(place: Place) -> list[sa.ColumnElement[Any]]:
+def _typed(place: PlaceInList) -> list[sa.ColumnElement[Any]]:
     return [
         sa.literal(place.accepted_at, trips.c.accepted_at.type),
         sa.literal(place.trip_id, trips.c.trip_id.type),

@@ -92,7 +92,7 @@ class _InContext:
         return self._trip_at_hand()
 
 
-class _Line(logging.Formatter):
+class _LogLine(logging.Formatter):
     """What text and JSON have in common."""
 
     def formatTime(  # noqa: N802  # The standard library's name.
@@ -115,7 +115,7 @@ class _Line(logging.Formatter):
         return "\n".join(filter(None, [raised, record.stack_info]))
 
 
-class _AsText(_Line):
+class _AsText(_LogLine):
     r"""A line of text. The line breaks of a message or of a traceback stand as `\n`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -125,7 +125,7 @@ class _AsText(_Line):
         return " ".join([self.formatTime(record), *about, told]).translate(ESCAPES)
 
 
-class _AsJson(_Line):
+class _AsJson(_LogLine):
     """A JSON object. All values are strings, so that whatever is logged can be read."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -26,7 +26,7 @@ NAME = "Zephyrine Quillfeather"
 NOTE = "Recompensated"
 ITEMS = {"car": "Velocipedion", "hotel": "Caravanserail", "flight": "Ornithopteron"}
 FAILED = "The hotel supplier failed"
-"""What a try tells the next one in its heartbeat."""
+"""What is told of a try that fails without words of its supplier for travellers."""
 WORDS = {*NAME.split(), NOTE, *ITEMS.values(), FAILED}
 
 SERVER_LOG = ("--log-level", "info")
@@ -214,7 +214,7 @@ def test_encryption_is_turned_on_and_its_keys_change_under_open_trips() -> None:
             until_step(running, begun[-1], "car", state="booked")
             if before is not None:
                 assert before.stop() == 0
-            assert [looked_up(running, each)["stale"] for each in begun] == [False] * len(begun)
+            assert {looked_up(running, each)["status"] for each in begun} == {"running"}
             before = worker
         Talkative.decided = True
         assert [looked_up(running, each, wait=30)["status"] for each in begun] == ["booked"] * 5

@@ -198,10 +198,7 @@ def test_a_request_without_a_worker_or_with_a_stopping_api_is_told_where_to_look
     threads: ThreadPoolExecutor,
 ) -> None:
     with service(BOOK_WAIT_SECONDS=0.5) as idle:
-        idle.temporal.start()
-        idle.api.start()
-        wait_until(lambda: idle.status_of("/livez") == 200, "the API is alive")
-        wait_until(lambda: "No worker" in str(idle.request("GET", "/readyz").body), "no worker")
+        idle.start_without_worker()
         begun = time.monotonic()
         answers = [book(threads, idle).result(DEADLINE)]
         assert time.monotonic() - begun > 0.5
@@ -209,7 +206,7 @@ def test_a_request_without_a_worker_or_with_a_stopping_api_is_told_where_to_look
 
         idle.api = idle.python("patient-api", "starter.py", BOOK_WAIT_SECONDS="60")
         idle.api.start()
-        wait_until(lambda: idle.status_of("/readyz") == 503, "the API is alive")
+        idle.wait_for_temporal()
         latecomer = idle.python("second-api", "starter.py")
         latecomer.start()
         assert latecomer.exit_code() != 0

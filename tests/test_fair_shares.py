@@ -27,9 +27,7 @@ def book(service: Service, caller: str) -> None:
 def test_trips_of_one_caller_do_not_wait_behind_all_of_anothers() -> None:
     keys = ",".join(f"{name}:{secret}" for name, secret in KEYS.items())
     with service(API_KEYS=keys) as shared:
-        shared.temporal.start()
-        shared.api.start()
-        wait_until(lambda: shared.status_of("/readyz") == 503, "the API answers")
+        shared.start_without_worker()
         with ThreadPoolExecutor(8) as callers:
             list(callers.map(lambda _: book(shared, "many"), range(MANY)))
         for _ in range(FEW):

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -77,21 +78,59 @@ def test_every_wrong_arrow_fails_and_is_named(house: Path) -> None:
 
 def test_no_room_hands_out_its_files(house: Path) -> None:
     """Tach takes `import room.file` and `from room import file` for uses of the room's face."""
-    rooms = {face.parent.name for face in house.glob("*/__init__.py")}
+    faces = {face.parent.name: face.read_text() for face in house.glob("*/__init__.py")}
     for path in house.rglob("*.py"):
         own_room = path.relative_to(house).parts[0]
-        for imported in imports(path):
+        for imported in imports(path, faces):
             room, _, rest = imported.partition(".")
-            if room in rooms - {own_room} and rest:
+            if room in faces.keys() - {own_room} and rest:
                 assert not (house / room / f"{rest}.py").exists(), f"{path} imports {imported}"
 
 
-def imports(path: Path) -> Iterator[str]:
+def imports(path: Path, faces: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a file imports, less what a room's face hands out."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            face = faces.get(node.module or "", "")
+            names = (name.name for name in node.names if f'"{name.name}"' not in face)
+            yield from (f"{node.module}.{name}" for name in names)
+
+
+SHARED_NAMES = {"__init__", "__main__"}
+"""What Python wants files of any folder to be called."""
+
+
+def test_one_name_is_one_thing(house: Path) -> None:
+    files, classes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for path in house.rglob("*.py"):
+        place = str(path.relative_to(house))
+        files[path.stem].append(place)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].append(place)
+    assert {name: found for name, found in classes.items() if len(found) > 1} == {}
+    same = {name: found for name, found in files.items() if name not in SHARED_NAMES}
+    assert {name: found for name, found in same.items() if len(found) > 2} == {}
+
+
+def test_a_room_has_no_towers(house: Path) -> None:
+    """A class inherits from one of another file of its room for what it is: once, not in turn."""
+    places: dict[str, Path] = {}
+    bases: list[tuple[str, str]] = []
+    for path in house.glob("*/*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name] = path
+                bases += [(node.name, ast.unparse(base)) for base in node.bases]
+    over_files = {
+        (name, base)
+        for name, base in bases
+        if base in places and places[base] != places[name]
+        if places[base].parent == places[name].parent
+    }
+    assert {name for name, _ in over_files} & {base for _, base in over_files} == set()
 
 
 WITHOUT_PAGES = """

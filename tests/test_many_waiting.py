@@ -43,10 +43,10 @@ async def test_all_are_answered_and_temporal_holds_few_of_them() -> None:
         MAX_LONG_POLLS=LONG_POLLS,
         MAX_OPEN_BOOKINGS=EACH,
     ) as many:
-        await asyncio.to_thread(_start, many)
+        await asyncio.to_thread(many.start_without_worker)
         ports = [many.api_port, *(_further_api(many, number) for number in range(2, APIS + 1))]
         for port in ports:
-            await asyncio.to_thread(_until_up, many, port)
+            await asyncio.to_thread(many.wait_for_temporal, port)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
             async def book(port: int) -> str:
@@ -74,26 +74,10 @@ async def test_all_are_answered_and_temporal_holds_few_of_them() -> None:
         assert 0 < await asyncio.to_thread(waiting_at, many) <= ALLOWED
 
 
-def _start(many: Service) -> None:
-    many.temporal.start()
-    many.api.start()
-    wait_until(lambda: many.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
-
-
 def _further_api(many: Service, number: int) -> int:
     port = free_port()
     many.python(f"api-{number}", "starter.py", PORT=str(port)).start()
     return port
-
-
-def _until_up(many: Service, port: int) -> None:
-    def is_up() -> bool:
-        try:
-            return many.request("GET", "/bookings/some-trip", port=port).status == 404
-        except OSError:
-            return False
-
-    wait_until(is_up, "the API can ask Temporal")
 
 
 def _until_all_wait(ports: list[int]) -> list[Scrape]:

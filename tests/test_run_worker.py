@@ -17,16 +17,13 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-import activities
-from audit import AUDIT_QUEUE
+from audit import AUDIT_QUEUE, Auditor
 from record import Record
 from run_worker import create_audit_worker, create_worker, create_workers
 from settings import Settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
-
-ROOT = Path(__file__).parent.parent
-
-DEADLINE = 20.0
+from suppliers import compose
+from tests.processes import DEADLINE, ROOT
 
 # The other one, of a worker that polls, is where it waits for the database.
 sigterm_first = pytest.mark.parametrize(
@@ -46,7 +43,8 @@ async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
     ]
     assert {activity.__name__ for activity in config.get("activities", [])} == {
         "record_trip",
-        "refuse_late_booking",
+        "record_stuck_undo",
+        "resolve_undo",
         *(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS),
     }
 
@@ -83,7 +81,9 @@ async def test_every_worker_of_the_process_is_of_its_version(
     monkeypatch.setattr("audit.worker.Worker", note)
     settings = Settings(worker_deployment=build and "trips", worker_build_id=build)
     create_workers(client, settings)
-    create_audit_worker(client, settings, activities.compose(record, settings))
+    desks, policy = compose(record, settings).desks, settings.saga_policy
+    auditor = Auditor(client, record, desks, policy, settings.calls_per_second)
+    create_audit_worker(client, settings, auditor)
     queues = [TASK_QUEUE_NAME, *map(task_queue_of, KINDS), AUDIT_QUEUE]
     if build is None:
         assert deployments == dict.fromkeys(queues)

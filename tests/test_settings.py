@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from temporalio.common import WorkerDeploymentVersion
 
 from settings import Settings, SupplierSettings, load_settings
-from shared import KINDS, MECHANISM, Kind, SagaPolicy
+from shared import KINDS, Kind, SagaPolicy
 
 DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -313,11 +313,10 @@ def test_settings_cannot_be_changed() -> None:
 def test_new_trips_start_with_the_policy_that_the_settings_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert load_settings().saga_policy == SagaPolicy(mechanism=MECHANISM)
+    assert load_settings().saga_policy == SagaPolicy()
     for name, (text, _) in OTHERS.items():
         monkeypatch.setenv(name, text)
     assert load_settings().saga_policy == SagaPolicy(
-        mechanism=MECHANISM,
         step_deadline=61,
         try_timeout=31,
         heartbeat_timeout=3,

@@ -5,12 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 from werkzeug.test import TestResponse
 
-from settings import Settings
-from starter import create_app
-from tests.api.api_client import JOHN, JSON, Api, api_of, assert_problem
+from tests.api.api_client import JOHN, JSON, Api, assert_problem
+from tests.api.stand_in import StandIn, app_over, over
 from tests.api.test_access import DESK, OTHER, bearer
 from tests.api.test_foreign_sites import FOREIGN
 
@@ -30,15 +28,15 @@ PLAIN = {
 
 
 @pytest.fixture
-def api(client: Client) -> Api:
-    return api_of(client, payload_keys=KEYS)
+def api(bookings: StandIn) -> Api:
+    return over(bookings, payload_keys=KEYS)
 
 
 @pytest.fixture
-def keyed(client: Client) -> Api:
-    settings = Settings.model_validate({"payload_keys": KEYS, "api_keys": CALLERS})
+def keyed(bookings: StandIn) -> Api:
+    app = app_over(bookings, payload_keys=KEYS, api_keys=CALLERS)
     # With cookies of its own the client would send those that it was given.
-    return Api(create_app(client, settings).test_client(use_cookies=False))
+    return Api(app.test_client(use_cookies=False))
 
 
 async def ask(api: Api, what: str, body: Any = PLAIN, **headers: str) -> TestResponse:
@@ -64,8 +62,8 @@ async def test_an_events_payloads_are_taken_at_once_and_endless_ones_are_not(api
     assert_problem(await api.call("POST", "/book", json=JOHN | {"name": "x" * 17_000}), 413)
 
 
-async def test_a_missing_key_is_named(client: Client, api: Api) -> None:
-    elsewhere = api_of(client, payload_keys=KEYS.replace("new", "another"))
+async def test_a_missing_key_is_named(bookings: StandIn, api: Api) -> None:
+    elsewhere = over(bookings, payload_keys=KEYS.replace("new", "another"))
     sealed = await ask(elsewhere, "encode")
     refused = await ask(api, "decode", sealed.json, **UI)
     assert_problem(refused, 400)
@@ -84,7 +82,7 @@ async def test_only_operators_are_answered(keyed: Api) -> None:
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 async def test_no_other_sites_page_is_answered(
-    client: Client, api: Api, keyed: Api, headers: dict[str, str]
+    api: Api, keyed: Api, headers: dict[str, str]
 ) -> None:
     for what in ("decode", "encode", "cookie"):
         refused = await ask(api, what, **headers)
@@ -140,9 +138,9 @@ async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keye
     ],
 )
 async def test_the_cookie_goes_over_no_line_in_clear_where_there_is_another(
-    client: Client, own: str, ui: str, secure: bool
+    bookings: StandIn, own: str, ui: str, secure: bool
 ) -> None:
-    api = api_of(client, payload_keys=KEYS, temporal_ui_url=f"{ui}://temporal.example")
+    api = over(bookings, payload_keys=KEYS, temporal_ui_url=f"{ui}://temporal.example")
     page = {
         "Origin": f"{own}://trips.example",
         "Host": "localhost",
@@ -152,8 +150,8 @@ async def test_the_cookie_goes_over_no_line_in_clear_where_there_is_another(
     assert ("Secure" in given.headers["Set-Cookie"].split("; ")) is secure
 
 
-async def test_there_is_none_without_encryption(client: Client) -> None:
-    assert_problem(await ask(api_of(client), "decode"), 404)
+async def test_there_is_none_without_encryption(bookings: StandIn) -> None:
+    assert_problem(await ask(over(bookings), "decode"), 404)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,9 @@ async def test_there_is_none_without_encryption(client: Client) -> None:
         ("http://temporal.example:8080", "http://temporal.example:8080"),
     ],
 )
-async def test_the_web_uis_origin_is_that_of_its_url(client: Client, url: str, origin: str) -> None:
-    api = api_of(client, payload_keys=KEYS, temporal_ui_url=url)
+async def test_the_web_uis_origin_is_that_of_its_url(
+    bookings: StandIn, url: str, origin: str
+) -> None:
+    api = over(bookings, payload_keys=KEYS, temporal_ui_url=url)
     assert (await ask(api, "decode", Origin=origin)).status_code == 200
     assert_problem(await ask(api, "decode", Origin=f"{origin}1"), 403)

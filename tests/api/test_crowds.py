@@ -59,12 +59,11 @@ def seconds_until(service: Service, path: str, status: int) -> float:
 
 def test_whatever_hangs_it_is_alive_at_once() -> None:
     with service(MAX_OPEN_BOOKINGS=2) as frozen:
-        frozen.temporal.start()
-        frozen.api.start()
-        wait_until(lambda: frozen.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        frozen.start_without_worker()
         frozen.temporal.freeze()
+        assert frozen.status_of("/bookings/some-trip") == 404, "A look-up does not ask Temporal"
         let_in = 2 + OTHER_REQUESTS
-        with crowd(frozen, let_in + 50, "GET", "/bookings/some-trip") as lines:
+        with crowd(frozen, let_in + 50, "GET", "/readyz") as lines:
             assert max(seconds_until(frozen, "/livez", 200) for _ in range(5)) < AT_ONCE
             assert seconds_until(frozen, "/openapi.json", 503) < AT_ONCE, "No more are let in"
             in_use = scrape(frozen.api_port).value("booking_places_in_use", place="request")
@@ -73,7 +72,7 @@ def test_whatever_hangs_it_is_alive_at_once() -> None:
         assert {answer.status for answer in answers} == {503}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
         frozen.temporal.thaw()
-        wait_until(lambda: frozen.status_of("/bookings/some-trip") == 404, "all is as before")
+        frozen.wait_for_temporal()
 
 
 def test_more_clients_than_descriptors_are_served_one_after_the_other() -> None:
@@ -82,10 +81,8 @@ def test_more_clients_than_descriptors_are_served_one_after_the_other() -> None:
         log = short.api.log
         short.api = Process("api", command, log, bare_environment() | short.settings)
         short.processes.append(short.api)
-        short.temporal.start()
-        short.api.start()
-        short.api.wait_for_output("156 connections fit into the limit of 256 open files")
-        wait_until(lambda: short.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        short.start_without_worker()
+        assert "156 connections fit into the limit of 256 open files" in short.api.output
         with crowd(short, 300, "POST", "/book", TRIP) as lines:  # No worker: they wait.
             assert {answer_of(line).status for line in lines} == {202}
         assert short.status_of("/livez") == 200
@@ -103,9 +100,7 @@ def is_full(service: Service) -> bool:
 
 def test_the_place_of_a_client_that_has_gone_is_soon_free() -> None:
     with service(MAX_OPEN_BOOKINGS=2) as idle:
-        idle.temporal.start()
-        idle.api.start()
-        wait_until(lambda: idle.status_of("/bookings/some-trip") == 404, "Temporal can be asked")
+        idle.start_without_worker()
         # No worker: they wait.
         path = idle.request("POST", "/book", json.loads(TRIP), RESPOND_ASYNC).body["location"]
         with crowd(idle, 2, "POST", "/book", TRIP):

@@ -1,10 +1,10 @@
 """A page of another site cannot use a visitor's browser to reach the service; all others can."""
 
 import pytest
-from temporalio.client import Client
 from werkzeug.test import TestResponse
 
-from tests.api.api_client import JOHN, Api, api_of, assert_problem
+from tests.api.api_client import JOHN, Api, assert_problem
+from tests.api.stand_in import StandIn, over
 
 KEY = "secret-of-the-shop-0"
 
@@ -41,23 +41,18 @@ REBOUND = [
 ]
 
 
-@pytest.fixture
-def api(client: Client) -> Api:
-    return api_of(client)
-
-
 async def cancel(api: Api, headers: dict[str, str]) -> TestResponse:
     return await api.call("POST", "/bookings/nobody/cancel", headers=headers)
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 async def test_what_a_foreign_page_sends_is_refused(
-    client: Client, api: Api, headers: dict[str, str]
+    bookings: StandIn, api: Api, headers: dict[str, str]
 ) -> None:
     assert_problem(await cancel(api, headers), 403)
     assert_problem(await api.call("POST", "/book", json=JOHN, headers=headers), 403)
     # Even where a key is needed, and whatever the host is called.
-    keyed = api_of(client, api_keys=f"shop:{KEY}")
+    keyed = over(bookings, api_keys=f"shop:{KEY}")
     proven = headers | {"Authorization": f"Bearer {KEY}", "Host": "trips.example"}
     assert_problem(await cancel(keyed, proven), 403)
 
@@ -88,8 +83,8 @@ async def test_localhost_by_any_of_its_names_is_served(api: Api, host: str) -> N
 
 @pytest.mark.parametrize("settings", [{"api_keys": f"shop:{KEY}"}, {"allow_anonymous": True}])
 async def test_a_service_for_others_answers_to_any_host_name(
-    client: Client, settings: dict[str, object]
+    bookings: StandIn, settings: dict[str, object]
 ) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "Host": "trips.example"}
-    response = await api_of(client, **settings).get("/openapi.json", headers=headers)
+    response = await over(bookings, **settings).get("/openapi.json", headers=headers)
     assert response.status_code == 200

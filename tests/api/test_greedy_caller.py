@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from api.places import LOOKS_AT_ONCE, OTHER_REQUESTS, AllPlaces, places_for, share_of
-from tests.api.api_client import api_of
+from tests.api.stand_in import StandIn, over
 from tests.api.test_access import KEYS, NEW, OLD, bearer
 from tests.api.test_crowds import RESPOND_ASYNC, TRIP
 from tests.processes import Answer, Service, service, wait_until
@@ -40,7 +39,7 @@ def test_of_several_callers_none_may_have_more_than_half() -> None:
     ],
 )
 def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
-    client: Client, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
+    bookings: StandIn, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
 ) -> None:
     made: list[AllPlaces] = []
 
@@ -49,7 +48,7 @@ def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
         return made[0]
 
     monkeypatch.setattr("api.places_for", note)
-    api_of(client, max_open_bookings=10, **settings)
+    over(bookings, max_open_bookings=10, **settings)
     assert made[0].wait.share == share
 
 
@@ -114,13 +113,9 @@ def greedy_for(service: Service, *paths: str) -> Iterator[Counter[int]]:
 def test_another_caller_books_looks_up_cancels_and_lists_all_the_same() -> None:
     keys = ",".join(f"{name}:{secret}" for name, secret in KEY.items())
     with service(MAX_OPEN_BOOKINGS=20, BOOK_WAIT_SECONDS=2, API_KEYS=keys) as started:
-        started.temporal.start()
-        started.api.start()
-        wait_until(lambda: started.status_of("/livez") == 200, "it listens")
-        wait_until(lambda: asked(started, "GET", "/bookings/x").status == 404, "it can be asked")
+        started.start_without_worker()
         path = asked(started, "POST", "/book", "greedy", RESPOND_ASYNC).body["location"]
         page = path.replace("/bookings/", "/trips/") + "/now"
-        # Without a worker a look-up of a running trip takes two seconds.
         many = ["/book", f"{path}?wait=2"] * 15 + [path] * OTHER_REQUESTS + [page] * LOOKS_AT_ONCE
         with greedy_for(started, *many) as statuses:
             wait_until(lambda: statuses[429] > len(many), "the greedy one is refused")

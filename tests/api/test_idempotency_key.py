@@ -8,10 +8,9 @@ import re
 
 import pytest
 from pydantic import ValidationError
-from temporalio.client import Client
 
 from api.schemas import BookHeaders
-from tests.api.api_client import JOHN, api_of, assert_problem
+from tests.api.api_client import JOHN, Api, assert_problem, body_of
 
 PATTERN = re.compile(
     BookHeaders.model_json_schema()["properties"]["Idempotency-Key"]["anyOf"][0]["pattern"]
@@ -74,18 +73,20 @@ def test_blanks_around_a_key_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("header", [["abc", "abc"], ["a\\b"], ["\xe9"], [""]], ids=ascii)
-async def test_a_bad_header_is_named(client: Client, header: list[str]) -> None:
+async def test_a_bad_header_is_named(api: Api, header: list[str]) -> None:
     headers = [("Idempotency-Key", value) for value in header]
-    response = await api_of(client).call("POST", "/book", json=JOHN, headers=headers)
+    response = await api.call("POST", "/book", json=JOHN, headers=headers)
     assert_problem(response, 400, "Idempotency-Key")
 
 
-@pytest.mark.usefixtures("worker")
-async def test_quoted_or_bare_a_key_is_the_same(client: Client) -> None:
-    api = api_of(client)
-    answers = [
-        await api.book(JOHN, Idempotency_Key=header)
+async def test_quoted_or_bare_a_key_is_the_same(api: Api) -> None:
+    ids = [
+        body_of(await api.book(JOHN, Idempotency_Key=header))["user_id"]
         for header in ('"order:123"', "order:123", '"order:123";sent=2', '"order 123"')
     ]
-    ids = [answer.json["user_id"] for answer in answers if answer.json]
     assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+async def test_a_key_with_another_body_is_a_422(api: Api) -> None:
+    body_of(await api.book(JOHN, Idempotency_Key="used"))
+    assert_problem(await api.book(JOHN | {"car": "another"}, Idempotency_Key="used"), 422)

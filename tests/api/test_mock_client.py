@@ -1,5 +1,6 @@
 """People test their code with a client that is a mock: `create_app` takes it."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock, create_autospec
@@ -7,7 +8,10 @@ from unittest.mock import AsyncMock, MagicMock, create_autospec
 import pytest
 from temporalio.client import Client
 
+from settings import Settings
+from shared import TASK_QUEUE_NAME, BookVacationInput
 from starter import create_app
+from tests.api.api_client import JOHN, Api, body_of
 
 MOCKS: dict[str, Any] = {
     "a mock": MagicMock(),
@@ -19,6 +23,7 @@ MOCKS: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("name", MOCKS)
 @pytest.mark.parametrize("keys", ["", "shop:0123456789abcdef"])
 def test_an_app_is_made_with_any_object_that_stands_for_a_client(
@@ -30,3 +35,23 @@ def test_an_app_is_made_with_any_object_that_stands_for_a_client(
     assert http.get("/openapi.json").status_code == 200
     headers = {"Authorization": f"Bearer {keys.partition(':')[2]}"} if keys else {}
     assert http.get("/bookings", headers=headers).json == {"bookings": [], "next_cursor": None}
+
+
+@pytest.mark.usefixtures("own_database")
+@pytest.mark.parametrize("name", MOCKS)
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "respond-async"}], ids=str)
+async def test_a_mock_books_and_the_trip_goes_on(name: str, headers: dict[str, str]) -> None:
+    client = MOCKS[name]
+    client.start_workflow = start = AsyncMock()
+    api = Api(create_app(client, Settings(book_wait_seconds=0.1)).test_client())
+    async with asyncio.timeout(20):
+        response = await api.book(JOHN, **headers)
+    assert (response.status_code, body_of(response)["status"]) == (202, "running")
+    user_id = body_of(response)["user_id"]
+    (call,) = start.await_args_list
+    workflow, book_input = call.args
+    assert (workflow, call.kwargs["id"]) == ("BookingWorkflow", user_id)
+    assert call.kwargs["task_queue"] == TASK_QUEUE_NAME
+    assert isinstance(book_input, BookVacationInput)
+    assert book_input.book_user_id == user_id
+    assert book_input.request == JOHN

@@ -1,65 +1,42 @@
-"""The places for requests that wait: who needs one, and what becomes of who gets none."""
+"""The places for requests that wait: which requests need one, and what the others are told."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
 
-from shared import keyed_user_id
-from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
-
-
-async def test_beyond_its_bound_the_process_asks_to_try_again(client: Client) -> None:
-    api = api_of(client, max_open_bookings=2, book_wait_seconds=3)  # No worker: they wait.
-    answers = await asyncio.gather(*(api.book(JOHN) for _ in range(8)))
-    refused = [answer for answer in answers if answer.status_code == 429]
-    accepted = [answer for answer in answers if answer.status_code == 202]
-    assert refused
-    assert len(refused) + len(accepted) == 8
-    for answer in refused:
-        assert_problem(answer, 429)
-        assert int(answer.headers["Retry-After"]) > 0
-    accepted.append(await api.book(JOHN, Prefer="respond-async"))
-    assert accepted[-1].status_code == 202, "The places were given back"
-    for answer in accepted:
-        await client.get_workflow_handle(body_of(answer)["user_id"]).terminate()
+from tests.api.api_client import JOHN, Api, assert_problem, body_of
+from tests.api.stand_in import StandIn, over
 
 
 @pytest.fixture
-async def full(client: Client) -> AsyncIterator[Api]:
-    """The API with its one place taken, by a booking that no worker takes up."""
-    api = api_of(client, max_open_bookings=1, book_wait_seconds=60)
-    key = uuid.uuid4().hex
-    trip = client.get_workflow_handle(keyed_user_id("anonymous", key))
-    taking = asyncio.create_task(api.book(JOHN, Idempotency_Key=key))
-    await until_there(trip)
-    yield api
-    await trip.terminate()
-    await taking
-
-
-async def until_there(trip: WorkflowHandle[Any, Any]) -> None:
+async def full(bookings: StandIn) -> AsyncIterator[Api]:
+    """The API with both of its places taken by bookings that go on."""
+    bookings.becomes = "running"
+    api = over(bookings, max_open_bookings=2)
+    waiting = [asyncio.create_task(api.book(JOHN)) for _ in range(2)]
     async with asyncio.timeout(20):
-        while True:
-            try:
-                await trip.describe()
-            except RPCError:
-                await asyncio.sleep(0.01)
-            else:
-                return
+        while bookings.waiting < len(waiting):
+            await asyncio.sleep(0.005)
+    yield api
+    bookings.end_waits()
+    for answer in await asyncio.gather(*waiting):
+        assert answer.status_code == 202
+    assert (await api.book(JOHN)).status_code == 202, "The places were given back"
+
+
+async def test_beyond_its_bound_the_process_asks_to_try_again(full: Api) -> None:
+    refused = await full.book(JOHN)
+    assert_problem(refused, 429)
+    assert int(refused.headers["Retry-After"]) > 0
 
 
 async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
-    assert_problem(await full.book(JOHN), 429)
     started = await full.book(JOHN, Prefer="respond-async")
     assert started.status_code == 202
     path = started.headers["Location"]
     assert body_of(await full.get(path))["status"] == "running"
     assert_problem(await full.get(f"{path}?wait=10"), 429)
     async with asyncio.timeout(20):
-        cancelled = await full.call("POST", f"{path}/cancel")  # No worker: it is begun, no more.
+        cancelled = await full.call("POST", f"{path}/cancel")  # It is begun, no more.
     assert (cancelled.status_code, cancelled.headers["Location"]) == (202, path)

@@ -70,7 +70,7 @@ async def test_a_missing_namespace_is_named_once_and_waited_for(
     assert lines(log)[1:] == [f"Connected to Temporal at {address}"]
     # A worker that starts now works.
     async with running_worker(client, record):
-        booked = await start(client, trip(), with_status=False)
+        booked = await start(client, trip())
         assert (await result_of(booked))["status"] == "success"
 
 

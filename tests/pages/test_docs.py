@@ -17,18 +17,18 @@ from temporalio.client import Client
 
 from api.examples import TRIP_ID
 from api.schemas import BookRequest
-from connection import lazy_client
 from pages import curl
 from settings import Settings
 from shared import KINDS
 from starter import create_app
 from tests.api.serving import serving
+from tests.api.stand_in import StandIn, app_over
 from tests.api.test_api_document import examples_of
 
 
 @pytest.fixture
-async def http() -> FlaskClient:
-    return create_app(await lazy_client({"target_host": "localhost:1"}), Settings()).test_client()
+def http() -> FlaskClient:
+    return app_over(StandIn()).test_client()
 
 
 @pytest.fixture

@@ -8,24 +8,39 @@ import uuid
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 from werkzeug.test import TestResponse
 
 from api import places
-from bookings import Bookings
+from bookings import StepProgress, Trip
 from pages import wording
-from shared import KINDS, StepProgress, StepState
-from tests.api.api_client import JOHN, Api, api_of, listed, start_stuck
-from tests.faults import FaultyRecord, Gate
+from shared import KINDS, StepState
+from tests.api.api_client import JOHN, Api
+from tests.api.stand_in import StandIn, over
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
 HTMX = {"HX-Request": "true"}
 
 
+SHOP, DESK = ({"Authorization": f"Bearer {key}"} for key in (SECRET, SECRET[::-1]))
+
+
 @pytest.fixture
-def api(client: Client) -> Api:
-    return api_of(client, undo_attempts=1, stuck_retry_interval_seconds=600)
+def bookings() -> StandIn:
+    """What the pages ask: trips that are under way."""
+    stand_in = StandIn()
+    stand_in.becomes = "running"
+    return stand_in
+
+
+@pytest.fixture
+def api(bookings: StandIn) -> Api:
+    return over(bookings)
+
+
+@pytest.fixture
+def keyed(bookings: StandIn) -> Api:
+    return over(bookings, api_keys=KEYS)
 
 
 def key_in(page: TestResponse) -> str:
@@ -58,26 +73,27 @@ async def test_each_form_has_a_key_of_its_own(api: Api) -> None:
     assert first != second
 
 
-@pytest.mark.usefixtures("worker")
-async def test_a_form_that_is_sent_twice_books_once_and_leads_to_its_trip(api: Api) -> None:
+async def test_a_form_that_is_sent_twice_books_once_and_leads_to_its_trip(
+    api: Api, bookings: StandIn
+) -> None:
     form = JOHN | {"idempotency_key": key_in(await api.get("/"))}
     sent = await asyncio.gather(*(send(api, form) for _ in range(4)))
     assert {answer.status_code for answer in sent} == {303}
     (location,) = {answer.headers["Location"] for answer in sent}
     assert "John Doe" in (await api.get(location)).text
-    assert len(await listed(api)) == 1
+    assert len(bookings.trips) == 1
     by_htmx = await send(api, form, **HTMX)
     assert (by_htmx.status_code, by_htmx.headers["HX-Redirect"]) == (200, location)
 
 
-async def test_a_form_without_attempts_takes_the_default(api: Api) -> None:
+async def test_a_form_without_attempts_takes_the_default(api: Api, bookings: StandIn) -> None:
     await send(api, JOHN | {"attempts": ""})
-    (trip,) = await listed(api)
-    assert trip["name"] == "John Doe"
+    (trip,) = bookings.trips.values()
+    assert trip.request == JOHN
 
 
 async def test_another_trip_under_the_key_of_a_form_is_refused_and_leads_to_the_first(
-    api: Api,
+    api: Api, bookings: StandIn
 ) -> None:
     form = new_form()
     location = (await send(api, form)).headers["Location"]
@@ -85,7 +101,7 @@ async def test_another_trip_under_the_key_of_a_form_is_refused_and_leads_to_the_
     assert refused.status_code == 422
     assert "This Idempotency-Key was used with another body." in refused.text
     assert f'href="{location}"' in refused.text
-    assert len(await listed(api)) == 1
+    assert len(bookings.trips) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,7 +114,7 @@ async def test_another_trip_under_the_key_of_a_form_is_refused_and_leads_to_the_
     ],
 )
 async def test_what_is_bad_is_told_at_its_field_and_the_rest_stays(
-    api: Api, changes: dict[str, str], field: str, words: str
+    api: Api, bookings: StandIn, changes: dict[str, str], field: str, words: str
 ) -> None:
     form = new_form(**changes)
     refused = await send(api, form)
@@ -109,13 +125,15 @@ async def test_what_is_bad_is_told_at_its_field_and_the_rest_stays(
     assert refused.text.count("aria-invalid") == 1
     assert 'value="valid-flight-id"' in refused.text
     assert key_in(refused) == form["idempotency_key"]
-    assert await listed(api) == []
+    assert bookings.trips == {}
 
 
 @pytest.mark.parametrize("form", [{"seats": "2"}, {"name": ["John", "Jane"]}])
-async def test_what_the_api_refuses_the_form_does_not_take(api: Api, form: dict[str, Any]) -> None:
+async def test_what_the_api_refuses_the_form_does_not_take(
+    api: Api, bookings: StandIn, form: dict[str, Any]
+) -> None:
     assert (await send(api, JOHN | form)).status_code == 400
-    assert await listed(api) == []
+    assert bookings.trips == {}
 
 
 async def test_a_link_fills_in_the_form(api: Api) -> None:
@@ -128,45 +146,51 @@ async def test_a_link_fills_in_the_form(api: Api) -> None:
     ("offer", "shown"), [("embedded", "invalid-hotel-id"), ("simulator", "sold-out-flight")]
 )
 async def test_the_examples_are_those_of_the_suppliers(
-    client: Client, offer: str, shown: str
+    bookings: StandIn, offer: str, shown: str
 ) -> None:
-    assert shown in (await api_of(client, page_examples=offer).get("/")).text
+    assert shown in (await over(bookings, page_examples=offer).get("/")).text
 
 
-async def test_a_service_may_offer_no_examples(client: Client) -> None:
-    assert "Examples" not in (await api_of(client, page_examples="none").get("/")).text
+async def test_a_service_may_offer_no_examples(bookings: StandIn) -> None:
+    assert "Examples" not in (await over(bookings, page_examples="none").get("/")).text
 
 
 # Watching
 
 
-@pytest.mark.usefixtures("worker")
-async def test_an_open_page_is_told_once_of_each_change(api: Api) -> None:
-    form = new_form(hotel="invalid-hotel-id")
-    page = await api.get((await send(api, form)).headers["Location"])
-    async with asyncio.timeout(20):
-        while "data-live hx-get" in page.text or re.search(r"data-live\s+hx-get", page.text):
-            again = await api.get(live_url(page), headers=HTMX)
-            assert again.status_code in (200, 204)
-            page = again if again.status_code == 200 else page
-    assert "Rolled back" in page.text
-    assert "Invalid hotel booking, rolling back!" in page.text
-    assert '<p id="said" hx-swap-oob="innerHTML">' in page.text
+async def test_an_open_page_is_told_once_of_each_change(api: Api, bookings: StandIn) -> None:
+    trip = bookings.add("running")
+    page = await api.get(f"/trips/{trip.user_id}")
+    assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
+    for change in ("attempts", "undo_attempts"):
+        setattr(trip.steps[0], change, 2)
+        again = await api.get(live_url(page), headers=HTMX)
+        assert again.status_code == 200
+        assert '<p id="said" hx-swap-oob="innerHTML">' in again.text
+        page = again
+        assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
+    bookings.set(trip.user_id, "rolled_back", reason="Invalid hotel booking, rolling back!")
+    ended = await api.get(live_url(page), headers=HTMX)
+    assert "Rolled back" in ended.text
+    assert "Invalid hotel booking, rolling back!" in ended.text
+    assert not re.search(r"data-live\s+hx-get", ended.text), "It asks no more"
 
 
 async def test_open_pages_take_no_place_that_bookings_need(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    bookings: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "LOOKS_AT_ONCE", 2)
-    api = api_of(client)
+    api = over(bookings)
     location = (await send(api, new_form())).headers["Location"]
+    (trip,) = bookings.trips.values()
     begun, go_on = threading.Semaphore(0), threading.Event()
 
-    async def hang(*_: object) -> None:
+    async def hang(*_: object) -> Trip:
         begun.release()
         await asyncio.to_thread(go_on.wait, 20)
+        return trip
 
-    monkeypatch.setattr(Bookings, "look_again", hang)
+    monkeypatch.setattr(bookings, "look_up", hang)
     looks = [asyncio.create_task(api.get(f"{location}/now")) for _ in range(2)]
     try:
         for _ in looks:
@@ -176,7 +200,7 @@ async def test_open_pages_take_no_place_that_bookings_need(
         assert (await api.get("/bookings")).status_code == 200
     finally:
         go_on.set()
-    assert [look.status_code for look in await asyncio.gather(*looks)] == [204, 204]
+    assert [look.status_code for look in await asyncio.gather(*looks)] == [200, 200]
 
 
 @pytest.mark.parametrize("path", ["/trips/nobody", "/trips/nobody/now", "/trips?limit=0"])
@@ -192,10 +216,12 @@ async def test_a_refusal_is_a_page_in_the_words_of_the_api(api: Api, path: str) 
 # Listing
 
 
-@pytest.mark.usefixtures("worker")
-async def test_the_list_is_live_filtered_and_paged(api: Api) -> None:
+async def test_the_list_is_live_filtered_and_paged(api: Api, bookings: StandIn) -> None:
+    def add(number: int) -> None:
+        bookings.add("booked", request=JOHN | {"name": f"Traveller {number}"})
+
     for number in range(3):
-        await api.book(JOHN | {"name": f"Traveller {number}"})
+        add(number)
     page = await api.get("/trips?limit=2&status=booked")
     assert re.findall(r"Traveller \d", page.text) == ["Traveller 2", "Traveller 1"]
     assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
@@ -203,7 +229,7 @@ async def test_the_list_is_live_filtered_and_paged(api: Api) -> None:
     assert older
     assert "Traveller 0" in (await api.get(html.unescape(older[1]))).text
     assert "There are no trips here" in (await api.get("/trips?status=cancelled")).text
-    await api.book(JOHN | {"name": "Traveller 3"})
+    add(3)
     changed = await api.get(live_url(page), headers=HTMX)
     assert re.findall(r"Traveller \d", changed.text) == ["Traveller 3", "Traveller 2"]
 
@@ -211,86 +237,76 @@ async def test_the_list_is_live_filtered_and_paged(api: Api) -> None:
 # Acting
 
 
-@pytest.mark.usefixtures("worker")
-async def test_a_trip_is_cancelled_from_its_page(api: Api) -> None:
-    user_id = (await api.book(JOHN)).json["user_id"]  # type: ignore[index]
-    assert "Yes, cancel the trip" in (await api.get(f"/trips/{user_id}")).text
-    answer = await api.call("POST", f"/trips/{user_id}/cancel", headers=HTMX)
-    assert answer.headers["Location"] == f"/trips/{user_id}"
-    page = (await api.get(f"/trips/{user_id}")).text
+async def test_a_trip_is_cancelled_from_its_page(api: Api, bookings: StandIn) -> None:
+    path = f"/trips/{bookings.add('booked').user_id}"
+    assert "Yes, cancel the trip" in (await api.get(path)).text
+    answer = await api.call("POST", f"{path}/cancel", headers=HTMX)
+    assert (answer.status_code, answer.headers["Location"]) == (303, path)
+    page = (await api.get(path)).text
     assert "Cancelled" in page and "Yes, cancel the trip" not in page
 
 
-@pytest.mark.usefixtures("worker")
-async def test_a_refused_action_is_told_beside_what_the_page_shows(api: Api) -> None:
-    user_id = (await api.book(JOHN | {"car": "invalid"})).json["user_id"]  # type: ignore[index]
-    refused = await api.call("POST", f"/trips/{user_id}/cancel", headers=HTMX)
+async def test_a_refused_action_is_told_beside_what_the_page_shows(
+    api: Api, bookings: StandIn
+) -> None:
+    path = f"/trips/{bookings.add('rolled_back').user_id}"
+    refused = await api.call("POST", f"{path}/cancel", headers=HTMX)
     assert refused.status_code == 409
     assert "The booking was rolled back; nothing is left to cancel." in refused.text
     assert refused.headers["HX-Retarget"] == refused.headers["HX-Reselect"] == "#problem"
 
 
-async def test_an_operator_settles_a_stuck_undo(api: Api, faults: FaultyRecord) -> None:
-    path = (await start_stuck(api, faults)).replace("/bookings/", "/trips/")
+async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> None:
+    path = f"/trips/{bookings.add('needs_attention').user_id}"
     page = await api.get(path)
     assert "Needs attention" in page.text and "Mark as settled" in page.text
     empty = await api.call("POST", f"{path}/undo/hotel/resolve", data={"note": ""})
     assert (empty.status_code, "note: must not be empty" in empty.text) == (400, True)
-    await api.call("POST", f"{path}/undo/hotel/resolve", data={"note": "By <b>phone</b>"})
-    assert "By &lt;b&gt;phone&lt;/b&gt;" in (await api.get(path)).text
-
-
-async def test_a_stuck_undo_is_tried_again_from_the_page(api: Api, faults: FaultyRecord) -> None:
-    path = (await start_stuck(api, faults)).replace("/bookings/", "/trips/")
-    faults.faults["cancel", "hotel"] = gate = Gate()
-    retried = asyncio.create_task(api.call("POST", f"{path}/undo/hotel/retry"))
-    await gate.reached()
-    assert (await retried).status_code == 303
-    await gate.open()
+    note = {"note": "By <b>phone</b>"}
+    for answer in (
+        await api.call("POST", f"{path}/undo/hotel/resolve", data=note),
+        await api.call("POST", f"{path}/undo/car/retry"),
+    ):
+        assert (answer.status_code, answer.headers["Location"]) == (303, path)
+    text = (await api.get(path)).text
+    assert "By &lt;b&gt;phone&lt;/b&gt;" in text and "Undone" in text
 
 
 # Keys
 
 
 @pytest.mark.parametrize("path", ["/", "/trips", "/trips/x", "/trips/x?seen=1"])
-async def test_a_page_without_a_key_asks_for_one_and_tells_nothing(
-    client: Client, path: str
-) -> None:
-    page = await api_of(client, api_keys=KEYS).get(path)
+async def test_a_page_without_a_key_asks_for_one_and_tells_nothing(keyed: Api, path: str) -> None:
+    page = await keyed.get(path)
     assert page.status_code == 200
     assert 'id="key-form"' in page.text
     assert f'data-wants-key="{path}' in page.text
 
 
-async def test_a_wrong_key_is_refused_in_words(client: Client) -> None:
-    headers = HTMX | {"Authorization": "Bearer wrong"}
-    refused = await api_of(client, api_keys=KEYS).get("/trips", headers=headers)
+async def test_a_wrong_key_is_refused_in_words(keyed: Api) -> None:
+    refused = await keyed.get("/trips", headers=HTMX | {"Authorization": "Bearer wrong"})
     assert refused.status_code == 401
     assert "This key is not valid here." in refused.text
 
 
-async def test_a_page_shows_what_its_caller_may_see_and_do(
-    client: Client, faults: FaultyRecord
-) -> None:
-    keyed = api_of(client, api_keys=KEYS, undo_attempts=1, stuck_retry_interval_seconds=600)
-    shop, desk = ({"Authorization": f"Bearer {key}"} for key in (SECRET, SECRET[::-1]))
+async def test_a_page_shows_what_its_caller_may_see_and_do(keyed: Api) -> None:
     assert (await keyed.call("POST", "/trips", data=JOHN)).status_code == 401
-    location = (await keyed.call("POST", "/trips", data=JOHN, headers=desk)).headers["Location"]
-    assert (await keyed.get(location, headers=desk)).status_code == 200
-    assert (await keyed.get(location, headers=shop)).status_code == 404
-    assert "There are no trips here" in (await keyed.get("/trips", headers=shop)).text
-    assert "desk, operator" in (await keyed.get("/", headers=desk)).text
-    refused = await keyed.call("POST", f"{location}/undo/car/retry", headers=shop)
+    location = (await keyed.call("POST", "/trips", data=JOHN, headers=DESK)).headers["Location"]
+    assert (await keyed.get(location, headers=DESK)).status_code == 200
+    assert (await keyed.get(location, headers=SHOP)).status_code == 404
+    assert "There are no trips here" in (await keyed.get("/trips", headers=SHOP)).text
+    assert "desk, operator" in (await keyed.get("/", headers=DESK)).text
+    refused = await keyed.call("POST", f"{location}/undo/car/retry", headers=SHOP)
     assert (refused.status_code, "Only an operator" in refused.text) == (403, True)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/static/pages.css"])
-async def test_what_tells_of_no_trip_needs_no_key(client: Client, path: str) -> None:
-    assert (await api_of(client, api_keys=KEYS).get(path)).status_code == 200
+async def test_what_tells_of_no_trip_needs_no_key(keyed: Api, path: str) -> None:
+    assert (await keyed.get(path)).status_code == 200
 
 
-async def test_what_an_open_page_asks_needs_a_key(client: Client) -> None:
-    refused = await api_of(client, api_keys=KEYS).get("/trips/now")
+async def test_what_an_open_page_asks_needs_a_key(keyed: Api) -> None:
+    refused = await keyed.get("/trips/now")
     assert refused.status_code == 401
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 

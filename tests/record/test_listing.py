@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Place, Record, RecordedTrip
+from record import PlaceInList, Record, RecordedTrip
 from record.tables import trips
 from record.trips import IDS_AT_ONCE
 from shared import TripStatus
@@ -32,8 +32,8 @@ def numbered(number: int, **changes: Any) -> RecordedTrip:
     )
 
 
-def place(row: RecordedTrip) -> Place:
-    return Place(row.accepted_at, row.trip_id)
+def place(row: RecordedTrip) -> PlaceInList:
+    return PlaceInList(row.accepted_at, row.trip_id)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def listed(record: Record) -> list[RecordedTrip]:
 
 
 async def all_pages(
-    record: Record, limit: int, after: Place | None = None, **which: Any
+    record: Record, limit: int, after: PlaceInList | None = None, **which: Any
 ) -> list[list[RecordedTrip]]:
     """Turn the pages until one is empty."""
     pages: list[list[RecordedTrip]] = []
@@ -108,14 +108,14 @@ async def test_the_next_page_is_found_without_the_trip_that_the_last_one_ended_w
 ) -> None:
     between = listed[10].accepted_at + dt.timedelta(microseconds=1)
     at = next(place for place, row in enumerate(listed) if row.accepted_at < between)
-    assert await record.trips.page(5, after=Place(between, "")) == listed[at : at + 5]
+    assert await record.trips.page(5, after=PlaceInList(between, "")) == listed[at : at + 5]
 
 
 async def test_places_before_and_after_all_trips_are_places(
     record: Record, listed: list[RecordedTrip]
 ) -> None:
-    future = Place(dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "")
-    past = Place(dt.datetime(1, 1, 2, tzinfo=dt.UTC), "~")
+    future = PlaceInList(dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "")
+    past = PlaceInList(dt.datetime(1, 1, 2, tzinfo=dt.UTC), "~")
     assert await record.trips.page(3, after=future) == listed[:3]
     assert await record.trips.page(3, after=past) == []
 

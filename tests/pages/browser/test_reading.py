@@ -4,7 +4,6 @@ axe-core finds what hinders those who see, hear or move otherwise: https://www.d
 """
 
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, expect
 from temporalio.client import Client
 
-from suppliers import Refused
-from tests.faults import Call, FaultyRecord, Gate, down, refuse_for_good
+from suppliers import Refused, Unavailable
+from tests.faults import Call, FaultyRecord, Gate, refuse_for_good, unavailable
 from tests.pages.browser.browsing import (
     DOOMED,
     book,
@@ -65,10 +64,10 @@ async def phases(page: Page, faults: FaultyRecord) -> AsyncIterator[str]:
 
     at_last = Gate()
 
-    async def down_at_first(call: Call) -> None:
-        await (down if call.number == 1 else at_last)(call)
+    async def fail_at_first(call: Call) -> None:
+        await (unavailable if call.number == 1 else at_last)(call)
 
-    faults.faults["reserve", "hotel"] = down_at_first
+    faults.faults["reserve", "hotel"] = fail_at_first
     faults.faults["cancel", "hotel"] = undoing = Gate()
     await book(page, **DOOMED)
     await expect_motion(page, "Going on: booking the hotel, try 2")
@@ -179,13 +178,15 @@ async def test_what_is_written_shows_as_itself_and_the_layout_holds(
 ) -> None:
     gate = Gate()
 
-    async def down_then_held(call: Call) -> None:
-        await (partial(down, words=written) if call.number == 1 else gate)(call)
+    async def fail_and_hold(call: Call) -> None:
+        if call.number == 1:
+            raise Unavailable(written)
+        await gate(call)
 
     async def refuse(call: Call) -> None:
         raise Refused(written)
 
-    faults.faults["reserve", "hotel"] = down_then_held
+    faults.faults["reserve", "hotel"] = fail_and_hold
     faults.faults["cancel", "hotel"] = refuse
     async with tab(chromium, origin, refused(400)) as page:
         await fill_in(page, name=written, hotel=written, attempts="x")

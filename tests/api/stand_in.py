@@ -1,0 +1,231 @@
+"""A stand-in for `Bookings`, so that tests of the API and the pages need neither Temporal nor a
+record."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import threading
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
+
+from temporalio.client import Client
+
+from api import SharedLoopFlask
+from bookings import (
+    BookingConflict,
+    BookingDiffers,
+    BookingNotFound,
+    Bookings,
+    Caller,
+    StepProgress,
+    Trip,
+    UnknownCursor,
+)
+from settings import Settings
+from shared import KINDS, Kind, StepState, TripStatus
+from starter import create_app
+from tests.api.api_client import JOHN, Api
+
+STATES: dict[TripStatus, StepState] = {
+    "running": "booking",
+    "booked": "booked",
+    "rolled_back": "undone",
+    "cancelled": "undone",
+    "needs_attention": "stuck",
+}
+"""How all steps of a trip of that status stand here."""
+
+OPEN = ("running", "needs_attention")
+NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+
+
+class StandIn:
+    """Takes what `Bookings` takes, and answers as a test says.
+
+    It keeps trips, and knows nothing of what becomes of them: a new one has the status `becomes`.
+    """
+
+    admit: Callable[[str], object] | None = None
+    on_accepted: Callable[[], object] | None = None
+
+    def __init__(self) -> None:
+        self.waits = SimpleNamespace(max_long_polls=0, long_polls=0)
+        self.trips: dict[str, Trip] = {}
+        self._keys: dict[tuple[str, str], str] = {}
+        self.becomes: TripStatus = "booked"
+        self.reason: str | None = None
+        """Of new trips."""
+        self.fails: Exception | None = None
+        """Is raised by every method."""
+        self.fails_after_acceptance: Exception | None = None
+        """Is raised when a trip was accepted and its id told."""
+        self.obstacle: str | None = None
+        self.waiting = 0
+        """How many requests wait now."""
+        self._over = threading.Event()
+
+    def add(self, status: TripStatus, owner: str = "anonymous", **changes: Any) -> Trip:
+        """Add a trip."""
+        trip = trip_of(status, owner, user_id=f"john-doe-{len(self.trips):029d}") | changes
+        self.trips[trip["user_id"]] = Trip(**trip)
+        return self.trips[trip["user_id"]]
+
+    def set(self, user_id: str, status: TripStatus, **changes: Any) -> Trip:
+        """Have a trip stand otherwise."""
+        before = self.trips[user_id]
+        now = trip_of(status, before.owner, user_id, before.request)
+        self.trips[user_id] = dataclasses.replace(before, **now | changes)
+        return self.trips[user_id]
+
+    def end_waits(self) -> None:
+        """Have all requests answered that wait."""
+        self._over.set()
+
+    async def book(
+        self,
+        user_id: str,
+        request: Mapping[str, Any],
+        owner: str,
+        seconds: float,
+        gone: Callable[[], bool] | None = None,
+        *,
+        key: str | None = None,
+        on_id: Callable[[str], object] | None = None,
+    ) -> Trip:
+        self._may_fail()
+        known = self._keys.get((owner, key)) if key else None
+        if known is None:
+            if self.admit is not None:
+                self.admit(owner)
+            self.trips[user_id] = Trip(
+                **trip_of(self.becomes, owner, user_id, request) | {"reason": self.reason}
+            )
+            if key:
+                self._keys[owner, key] = user_id
+            if self.on_accepted is not None:
+                self.on_accepted()
+        trip = self.trips[known or user_id]
+        if on_id is not None:
+            on_id(trip.user_id)
+        if trip.request != request:
+            raise BookingDiffers
+        if self.fails_after_acceptance is not None:
+            raise self.fails_after_acceptance
+        return await self._after(trip, seconds, gone)
+
+    async def look_up(self, user_id: str, caller: Caller) -> Trip:
+        self._may_fail()
+        trip = self.trips.get(user_id)
+        if trip is None or not caller.may_see(trip.owner):
+            raise BookingNotFound
+        return trip
+
+    async def look_up_after(
+        self,
+        user_id: str,
+        caller: Caller,
+        seconds: float,
+        gone: Callable[[], bool] | None = None,
+    ) -> Trip:
+        return await self._after(await self.look_up(user_id, caller), seconds, gone)
+
+    async def page(
+        self, status: TripStatus | None, limit: int, cursor: str | None, caller: Caller
+    ) -> tuple[list[Trip], str | None]:
+        self._may_fail()
+        ids = [
+            trip.user_id
+            for trip in reversed(self.trips.values())
+            if caller.may_see(trip.owner) and status in (None, trip.status)
+        ]
+        if cursor is not None and cursor not in ids:
+            raise UnknownCursor
+        ids = ids[ids.index(cursor) + 1 if cursor else 0 :]
+        page = [self.trips[user_id] for user_id in ids[:limit]]
+        return page, page[-1].user_id if len(ids) > limit else None
+
+    async def cancel(
+        self,
+        user_id: str,
+        caller: Caller,
+        seconds: float,
+        gone: Callable[[], bool] | None = None,
+    ) -> Trip:
+        trip = await self.look_up(user_id, caller)
+        if trip.status == "rolled_back":
+            raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
+        if trip.status == "booked":
+            trip = self.set(user_id, "cancelled", was_booked=True)
+        return await self._after(trip, seconds, gone)
+
+    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
+        return await self._repaired(user_id, kind, caller, state="undone")
+
+    async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
+        return await self._repaired(user_id, kind, caller, state="resolved", note=note)
+
+    async def check_ready(self) -> str | None:
+        return self.obstacle
+
+    def stop_waiting(self) -> None:
+        self.end_waits()
+
+    async def _after(self, trip: Trip, seconds: float, gone: Callable[[], bool] | None) -> Trip:
+        if seconds and trip.status in OPEN:
+            self.waiting += 1
+            deadline = asyncio.get_running_loop().time() + seconds
+            while not (self._over.is_set() or asyncio.get_running_loop().time() > deadline):
+                if gone is not None and gone():
+                    break
+                await asyncio.sleep(0.005)
+            self.waiting -= 1
+        return self.trips[trip.user_id]
+
+    async def _repaired(self, user_id: str, kind: Kind, caller: Caller, **changes: Any) -> Trip:
+        trip = await self.look_up(user_id, caller)
+        steps = [
+            dataclasses.replace(step, **changes)
+            if (step.kind, step.state) == (kind, "stuck")
+            else step
+            for step in trip.steps
+        ]
+        if steps == trip.steps:
+            raise BookingConflict(f"The undo of the {kind} is not stuck.")
+        return self.set(user_id, trip.status, steps=steps)
+
+    def _may_fail(self) -> None:
+        if self.fails is not None:
+            raise self.fails
+
+
+def trip_of(
+    status: TripStatus, owner: str, user_id: str, request: Mapping[str, Any] = JOHN
+) -> dict[str, Any]:
+    """Return what makes a trip of that status."""
+    state = STATES[status]
+    steps = [StepProgress(kind, request[kind], state, 1, held=state == "booked") for kind in KINDS]
+    return {
+        "user_id": user_id,
+        "workflow_id": user_id,
+        "run_id": "a-run",
+        "owner": owner,
+        "status": status,
+        "request": request,
+        "started_at": NOON,
+        "closed_at": None if status in OPEN else NOON + dt.timedelta(seconds=2),
+        "steps": steps,
+        "was_booked": status == "booked",
+    }
+
+
+def app_over(bookings: StandIn | Bookings, **settings: Any) -> SharedLoopFlask:
+    """Return the app as `starter` composes it, less what would ask Temporal or a record."""
+    with patch("starter.Bookings", lambda *_: bookings):
+        return create_app(cast(Client, object()), Settings(**settings))
+
+
+def over(bookings: StandIn | Bookings, **settings: Any) -> Api:
+    """Return a caller of the API over the stand-in."""
+    return Api(app_over(bookings, **settings).test_client())

@@ -1,0 +1,193 @@
+"""While Temporal or the record cannot be asked the API says so at once, and where to look."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+from temporalio.client import Client
+
+from api import trip_at_hand
+from bookings import (
+    BookingsError,
+    NoWorker,
+    RecordError,
+    RecordUnavailable,
+    TemporalRefuses,
+    TemporalUnavailable,
+    UnreadablePayload,
+)
+from connection import lazy_client
+from record import Record
+from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
+from tests.api.stand_in import StandIn, over
+
+AWAY = "Temporal cannot be reached; try again."
+UNAVAILABLE = "The record is unavailable; try again."
+
+QUESTIONS = [
+    ("POST", "/book"),
+    ("GET", "/bookings"),
+    ("GET", "/bookings?status=booked"),
+    ("GET", "/bookings/some-trip"),
+    ("GET", "/bookings/some-trip?wait=1"),
+    ("POST", "/bookings/some-trip/cancel"),
+    ("POST", "/bookings/some-trip/undo/car/retry"),
+    ("POST", "/bookings/some-trip/undo/car/resolve"),
+]
+
+
+async def ask(api: Api, method: str, path: str, **headers: str) -> Any:
+    bodies = {"/book": JOHN, "/bookings/some-trip/undo/car/resolve": {"note": "By phone."}}
+    body = {"json": bodies[path]} if path in bodies else {}
+    return await api.call(method, path, headers=headers, **body)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (TemporalUnavailable("dns: secret"), 503, AWAY),
+        (NoWorker("secret"), 503, "No worker of the trip's version answers; try again."),
+        (TemporalRefuses("Temporal refuses the key."), 500, "Temporal refuses the key."),
+        (RecordUnavailable("The record is unavailable"), 503, UNAVAILABLE),
+        (RecordError("It is broken"), 500, "It is broken; it has been logged."),
+        (UnreadablePayload("PAYLOAD_KEYS lacks a key"), 500, "PAYLOAD_KEYS lacks a key"),
+    ],
+)
+async def test_what_cannot_be_asked_is_told_in_our_words_and_only_outages_invite_to_try_again(
+    api: Api, bookings: StandIn, error: Exception, status: int, words: str
+) -> None:
+    bookings.fails = error
+    for method, path in QUESTIONS:
+        response = await ask(api, method, path)
+        assert_problem(response, status)
+        assert response.json["detail"] == words
+        assert ("Retry-After" in response.headers) == (status == 503)
+        assert "location" not in response.json
+        assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TemporalUnavailable("away"),
+        RecordUnavailable("The record is unavailable"),
+        UnreadablePayload("PAYLOAD_KEYS lacks a key"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "again"}], ids=str)
+async def test_once_its_trip_is_accepted_an_error_tells_where_to_look(
+    api: Api, bookings: StandIn, error: BookingsError, headers: dict[str, str]
+) -> None:
+    bookings.fails_after_acceptance = error
+    for _ in range(2 if headers else 1):
+        response = await ask(api, "POST", "/book", **headers)
+        (user_id,) = bookings.trips
+        assert response.json["location"] == f"/bookings/{user_id}"
+
+
+async def test_while_temporal_is_away_a_booking_is_503_and_may_be_looked_for(
+    own_database: str,
+) -> None:
+    away = api_of(await lazy_client({"target_host": "localhost:1"}))
+    assert (await away.get("/livez")).status_code == 200
+    unready = await away.get("/readyz")
+    assert_problem(unready, 503)
+    assert unready.json is not None
+    assert unready.json["detail"] == "Temporal cannot be reached"
+    answers = [await away.book(JOHN, Idempotency_Key="the-same") for _ in range(2)]
+    for response in answers:
+        assert_problem(response, 503)
+        assert int(response.headers["Retry-After"]) > 0
+        assert "localhost:1" not in response.text, "Nothing internal leaks"
+    first, second = [answer.json["location"] for answer in answers if answer.json]
+    assert first == second
+    assert body_of(await away.get(first))["status"] == "running"
+    assert_problem(await away.call("POST", f"{first}/cancel"), 503)
+
+
+# The record
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Callable[[], None]:
+    """Makes the folder of the database, which is not there yet."""
+    return (tmp_path / "not-mounted").mkdir
+
+
+@pytest.fixture
+def unmounted(tmp_path: Path) -> Api:
+    """The API of a record that is away; it has no Temporal to ask."""
+    url = f"sqlite:///{tmp_path}/not-mounted/record.db"
+    return api_of(cast(Client, object()), database_url=url)
+
+
+@pytest.mark.parametrize(("method", "path"), QUESTIONS)
+async def test_a_record_that_is_away_is_an_outage(
+    unmounted: Api, caplog: pytest.LogCaptureFixture, method: str, path: str
+) -> None:
+    response = await ask(unmounted, method, path)
+    assert_problem(response, 503)
+    assert response.json["detail"] == UNAVAILABLE
+    assert int(response.headers["Retry-After"]) > 0
+    assert "not-mounted" not in response.text
+    assert "unable to open database file" in caplog.text, "The log has the reason"
+
+
+async def test_readiness_says_that_it_is_the_record(
+    tmp_path: Path, mount: Callable[[], None]
+) -> None:
+    client = await lazy_client({"target_host": "localhost:1"})
+    unmounted = api_of(client, database_url=f"sqlite:///{tmp_path}/not-mounted/record.db")
+    answers = [await unmounted.get("/readyz")]
+    mount()
+    answers.append(await unmounted.get("/readyz"))
+    details = [answer.json["detail"] for answer in answers if answer.json]
+    assert details == ["The record is unavailable", "Temporal cannot be reached"]
+
+
+@pytest.mark.parametrize(("method", "path"), QUESTIONS)
+async def test_a_bug_is_no_outage(
+    own_database: str,
+    record: Record,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+) -> None:
+    engine = sa.create_engine(own_database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE trips RENAME COLUMN request TO asked"))
+    engine.dispose()
+    response = await ask(api_of(cast(Client, object())), method, path)
+    assert_problem(response, 500)
+    assert response.json["detail"] == "The record refuses the request; it has been logged."
+    assert "Retry-After" not in response.headers
+    assert "request" in caplog.text, "The log has the reason"
+    assert JOHN["name"] not in caplog.text
+
+
+async def test_what_is_logged_during_a_request_tells_the_trip(bookings: StandIn) -> None:
+    told: list[str | None] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(trip_at_hand())
+
+    ear = Ear()
+    logging.getLogger("api").addHandler(ear)
+    bookings.fails_after_acceptance = TemporalUnavailable("away")
+    api = over(bookings)
+    try:
+        await ask(api, *QUESTIONS[0])
+        bookings.fails = TemporalUnavailable("away")
+        for method, path in QUESTIONS:
+            await ask(api, method, path)
+    finally:
+        logging.getLogger("api").removeHandler(ear)
+    accepted, *others = told
+    assert re.fullmatch(r"john-doe-\d+", accepted or "")
+    assert others == [None] * 3 + ["some-trip"] * 5
+    assert trip_at_hand() is None
