@@ -42,14 +42,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def readme_blocks(language: str) -> list[str]:
-    """Return the README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+def blocks_of(document: str, language: str) -> list[str]:
+    """Return a document's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
 
 
 def readme_bookings() -> list[str]:
     """Return the README's `curl` commands that book a trip, each as a shell would read it."""
-    blocks = readme_blocks("console")
+    blocks = blocks_of("README.md", "console")
     command = r"^(?:\$ )?(curl(?:[^\n'\"\\]|\\.|'[^']*'|\"[^\"]*\")*)"
     commands = [found for block in blocks for found in re.findall(command, block, re.M | re.S)]
     return [command for command in commands if re.search(r"localhost:3000/book\b", command)]
@@ -121,9 +121,9 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other(
         assert_stops_cleanly(default.api)
 
 
-def readme_client(service: Service, folder: Path) -> Process:
-    """Return the README's Python client, not yet started, with `folder` for its order."""
-    [code] = readme_blocks("python")
+def documented_client(service: Service, folder: Path) -> Process:
+    """Return the Python client of docs/using-it.md, not yet started, with `folder` for its order."""
+    [code] = blocks_of("docs/using-it.md", "python")
     script = folder / "client.py"
     script.write_text(code.replace("localhost:3000", f"localhost:{service.api_port}"))
     command = [sys.executable, str(script)]
@@ -133,9 +133,9 @@ def readme_client(service: Service, folder: Path) -> Process:
 
 
 @pytest.mark.slow
-def test_the_readmes_client_books_once_whatever_stops_it_or_the_service(tmp_path: Path) -> None:
+def test_the_documented_client_books_once_whatever_stops_it_or_the_service(tmp_path: Path) -> None:
     with service(HOTEL_LATENCY_SECONDS=1, HOTEL_OUTAGE_ATTEMPTS=1, BOOK_WAIT_SECONDS=0.5) as slow:
-        client, order = readme_client(slow, tmp_path), tmp_path / "order.json"
+        client, order = documented_client(slow, tmp_path), tmp_path / "order.json"
         client.start()
         wait_until(order.exists, "the order is stored")
         slow.api.start()  # Without Temporal it answers 503.
