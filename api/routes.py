@@ -19,12 +19,12 @@ from api.schemas import (
     BookHeaders,
     Booking,
     BookingPage,
+    BookingStep,
     BookingSummary,
     BookRequest,
     PageQuery,
     ResolveRequest,
     RolledBack,
-    BookingStep,
     WaitQuery,
     told,
 )

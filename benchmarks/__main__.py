@@ -38,7 +38,8 @@ sections:
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
   s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
   t  metrics beside none (or beside another checkout: --beside FOLDER); traces beside none
-  v  this checkout's server, worker and API beside another's (--beside FOLDER)
+  v  bookings, histories, look-ups and open pages beside those of another checkout
+     (--beside FOLDER)
   w  200 open pages that watch running trips, beside the same trips without a page
   x  encryption beside none (or beside another checkout)
 
@@ -83,7 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work?")
     parser.add_argument("--full", action="store_true", help="with 50,000 bookings in the stores")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where to write the results")
-    parser.add_argument("--beside", type=Path, help="another checkout, for sections t, v and x")
+    parser.add_argument("--beside", type=Path, help="another checkout, for sections n, t, v and x")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")

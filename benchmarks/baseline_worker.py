@@ -10,7 +10,7 @@ import logging
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import activities
+import suppliers
 from connection import temporal_config
 from record import Record
 from run_worker import ACTIVITIES, WORKFLOWS
@@ -25,8 +25,8 @@ async def run() -> None:
     configure_logging(settings.log_level, settings.log_format)
     client = await Client.connect(**temporal_config())
     async with Record.open(settings.database_url) as record:
-        await record.prepare()
-        activities.composition.set(activities.compose(record, settings))
+        await record.database.prepare()
+        suppliers.composition.set(suppliers.compose(record, settings))
         worker = Worker(
             client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=ACTIVITIES
         )

@@ -83,12 +83,17 @@ def counted(effort: Effort) -> Report:
                 report.facts.append(_audited(stack, round(1_000 * effort.share)))
         with _measured(source, SIMULATED_WAITS) as (stack, counts):
             report.facts.append(_line(stack, counts, OUTAGE, trips))
-            report.facts.append(_look(stack, counts))
         if source == ROOT:
             with _measured(source, NO_WAITS, suppliers=True) as (stack, counts):
                 report.facts += [_line(stack, counts, kind, trips) for kind in OUTSIDE]
     report.facts += kept(round(10_000 * effort.share))
     return report
+
+
+def bytes_of_history(stack: Stack, trips: int) -> float:
+    """Book so many trips, and return how many bytes the history of one has on average."""
+    _, size, _ = asyncio.run(_histories(stack, _book(stack, BOOKED, trips), cancelled=False))
+    return size
 
 
 @contextmanager
@@ -138,17 +143,6 @@ def _requests(counts: Callable[[], Counts], stack: Stack, trips: int) -> list[st
     return [f"  RPCs of a booked trip: {told}"]
 
 
-def _look(stack: Stack, counts: Callable[[], Counts]) -> str:
-    """Tell what a look at a running trip costs in actions."""
-    trip = _ask(stack, "/book", VALID, {"Prefer": "respond-async"})["user_id"]
-    before = counts().actions
-    looks = 0
-    while _ask(stack, f"/bookings/{trip}")["status"] == "running":
-        looks += 1
-    queries = (counts().actions - before)["QueryWorkflow"]
-    return f"  {looks} looks at a running trip: {queries} queries, an action each"
-
-
 def _audited(stack: Stack, trips: int) -> str:
     """Tell how fast an audit compares trips that are over: so many more, and those before."""
     through_http(stack.api_urls, Trip(), trips, 50)
@@ -176,14 +170,10 @@ def _book(stack: Stack, kind: Kind, trips: int) -> list[str]:
         return list(threads.map(book, range(trips)))
 
 
-def _ask(
-    stack: Stack, path: str, body: object = None, headers: dict[str, str] | None = None
-) -> dict[str, str]:
+def _ask(stack: Stack, path: str, body: object = None) -> dict[str, str]:
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310 - it is our own address.
-        stack.api_urls[0] + path,
-        content,
-        {"Content-Type": "application/json"} | (headers or {}),
+        stack.api_urls[0] + path, content, {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         told: dict[str, str] = json.load(answer)

@@ -134,7 +134,7 @@ def _through_client(address: str, trip: Trip, bookings: int, at_once: int, **opt
 
         async def book() -> None:
             user_id = new_user_id(trip.name)
-            wanted = BookVacationInput(5, user_id, trip.car, trip.hotel, trip.flight, accepted=True)
+            wanted = BookVacationInput(5, user_id, trip.car, trip.hotel, trip.flight)
             result = await client.execute_workflow(
                 BookingWorkflow.run, wanted, id=user_id, task_queue=TASK_QUEUE_NAME, **options
             )

@@ -1,5 +1,6 @@
 """Measuring: loads on a stack, with the CPU time that each role's processes spent on them."""
 
+import math
 import statistics
 import threading
 import time
@@ -54,10 +55,13 @@ class Series:
         return statistics.median(self.values(measure))
 
     def ratio(self, baseline: "Series", measure: Callable[[Sample], float]) -> "Spread":
-        """Compare with a baseline, pair by pair: the n-th samples were taken side by side."""
+        """Compare with a baseline, pair by pair: the n-th samples were taken side by side.
+
+        A baseline that has booked nothing has spent nothing: its errors tell why.
+        """
         return Spread.of(
             [
-                ours / theirs
+                ours / theirs if theirs else math.inf
                 for ours, theirs in zip(self.values(measure), baseline.values(measure), strict=True)
             ]
         )

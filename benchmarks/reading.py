@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from benchmarks.stacks import Stack
 from record.tables import reservations, trips
-from shared import KINDS, StepProgress, steps_as_json
+from shared import KINDS
 
 SHOP, DESK = "shop", "desk"
 SECRETS = {SHOP: "a-benchmarks-secret", DESK: "an-operators-secret"}
@@ -132,10 +132,6 @@ def _get(line: http.client.HTTPConnection, who: str, path: str) -> Any:
 def _trip(number: int) -> dict[str, Any]:
     status = STATUSES[number % 10]
     held = status == "booked"
-    steps = [
-        StepProgress(kind, ITEMS[kind], "booked" if held else "undone", attempts=1, held=held)
-        for kind in KINDS
-    ]
     at = BEGAN + dt.timedelta(minutes=number)
     return {
         "trip_id": f"trip-{number}",
@@ -145,7 +141,6 @@ def _trip(number: int) -> dict[str, Any]:
         "request": {"name": f"Traveller {number}", "attempts": 5, **ITEMS},
         "status": status,
         "reason": None if held else "Invalid hotel booking, rolling back!",
-        "steps": steps_as_json(steps),
         "workflow_id": f"trip-{number}",
         "first_run_id": f"run-{number}",
         "accepted_at": at,
@@ -167,6 +162,8 @@ def _reservations(number: int) -> list[dict[str, Any]]:
             "first_run_id": f"run-{number}",
             "created_at": at,
             "updated_at": at,
+            "booking_seconds": 0.02,
+            "undo_seconds": None if held else 0.02,
         }
         for kind, item in ITEMS.items()
     ]

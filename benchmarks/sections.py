@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from benchmarks.beside import beside_checkout
 from benchmarks.counting import counted
 from benchmarks.encryption import encrypted_beside_clear
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
@@ -83,20 +84,6 @@ def beside_defaults(effort: Effort) -> Report:
             False,
         ),
     ]
-    return report
-
-
-def beside_checkout(effort: Effort) -> Report:
-    """(v) This checkout's server, worker and API beside those of another one."""
-    report = Report(f"This checkout beside {effort.beside}")
-    with project() as ours, project(source=effort.beside) as theirs:
-        for stack in (ours, theirs):
-            warm_up(stack)
-        for at_once, least in ((1, 0.97), (100, 1.10)):
-            one, other = pair(effort, ours, theirs, ("this", "other"), at_once)
-            report.series += [one, other]
-            rates = one.ratio(other, rate)
-            report.targets.append(Target(f"rate / other, {at_once} at once", rates, least, True))
     return report
 
 

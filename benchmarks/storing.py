@@ -17,17 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from record import Record, RecordedTrip
-from shared import KINDS, BookVacationInput, Execution, StepProgress, TripNews, new_user_id
+from shared import KINDS, BookVacationInput, Execution, TripNews, new_user_id
 from tests.processes import Database, database_url, postgres
 
 AT_ONCE = 10
 
-ITEMS: dict[str, Any] = {f"book_{kind}_id": f"valid-{kind}-id" for kind in KINDS}
-
-STEPS = [
-    StepProgress(kind, f"valid-{kind}-id", "booked", attempts=1, held=True, booking_seconds=0.02)
-    for kind in KINDS
-]
+ITEMS = {str(kind): f"valid-{kind}-id" for kind in KINDS}
+WANTED: dict[str, Any] = {f"book_{kind}_id": item for kind, item in ITEMS.items()}
 
 
 def kept(trips: int) -> list[str]:
@@ -70,14 +66,14 @@ async def _store(url: str, trips: int) -> None:
 async def book(record: Record) -> None:
     """Ask of the record what API and worker ask of it for a trip that is booked."""
     trip_id, now = new_user_id("Bench Mark"), dt.datetime.now(dt.UTC)
-    request = {"name": "Bench Mark", "attempts": 5} | {step.kind: step.item for step in STEPS}
-    await record.accept(RecordedTrip(trip_id, "anonymous", request, "running", trip_id, now))
-    execution = Execution(trip_id, str(uuid.uuid4()), now)
-    trip = BookVacationInput(5, trip_id, **ITEMS, accepted=True, execution=execution)
+    request = {"name": "Bench Mark", "attempts": 5} | ITEMS
+    await record.trips.accept(RecordedTrip(trip_id, "anonymous", request, "running", trip_id, now))
+    execution = Execution(trip_id, str(uuid.uuid4()))
+    trip = BookVacationInput(5, trip_id, **WANTED, execution=execution)
     for kind in KINDS:
-        await record.reserve(trip, kind)
-    await record.tell(trip, TripNews("booked", None, STEPS, dt.datetime.now(dt.UTC), now))
-    await record.trip(trip_id)
+        await record.reservations.reserve(trip, kind, 0.02)
+    await record.trips.tell(trip, TripNews("booked", None, dt.datetime.now(dt.UTC), now))
+    await record.trips.by_id(trip_id)
 
 
 async def _statements(url: str) -> Counter[str]:

@@ -1,5 +1,6 @@
-"""What many open pages cost that watch trips while they run, and what they take from bookings."""
+"""What many open pages of running trips cost, and what they take from bookings."""
 
+import contextlib
 import functools
 import http.client
 import json
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +19,12 @@ from benchmarks.pages import Watch, open_pages
 from benchmarks.reading import without_temporal
 from benchmarks.reports import Contender, Effort, Report, Target, contender, take_turns
 from benchmarks.stacks import NO_WAITS, Stack, project
-from tests.processes import wait_until
+from tests.processes import ROOT, wait_until
 
 PAGES = 200
 
-SHARE_LIMIT = 1 / 3
-"""Of a core, that the API may take while so many pages are open."""
+SHARE_LIMIT = 0.15
+"""Of a core: all that so many open pages may take, of every process together."""
 
 LASTS = 7_200.0
 LASTING = NO_WAITS | {
@@ -32,15 +34,15 @@ LASTING = NO_WAITS | {
     "RETRY_INTERVAL_SECONDS": "5",
     "RETRY_INTERVAL_CAP_SECONDS": "5",
 }
-"""With these a trip waits for its slow supplier all the time, and is tried again and again at a
-flaky one."""
+"""With these a trip waits for its slow supplier all the time, and a flaky supplier is asked again
+and again."""
 
 WAITING = Trip(hotel="slow-hotel")
 RETRIED = Trip(hotel="flaky-1000-hotel")
 TRIES = 100
 
 HANGING_SECONDS = 3.0
-"""By then a question of every page has met a Temporal that does not answer."""
+"""By then every page has asked while Temporal does not answer."""
 ASKED_MEANWHILE = 20
 
 ROLES = ("api", "worker", "server")
@@ -48,8 +50,8 @@ QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A while without pages, and one with pages open: what each role took, as a share of a core."""
+class Window:
+    """What each role took, as a share of a core, without pages and then with pages open."""
 
     without: dict[str, float]
     shares: dict[str, float]
@@ -62,6 +64,11 @@ class _Window:
         spent = (self.shares["api"] - self.without["api"]) * self.seconds
         return 1000 * spent / max(1, len(self.watch.latencies))
 
+    @property
+    def added(self) -> float:
+        """The share of a core that the pages take, of all processes together."""
+        return sum(self.shares[role] - self.without[role] for role in ROLES)
+
 
 def pages_beside_none(effort: Effort) -> Report:
     """(w) Many open pages of trips that run, beside the same trips without a page."""
@@ -69,45 +76,50 @@ def pages_beside_none(effort: Effort) -> Report:
         f"{PAGES} open pages of trips that run, beside the same without a page "
         "(the CPU of a booking includes that of the pages)"
     )
-    with project(settings=LASTING, suppliers=True, slow_seconds=LASTS) as stack:
+    with lasting() as stack:
         warm_up(stack)
-        waiting = _begun(stack, WAITING)
-        windows = [_window(effort, stack, waiting) for _ in range(effort.repetitions)]
+        waiting = begun(stack, WAITING)
+        windows = [window(effort, stack, waiting) for _ in range(effort.repetitions)]
         report.facts += _told("nothing changes", windows)
         watches = [window.watch for window in windows]
         for at_once in (1, 50):
             watches += _bookings(report, effort, stack, waiting, at_once)
         report.facts += _while_temporal_hangs(stack, waiting)
-        moving = _window(effort, stack, _begun(stack, RETRIED))
+        moving = window(effort, stack, begun(stack, RETRIED))
         report.facts += _told("all are tried every five seconds", [moving])
     _judge(report, windows, sum((watch.errors for watch in watches), Counter()))
     return report
 
 
-def _judge(report: Report, windows: Sequence[_Window], errors: Counter[str]) -> None:
+def _judge(report: Report, windows: Sequence[Window], errors: Counter[str]) -> None:
     report.facts.append(f"errors of pages: {dict(errors) or 'none'}")
-    share = Spread.of([window.shares["api"] for window in windows])
+    share = Spread.of([window.added for window in windows])
     refused = [float(window.watch.refused) for window in windows]
     of_bookings = sum(series.errors.total() for series in report.series)
     report.targets = [
-        Target(f"share of a core that the API takes, {PAGES} pages", share, SHARE_LIMIT, False),
+        Target(f"share of a core that {PAGES} pages take", share, SHARE_LIMIT, False),
         Target("questions that are to be asked again", Spread.of(refused), 0, False),
         Target("errors of pages", Spread.of([float(errors.total())]), 0, False),
         Target("errors of bookings beside them", Spread.of([float(of_bookings)]), 0, False),
     ]
 
 
-def _begun(stack: Stack, trip: Trip) -> list[str]:
-    """Begin a trip for each page, and return their ids once all are at the hotel."""
+def lasting(source: Path = ROOT) -> contextlib.AbstractContextManager[Stack]:
+    """Return a started stack of a checkout, in which trips wait for slow suppliers for hours."""
+    return project(settings=LASTING, source=source, suppliers=True, slow_seconds=LASTS)
+
+
+def begun(stack: Stack, trip: Trip, count: int = PAGES) -> list[str]:
+    """Begin so many trips, and return their ids once all are at the hotel."""
     body = json.dumps(vars(trip) | {"attempts": TRIES})
-    with closing(_line(stack)) as line:
+    with closing(connection_to(stack)) as line:
 
         def at_hotel(user_id: str) -> bool:
             steps = _json(line, f"/bookings/{user_id}")["steps"]
             return any(step["kind"] == "hotel" and step["state"] == "booking" for step in steps)
 
         user_ids = []
-        for _ in range(PAGES):
+        for _ in range(count):
             headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
             line.request("POST", "/book", body, headers)
             user_ids.append(json.loads(line.getresponse().read())["user_id"])
@@ -116,14 +128,15 @@ def _begun(stack: Stack, trip: Trip) -> list[str]:
     return user_ids
 
 
-def _window(effort: Effort, stack: Stack, user_ids: Sequence[str]) -> _Window:
-    without = _shares(stack, effort.watched_seconds)
+def window(effort: Effort, stack: Stack, user_ids: Sequence[str]) -> Window:
+    """Measure a stack without pages, and then with a page open of each trip."""
+    without = shares_of_core(stack, effort.watched_seconds)
     with open_pages(stack.api_urls[0], user_ids) as watch:
-        shares = _shares(stack, effort.watched_seconds)
-    return _Window(without, shares, effort.watched_seconds, watch)
+        shares = shares_of_core(stack, effort.watched_seconds)
+    return Window(without, shares, effort.watched_seconds, watch)
 
 
-def _shares(stack: Stack, seconds: float) -> dict[str, float]:
+def shares_of_core(stack: Stack, seconds: float) -> dict[str, float]:
     """Return which share of a core each role takes for so long."""
     before, began = cpu_seconds(stack), time.monotonic()
     time.sleep(seconds)
@@ -156,8 +169,8 @@ def _bookings(
 
 
 def _while_temporal_hangs(stack: Stack, user_ids: Sequence[str]) -> list[str]:
-    """Tell how the API answers while the pages' questions hang, and how the pages go on then."""
-    with closing(_line(stack)) as line:
+    """Tell how the API answers while Temporal is frozen, and that the pages go on."""
+    with closing(connection_to(stack)) as line:
         over = _json(line, "/bookings?status=booked&limit=1")["bookings"][0]["user_id"]
         with open_pages(stack.api_urls[0], user_ids) as watch:
             with without_temporal(stack):
@@ -167,16 +180,13 @@ def _while_temporal_hangs(stack: Stack, user_ids: Sequence[str]) -> list[str]:
                     for path in ("/livez", f"/bookings/{over}", f"/trips/{over}")
                 ]
                 load = through_http(stack.api_urls, Trip(), ASKED_MEANWHILE, ASKED_MEANWHILE)
-            refused, failed = watch.refused, dict(watch.errors)
-            answered, thawed = len(watch.latencies), time.monotonic()
-            wait_until(lambda: len(watch.latencies) >= answered + PAGES, "the pages go on")
-            back = time.monotonic() - thawed
+            answered, failed = len(watch.latencies), dict(watch.errors)
     return [
         f"while Temporal is frozen: {ASKED_MEANWHILE} POST /book at once after "
         f"{load.seconds:.1f} s: {dict(load.errors)}",
         *facts,
-        f"the pages meanwhile: {refused} to be asked again, errors {failed or 'none'}; "
-        f"{PAGES} answers {back:.1f} s after it was thawed",
+        f"the pages meanwhile: {answered} answers, {watch.refused} to be asked again, "
+        f"errors {failed or 'none'}",
     ]
 
 
@@ -194,7 +204,7 @@ def _repeated(line: http.client.HTTPConnection, path: str) -> str:
     return f"while Temporal is frozen: {path} {dict(statuses)}, the slowest {1000 * slowest:.0f} ms"
 
 
-def _told(of: str, windows: Sequence[_Window]) -> list[str]:
+def _told(of: str, windows: Sequence[Window]) -> list[str]:
     """Tell what windows with such trips have shown."""
     watches = [window.watch for window in windows]
     answers = sum(len(watch.latencies) for watch in watches)
@@ -223,5 +233,6 @@ def _json(line: http.client.HTTPConnection, path: str) -> Any:
     return json.loads(line.getresponse().read())
 
 
-def _line(stack: Stack) -> http.client.HTTPConnection:
+def connection_to(stack: Stack) -> http.client.HTTPConnection:
+    """Return a connection to the stack's first API."""
     return http.client.HTTPConnection(urlsplit(stack.api_urls[0]).netloc, timeout=60)

@@ -1,5 +1,6 @@
 """The page of a trip, which keeps itself up to date."""
 
+import datetime as dt
 import hashlib
 
 from flask import Blueprint, Response, make_response, render_template, request
@@ -10,6 +11,12 @@ from pages.wording import goes_back, may_be_cancelled, motion
 
 INTERVAL_MS = 900
 """How often the page of a running trip asks for news."""
+
+SLOW_INTERVAL_MS = 2_000
+"""How often it does once the trip takes longer than most trips do: many pages that wait for a slow
+supplier then cost half as much."""
+
+SLOW_AFTER = dt.timedelta(seconds=15)
 
 LONG_INTERVAL_MS = 5_000
 """How often the page of a booked trip does: somebody may cancel it elsewhere."""
@@ -22,7 +29,7 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks:
         return render_template(
             template,
             trip=trip,
-            mark=mark_of(trip),
+            mark=_mark_of(trip),
             interval=_interval(trip),
             motion=motion(trip),
             goes_back=goes_back(trip),
@@ -42,7 +49,7 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks:
         """Return the trip as it stands now, or 204 if the page shows that already."""
         with looks.place_to_look(caller().name):
             trip = await bookings.look_up(user_id, caller())
-        if request.args.get("seen") == mark_of(trip):
+        if request.args.get("seen") == _mark_of(trip):
             return Response(status=204)
         return make_response(shown("trip_part.html", trip))
 
@@ -50,6 +57,11 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options, looks:
 def mark_of(told: object) -> str:
     """Return a mark by which a page tells whether what it shows has changed."""
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _mark_of(trip: Trip) -> str:
+    # The interval belongs to what the page shows, so that the page takes up a new one.
+    return mark_of((trip, _interval(trip)))
 
 
 def _offers(trip: Trip) -> list[str]:
@@ -60,5 +72,6 @@ def _offers(trip: Trip) -> list[str]:
 
 def _interval(trip: Trip) -> int | None:
     if trip.closed_at is None:
-        return INTERVAL_MS
+        is_slow = dt.datetime.now(dt.UTC) - trip.started_at > SLOW_AFTER
+        return SLOW_INTERVAL_MS if is_slow else INTERVAL_MS
     return LONG_INTERVAL_MS if may_be_cancelled(trip) else None

@@ -17,12 +17,9 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from audit import AUDIT_QUEUE, Auditor
-from record import Record
-from run_worker import create_audit_worker, create_worker, create_workers
+from run_worker import create_worker, create_workers
 from settings import Settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
-from suppliers import compose
 from tests.processes import DEADLINE, ROOT
 
 # The other one, of a worker that polls, is where it waits for the database.
@@ -69,7 +66,7 @@ async def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, san
 
 @pytest.mark.parametrize("build", [None, "7"])
 async def test_every_worker_of_the_process_is_of_its_version(
-    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch, build: str | None
+    client: Client, monkeypatch: pytest.MonkeyPatch, build: str | None
 ) -> None:
     deployments: dict[str, WorkerDeploymentConfig | None] = {}
 
@@ -78,22 +75,15 @@ async def test_every_worker_of_the_process_is_of_its_version(
 
     # A real one that is made and never run keeps others from its task queue.
     monkeypatch.setattr("run_worker.Worker", note)
-    monkeypatch.setattr("audit.worker.Worker", note)
     settings = Settings(worker_deployment=build and "trips", worker_build_id=build)
     create_workers(client, settings)
-    desks, policy = compose(record, settings).desks, settings.saga_policy
-    auditor = Auditor(client, record, desks, policy, settings.calls_per_second)
-    create_audit_worker(client, settings, auditor)
-    queues = [TASK_QUEUE_NAME, *map(task_queue_of, KINDS), AUDIT_QUEUE]
+    queues = [TASK_QUEUE_NAME, *map(task_queue_of, KINDS)]
     if build is None:
         assert deployments == dict.fromkeys(queues)
         return
     version = WorkerDeploymentVersion("trips", "7")
-    pinned, upgraded = (
-        WorkerDeploymentConfig(version, True, behavior)
-        for behavior in (VersioningBehavior.PINNED, VersioningBehavior.AUTO_UPGRADE)
-    )
-    assert deployments == dict.fromkeys(queues, pinned) | {AUDIT_QUEUE: upgraded}
+    pinned = WorkerDeploymentConfig(version, True, VersioningBehavior.PINNED)
+    assert deployments == dict.fromkeys(queues, pinned)
 
 
 @sigterm_first

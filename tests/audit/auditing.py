@@ -1,21 +1,19 @@
 """How the tests audit, and how they plant what an audit must find."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from temporalio.client import Client
-from temporalio.worker import Worker
 
-from audit import Auditor, Place, Tally
+from audit import Auditor, Tally
 from bookings import Bookings
 from record import Record, RecordedTrip
 from record.tables import reservations, trips
-from run_worker import create_audit_worker, create_workers
+from run_worker import create_workers
 from settings import Settings
-from suppliers import compose, composition
+from suppliers import compose
 from tests.bookings.requests import JOHN, SHOP, new_id
 from tests.conftest import IMPATIENT
 from tests.faults import DEADLINE
@@ -35,14 +33,9 @@ async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
 
 async def audit(auditor: Auditor, *, everything: bool = False) -> Tally:
     """Audit once."""
-    begun = await auditor.begin(f"test-{uuid.uuid4().hex}", everything=everything)
-    tally = Tally()
-    place: Place | None = Place()
-    while place is not None:
-        page = await auditor.page(begun, place)
-        tally.add(page.tally)
-        place = page.next
-    await auditor.end(begun, tally)
+    said: list[str] = []
+    tally = await auditor.audit(everything=everything, told=lambda part: said.extend(part.said))
+    tally.said = said
     return tally
 
 
@@ -68,13 +61,6 @@ async def working(client: Client, record: Record, **settings: Any) -> AsyncItera
             yield
     finally:
         await composed.close()
-
-
-def audit_worker(client: Client, record: Record, settings: Settings) -> Worker:
-    """Return the product's own worker for audits."""
-    desks = composition.get().desks
-    auditor = Auditor(client, record, desks, IMPATIENT, settings.calls_per_second)
-    return create_audit_worker(client, settings, auditor)
 
 
 async def book(asked: Bookings, **items: str) -> str:
