@@ -13,7 +13,7 @@ from record import Record, RecordedTrip
 from record.tables import reservations, trips
 from run_worker import create_workers
 from settings import Settings
-from suppliers import compose
+from suppliers import compose, composition
 from tests.bookings.requests import JOHN, SHOP, new_id
 from tests.conftest import IMPATIENT
 from tests.faults import DEADLINE

@@ -5,9 +5,9 @@ import re
 from html import unescape
 
 import pytest
-from api.pages import watching
 from temporalio.client import Client
 
+from pages import trip_page
 from record import Record, RecordedTrip
 from tests.api.api_client import JOHN, api_of
 
@@ -28,12 +28,12 @@ async def test_the_open_page_of_a_trip_asks_less_often_once_the_trip_takes_long(
     row = RecordedTrip("a-trip", "anonymous", JOHN, "running", "a-trip", began)
     await record.trips.accept(row)
     api = api_of(client)
-    monkeypatch.setattr(watching, "SLOW_AFTER", dt.timedelta(days=1))
+    monkeypatch.setattr(trip_page, "SLOW_AFTER", dt.timedelta(days=1))
     path, interval = asked((await api.get("/trips/a-trip")).text)
-    assert interval == watching.INTERVAL_MS
+    assert interval == trip_page.INTERVAL_MS
     assert (await api.get(path)).status_code == 204
 
-    monkeypatch.setattr(watching, "SLOW_AFTER", dt.timedelta())
+    monkeypatch.setattr(trip_page, "SLOW_AFTER", dt.timedelta())
     path, interval = asked((await api.get(path)).text)
-    assert interval == watching.SLOW_INTERVAL_MS
+    assert interval == trip_page.SLOW_INTERVAL_MS
     assert (await api.get(path)).status_code == 204

@@ -20,7 +20,7 @@ from run_worker import WORKFLOWS
 from telemetry.spans import TRIP_ID, SpanTracing
 from tests.conftest import trip
 from tests.faults import Gate, faulty_worker
-from tests.saga.test_replay import DECRYPTING, RECORDED, recorded
+from tests.saga.test_replay import DECRYPTING, RECORDED, name_of, recorded
 from tests.trips import Trip, reset, result_of, start, workflow_tasks
 from workflows import BookingWorkflow
 
@@ -36,7 +36,7 @@ async def test_every_recorded_trip_replays_and_sends_nothing_again(
 ) -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
         for path in RECORDED:
-            yield recorded(path)
+            yield recorded(name_of(path))
 
     replayer = Replayer(
         workflows=WORKFLOWS,
