@@ -54,7 +54,9 @@ class CancelBookingWorkflow(Saga):
 
     @workflow.init
     def __init__(self, book_input: BookVacationInput) -> None:
-        super().__init__(book_input, STEPS)
+        # Nobody noted which execution a trip belongs to that is older than the record.
+        known = book_input.execution is not None
+        super().__init__(book_input if known else of_this_execution(book_input), STEPS)
 
     @workflow.run
     async def run(self, book_input: BookVacationInput) -> BookingResult:

@@ -3,7 +3,7 @@
 from suppliers.composition import Composition, compose, composed, composition
 from suppliers.desk import Desk, Desks, OutsideDesk, RecordAway, Try, Undecided
 from suppliers.embedded import EmbeddedSupplier
-from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
+from suppliers.observed import Observer
 from suppliers.over_http import FollowCall, HttpSupplier
 from suppliers.port import (
     AnotherItem,
@@ -28,8 +28,6 @@ __all__ = [
     "EmbeddedSupplier",
     "FollowCall",
     "HttpSupplier",
-    "ObservedEmbedded",
-    "ObservedSupplier",
     "Observer",
     "OutcomeUnknown",
     "OutsideDesk",

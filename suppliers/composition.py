@@ -10,7 +10,7 @@ from settings import Settings, load_settings
 from shared import KINDS, Kind
 from suppliers.desk import Desk, Desks, OutsideDesk
 from suppliers.embedded import EmbeddedSupplier
-from suppliers.observed import ObservedEmbedded, ObservedSupplier, Observer
+from suppliers.observed import Observer
 from suppliers.over_http import FollowCall, HttpSupplier
 from suppliers.port import Supplier
 
@@ -71,11 +71,8 @@ def _desk(
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()
         supplier: Supplier = HttpSupplier(kind, outside.url, token, follow_call=follow_call)
-        if observer is not None:
-            supplier = ObservedSupplier(kind, supplier, observer)
-        return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds)
-    embedded = EmbeddedSupplier(kind, record)
+        return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds, observer)
+    latency, outage = 0.0, 0
     if kind == "hotel":
         latency, outage = settings.hotel_latency_seconds, settings.hotel_outage_attempts
-        embedded = EmbeddedSupplier(kind, record, latency, outage)
-    return embedded if observer is None else ObservedEmbedded(embedded, observer)
+    return EmbeddedSupplier(kind, record, latency, outage, observer)

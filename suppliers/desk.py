@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from record import Record, RecordBroken, RecordUnavailable, Reservation, ReservationRefused
 from shared import BookVacationInput, Kind
+from suppliers.observed import Call, Observer, observed
 from suppliers.port import (
     Confirmed,
     OutcomeUnknown,
@@ -115,6 +116,7 @@ class OutsideDesk:
     name: str
     """By which the record knows where the item is held."""
     late: float = 0.0
+    observer: Observer | None = None
 
     async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, or find it held."""
@@ -130,7 +132,7 @@ class OutsideDesk:
             # Frozen since its note: perhaps somebody has looked for it, and expects it no more.
             raise Unavailable(f"The {self.kind} supplier was not asked in time")
         try:
-            answer = await in_time(self.supplier.book(trip, tried.number), trip, self.kind)
+            answer = await self._ask("book", self.supplier.book(trip, tried.number), trip)
         except (Refused, Unavailable):
             if earlier is None:  # Otherwise the earlier call may still take effect.
                 await in_record(self.record.outside.end_try(trip, self.kind, over_at, None))
@@ -156,7 +158,7 @@ class OutsideDesk:
                     return await self._released(trip, tried)
                 case None if seen_by and held.reference is None:
                     return await self._released(trip, tried)
-        answer = await in_time(self.supplier.cancel(trip), trip, self.kind)
+        answer = await self._ask("cancel", self.supplier.cancel(trip), trip)
         if isinstance(answer, Pending):
             if _age(held) > trip.policy.step_deadline:
                 raise Refused(f"The {self.kind} supplier has not cancelled in time")
@@ -189,7 +191,10 @@ class OutsideDesk:
         )
 
     async def _found(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        return await in_time(self.supplier.find(trip), trip, self.kind)
+        return await self._ask("find", self.supplier.find(trip), trip)
+
+    async def _ask(self, call: Call, asking: Awaitable[Answer], trip: BookVacationInput) -> Answer:
+        return await in_time(observed(self.observer, self.kind, call, asking), trip, self.kind)
 
     async def _held_already(
         self, trip: BookVacationInput, earlier: Reservation, tried: Try

@@ -12,6 +12,7 @@ from typing import ClassVar
 from record import Record
 from shared import BookVacationInput, Kind
 from suppliers.desk import Try, in_record, in_time
+from suppliers.observed import Observer, observed
 from suppliers.port import Confirmed, Refused, Released, Unavailable
 
 
@@ -27,11 +28,30 @@ class EmbeddedSupplier:
     record: Record
     latency: float = 0.0
     outage_attempts: int = 0
+    observer: Observer | None = None
     name: ClassVar[None] = None
     late: ClassVar[float] = 0.0
 
     async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item. Doing so again changes nothing."""
+        return await observed(self.observer, self.kind, "book", self._book(trip, tried))
+
+    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
+        """Release what the trip holds, for good. Doing so again changes nothing."""
+        return await observed(self.observer, self.kind, "cancel", self._cancel(trip, tried))
+
+    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
+        """Tell what the trip holds."""
+        return await observed(self.observer, self.kind, "find", self._find(trip))
+
+    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
+        """Release what the trip holds: there is nothing here that the record does not know."""
+        return await self.cancel(trip, Try())
+
+    async def close(self) -> None:
+        """Do nothing: whoever has opened the record closes it."""
+
+    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         await self._take_time(trip)
         if tried.number <= self.outage_attempts:
             await self._take_time(trip)
@@ -41,13 +61,11 @@ class EmbeddedSupplier:
         await in_record(self.record.reservations.reserve(trip, self.kind, tried.seconds))
         return Confirmed()
 
-    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
-        """Release what the trip holds, for good. Doing so again changes nothing."""
+    async def _cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         await in_record(self.record.reservations.cancel(trip, self.kind, tried.seconds))
         return Released()
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
-        """Tell what the trip holds."""
+    async def _find(self, trip: BookVacationInput) -> Confirmed | Released | None:
         rows = await in_record(self.record.reservations.of(trip.book_user_id))
         states = {row.kind: row.state for row in rows}
         match states.get(self.kind):
@@ -57,13 +75,6 @@ class EmbeddedSupplier:
                 return Confirmed()
             case _:
                 return Released()
-
-    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release what the trip holds: there is nothing here that the record does not know."""
-        return await self.cancel(trip, Try())
-
-    async def close(self) -> None:
-        """Do nothing: whoever has opened the record closes it."""
 
     async def _take_time(self, trip: BookVacationInput) -> None:
         await in_time(asyncio.sleep(self.latency), trip, self.kind)

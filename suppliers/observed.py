@@ -1,14 +1,11 @@
-"""Suppliers that are watched: what each call was answered, and how long that took."""
+"""What an observer is told of each call of a supplier: its answer, and how long that took."""
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from shared import BookVacationInput, Kind
-from suppliers.desk import Try
-from suppliers.embedded import EmbeddedSupplier
-from suppliers.port import Confirmed, Pending, Refused, Released, Supplier, Unavailable
+from shared import Kind
+from suppliers.port import Confirmed, Pending, Refused, Unavailable
 
 Call = Literal["book", "cancel", "find"]
 
@@ -17,71 +14,17 @@ Outcome = Literal[
 ]
 
 Observer = Callable[[Kind, Call, Outcome, float], object]
-"""Is told of each call when it is over; the last is its time in seconds."""
+"""Is told of each call when it is over. The last argument is its time in seconds."""
 
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
-class ObservedSupplier:
-    """A supplier of one kind of which an observer is told."""
-
-    kind: Kind
-    supplier: Supplier
-    observer: Observer
-
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
-        """Hold the trip's item."""
-        return await _told(self.observer, self.kind, "book", self.supplier.book(trip, attempt))
-
-    async def cancel(self, trip: BookVacationInput) -> Released | Pending:
-        """Release what the trip holds."""
-        return await _told(self.observer, self.kind, "cancel", self.supplier.cancel(trip))
-
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        """Tell what the trip holds."""
-        return await _told(self.observer, self.kind, "find", self.supplier.find(trip))
-
-    async def close(self) -> None:
-        """Close what is open."""
-        await self.supplier.close()
-
-
-@dataclass(frozen=True)
-class ObservedEmbedded:
-    """The embedded supplier of one kind, at its own desk, of which an observer is told."""
-
-    supplier: EmbeddedSupplier
-    observer: Observer
-    name: ClassVar[None] = None
-    late: ClassVar[float] = 0.0
-
-    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
-        """Hold the trip's item."""
-        call = self.supplier.book(trip, tried)
-        return await _told(self.observer, self.supplier.kind, "book", call)
-
-    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
-        """Release what the trip holds."""
-        call = self.supplier.cancel(trip, tried)
-        return await _told(self.observer, self.supplier.kind, "cancel", call)
-
-    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
-        """Tell what the trip holds."""
-        call = self.supplier.find(trip)
-        return await _told(self.observer, self.supplier.kind, "find", call)
-
-    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release what the trip holds, for good."""
-        return await self.cancel(trip, Try())
-
-    async def close(self) -> None:
-        """Close what is open."""
-        await self.supplier.close()
-
-
-async def _told(observer: Observer, kind: Kind, call: Call, answering: Awaitable[Answer]) -> Answer:
-    """Return what a call answers, and tell of it."""
+async def observed(
+    observer: Observer | None, kind: Kind, call: Call, answering: Awaitable[Answer]
+) -> Answer:
+    """Return the answer to a call, and tell the observer of it."""
+    if observer is None:
+        return await answering
     begun = time.perf_counter()
     # Also of one that is given up, and of one that raises what no supplier may.
     outcome: Outcome = "unknown"
@@ -106,8 +49,6 @@ def _meaning_of(answer: object) -> Outcome:
             return "confirmed"
         case Pending():
             return "pending"
-        case Released():
-            return "released"
         case None:
             return "not_found"
-    return "unknown"
+    return "released"

@@ -1,7 +1,6 @@
 """What an observer is told of a supplier's calls, which it leaves as they are."""
 
 import asyncio
-from typing import Any, cast
 
 import pytest
 
@@ -10,38 +9,18 @@ from shared import Kind
 from suppliers import (
     Confirmed,
     EmbeddedSupplier,
-    ObservedEmbedded,
-    ObservedSupplier,
     OutcomeUnknown,
     Pending,
     Refused,
     Released,
-    Supplier,
     Try,
     TryAgain,
     Unavailable,
 )
+from suppliers.observed import Call, observed
 from tests.suppliers.script import trip
 
 Told = tuple[Kind, str, str]
-
-
-class Answering:
-    """A supplier that answers every call with the same, and knows whether it was closed."""
-
-    def __init__(self, answer: object) -> None:
-        self._answer = answer
-        self.closed = False
-
-    async def _call(self, *_: object) -> Any:
-        if isinstance(self._answer, BaseException):
-            raise self._answer
-        return self._answer
-
-    book = cancel = find = _call
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 ANSWERS = [
@@ -61,7 +40,7 @@ ANSWERS = [
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS, ids=lambda each: repr(each))
 @pytest.mark.parametrize("call", ["book", "cancel", "find"])
 async def test_each_call_is_told_once_and_answered_as_it_was(
-    call: str, answer: object, outcome: str
+    call: Call, answer: object, outcome: str
 ) -> None:
     told: list[Told] = []
     times: list[float] = []
@@ -70,9 +49,12 @@ async def test_each_call_is_told_once_and_answered_as_it_was(
         told.append((kind, call, outcome))
         times.append(seconds)
 
-    supplier = Answering(answer)
-    observed = ObservedSupplier("hotel", cast(Supplier, supplier), observer)
-    asking = observed.book(trip(), 1) if call == "book" else getattr(observed, call)(trip())
+    async def answering() -> object:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    asking = observed(observer, "hotel", call, answering())
     if isinstance(answer, BaseException):
         with pytest.raises(type(answer)):
             await asking
@@ -80,22 +62,19 @@ async def test_each_call_is_told_once_and_answered_as_it_was(
         assert await asking == answer
     assert told == [("hotel", call, outcome)]
     assert 0 <= times[0] < 10
-    await observed.close()
-    assert supplier.closed
 
 
 async def test_the_embedded_supplier_is_observed_and_books_as_before(record: Record) -> None:
     told: list[Told] = []
-    observed = ObservedEmbedded(
-        EmbeddedSupplier("car", record),
-        lambda kind, call, outcome, _: told.append((kind, call, outcome)),
+    car = EmbeddedSupplier(
+        "car", record, observer=lambda kind, call, outcome, _: told.append((kind, call, outcome))
     )
-    assert await observed.book(trip(), Try()) == Confirmed()
-    assert await observed.find(trip()) == Confirmed()
-    assert await observed.cancel_late_booking(trip()) == Released()
+    assert await car.book(trip(), Try()) == Confirmed()
+    assert await car.find(trip()) == Confirmed()
+    assert await car.cancel_late_booking(trip()) == Released()
     with pytest.raises(Refused):
-        await observed.book(trip(), Try())
-    await observed.close()
+        await car.book(trip(), Try())
+    await car.close()
     assert told == [
         ("car", "book", "confirmed"),
         ("car", "find", "confirmed"),
