@@ -25,6 +25,13 @@ TRIP = {"name": "Ada", "attempts": 5, **ITEMS}
 
 OUTDATED = "The record's schema is older than this version: run `make migrate`"
 
+BOOKED_HERE = {
+    trip_id: shape
+    for trip_id, shape in SHAPES_OF_2_0_0.items()
+    if not any(row.get("supplier") for row in shape.rows)
+}
+"""Trips whose every step is the embedded suppliers', which are the ones set up here."""
+
 on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 
 
@@ -81,7 +88,7 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
             at(older.database_url, "0002")
             execute(older.database_url, SHAPES)
         else:
-            write(older.database_url, SHAPES_OF_2_0_0)
+            write(older.database_url, BOOKED_HERE)
         worker = older.workers[0]
         worker.start()
         older.api.start()

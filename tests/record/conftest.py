@@ -10,6 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from record import Record
+from record import database as limits
+from tests.faults import DEADLINE
+from tests.record import jobs
 
 
 @pytest.fixture
@@ -22,8 +25,12 @@ async def record(database_url: str) -> AsyncIterator[Record]:
 
 
 @pytest.fixture
-async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
-    """Two records with connections of their own over one database."""
+async def pair(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Record, Record]]:
+    """Two records with connections of their own over one database, which wait for each other."""
+    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
     async with AsyncExitStack() as stack:
         first, second = [
             await stack.enter_async_context(Record.open(database_url)) for _ in range(2)
@@ -35,7 +42,8 @@ async def pair(database_url: str) -> AsyncIterator[tuple[Record, Record]]:
 @pytest.fixture(scope="package")
 def processes() -> Iterator[ProcessPoolExecutor]:
     """Four processes that share nothing with this one."""
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, spawn, initializer=jobs.wait_for_each_other) as pool:
         yield pool
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 from record import Record, ReservationRefused
+from record import database as limits
 from shared import new_user_id
 from tests.record.trips import accepted, trip
 
@@ -21,6 +22,11 @@ async def in_processes(
     loop = asyncio.get_running_loop()
     jobs = [loop.run_in_executor(processes, job, database_url) for _ in range(4)]
     await asyncio.gather(*jobs)
+
+
+def wait_for_each_other() -> None:
+    """Have this process wait for a lock for longer than it would on a machine of its own."""
+    limits.LOCK_LIMIT = limits.BUSY_LIMIT = limits.CALL_LIMIT = 60.0
 
 
 def book(database_url: str) -> None:

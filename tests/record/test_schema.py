@@ -19,8 +19,7 @@ from alembic import command
 from record import Record, RecordUnavailable, schema
 from record.tables import metadata, reservations, trips
 from shared import KINDS
-from tests.faults import DEADLINE
-from tests.processes import ROOT, bare_environment
+from tests.processes import DEADLINE, ROOT, bare_environment
 from tests.record import jobs
 from tests.record.databases import (
     at,
@@ -79,7 +78,11 @@ def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_many_first_calls_at_once_make_one_schema(database_url: str) -> None:
+async def test_many_first_calls_at_once_make_one_schema(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("record.database.LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr("record.database.CALL_LIMIT", DEADLINE)
     async with AsyncExitStack() as stack:
         records = [await stack.enter_async_context(Record.open(database_url)) for _ in range(6)]
         calls = [record.trips.accept(accepted()) for record in records for _ in range(3)]
