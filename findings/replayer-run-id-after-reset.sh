@@ -10,6 +10,8 @@
 #   are equal, and workflow code that asks by them whether it was reset takes the other way: a
 #   correct history fails with a nondeterminism error.
 # What helps: set `original_execution_run_id` of the first event to the run's own id before replaying.
+#   Better: workflow code compares no ids. `workflow.random_seed()` changes where the reset run's own part
+#   begins, live and replayed; only a run that is reset to its first task has the new seed from the start.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -45,7 +45,6 @@ from tests.trips import (
     resolve_undo,
     result_of,
     retry_undo,
-    start,
     until,
     until_failed,
     until_stuck,
@@ -108,12 +107,6 @@ async def booked(stage: Stage) -> Trip:
     return await stage.ended()
 
 
-async def booked_by_the_cli(stage: Stage) -> Trip:
-    booking = await start(stage.client, trip())
-    await result_of(booking)
-    return booking
-
-
 def failed_at(kind: Kind) -> Scenario:
     items: dict[str, Any] = {kind: f"invalid-{kind}-id"}
     return lambda stage: stage.ended(**items)
@@ -122,11 +115,6 @@ def failed_at(kind: Kind) -> Scenario:
 async def retried(stage: Stage) -> Trip:
     stage.breaks("reserve", "hotel", at_first(2, unavailable))
     return await stage.ended()
-
-
-async def booked_though_the_record_was_away(stage: Stage) -> Trip:
-    stage.breaks("reserve", "hotel", at_first(4, down))
-    return await stage.ended(attempts=1)
 
 
 async def failed_after_all_attempts(stage: Stage) -> Trip:
@@ -153,18 +141,6 @@ async def overdue_at_its_start(stage: Stage) -> Trip:
     async with activity_half(stage.client), workflow_half(stage.client):
         await result_of(late)
     return late
-
-
-async def lost_with_its_worker(stage: Stage) -> Trip:
-    gate = stage.breaks("reserve", "hotel", Gate())
-    async with workflow_half(stage.client):
-        async with activity_half(stage.client):
-            booking = await stage.start(attempts=1)
-            await gate.reached()
-        await gate.open()
-        async with activity_half(stage.client):
-            await result_of(booking)
-    return booking
 
 
 async def told_at_the_third_try(stage: Stage) -> Trip:
@@ -404,10 +380,8 @@ async def cancellation_stuck_twice(stage: Stage) -> Trip:
 
 ATTENDED: dict[str, Scenario] = {
     "booked": booked,
-    "booked_by_the_cli": booked_by_the_cli,
     **{f"failed_at_{kind}": failed_at(kind) for kind in KINDS},
     "retried": retried,
-    "booked_though_the_record_was_away": booked_though_the_record_was_away,
     "failed_after_all_attempts": failed_after_all_attempts,
     "failed_at_its_deadline": failed_at_its_deadline,
     "overdue_in_a_step": overdue_in_a_step,
@@ -433,11 +407,8 @@ ATTENDED: dict[str, Scenario] = {
     "stuck_and_retried_by_itself": retried_by_itself("hotel"),
     "stuck_and_cancelled": repaired(("hotel", "resolve"), cancel=True),
     "stuck_twice_resolved": repaired(("hotel", "resolve"), ("car", "resolve")),
-    "stuck_twice_resolved_in_reverse": repaired(("car", "resolve"), ("hotel", "resolve")),
     "stuck_twice_retried": repaired(("hotel", "retry"), ("car", "retry")),
-    "stuck_twice_retried_in_reverse": repaired(("car", "retry"), ("hotel", "retry")),
     "stuck_twice_retried_and_resolved": repaired(("car", "retry"), ("hotel", "resolve")),
-    "stuck_twice_resolved_and_retried": repaired(("car", "resolve"), ("hotel", "retry")),
     "stuck_twice_and_cancelled": repaired(("car", "resolve"), ("hotel", "retry"), cancel=True),
     "stuck_twice_and_retried_by_itself": retried_by_itself("hotel", "car"),
 }
@@ -447,7 +418,6 @@ UNATTENDED: dict[str, Scenario] = {
     "cancelled_before": cancelled_before,
     "overdue_at_its_start": overdue_at_its_start,
     **{f"cancelled_after_{kind}": cancelled_after(kind) for kind in KINDS},
-    "lost_with_its_worker": lost_with_its_worker,
     "reset_past_its_deadline": reset_past_its_deadline(1),
     "reset_to_its_start_past_its_deadline": reset_past_its_deadline(0),
 }

@@ -17,9 +17,7 @@ from tests.conftest import IMPATIENT, trip
 from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.trips import (
     Trip,
-    cancelled,
     events,
-    held,
     resolve_undo,
     result_of,
     start,
@@ -88,20 +86,6 @@ async def test_a_trip_that_is_shouted_at_is_booked(client: Client, faults: Fault
     await gate.open()
     assert (await result_of(booking))["status"] == "success"
     assert await failed_workflow_tasks(booking) == 0
-
-
-async def test_a_trip_that_was_shouted_at_can_still_be_cancelled(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    booking = await start(client, trip())
-    await gate.reached()
-    await booking.signal("report_try")
-    await booking.signal("report_try", args=["hotel", 2])
-    await booking.cancel()
-    await cancelled(booking)
-    await gate.open()
-    assert await held(faults, booking) == []
 
 
 async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(

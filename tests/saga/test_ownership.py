@@ -102,19 +102,6 @@ async def one_row(record: Record, trip_id: str, status: str) -> None:
 
 
 @pytest.mark.parametrize("task", [0, 1, -1], ids=["first", "second", "last"])
-async def test_a_reset_of_a_booked_trip_goes_on_with_the_same_reservations(
-    client: Client, faults: FaultyRecord, task: int
-) -> None:
-    booking = await start(client, trip())
-    await result_of(booking)
-    before = await faults.reservations.of(booking.id)
-    again = await reset_to(client, booking, task)
-    assert (await result_of(again))["status"] == "success"
-    assert await faults.reservations.of(booking.id) == before
-    await one_row(faults, booking.id, "booked")
-
-
-@pytest.mark.parametrize("task", [0, 1, -1], ids=["first", "second", "last"])
 async def test_a_reset_of_a_rolled_back_trip_books_nothing(
     client: Client, faults: FaultyRecord, task: int
 ) -> None:

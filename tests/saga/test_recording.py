@@ -128,28 +128,6 @@ async def test_a_cancel_while_the_record_is_told_of_a_rollback_changes_nothing(
     assert await held(faults, booking) == []
 
 
-async def test_a_stuck_undo_is_recorded_and_its_way_out_too(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["cancel", "hotel"] = refuse_for_good
-    booking = await start(client, trip(book_flight_id="invalid-flight-id"))
-    await until_stuck(booking, "hotel")
-
-    async def recorded() -> RecordedTrip | None:
-        row = await row_of(faults, booking)
-        return row if row.status == "needs_attention" else None
-
-    row = await eventually(recorded)
-    assert row.closed_at is None
-    assert [step.state for step in row.steps][:2] == ["undone", "stuck"]
-    assert await faults.trips.not_just_running([booking.id, "another"]) == [row]
-    await resolve_undo(booking, "hotel", "By telephone")
-    await result_of(booking)
-    row = await row_of(faults, booking)
-    assert (row.status, row.reason) == ("rolled_back", "Invalid flight booking, rolling back!")
-    assert [(step.state, step.note) for step in row.steps][1] == ("resolved", "By telephone")
-
-
 async def test_the_cancellation_of_a_booked_trip_is_recorded_as_the_trips(
     client: Client, faults: FaultyRecord
 ) -> None:

@@ -49,7 +49,7 @@ def test_each_shape_is_recorded() -> None:
     assert sorted(NAMES) == sorted(map(name_of, RECORDED))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "booked_by_the_cli"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_trip_is_recorded_as_the_api_starts_it(name: str) -> None:
     (started,) = events(name, "workflowExecutionStartedEventAttributes")
     assert started["memo"]["fields"]

@@ -1,20 +1,16 @@
 """An undo that cannot succeed: the others still run, and an operator finds a way out."""
 
 import asyncio
-from collections import defaultdict
 from dataclasses import replace
 
 import pytest
-from temporalio.client import Client, WorkflowHistory, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Replayer
 
 from record import RecordBroken, RecordUnavailable, ReservationRefused
-from run_worker import WORKFLOWS
 from shared import KINDS, BookVacationInput, Kind
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
-    Call,
     FaultyRecord,
     Gate,
     at_first,
@@ -37,7 +33,6 @@ from tests.trips import (
     until,
     until_stuck,
 )
-from workflows import BookingWorkflow
 
 LAST = KINDS[-1]
 
@@ -323,39 +318,3 @@ async def test_the_cancellation_of_a_booked_trip_can_be_stuck_and_settled_alike(
     assert (await result_of(cancellation))["status"] == "cancelled"
     assert (await steps_of(faults, booked))["flight"].note == "flown"
     assert await held(faults, booked) == []
-
-
-@pytest.mark.slow  # The model's trips are looked up while they run, too.
-async def test_look_ups_while_an_undo_is_resolved_leave_a_history_that_replays(
-    client: Client, faults: FaultyRecord
-) -> None:
-    """What is first asked right after a local activity, a patch say, would not always replay."""
-    gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-
-    async def refused_later(call: Call) -> None:
-        await gates[call.trip_id].wait()
-        await refuse_for_good(call)
-
-    faults.faults["cancel", LAST] = refuse_for_good
-    faults.faults["cancel", KINDS[-2]] = refused_later
-
-    async def history_of_one() -> WorkflowHistory:
-        booking = await start(client, doomed())
-        await until(booking, lambda steps: steps[LAST] == "stuck")
-        resolving = asyncio.create_task(resolve_undo(booking, LAST, "settled"))
-        looking = asyncio.create_task(look_up(booking))
-        gates[booking.id].set()
-        await until(booking, lambda steps: steps[KINDS[-2]] == "stuck")
-        await resolving
-        looking.cancel()
-        history = await booking.fetch_history()
-        await booking.terminate()
-        return history
-
-    async def look_up(booking: Trip) -> None:
-        while True:
-            await booking.query(BookingWorkflow.progress)
-
-    for _ in range(2):
-        for history in await asyncio.gather(*(history_of_one() for _ in range(8))):
-            await Replayer(workflows=WORKFLOWS).replay_workflow(history)

@@ -1,6 +1,5 @@
 """What counts as a failure of the supplier, and what costs a trip nothing."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from record import Record, RecordBroken, StepProgress
+from record import Record, RecordBroken, RecordUnavailable, StepProgress
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind
 from suppliers import OutcomeUnknown
@@ -22,7 +21,6 @@ from tests.faults import (
     FaultyRecord,
     Gate,
     activity_half,
-    at_first,
     down,
     faulty_worker,
     healthy,
@@ -168,24 +166,21 @@ async def test_a_worker_that_lacks_the_key_costs_nothing(client: Client, record:
             assert (await result_of(booking))["status"] == "success"
 
 
-async def test_a_record_that_cannot_be_told_of_a_failure_counts_it_later(
-    client: Client, record: Record, monkeypatch: pytest.MonkeyPatch
+async def test_a_failure_that_the_record_cannot_be_told_of_costs_nothing(
+    client: Client, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with faulty_worker(client, record) as faults:
-        count, told = faults.reservations.count_failure, 0
+    count, away = faults.reservations.count_failure, ["Away"] * 3
 
-        async def lossy(trip: BookVacationInput, kind: Kind, words: str, *, final: bool) -> int:
-            nonlocal told
-            told += 1
-            if told <= 3:
-                await down(Call(trip.book_user_id, "reserve", kind, told, None))  # type: ignore[arg-type]  # It writes nothing.
-            return await count(trip, kind, words, final=final)
+    async def lossy(trip: BookVacationInput, kind: Kind, words: str, *, final: bool) -> int:
+        if away:
+            raise RecordUnavailable(away.pop())
+        return await count(trip, kind, words, final=final)
 
-        monkeypatch.setattr(faults.reservations, "count_failure", lossy)
-        faults.faults["reserve", "hotel"] = unavailable
-        booking = await start(client, trip(attempts=2))
-        assert (await result_of(booking))["message"] == "The hotel is unavailable"
-    assert (await steps_of(record, booking))["hotel"].attempts == 2
+    monkeypatch.setattr(faults.reservations, "count_failure", lossy)
+    faults.faults["reserve", "hotel"] = unavailable
+    booking = await start(client, trip(attempts=2))
+    assert (await result_of(booking))["message"] == "The hotel is unavailable"
+    assert (await steps_of(faults, booking))["hotel"].attempts == 2
     assert faults.tries("reserve", "hotel") == 5
 
 
@@ -275,25 +270,3 @@ async def test_each_activity_of_a_trip_is_retried_for_ever_at_one_pace(
             assert asked.retry_policy.initial_interval.ToMilliseconds() == 250
             assert asked.start_to_close_timeout.ToSeconds() == 2 * 15 + 60
             assert asked.heartbeat_timeout.ToSeconds() == IMPATIENT.heartbeat_timeout
-
-
-async def test_the_wait_after_a_failure_doubles_up_to_a_cap(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = at_first(4, timed := Timed())
-    policy = replace(IMPATIENT, retry_interval=0.1, retry_interval_cap=0.4)
-    await result_of(await start(client, trip(attempts=5, policy=policy)))
-    waits = [later - earlier for earlier, later in zip(timed.at, timed.at[1:], strict=False)]
-    # A timer may be a moment early, and is late on a busy machine.
-    assert [wait >= least - 0.02 for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)]
-
-
-class Timed:
-    """A fault that fails as a supplier does, and notes when."""
-
-    def __init__(self) -> None:
-        self.at: list[float] = []
-
-    async def __call__(self, call: Call) -> None:
-        self.at.append(asyncio.get_running_loop().time())
-        await unavailable(call)
