@@ -19,6 +19,7 @@ from bookings import Settling, TripWorkflows
 from record import Record, RecordedTrip
 from record.tables import audits, reservations
 from record.tables import trips as recorded_trips
+from saga.steps import NO_ANSWER
 from shared import KINDS, SagaPolicy, cancellation_id
 from tests.chaos import suppliers
 from tests.chaos.asking import PATIENCE, SETTLED_WITHIN, STATUS_OF, Asking, Ending, Violation
@@ -146,11 +147,10 @@ class Agreement(Asking):
             self.violate("half-booked", row.trip_id, f"is {status} and holds {held}")
         if {each.first_run_id for each in held} - {row.first_run_id}:
             self.violate("half-booked", row.trip_id, f"is {row.first_run_id}'s, and holds {held}")
-        is_refused = any("invalid" in item for item in trip.items.values())
-        if self.outside is None and status == "rolled_back" and not is_refused:
-            self.violate(
-                "other", row.trip_id, f"was rolled back for no supplier's word: {row.reason}"
-            )
+        # On a busy machine a trip may run out of time. Else only a supplier's word rolls it back.
+        due = self.outside is not None or any("invalid" in item for item in trip.items.values())
+        if status == "rolled_back" and not due and row.reason != NO_ANSWER:
+            self.violate("other", row.trip_id, f"was rolled back: {row.reason}")
         if status == "booked" and row.trip_id in self.cancelled:
             self.violate("other", row.trip_id, "is booked after its cancellation")
         ending = await self._in_temporal(row)
