@@ -1,4 +1,4 @@
-"""Suppliers that are watched: what each call was answered, and how long that took."""
+"""Suppliers with an observer, who is told the outcome of each call and how long it took."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -17,14 +17,14 @@ Outcome = Literal[
 ]
 
 Observer = Callable[[Kind, Call, Outcome, float], object]
-"""Is told of each call when it is over; the last is its time in seconds."""
+"""It is called when a call is over; the last argument is the call's time in seconds."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class ObservedSupplier:
-    """A supplier of one kind of which an observer is told."""
+    """A supplier of one kind, with an observer of its calls."""
 
     kind: Kind
     supplier: Supplier
@@ -49,7 +49,7 @@ class ObservedSupplier:
 
 @dataclass(frozen=True)
 class ObservedEmbedded:
-    """The embedded supplier of one kind, at its own desk, of which an observer is told."""
+    """The embedded supplier of one kind, which is its own desk, with an observer of its calls."""
 
     supplier: EmbeddedSupplier
     observer: Observer
@@ -81,9 +81,9 @@ class ObservedEmbedded:
 
 
 async def _told(observer: Observer, kind: Kind, call: Call, answering: Awaitable[Answer]) -> Answer:
-    """Return what a call answers, and tell of it."""
+    """Return what a call answers, and tell the observer."""
     begun = time.perf_counter()
-    # Also of one that is given up, and of one that raises what no supplier may.
+    # Stays so for a call that is given up, and for one that raises what no supplier may raise.
     outcome: Outcome = "unknown"
     try:
         answer = await answering
