@@ -30,15 +30,16 @@ MAX_PORT = 65_535
 BASE_URL = re.compile(
     r"https?://(?P<host>[^\s/?#@:\[\]\\]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:/[^\s?#]*)?"
 )
-"""Where a supplier is. Credentials would be logged; a path cannot follow a query."""
+"""Where a supplier is. It has no credentials, which would be logged, and no query, because a path
+is added to it."""
 
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, 2.1."""
 
 DEPLOYMENT = r"^[A-Za-z0-9_-]{1,200}$"
 BUILD_ID = r"^[A-Za-z0-9_.+-]{1,200}$"
-"""Temporal allows neither `.` nor `:` in a deployment's name. Other characters that it allows would
-have to be quoted in commands and queries."""
+"""Temporal allows neither `.` nor `:` in a deployment's name. It allows further characters, but
+commands and queries would have to quote these."""
 
 DATABASE_DRIVERS = ("sqlite", "postgresql+psycopg")
 """What a database URL may begin with."""
@@ -95,7 +96,7 @@ class SupplierSettings(BaseSettings):
 
     @property
     def name(self) -> str:
-        """Who books, in a word: `embedded`, or host and port of the service."""
+        """A short name of the supplier: `embedded`, or host and port of the service."""
         match = BASE_URL.fullmatch(self.url or "")
         if match is None:
             return "embedded"
@@ -198,7 +199,7 @@ class Settings(BaseSettings):
 
     @property
     def worker_version(self) -> WorkerDeploymentVersion | None:
-        """The version of its deployment that a worker is; `None`: versions are not told apart."""
+        """The worker's version within its deployment; `None`: the worker has no version."""
         if self.worker_deployment is None or self.worker_build_id is None:
             return None
         return WorkerDeploymentVersion(self.worker_deployment, self.worker_build_id)

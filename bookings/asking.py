@@ -1,4 +1,4 @@
-"""How a question to Temporal can fail, and what each failure means to who has asked."""
+"""How a question to Temporal can fail, and what each failure means for the caller."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,15 +26,15 @@ MENDS_ITSELF = {
     RPCStatusCode.UNKNOWN,
     RPCStatusCode.DATA_LOSS,
 }
-"""What may well succeed in a moment. Any other failure is the same however often one asks."""
+"""Failures after which the same question may succeed in a moment. After others it never does."""
 
 
 @contextmanager
 def asking_temporal() -> Iterator[None]:
     """Translate the failure of a call to Temporal, whatever its form.
 
-    Raises `TemporalUnavailable` for what mends itself, and its kind `NoWorker`; `BookingNotFound`
-    for a workflow that is not there, and `TemporalRefuses` for all else.
+    Raises `TemporalUnavailable`, or its subclass `NoWorker`, for a failure that mends itself;
+    `BookingNotFound` for a workflow that is not there; `TemporalRefuses` for all other failures.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def meaning_of(error: RPCError) -> BookingsError:
 
 
 def is_overload(error: TemporalUnavailable) -> bool:
-    """Tell whether Temporal could be asked, and has too much to do: too many wait there, say."""
+    """Tell whether Temporal answered that it has too much to do, such as too many waits."""
     cause = error.__cause__
     return isinstance(cause, RPCError) and cause.status == RPCStatusCode.RESOURCE_EXHAUSTED
 
@@ -77,7 +77,7 @@ def is_missing_workflow(error: RPCError) -> bool:
 
 
 def _missing_namespace(error: RPCError) -> str | None:
-    """Return the name of the namespace that a call failed for the want of."""
+    """Return the name of the missing namespace by which a call failed; `None`: none is missing."""
     for detail in error.grpc_status.details:
         failure = NamespaceNotFoundFailure()
         if detail.Unpack(failure):

@@ -1,7 +1,7 @@
-"""What each event loop has of its own: a future, and so who waits for one, belongs to one loop.
+"""One object for each event loop, because a future, and each wait for it, belongs to one loop.
 
-The server has one loop for all requests, but Flask's own way, and so its test client, is a loop for
-each.
+The server has one loop for all requests. Flask by itself, as in its test client, makes a loop for
+each request.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ Own = TypeVar("Own")
 
 
 class PerLoop(Generic[Own]):
-    """One of a thing for each event loop, made when it is first asked for there."""
+    """Has one object for each event loop, and makes it when that loop first asks for it."""
 
     def __init__(self, make: Callable[[], Own]) -> None:
         self._make = make
@@ -22,12 +22,12 @@ class PerLoop(Generic[Own]):
         )
 
     def here(self) -> Own:
-        """Return the running loop's."""
+        """Return the object of the running loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._made:
             self._made[loop] = self._make()
         return self._made[loop]
 
     def of_all(self) -> list[Own]:
-        """Return those of all loops."""
+        """Return the objects of all loops."""
         return list(self._made.values())

@@ -1,7 +1,7 @@
-"""Sees in the record what becomes of the trips that somebody waits for, at one question for all.
+"""Watches in the record the trips that requests wait for, by one question for all of them.
 
 A wait at Temporal for a workflow's end does not see that a trip needs attention: its workflow stays
-open until an operator acts. And there are more waits than Temporal lets a namespace have.
+open until an operator acts. And there may be more waits than Temporal allows a namespace.
 """
 
 import asyncio
@@ -23,14 +23,13 @@ class _Wait(NamedTuple):
     user_id: str
     is_over: IsOver
     since: float
-    """The time, as the loop counts it, from which on it is looked after."""
+    """The time, by the loop's clock, from which on the record is asked about it."""
 
 
 class RecordWatch:
-    """Looks after the waits of one event loop. It runs for as long as there are any.
+    """Watches for the waits of one event loop, for as long as there are any.
 
-    `not_just_running` returns, of the trips it is asked about, the rows of those whose waits may be
-    over.
+    `not_just_running` takes the ids of trips and returns the rows of those whose waits may be over.
     """
 
     def __init__(
@@ -42,9 +41,9 @@ class RecordWatch:
 
     @contextmanager
     def watching(self, user_id: str, is_over: IsOver, after: float) -> Iterator[Seen]:
-        """Yield a future that is done once the trip is seen to be as `is_over` says.
+        """Yield a future that is done once `is_over` says so of the trip's row.
 
-        It is looked after from the first round on that comes `after` so many seconds.
+        The record is asked about the trip from the first round on that comes `after` seconds later.
         """
         loop = asyncio.get_running_loop()
         seen: Seen = loop.create_future()
@@ -58,7 +57,7 @@ class RecordWatch:
             seen.cancel()
             if not self._waits and self._rounds is not None:
                 self._rounds.cancel()
-                # It is done only when the loop gets to it; who comes before that needs a new one.
+                # The loop ends the task later; a wait that comes before that needs a new one.
                 self._rounds = None
 
     async def _look_in_rounds(self) -> None:
@@ -71,7 +70,7 @@ class RecordWatch:
             try:
                 rows = await self._not_just_running(wanted) if due else []
             except RecordError:
-                continue  # The waits go on; so it is with an outage.
+                continue  # The waits go on: an outage of the record does not end them.
             found = {row.trip_id: row for row in rows}
             for seen, wait in due.items():
                 row = found.get(wait.user_id)

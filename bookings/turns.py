@@ -1,7 +1,7 @@
-"""Turns: so many at once do what many want to do, and the others wait for theirs.
+"""Turns: a few trips at a time are started, and the others wait for their turn.
 
-Of a thousand trips that are started all at once most would not be answered in time, and be asked
-for again. Callers alternate, so that none waits behind all of another's.
+If a thousand trips were started at once, Temporal would not answer most of them in time, and their
+clients would ask again. Callers alternate, so that no caller waits behind all trips of another.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from bookings.errors import TemporalUnavailable
 from record import RecordUnavailable
 
 AT_ONCE = 16
-"""As many keep Temporal busy, and are each answered in a fraction of the time that they have."""
+"""So many starts keep Temporal busy, and it answers each in a fraction of its time limit."""
 
 
 class Turns:
@@ -23,14 +23,14 @@ class Turns:
         self._free = at_once
         self._done = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Who waits, by caller: the first of the first caller is the next."""
+        """The waits by caller. The first wait of the first caller has the next turn."""
 
     @asynccontextmanager
     async def turn(self, caller: str, patience: float) -> AsyncIterator[None]:
-        """Wait for a turn, so many seconds at the most, and have it until the end of the block.
+        """Wait for a turn, `patience` seconds at the most, and keep it until the end of the block.
 
-        A block fails all who wait if Temporal or the record cannot be asked, and no other block has
-        got through meanwhile: they would ask in vain, one after the other. Raises
+        A block that cannot ask Temporal or the record fails all waits, unless another block has got
+        through meanwhile: all of them would ask in vain, one after the other. Raises
         `TemporalUnavailable` and `RecordUnavailable`.
         """
         await self._begin(caller, patience)
@@ -46,7 +46,7 @@ class Turns:
             self._pass_on()
 
     def fail(self, error: Exception) -> None:
-        """Have all who wait now fail with that error."""
+        """Let all present waits fail with that error."""
         for queue in self._waiting.values():
             for each in queue:
                 if not each.done():
@@ -63,7 +63,7 @@ class Turns:
             async with asyncio.timeout(patience):
                 await mine
         except BaseException as error:
-            # The turn may have come in the very moment in which it was given up.
+            # The turn may have come in the very moment in which the wait ended.
             if mine.done() and not mine.cancelled() and mine.exception() is None:
                 self._pass_on()
             if isinstance(error, TimeoutError):

@@ -1,9 +1,8 @@
 """Encrypts what goes to Temporal, and decrypts what comes from it: AES-256-GCM, by named keys.
 
 Each payload is encrypted by itself, with its metadata, under a nonce of its own. The id of its key
-stands beside it. A payload that is not encrypted is taken as it is: trips that started before there
-were keys have such payloads, and so have signals and inputs by Temporal's CLI. This file knows
-nothing of trips.
+stands beside it. A payload in clear stays as it is: trips that started before there were keys have
+such payloads, and so have signals and inputs by Temporal's CLI. This file knows nothing of trips.
 https://docs.temporal.io/payload-codec
 """
 
@@ -23,13 +22,12 @@ from temporalio.converter import (
 )
 
 ENCODING = b"binary/encrypted"
-"""The metadata of an encrypted payload. This name and the next one are those of Temporal's own
-samples. https://github.com/temporalio/samples-python/tree/main/encryption"""
+"""The metadata of an encrypted payload. Temporal's own samples use this name and the next one. https://github.com/temporalio/samples-python/tree/main/encryption"""
 
 KEY_ID = "encryption-key-id"
 
 NONCE_BYTES = 12
-"""NIST SP 800-38D, 8.2.2. With random nonces of that length a key is good for 2^32 payloads."""
+"""NIST SP 800-38D, 8.2.2. With random nonces of this length a key is good for 2^32 payloads."""
 
 
 class UnreadablePayload(ValueError):
@@ -63,7 +61,7 @@ class Encryption(PayloadCodec):
         return self.decrypt(payloads)
 
     def encrypt(self, payloads: Iterable[Payload]) -> list[Payload]:
-        """Return the payloads encrypted, or as they are if there is no key to encrypt by."""
+        """Return the payloads encrypted, or unchanged if there is no key to encrypt by."""
         if self._encrypting is None:
             return list(payloads)
         return [self._encrypted(payload, self._encrypting) for payload in payloads]
@@ -96,16 +94,16 @@ class Encryption(PayloadCodec):
         except (InvalidTag, ValueError, DecodeError):
             raise UnreadablePayload(
                 f"The payload is not as the key {key_id!r} of PAYLOAD_KEYS has encrypted it: it "
-                "was changed, or that key is another elsewhere."
+                "was changed, or another process has another key of this id."
             ) from None
 
 
 UNENCRYPTED = Encryption({}, None)
-"""Without keys."""
+"""It has no keys."""
 
 
 def _bound(key_id: bytes) -> bytes:
-    """Return the associated data: what stands beside a payload in clear and must stay so."""
+    """Return the associated data: what stands in clear beside a payload and must not change."""
     return ENCODING + b":" + key_id
 
 
@@ -118,7 +116,7 @@ def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: 
     try:
         given = json_format.Parse(body, Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError):
-        raise ValueError("The body is no object of Protobuf's JSON with payloads in it.") from None
+        raise ValueError("The body is not a JSON object of Protobuf with payloads.") from None
     converted = Payloads(payloads=convert(given.payloads))
     return json_format.MessageToJson(converted, indent=None).encode()
 

@@ -1,4 +1,4 @@
-"""The keys of what goes to Temporal, as the setting `PAYLOAD_KEYS` has them."""
+"""The keys that encrypt what goes to Temporal, read from the setting `PAYLOAD_KEYS`."""
 
 import base64
 import binascii
@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from connection.encryption import Encryption
 
 KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(\S+)")
-"""Id and secret."""
+"""The id and the secret."""
 KEY_BYTES = 32
 IN_CLEAR = "plain"
-"""In the place of the first key: nothing is encrypted, and the keys after it only decrypt."""
+"""In the first key's place: nothing is encrypted, and the keys after it only decrypt."""
 
 
 def encryption_of(payload_keys: SecretStr) -> Encryption:

@@ -17,7 +17,7 @@ from shared import TASK_QUEUE_NAME
 RPC_TIMEOUT = dt.timedelta(seconds=5)
 
 POLLER_AGE = dt.timedelta(seconds=75)
-"""A live worker asks for work at least once a minute. A dead worker made an older poll."""
+"""A live worker asks for work at least once a minute. An older poll is a dead worker's."""
 
 Version = tuple[str, str]
 """A deployment and a build of it."""
@@ -49,8 +49,8 @@ async def nobody_takes_trips(client: Client) -> str | None:
 async def not_polling(client: Client) -> str | None:
     """Return why no worker of this client polls for trips, as Temporal sees it; `None`: one does.
 
-    Temporal is asked, because a worker that is cut off from it does not notice. A worker whose
-    version is not current counts as polling: it has the trips that began with its version, or an
+    This asks Temporal, because a worker that is cut off does not notice it. A worker whose version
+    is not current counts as polling: it has the trips that began with its version, or an
     operator waits for it in order to make it current.
     """
     try:

@@ -20,7 +20,7 @@ REASONS = {
         "answers 400 Bad Request, as a proxy does that wants a valid client certificate "
         "(TEMPORAL_TLS_CLIENT_CERT_PATH)"
     ),
-    # What the other side says of our certificate: https://www.rfc-editor.org/rfc/rfc8446#section-6
+    # What the other side says about our certificate: https://www.rfc-editor.org/rfc/rfc8446#section-6
     r"CertificateRequired": "wants a client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
     r"(alert: |AlertReceived\()HandshakeFailure": (
         "breaks off the handshake: does it want a client certificate "
@@ -33,14 +33,14 @@ REASONS = {
         r"(alert: |AlertReceived\()(UnknownCA|BadCertificate|CertificateUnknown|AccessDenied"
         r"|CertificateRevoked|UnsupportedCertificate|DecryptError)"
     ): "does not accept the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
-    # And of what we ask for.
+    # What the other side says about our request.
     r"(alert: |AlertReceived\()UnrecognisedName": (
         "knows no such name (TEMPORAL_TLS_SERVER_NAME, TEMPORAL_ADDRESS)"
     ),
     r"(alert: |AlertReceived\()NoApplicationProtocol": (
         "does not speak gRPC over TLS there (TEMPORAL_ADDRESS)"
     ),
-    # What we find wrong with theirs.
+    # What we find wrong with the other side's certificate.
     r"InvalidCertificate\(Expired": "has a certificate that has expired",
     r"InvalidCertificate\(NotValidForName": (
         "has a certificate for another name (TEMPORAL_TLS_SERVER_NAME)"
@@ -55,7 +55,7 @@ REASONS = {
         "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)"
     ),
 }
-"""What is found in such a text, and what it means, as a sentence about Temporal."""
+"""A pattern of such a text, and what it means, as the end of a sentence about Temporal."""
 
 
 def refusal(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """The database under the record: SQLite or PostgreSQL, asked in threads, each call with a limit.
 
-Whatever the database does, a call ends within `CALL_LIMIT`: answered, or as unavailable.
+Whatever the database does, a call ends within `CALL_LIMIT`, with its answer or as unavailable.
 """
 
 import asyncio
@@ -38,26 +38,25 @@ CALL_LIMIT = 10.0
 thread, a connection, a lock, an answer."""
 
 STATEMENT_LIMIT = 4.0
-"""Seconds after which PostgreSQL gives a statement up, or a transaction in which nothing happens: a
-process of ours that is frozen in the middle of one holds its locks no longer."""
+"""Seconds after which PostgreSQL ends a statement, or a transaction in which nothing happens. So a
+frozen process of ours does not hold its locks for longer."""
 
 ANSWER_LIMIT = 5.0
-"""Seconds that a connection to PostgreSQL, or an answer on it, may take. A server that is frozen
-keeps no limit of its own, so this one is kept here, and it gives the connection up."""
+"""Seconds that a connection to PostgreSQL, or an answer on it, may take. A frozen server keeps no
+limit of its own, so the client keeps this one, and closes the connection."""
 
 LOCK_LIMIT = 2.0
-"""Seconds after which a call gives up because of what another transaction has locked in PostgreSQL.
-"""
+"""Seconds after which a call gives up that waits for another transaction's lock in PostgreSQL."""
 
 LOCK_TRY = 0.02
 """Seconds that a statement waits for such a lock in its thread, which other trips need. Then the
-call waits without one and tries again."""
+call waits without a thread and tries again."""
 
 LOCK_PAUSE = 0.25
-"""Seconds that it waits so at the most before each try."""
+"""The most seconds that the call waits so before each try."""
 
 BUSY_LIMIT = 5.0
-"""Seconds that a statement waits in SQLite, which has one writer at a time, for that one."""
+"""Seconds that a statement waits in SQLite for the writer; there is one at a time."""
 
 MIGRATION_LIMIT = 86_400.0
 """Seconds that a migration waits in SQLite for another one, or for any other writer."""
@@ -69,7 +68,7 @@ POSTGRESQL_CONNECTIONS = 10
 """How many statements a process has under way at once."""
 
 SQLITE_READERS = 4
-"""How many statements that only read SQLite has under way at once, besides the one that writes."""
+"""How many reading statements SQLite has under way at once, besides the one that writes."""
 
 PROJECT = Path(__file__).parent.parent
 
@@ -77,7 +76,7 @@ Answer = TypeVar("Answer")
 
 
 class Connections(NamedTuple):
-    """How many connections of this process are in use, are open besides, and may be in use."""
+    """How many connections this process uses, how many are idle, and how many it may use."""
 
     in_use: int
     idle: int
@@ -87,9 +86,9 @@ class Connections(NamedTuple):
 class Database:
     """A database, as its URL says. A brand-new one gets its schema with the first call.
 
-    Each call hops to a thread and back once, for the whole of its transaction; a call that is given
-    up goes on there. An asyncio driver of SQLite hops for each step of it, which costs four times
-    the CPU.
+    Each call hops to a thread and back once, for its whole transaction. When the caller gives it
+    up, the transaction goes on in the thread. An asyncio driver of SQLite hops for each step, which
+    costs four times the CPU.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Database:
         self._readers = readers
         self._prepared = False
         self._preparing = threading.Lock()
-        # One that is not closed, as an app's that nobody serves any more, leaves nothing open.
+        # A database that nobody closes, such as that of a test's app, leaves nothing open.
         weakref.finalize(self, engine.dispose).atexit = False
 
     @classmethod
@@ -117,7 +116,7 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Let running calls end, and close. Those that take longer than `CLOSE_LIMIT` are left."""
+        """Let running calls end, and close. It does not wait for longer than `CLOSE_LIMIT`."""
         closed = asyncio.Event()
         threading.Thread(
             target=self._close, args=(asyncio.get_running_loop(), closed), daemon=True
@@ -141,7 +140,7 @@ class Database:
         return Connections(pool.checkedout(), pool.checkedin(), most)
 
     async def prepare(self) -> None:
-        """Give a brand-new database its schema, and see that any other has the one needed.
+        """Give a brand-new database its schema, and check that any other has the needed one.
 
         Raises `RecordUnavailable`, also when somebody has to migrate it first.
         """
@@ -178,7 +177,7 @@ class Database:
         return self._engine.execution_options(reads_only=True)
 
     def insert_into(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-        """Return an insert into a table that can say what is to be done about a conflict."""
+        """Return an insert into a table that can say what happens in a conflict."""
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         return insert(table)
 
@@ -210,16 +209,16 @@ class Database:
         except SchemaOutdated as error:
             raise RecordUnavailable(str(error)) from error
         except (SQLAlchemyError, OSError) as error:
-            # Whatever the driver says has SQL and addresses in it, which are not for travellers. It
-            # is kept as the cause, for the logs.
+            # The driver's text has SQL and addresses in it, which are not for travellers. It stays
+            # as the cause, for the logs.
             raise _meaning_of(error) from error
 
 
 async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:
-    """Do `work` in a thread, again and again while it ends at a lock, and wait without a thread.
+    """Do `work` in a thread. While it ends at a lock, wait without a thread and do it again.
 
-    Were each waiting for a lock in its thread, the trips that an operator's forgotten transaction
-    has locked would soon have all of them.
+    If calls waited for a lock in their threads, the trips that an operator's forgotten transaction
+    has locked would soon take all threads.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LOCK_LIMIT
@@ -254,17 +253,17 @@ def _meaning_of(error: Exception) -> RecordError:
             return RecordBroken("The record refuses the request")
         case DBAPIError() | OSError():
             return RecordUnavailable("The record is unavailable")
-    # The database was not asked: SQLAlchemy could make nothing of the question or of the answer.
+    # SQLAlchemy did not ask the database: it did not understand the question, or the answer.
     return RecordBroken("The record refuses the request")
 
 
 class _LimitedConnection(psycopg.Connection[Any]):
-    """A connection whose server may be frozen: each wait for it has a limit."""
+    """A connection with a limit for each wait: its server may be frozen."""
 
     def wait(
         self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None
     ) -> Answer:
-        """Wait for an answer. One that does not come leaves the connection closed."""
+        """Wait for an answer. If it does not come, the connection is closed."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
@@ -302,12 +301,12 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 
 def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
-    # A relative path is one in the project's folder, whichever folder the process started in.
+    # A relative path starts at the project's folder, wherever the process was started.
     database = url.database or ""
     if not database.startswith("file:"):
         database = str(PROJECT / database)
     limits = {"timeout": BUSY_LIMIT if busy_limit is None else busy_limit}
-    # An error's text goes to the logs, and what is written has travellers' names in it.
+    # An error's text goes to the logs, and the parameters have travellers' names in them.
     engine = sa.create_engine(url.set(database=database), connect_args=limits, hide_parameters=True)
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin)
@@ -315,7 +314,7 @@ def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
 
 
 def _patient(url: sa.URL) -> sa.Engine:
-    """Return an engine without limits, for what may take long."""
+    """Return an engine without limits, for migrations."""
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, MIGRATION_LIMIT)
     return sa.create_engine(url, hide_parameters=True)
@@ -329,8 +328,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    # While another process writes to a new file, this fails at once: SQLite's busy timeout is not
-    # for a change of the journal mode. https://www.sqlite.org/pragma.html#pragma_journal_mode
+    # While another process writes to a new file, this fails at once: SQLite's busy timeout does not
+    # count for a change of the journal mode. https://www.sqlite.org/pragma.html#pragma_journal_mode
     deadline = time.monotonic() + BUSY_LIMIT
     while True:
         try:

@@ -8,7 +8,7 @@ class RecordError(Exception):
 class RecordUnavailable(RecordError):
     """The database is locked, full, frozen or out of reach, or its schema is not there yet.
 
-    Nothing was written, or it may have been and the answer was lost; either way, try again.
+    Nothing was written, or something was and the answer was lost. In both cases try again.
     """
 
 
@@ -21,11 +21,11 @@ class ReservationRefused(RecordError):
 
 
 class ForeignTrip(ReservationRefused):
-    """The trip of that id belongs to another workflow execution, which alone may change it."""
+    """The trip of this id belongs to another workflow execution; only that one may change it."""
 
 
 class HeldElsewhere(ReservationRefused):
-    """A reservation was asked of a supplier that is somebody else's, and only there can it end."""
+    """A supplier outside was asked for the reservation, and only that supplier can end it."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"The {kind} was booked at a supplier that is not set up any more")

@@ -1,7 +1,7 @@
 """The schema of the record: which one this version needs, and how a database gets it.
 
-A brand-new database gets it from whichever process comes first. A later schema is a step of its
-own, `make migrate`, and each is such that the version before it goes on working: expand, migrate,
+The first process that uses a brand-new database gives it its schema. A later schema is a step of
+its own, `make migrate`. The version before must go on working with each schema: expand, migrate,
 contract (`docs/operations.md`).
 """
 
@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 MIGRATION_LOCK = 0x7472_6970
-"""Key of the PostgreSQL advisory lock that lets one migrator in at a time ("trip" in ASCII)."""
+"""The key of the PostgreSQL advisory lock that lets in one migrator at a time ("trip" in ASCII)."""
 
 LOCK_LIMIT = 2
-"""Seconds that a migration waits in PostgreSQL for a table, and everybody else behind it."""
+"""Seconds that a migration waits in PostgreSQL for a table. All other requests wait behind it."""
 
 LOCK_PAUSE = 2.0
 """Seconds before it tries again."""
 
 
 _ONE_AT_A_TIME = threading.Lock()
-"""What a migration works with, Alembic's `op` and `context`, is the process's."""
+"""A process has one `op` and one `context` of Alembic, with which a migration works."""
 
 
 class SchemaOutdated(Exception):
@@ -45,7 +45,7 @@ class SchemaOutdated(Exception):
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """Tell whether the schema is the one needed, or a newer one, which this version works on, too.
+    """Tell whether the schema is the needed one or a newer one. This version works on both.
 
     Raises `SchemaOutdated` when it is an older one.
     """
@@ -64,8 +64,8 @@ def prepare(engine: sa.Engine) -> None:
 def upgrade(engine: sa.Engine) -> None:
     """Bring the schema up to date, in one transaction. A newer one stays as it is.
 
-    Every process goes on meanwhile. So a change of a table that somebody uses does not wait for him
-    in the queue, where everybody would wait behind it; it begins again a little later.
+    Every process goes on meanwhile. So a change of a table in use does not wait long in the queue,
+    where all other requests would wait behind it. It begins again a little later.
     """
     while True:
         try:
@@ -73,7 +73,7 @@ def upgrade(engine: sa.Engine) -> None:
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
                 raise
-        logger.warning("Waiting: another transaction has locked what is to be changed")
+        logger.warning("Waiting: another transaction has locked a table that changes")
         time.sleep(LOCK_PAUSE)
 
 

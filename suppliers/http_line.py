@@ -1,7 +1,7 @@
-"""The line to somebody else's service: a request goes out once, a whole, bounded answer comes in.
+"""The line to somebody else's service: it sends a request once and returns a whole, bounded answer.
 
-It knows nothing of trips, nor of what an answer means. No text of its exceptions is the other
-side's, and no header of ours is in them: they are for the logs.
+It knows nothing of trips, nor of what an answer means. Its exceptions are for the logs, so they
+have neither the other side's text nor our headers.
 """
 
 import asyncio
@@ -16,19 +16,20 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 CONNECT_LIMIT = 5.0
-"""Seconds that a connection may take. A whole call may take as long as its caller lets it."""
+"""Seconds that a connection may take. The caller limits the whole call."""
 
 READ_LIMIT = 10.0
 """Seconds that the rest of an answer may take once it has begun."""
 
 KEPT_IDLE = 4.0
-"""Seconds. Many services close what was idle for five; a request that meets that is lost."""
+"""Seconds that an idle connection is kept. Many services close it after five, and a request that
+is sent in that moment is lost."""
 
 LARGEST_ANSWER = 64 * 1024
 """Bytes."""
 
 LONGEST_WAIT = 86_400.0
-"""The most seconds of a `Retry-After` that are believed."""
+"""Seconds. A longer `Retry-After` is cut to this."""
 
 
 class NotSent(Exception):
@@ -36,9 +37,9 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request may have been sent and served; the answer was not whole, or is none.
+    """The request may have been sent and served, but no whole answer came.
 
-    `status` is the answer's if that much has come.
+    `status` is the answer's status, if that much has come.
     """
 
     def __init__(self, reason: str, status: int | None = None) -> None:
@@ -53,15 +54,15 @@ class Answer(NamedTuple):
     content: bytes
     media_type: str
     wait: float | None
-    """Seconds after which it wants to be asked again."""
+    """Seconds after which the service wants to be asked again."""
 
 
 class _LineCut(aiohttp.ClientError):
-    """The connection has ended. Not one of the errors after which aiohttp sends again."""
+    """The connection has ended. After this error aiohttp does not send again."""
 
 
 class _LineNotClean(aiohttp.ClientError):
-    """Something lies on an open connection that nobody has asked for."""
+    """An open connection has an answer on it that belongs to no request."""
 
 
 NEVER_SENT = (
@@ -74,7 +75,7 @@ NEVER_SENT = (
 
 
 class HttpLine:
-    """Connections to one service, which are kept for later calls. Each has the `headers`."""
+    """Connections to one service, kept for later calls. Each request has the `headers`."""
 
     def __init__(self, headers: Mapping[str, str], connections: int) -> None:
         self._headers = headers
@@ -110,7 +111,7 @@ class HttpLine:
             failure = NoAnswer("the answer stopped in the middle", status)
         except aiohttp.ClientError as error:
             failure = NoAnswer(_named(error), status)
-        # Not above, where aiohttp's error would become its context: that one has our headers.
+        # Not raised above: there aiohttp's error, which has our headers, would become its context.
         raise failure
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -118,7 +119,7 @@ class HttpLine:
         if self._session is None or self._loop is not loop:
             self._loop = loop
             self._session = aiohttp.ClientSession(
-                # Not shared between services: one that is frozen takes no other's connections.
+                # Services do not share connections, so a frozen one takes none from another.
                 connector=aiohttp.TCPConnector(
                     limit=self._connections, keepalive_timeout=KEPT_IDLE
                 ),
@@ -134,7 +135,7 @@ class HttpLine:
 
 
 class _Request(ClientRequest):
-    """A request that is not sent where it could take an earlier answer for its own.
+    """A request that is not sent on a connection where it could get an earlier answer.
 
     aiohttp keeps what a service says on an idle connection, and hands it to the next request there.
     """
@@ -148,7 +149,7 @@ class _Request(ClientRequest):
 async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     """Keep aiohttp from sending a request again by itself when a connection ends.
 
-    It takes PUT for idempotent, which not every service's is.
+    aiohttp takes PUT for idempotent. Not every service's PUT is.
     https://docs.aiohttp.org/en/stable/client_advanced.html#client-middleware
     """
     try:
@@ -185,7 +186,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _named(error: aiohttp.ClientError) -> str:
-    """Return what went wrong, in nobody's words but the operating system's and TLS's."""
+    """Return what went wrong, in the words of the operating system or of TLS only."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return str(error.os_error) or type(error.os_error).__name__
     return type(error.__cause__ or error).__name__

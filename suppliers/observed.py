@@ -26,7 +26,7 @@ async def observed(
     if observer is None:
         return await answering
     begun = time.perf_counter()
-    # Also of one that is given up, and of one that raises what no supplier may.
+    # Stays so for a call that is given up, and for one that raises what no supplier may raise.
     outcome: Outcome = "unknown"
     try:
         answer = await answering

@@ -1,7 +1,7 @@
-"""A supplier that is somebody else's service, called over HTTP by the contract in DESIGN.md.
+"""A supplier outside, which is called over HTTP by the contract in `docs/suppliers.md`.
 
-What a call means is decided here and nowhere else. What breaks the contract is an unknown outcome:
-logged with the kind and with what was wrong, and never shown to travellers. The token is in no log.
+This file alone decides what an answer means. An answer that breaks the contract is an unknown
+outcome. The log says its kind and what was wrong; travellers never see that. No log has the token.
 """
 
 import logging
@@ -33,12 +33,13 @@ logger = logging.getLogger(__name__)
 
 BAD_CREDENTIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 NOT_FINAL = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
-"""Client errors that say nothing about what was asked for."""
+"""Client errors that say nothing about the reservation."""
+
 MOST_CONNECTIONS = 1_000
-"""To one supplier: as many as the worker has tries of a kind under way."""
+"""The most connections to one supplier: a worker has so many tries of a kind under way."""
 
 OTHER_FILES = 100
-"""That a process has open for all else: Temporal, the record, the event loop."""
+"""Files that a process has open for Temporal, the record, the event loop and so on."""
 
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
@@ -50,31 +51,31 @@ class _Reservation(pydantic.BaseModel):
 
     state: Literal["confirmed", "pending", "cancelled"]
     item: str | None = None
-    # Not every database keeps control characters, and a traveller reads it.
+    # No control characters: not every database keeps them, and travellers read the reference.
     reference: str | None = pydantic.Field(None, max_length=200, pattern=r"^\P{Cc}+$")
 
 
 class _Problem(pydantic.BaseModel):
-    """What of a problem is meant for people (RFC 9457)."""
+    """The part of a problem that is meant for people (RFC 9457)."""
 
     detail: str = pydantic.Field(min_length=1)
 
 
 @dataclass
 class Call:
-    """A call, as it is seen by whoever follows it: nothing that it says of the traveller."""
+    """What a follower sees of a call. It has nothing about the traveller."""
 
     trip_id: str
     method: str
     url: URL
     headers: dict[str, str]
-    """To which a follower may add; the token is not among them."""
+    """A follower may add to them; the token is not among them."""
     status: int | None = None
-    """Of the answer, once there is one."""
+    """The status of the answer, once there is one."""
 
 
 FollowCall = Callable[[Call], AbstractContextManager[object]]
-"""Surrounds a call, to trace it, say."""
+"""Surrounds a call, for example to trace it."""
 
 
 class HttpSupplier:
@@ -172,7 +173,7 @@ class HttpSupplier:
     async def _call(
         self, method: str, trip: BookVacationInput, body: object | None = None
     ) -> Answer:
-        """Send a request, and return the answer, unless nobody was let in.
+        """Send a request, and return the answer, unless the supplier refuses our credentials.
 
         Raises `Unavailable` and `OutcomeUnknown`.
         """
@@ -203,7 +204,7 @@ class HttpSupplier:
         return Unavailable(f"The {self.kind} supplier is not available", wait)
 
     def _failure(self, trip: BookVacationInput, answer: Answer) -> OutcomeUnknown:
-        """Return what an answer means that says nothing about what was asked for."""
+        """Return what an answer means that says nothing about the reservation."""
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             return self._broken(trip, f"a redirect ({answer.status})")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -245,7 +246,7 @@ class HttpSupplier:
 def _connections_that_fit() -> int:
     """Return how many connections one of the suppliers may have under the limit of open files.
 
-    A call waits for a free one; one that has no file for its connection would fail.
+    A call waits for a free connection. Without a file for its connection it would fail.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -260,16 +261,16 @@ def _is_final(status: int) -> bool:
 
 
 def _can_be_sent(trip_id: str) -> bool:
-    """Tell whether an id can be the last part of an address, and nobody takes it for more.
+    """Tell whether an id can be the last part of an address, and cannot be taken for more.
 
-    `.` and `..` are folders to whoever takes the address apart (RFC 3986, 5.2.4), perhaps after
-    decoding it; no id at all is the address of all reservations.
+    A program that takes the address apart, perhaps after decoding it, reads `.` and `..` as folders
+    (RFC 3986, 5.2.4). An empty id would make the address of all reservations.
     """
     return _is_text(trip_id) and not {"", ".", ".."} & set(re.split(r"[/\\]", trip_id))
 
 
 def _is_text(value: str) -> bool:
-    """Tell whether a text has no half characters, of which nobody agrees what they are in JSON."""
+    """Tell whether a text has no half characters (surrogates), which JSON does not define."""
     return not re.search(r"[\ud800-\udfff]", value)
 
 

@@ -122,7 +122,7 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other(
 
 
 def documented_client(service: Service, folder: Path) -> Process:
-    """Return the client of docs/using-it.md, not yet started; its order lies in `folder`."""
+    """Return the client of docs/using-it.md, not yet started, with `folder` for its order."""
     [code] = blocks_of("docs/using-it.md", "python")
     script = folder / "client.py"
     script.write_text(code.replace("localhost:3000", f"localhost:{service.api_port}"))

@@ -135,5 +135,5 @@ def test_a_codec_server_answers_as_temporal_asks(encryption: Encryption) -> None
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"payloads": 1}', b"\xff"])
 def test_what_has_no_payloads_is_refused(encryption: Encryption, body: bytes) -> None:
-    with pytest.raises(ValueError, match="The body is no object"):
+    with pytest.raises(ValueError, match="The body is not a JSON object"):
         converted_json(encryption.decrypt, body)
