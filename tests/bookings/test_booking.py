@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings import BookingDiffers, Bookings, TemporalUnavailable
+from bookings import BookingDiffers, Bookings, TemporalUnavailable, waiting
 from bookings.keys import former_fingerprint
 from record import Record, RecordedTrip, RecordUnavailable
 from shared import KINDS, cancellation_id
@@ -185,21 +185,29 @@ async def test_only_a_new_trip_needs_to_be_admitted_and_is_counted(record: Recor
 
 
 async def test_a_client_that_is_a_mock_books_and_the_record_tells_the_rest(
-    record: Record, caplog: pytest.LogCaptureFixture
+    record: Record, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trip = await over(stub(), record).book(new_id(), JOHN, "shop", 0.3)
+    monkeypatch.setattr(waiting, "GONE_INTERVAL", 0.05)
+    user_id = new_id()
+    logged = f"Temporal does not tell when {user_id} ends"
+    async with asyncio.timeout(20):
+        trip = await over(stub(), record).book(
+            user_id, JOHN, "shop", 600, lambda: logged in caplog.text
+        )
     assert (trip.status, states(trip)) == ("running", ["booking", "pending", "pending"])
-    assert f"Temporal does not tell when {trip.user_id} ends" in caplog.text
 
 
 async def test_a_record_that_goes_away_meanwhile_ends_no_trip(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = over(stub(), record)
+    first = await asked.book(new_id(), JOHN, "shop", 0, key=KEY)
+
     async def away(_: str) -> None:
         raise RecordUnavailable("away")
 
     monkeypatch.setattr(record.trips, "by_id", away)
-    assert (await over(stub(), record).book(new_id(), JOHN, "shop", 0.1)).status == "running"
+    assert await asked.book(new_id(), JOHN, "shop", 0.1, key=KEY) == first
 
 
 async def test_a_workflow_that_is_stopped_ends_the_wait_and_the_trip_is_told_as_recorded(

@@ -124,4 +124,4 @@ async def test_what_goes_wrong_after_the_start_leaves_a_trip_that_runs(
     async with stub_server([CONNECTED, started, Answer(error=status)]) as address:
         asked = await bookings_at(address, record)
         async with asyncio.timeout(20):
-            assert (await asked.book(new_id(), JOHN, "shop", 0.2)).status == "running"
+            assert (await asked.book(new_id(), JOHN, "shop", 1)).status == "running"
