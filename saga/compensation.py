@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from temporalio import exceptions, workflow
+from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from saga.deadline import Reset
 from saga.progress import Progress
 from saga.recording import record_stuck_undo
-from saga.steps import Activity, Step, is_undecided, retry_policy, root_cause, run, start_to_close
+from saga.steps import Activity, Step, retry_policy, root_cause, run, start_to_close, takes_its_time
 
 with workflow.unsafe.imports_passed_through():
     from shared import RESOLVE_UNDO, UNDECIDED, BookVacationInput, Kind, cut
@@ -101,7 +101,7 @@ class Compensations:
         try:
             await self._undo(step, limit, UNDECIDED)
         except ActivityError as error:
-            if not (is_undecided(error) or isinstance(error.cause, exceptions.TimeoutError)):
+            if not takes_its_time(error):
                 await self._give_up(step, error)
             return False
         return True

@@ -9,9 +9,9 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from temporalio import workflow
+from temporalio import exceptions, workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from saga.deadline import TripOverdue
 
@@ -90,9 +90,12 @@ def start_to_close(book_input: BookVacationInput) -> dt.timedelta:
     return 2 * dt.timedelta(seconds=book_input.policy.try_timeout) + OWN_ANSWERS
 
 
-def is_undecided(error: ActivityError) -> bool:
-    """Tell whether an activity has ended because its supplier has not decided yet."""
-    return isinstance(error.cause, ApplicationError) and error.cause.type == UNDECIDED
+def takes_its_time(error: ActivityError) -> bool:
+    """Tell whether an activity has ended undecided or out of time: nobody has given it up."""
+    undecided = isinstance(error.cause, ApplicationError) and error.cause.type == UNDECIDED
+    timed_out = isinstance(error.cause, exceptions.TimeoutError)
+    # Out of time after a failure, it ends with that failure.
+    return undecided or timed_out or error.retry_state == RetryState.TIMEOUT
 
 
 def root_cause(error: BaseException) -> str:
