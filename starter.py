@@ -14,7 +14,7 @@ import pages
 from bookings import Bookings
 from connection import converted_json, encryption_of, lazy_client, temporal_config, warn_if_in_clear
 from lifecycle import allow_open_files, leave
-from record import Record, promises
+from record import Record, promises_now
 from settings import Settings, load_settings
 from telemetry import (
     ApiMetrics,
@@ -54,7 +54,7 @@ def create_app(
     show_places(metrics.registry, functools.partial(api.places_now, places, bookings, callers))
     show_connections(metrics.registry, record.database.connections)
     deadline = dt.timedelta(seconds=settings.trip_deadline_seconds)
-    how_promises_stand = functools.partial(promises, record.database, deadline)
+    how_promises_stand = functools.partial(promises_now, record.database, deadline)
     show_promises(metrics.registry, how_promises_stand, record.audits.last)
     scrape = functools.partial(scraped, metrics.registry, sdk)
 

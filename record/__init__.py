@@ -18,7 +18,7 @@ from record.errors import (
     ReservationRefused,
 )
 from record.outside import OutsideReservations
-from record.promises import Promises, promises
+from record.promises import Promises, promises_now
 from record.reservations import Reservation, Reservations
 from record.steps import RecordedTrip, StepProgress
 from record.tables import storable
@@ -44,7 +44,7 @@ __all__ = [
     "Reservations",
     "StepProgress",
     "Trips",
-    "promises",
+    "promises_now",
     "storable",
 ]
 

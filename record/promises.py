@@ -45,7 +45,7 @@ class Promises:
     answer was lost and no further try is under way."""
 
 
-async def promises(database: Database, trip_deadline: dt.timedelta) -> Promises:
+async def promises_now(database: Database, trip_deadline: dt.timedelta) -> Promises:
     """Return how the promises stand, where trips may run so long. Raises `RecordError`."""
 
     def ask(sql: sa.Connection) -> Promises:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Record, RecordedTrip, ReservationRefused, StepProgress, promises
+from record import Record, RecordedTrip, ReservationRefused, StepProgress, promises_now
 from shared import KINDS, Execution
 from tests.record.databases import at, back_to, execute, rows, transaction
 from tests.record.trips import NOON, accepted, later, news, trip
@@ -498,7 +498,7 @@ async def test_no_step_of_2_0_0_that_was_undone_can_be_booked_again(of_2_0_0: st
 async def test_a_stuck_undo_of_2_0_0_counts_and_can_be_resolved(of_2_0_0: str) -> None:
     async with Record.open(of_2_0_0) as record:
         await record.database.migrate()
-        waiting = await promises(record.database, dt.timedelta(hours=1))
+        waiting = await promises_now(record.database, dt.timedelta(hours=1))
         assert waiting.stuck_undos.count == 2
         await record.reservations.resolve(trip("stuck"), "hotel", "By telephone")
         row = await record.trips.by_id("stuck")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Promises, Record, promises
+from record import Promises, Record, promises_now
 from record.database import POSTGRESQL_CONNECTIONS, SQLITE_READERS, Connections
 from record.promises import _LATE, _OPEN_TRIPS, _STUCK, _UNKNOWN, Waiting
 from record.tables import reservations, trips
@@ -24,7 +24,7 @@ NOTHING = Waiting(0, None)
 
 
 async def asked(record: Record) -> Promises:
-    return await promises(record.database, HOUR)
+    return await promises_now(record.database, HOUR)
 
 
 async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:

@@ -11,7 +11,7 @@ from temporalio.client import Client
 import starter
 from api import health, places
 from connection import lazy_client
-from record import RecordUnavailable, Trips, promises
+from record import RecordUnavailable, Trips, promises_now
 from telemetry import gauges
 from tests.api.api_client import Api, api_of, assert_problem
 from tests.telemetry.scraping import Scrape
@@ -65,7 +65,7 @@ async def test_without_a_record_the_rest_is_told_and_that_it_is_away(
     async def unavailable(*_: object) -> None:
         raise RecordUnavailable("The record is unavailable")
 
-    monkeypatch.setattr(starter, "promises", unavailable)
+    monkeypatch.setattr(starter, "promises_now", unavailable)
     with caplog.at_level(logging.WARNING, "telemetry"):
         scrape = await scraped(api_of(away))
     assert scrape.value("booking_record_up") == 0
@@ -97,7 +97,7 @@ async def test_a_record_that_hangs_is_asked_once_and_holds_no_scrape_up(
 ) -> None:
     monkeypatch.setattr(gauges, "QUESTION_LIMIT", 0.3)
     hanging = Hanging()
-    monkeypatch.setattr(starter, "promises", hanging.promises)
+    monkeypatch.setattr(starter, "promises_now", hanging.promises)
     api = api_of(away)
     begun = time.monotonic()
     try:
@@ -116,9 +116,9 @@ async def test_however_many_scrape_the_record_is_asked_seldom(
 
     async def counted(*arguments: Any) -> Any:
         asked.append(arguments)
-        return await promises(*arguments)
+        return await promises_now(*arguments)
 
-    monkeypatch.setattr(starter, "promises", counted)
+    monkeypatch.setattr(starter, "promises_now", counted)
     monkeypatch.setattr(gauges, "QUESTION_INTERVAL", 3600.0)
     api = api_of(away)
     for _ in range(10):
@@ -135,7 +135,7 @@ async def test_scrapes_that_hang_leave_threads_to_others(
     """They pass the gate, so that something else must keep them from taking all threads."""
     monkeypatch.setattr(health, "SCRAPES_AT_ONCE", 2)
     hanging = Hanging()
-    monkeypatch.setattr(starter, "promises", hanging.promises)
+    monkeypatch.setattr(starter, "promises_now", hanging.promises)
     monkeypatch.setattr(gauges, "QUESTION_LIMIT", 20.0)
     api = api_of(away)
     scrapes = [asyncio.create_task(api.get("/metrics")) for _ in range(3)]
