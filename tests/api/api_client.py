@@ -11,15 +11,12 @@ from werkzeug.test import TestResponse
 from settings import Settings
 from shared import KINDS
 from starter import create_app
-from tests.faults import FaultyRecord, refuse_for_good
 
 JOHN: dict[str, Any] = {
     "name": "John Doe",
     "attempts": 5,
     **{str(kind): f"valid-{kind}-id" for kind in KINDS},
 }
-DOOMED = JOHN | {"flight": "invalid-flight-id"}
-NOTE = {"note": "Cancelled by phone."}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -97,21 +94,3 @@ async def statuses_listed(
     """Return the status of each booking that is listed, by its id."""
     rows = await listed(api, headers, **parameters)
     return {row["user_id"]: row["status"] for row in rows}
-
-
-async def start(api: Api, body: dict[str, Any] = JOHN) -> str:
-    """Start a trip and return its path."""
-    location: str = body_of(await api.book(body, Prefer="respond-async"))["location"]
-    return location
-
-
-async def start_stuck(api: Api, faults: FaultyRecord) -> str:
-    """Return the path of a trip whose hotel cannot be undone."""
-    faults.faults["cancel", "hotel"] = refuse_for_good
-    path = await start(api, DOOMED)
-    await until(lambda: api.get(path), status="needs_attention")
-    return path
-
-
-def state_of(booking: dict[str, Any], kind: str) -> str:
-    return next(str(step["state"]) for step in booking["steps"] if step["kind"] == kind)

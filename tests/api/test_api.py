@@ -11,6 +11,7 @@ from api.problems import SECURITY_HEADERS
 from shared import KINDS
 from tests.api.api_client import JOHN, JSON, Api, assert_problem, body_of
 from tests.api.stand_in import StandIn, app_over, over
+from tests.encrypting import setting
 
 NOTE = {"note": "Cancelled by phone."}
 
@@ -180,6 +181,19 @@ async def test_an_unknown_path_is_404(api: Api) -> None:
     assert_problem(await api.get("/nowhere"), 404)
 
 
+@pytest.mark.parametrize(
+    ("keys", "prefix"), [("new", "trip-"), ("", "john-doe-"), ("plain,new", "john-doe-")]
+)
+async def test_ids_tell_names_only_while_nothing_is_encrypted(
+    bookings: StandIn, caplog: pytest.LogCaptureFixture, keys: str, prefix: str
+) -> None:
+    api = over(bookings, payload_keys=setting(*filter(None, keys.split(","))))
+    user_id = body_of(await api.book(JOHN))["user_id"]
+    assert re.fullmatch(prefix + r"\d{29}", user_id)
+    # The client here encrypts nothing, whatever the settings say.
+    assert ("names go to Temporal in clear" in caplog.text) is (keys == "new")
+
+
 # Waiting
 
 
@@ -334,10 +348,9 @@ async def test_a_list_has_pages_with_a_row_for_each_trip(api: Api, bookings: Sta
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("limit=0", "limit"),
-        ("limit=101", "limit"),
-        ("limit=", "limit"),
-        ("status=lost", "status"),
+        *((f"limit={bad}", "limit") for bad in ("0", "101", "", "many", "9" * 400)),
+        ("status=bogus", "status"),
+        ("status=booked' OR 1=1 --", "status"),
         ("status=booked&status=booked", "status"),
         ("colour=red", "colour"),
         (f"cursor={'x' * 2_001}", "cursor"),
@@ -366,10 +379,12 @@ async def test_a_cancel_answers_with_the_trip(api: Api, bookings: StandIn) -> No
 
 
 async def test_a_cancel_that_goes_on_is_202_with_its_place(bookings: StandIn) -> None:
-    path = f"/bookings/{bookings.add('running').user_id}"
+    trip = bookings.add("running", workflow_id="cancellation:john", run_id="")
+    path = f"/bookings/{trip.user_id}"
     begun = await over(bookings, book_wait_seconds=0.05).call("POST", f"{path}/cancel")
     assert (begun.status_code, body_of(begun)["status"]) == (202, "running")
     assert begun.headers["Location"] == path
+    assert body_of(begun)["links"]["web_ui"].endswith("/workflows/cancellation%3Ajohn")
 
 
 async def test_what_the_trips_state_does_not_allow_is_a_409(api: Api, bookings: StandIn) -> None:

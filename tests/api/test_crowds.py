@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -14,7 +15,16 @@ import pytest
 
 from api.places import OTHER_REQUESTS
 from shared import KINDS
-from tests.processes import DEADLINE, Process, Service, bare_environment, service, wait_until
+from tests.processes import (
+    DEADLINE,
+    Answer,
+    Process,
+    Service,
+    bare_environment,
+    free_port,
+    service,
+    wait_until,
+)
 from tests.telemetry.scraping import scrape
 
 AT_ONCE = 1.0
@@ -96,6 +106,25 @@ def is_full(service: Service) -> bool:
     with closing(ask(service, "POST", "/book", TRIP)) as line:
         answered, _, _ = select.select([line], [], [], AT_ONCE)
         return bool(answered) and answer_of(line).status == 429
+
+
+def test_eight_clients_at_once_on_two_api_processes_get_one_booking() -> None:
+    with service(HOTEL_LATENCY_SECONDS=0.5) as running:
+        ports = [running.api_port, free_port()] * 4
+        second = running.python("api-2", "starter.py", PORT=str(ports[1]))
+        running.start()
+        second.start()
+        second.wait_for_output("Ready: book at")
+        headers = {"Idempotency-Key": "eight-at-once"}
+
+        def book(port: int) -> Answer:
+            return running.request("POST", "/book", json.loads(TRIP), headers, port=port)
+
+        with ThreadPoolExecutor(len(ports)) as clients:
+            answers = list(clients.map(book, ports))
+        assert {answer.status for answer in answers} == {200}
+        assert len({json.dumps(answer.body) for answer in answers}) == 1
+        assert len(running.rows()) == len(KINDS)
 
 
 def test_the_place_of_a_client_that_has_gone_is_soon_free() -> None:

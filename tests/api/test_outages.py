@@ -12,6 +12,9 @@ from temporalio.client import Client
 
 from api import trip_at_hand
 from bookings import (
+    BookingConflict,
+    BookingDiffers,
+    BookingNotFound,
     BookingsError,
     NoWorker,
     RecordError,
@@ -49,6 +52,9 @@ async def ask(api: Api, method: str, path: str, **headers: str) -> Any:
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
+        (BookingNotFound(), 404, "There is no such booking."),
+        (BookingConflict("It is over."), 409, "It is over."),
+        (BookingDiffers(), 422, "This Idempotency-Key was used with another body."),
         (TemporalUnavailable("dns: secret"), 503, AWAY),
         (NoWorker("secret"), 503, "No worker of the trip's version answers; try again."),
         (TemporalRefuses("Temporal refuses the key."), 500, "Temporal refuses the key."),
@@ -57,9 +63,15 @@ async def ask(api: Api, method: str, path: str, **headers: str) -> Any:
         (UnreadablePayload("PAYLOAD_KEYS lacks a key"), 500, "PAYLOAD_KEYS lacks a key"),
     ],
 )
-async def test_what_cannot_be_asked_is_told_in_our_words_and_only_outages_invite_to_try_again(
-    api: Api, bookings: StandIn, error: Exception, status: int, words: str
+async def test_an_error_is_a_problem_in_our_words_and_only_an_outage_is_to_be_tried_again(
+    api: Api,
+    bookings: StandIn,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    status: int,
+    words: str,
 ) -> None:
+    error.__cause__ = RuntimeError("secret of the server")
     bookings.fails = error
     for method, path in QUESTIONS:
         response = await ask(api, method, path)
@@ -68,6 +80,9 @@ async def test_what_cannot_be_asked_is_told_in_our_words_and_only_outages_invite
         assert ("Retry-After" in response.headers) == (status == 503)
         assert "location" not in response.json
         assert "secret" not in response.text
+    # An operator reads why.
+    why = isinstance(error, RecordError | TemporalRefuses)
+    assert ("secret of the server" in caplog.text) is why
 
 
 @pytest.mark.parametrize(
