@@ -3,17 +3,15 @@
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sysconfig
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared import KINDS
-from tests.processes import FAST_TIMERS, Service, service, wait_until
+from tests.processes import FAST_TIMERS, Service, free_port, service, supplier_urls, wait_until
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 KEY = "operator-secret-0001"
@@ -30,14 +28,8 @@ def book(service: Service, **changes: str) -> str:
 
 
 def stuck_trip(service: Service) -> str:
-    """Return the id of a trip whose car the database will not let go."""
-    path = service.database_url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(
-            "CREATE TRIGGER stuck BEFORE UPDATE ON reservations WHEN OLD.item = 'stuck' "
-            "BEGIN SELECT raise(ABORT, 'The car cannot be cancelled'); END"
-        )
-    user_id = book(service, car="stuck", flight="invalid")
+    """Return the id of a trip whose car its supplier does not take back."""
+    user_id = book(service, car="non-refundable-car", flight="invalid")
 
     def is_stuck() -> bool:
         answer = service.request("GET", f"/bookings/{user_id}", headers=AUTHORIZATION)
@@ -74,13 +66,16 @@ def run_schemathesis(service: Service, trips: list[str], folder: Path) -> tuple[
     not SCHEMATHESIS.exists(), reason="Schemathesis, which requirements/dev.txt has, is missing"
 )
 def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
+    port = free_port()
     settings: dict[str, object] = {
+        "CAR_SUPPLIER_URL": supplier_urls(port)["CAR_SUPPLIER_URL"],
         "API_KEYS": f"operations:{KEY}:operator",
         "BOOK_WAIT_SECONDS": 0.2,
         "RETRY_INTERVAL_SECONDS": 0.01,
         "UNDO_ATTEMPTS": 1,
     }
     with service("sqlite", FAST_TIMERS, **settings) as real:
+        real.simulated_suppliers("--port", str(port)).start()
         real.start()
         trips = [book(real), book(real, hotel="invalid"), stuck_trip(real)]
         said, report = run_schemathesis(real, trips, tmp_path)
