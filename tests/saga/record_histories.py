@@ -124,7 +124,7 @@ async def failed_after_all_attempts(stage: Stage) -> Trip:
 
 async def failed_at_its_deadline(stage: Stage) -> Trip:
     gate = stage.breaks("reserve", "car", Gate())
-    late = await stage.ended(replace(IMPATIENT, step_deadline=0.2))
+    late = await stage.ended(replace(IMPATIENT, step_deadline=1.5))
     await gate.open()
     return late
 

@@ -51,9 +51,9 @@ POST /book
         RunActivity:book_car
           PUT /reservations/{trip_id}
       StartActivity:book_hotel
-        RunActivity:book_hotel ! SupplierFailed: SupplierFailed: The hotel supplier failed
+        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
           PUT /reservations/{trip_id} ! 503
-        RunActivity:book_hotel ! SupplierFailed: SupplierFailed: The hotel supplier failed
+        RunActivity:book_hotel ! SupplierFailed: The hotel supplier failed
           GET /reservations/{trip_id} ! 404
           PUT /reservations/{trip_id} ! 503
         RunActivity:book_hotel
@@ -76,7 +76,7 @@ POST /book
         RunActivity:book_hotel
           PUT /reservations/{trip_id}
       StartActivity:book_flight
-        RunActivity:book_flight ! SupplierRefused: SupplierRefused: The flight sold-out is sold out
+        RunActivity:book_flight ! SupplierRefused: The flight sold-out is sold out
           PUT /reservations/{trip_id} ! 422
       StartActivity:undo_book_flight
         RunActivity:undo_book_flight
