@@ -4,14 +4,11 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.processes import free_port, service
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import ROOT, free_port, service
 
 SET_UP = """
 from settings import Settings
