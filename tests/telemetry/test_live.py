@@ -27,7 +27,7 @@ from tests.processes import (
     wait_until,
 )
 from tests.telemetry.scraping import Scrape, scrape
-from tests.test_database_faults import Fault, frozen, gone
+from tests.test_database_faults import Fault, frozen
 
 pytestmark = pytest.mark.slow
 
@@ -209,7 +209,7 @@ def temporal_frozen(running: Service) -> Iterator[None]:
     running.temporal.thaw()
 
 
-@pytest.mark.parametrize("fault", [gone, frozen, temporal_frozen])
+@pytest.mark.parametrize("fault", [frozen, temporal_frozen])
 def test_what_is_away_makes_the_worker_unready_and_holds_no_scrape_up(fault: Fault) -> None:
     with service("postgresql", METRICS_PORT=free_port()) as running:
         watched = Watched(running)
