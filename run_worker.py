@@ -45,10 +45,6 @@ ACTIVITIES: list[Callable[..., Any]] = [
 WORKFLOWS: list[type] = [BookingWorkflow, CancelBookingWorkflow]
 """What runs trips, wherever a worker is made of it."""
 
-RUNNERS = {True: SandboxedWorkflowRunner, False: UnsandboxedWorkflowRunner}
-"""The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's CPU
-time. The tests run every workflow and every replay in it, so it has nothing to find."""
-
 
 def create_worker(
     client: Client,
@@ -60,6 +56,9 @@ def create_worker(
     calls_per_second: float | None = None,
 ) -> Worker:
     """Return a worker, by default the one for the trips' task queue. It is not started yet."""
+    # The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's CPU
+    # time. The tests run every workflow and every replay in it, so it has nothing to find.
+    sandboxed = settings.workflow_sandbox
     version, deployment = settings.worker_version, None
     if version is not None:
         # A trip ends by the version that it began with. Workers of activities alone have a version,
@@ -71,7 +70,7 @@ def create_worker(
         workflows=workflows,
         activities=activities,
         interceptors=list(interceptors),
-        workflow_runner=RUNNERS[settings.workflow_sandbox](),
+        workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
         deployment_config=deployment,
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.

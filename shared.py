@@ -18,13 +18,10 @@ people's code imports. CHANGELOG.md tells what each version brought."""
 TASK_QUEUE_NAME = "saga-task-queue"
 
 RECORD_TRIP = "record_trip"
-"""Name of the local activity by which a workflow tells the record how its trip has ended."""
-
 RECORD_STUCK_UNDO = "record_stuck_undo"
-"""Name of the local activity by which a workflow tells the record that an undo is stuck."""
-
 RESOLVE_UNDO = "resolve_undo"
-"""Name of the activity that records an operator's word: a stuck undo is settled."""
+"""Names of the activities by which a workflow tells the record: how its trip has ended, that an
+undo is stuck, and that an operator has settled it."""
 
 UNDECIDED = "Undecided"
 """The type of the error that says: the supplier has not decided yet, ask again in a while."""

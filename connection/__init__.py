@@ -19,8 +19,8 @@ from connection.encryption import (
     UnreadablePayload,
     converted_json,
     converter_of,
+    encryption_of,
 )
-from connection.payload_keys import encryption_of
 from connection.polling import described_queue, nobody_takes_trips, not_polling
 from connection.refusals import CREDENTIALS, refusal, refusal_of
 
@@ -71,10 +71,12 @@ async def connect(
     while True:
         try:
             client = await _client(config, encryption, runtime, plugins)
-            obstacle = await _obstacle(client, address)
-        except RuntimeError as error:
-            obstacle = _waits(address, str(error), refusal(str(error)))
-        if obstacle is None:
+            # The SDK ends a worker whose namespace is not there. A new one is described seconds
+            # before the server lets anybody work in it. So this asks as a worker does.
+            await described_queue(client)
+        except (RPCError, RuntimeError) as error:
+            obstacle = _obstacle(error, address, config.get("namespace", "default"))
+        else:
             logger.info("Connected to Temporal at %s", address)
             return client
         if obstacle not in said:
@@ -124,24 +126,14 @@ def warn_if_in_clear(client: object, encryption: Encryption) -> None:
         )
 
 
-async def _obstacle(client: Client, address: str) -> str | None:
-    """Return why a worker of this client could not work, `None` if it could.
-
-    The SDK ends a worker whose namespace is not there. A new one is described seconds before the
-    server lets anybody work in it, so the question is one of those that a worker asks.
-    """
-    try:
-        await described_queue(client)
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return (
-                f"Waiting: the Temporal namespace '{client.namespace}' does not exist at {address}"
-            )
-        return _waits(address, error.message, refusal_of(error))
-    return None
-
-
-def _waits(address: str, text: str, reason: str | None) -> str:
+def _obstacle(error: RPCError | RuntimeError, address: str, namespace: str) -> str:
+    """Return what a worker waits for that has met this error."""
+    if isinstance(error, RuntimeError):
+        text, reason = str(error), refusal(str(error))
+    elif error.status == RPCStatusCode.NOT_FOUND:
+        return f"Waiting: the Temporal namespace '{namespace}' does not exist at {address}"
+    else:
+        text, reason = error.message, refusal_of(error)
     if reason is not None:
         return f"Waiting: Temporal at {address} {reason}"
     return f"Waiting for Temporal at {address}: {text}"

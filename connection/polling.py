@@ -2,13 +2,9 @@
 
 import datetime as dt
 
-from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
-from temporalio.api.workflowservice.v1 import (
-    DescribeTaskQueueRequest,
-    DescribeTaskQueueResponse,
-)
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -37,7 +33,8 @@ async def nobody_takes_trips(client: Client) -> str | None:
     # https://docs.temporal.io/production-deployment/worker-deployments/worker-versioning
     routing = queue.versioning_info
     current, ramping = routing.current_deployment_version, routing.ramping_deployment_version
-    takes = _version(current if routing.ramping_version_percentage < 100 else ramping)
+    chosen = current if routing.ramping_version_percentage < 100 else ramping
+    takes = chosen.deployment_name, chosen.build_id
     if takes in polled:
         return None
     if takes == UNVERSIONED:
@@ -86,7 +83,3 @@ def _version_of(poller: PollerInfo) -> Version:
     if options.worker_versioning_mode != WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED:
         return UNVERSIONED
     return options.deployment_name, options.build_id
-
-
-def _version(version: WorkerDeploymentVersion) -> Version:
-    return version.deployment_name, version.build_id

@@ -12,33 +12,27 @@ CREDENTIALS = "refuses the service's credentials (TEMPORAL_API_KEY, or its clien
 
 BAD_CREDENTIALS = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
 
+CERTIFICATE = "(TEMPORAL_TLS_CLIENT_CERT_PATH)"
+
+ALERT = r"(alert: |AlertReceived\()"
+"""What the other side says in the handshake: https://www.rfc-editor.org/rfc/rfc8446#section-6"""
+
 REASONS = {
-    r"\bcode: (PermissionDenied|Unauthenticated)\b": CREDENTIALS,
     # A proxy that does not know gRPC answers with a status of HTTP.
-    r"response with status: 40[13]\b": CREDENTIALS,
+    r"\bcode: (PermissionDenied|Unauthenticated)\b|response with status: 40[13]\b": CREDENTIALS,
     r"response with status: 400\b": (
         "answers 400 Bad Request, as a proxy does that wants a valid client certificate "
-        "(TEMPORAL_TLS_CLIENT_CERT_PATH)"
+        f"{CERTIFICATE}"
     ),
-    # What the other side says about our certificate: https://www.rfc-editor.org/rfc/rfc8446#section-6
-    r"CertificateRequired": "wants a client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
-    r"(alert: |AlertReceived\()HandshakeFailure": (
-        "breaks off the handshake: does it want a client certificate "
-        "(TEMPORAL_TLS_CLIENT_CERT_PATH)?"
+    r"CertificateRequired": f"wants a client certificate {CERTIFICATE}",
+    ALERT + "HandshakeFailure": (
+        f"breaks off the handshake: does it want a client certificate {CERTIFICATE}?"
     ),
-    r"(alert: |AlertReceived\()CertificateExpired": (
-        "says that the client certificate has expired (TEMPORAL_TLS_CLIENT_CERT_PATH)"
-    ),
-    (
-        r"(alert: |AlertReceived\()(UnknownCA|BadCertificate|CertificateUnknown|AccessDenied"
-        r"|CertificateRevoked|UnsupportedCertificate|DecryptError)"
-    ): "does not accept the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)",
-    # What the other side says about our request.
-    r"(alert: |AlertReceived\()UnrecognisedName": (
-        "knows no such name (TEMPORAL_TLS_SERVER_NAME, TEMPORAL_ADDRESS)"
-    ),
-    r"(alert: |AlertReceived\()NoApplicationProtocol": (
-        "does not speak gRPC over TLS there (TEMPORAL_ADDRESS)"
+    ALERT + "CertificateExpired": f"says that the client certificate has expired {CERTIFICATE}",
+    ALERT + "UnrecognisedName": "knows no such name (TEMPORAL_TLS_SERVER_NAME, TEMPORAL_ADDRESS)",
+    ALERT + "NoApplicationProtocol": "does not speak gRPC over TLS there (TEMPORAL_ADDRESS)",
+    ALERT + "(UnknownCA|AccessDenied|DecryptError|[A-Za-z]*Certificate)": (
+        f"does not accept the client certificate {CERTIFICATE}"
     ),
     # What we find wrong with the other side's certificate.
     r"InvalidCertificate\(Expired": "has a certificate that has expired",

@@ -6,8 +6,8 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -43,11 +43,6 @@ CountConnections = Callable[[], tuple[int, int, int]]
 PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
 """Tells by name how many places there are and how many are in use; and by caller how many requests
 wait for a trip."""
-
-Answer = TypeVar("Answer")
-
-Asking = Callable[[], Coroutine[Any, Any, Answer]]
-
 
 QUESTION_INTERVAL = 5.0
 """Seconds for which an answer of the record is used for further scrapes."""
@@ -103,21 +98,21 @@ class AtScrape(Collector):
             yield family
 
 
-class Seldom(Generic[Answer]):
-    """Asks one question at a time and not too often, however many callers want the answer.
+class _Seldom:
+    """Asks one question at a time and not too often, however many scrapes want the answer.
 
     It has a thread of its own, and an event loop of its own for each question, so that it takes
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Asking[Answer]) -> None:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Reading]]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
-        self._asked: concurrent.futures.Future[Answer] | None = None
+        self._asked: concurrent.futures.Future[Reading] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Answer:
+    def answer(self) -> Reading:
         """Return the answer. Raises what the question raises, and `TimeoutError`."""
         with self._lock:
             now = time.monotonic()
@@ -132,24 +127,28 @@ class Seldom(Generic[Answer]):
 
 def show_promises(
     registry: CollectorRegistry,
-    promises: Asking[_Promises],
-    last_audit: Asking[_Audit | None],
+    promises: Callable[[], Awaitable[_Promises]],
+    last_audit: Callable[[], Awaitable[_Audit | None]],
 ) -> None:
     """Show how the promises stand as the record tells it, or that it cannot be read."""
 
     async def ask() -> Reading:
         now = await promises()
-        return {
+        audit = await last_audit()
+        told: dict[Gauge, float | Mapping[str, float]] = {
             TRIPS_OPEN: {str(status): count for status, count in now.open_trips.items()},
             TRIPS_PAST_DEADLINE: now.past_deadline,
             UNDOS_STUCK: now.stuck_undos.count,
             UNDO_STUCK_AGE: now.stuck_undos.age(),
             OUTCOMES_UNKNOWN: now.unknown_outcomes.count,
             OUTCOME_UNKNOWN_AGE: now.unknown_outcomes.age(),
-            **_audited(await last_audit()),
         }
+        if audit is not None and audit.ended_at is not None:
+            told[AUDIT_LAST_SUCCESS] = audit.ended_at.timestamp()
+            told[AUDIT_DIFFERENCES] = audit.differences or {}
+        return told
 
-    seldom = Seldom(ask)
+    seldom = _Seldom(ask)
 
     def read() -> Reading:
         try:
@@ -160,15 +159,6 @@ def show_promises(
             return {RECORD_UP: 0.0}
 
     AtScrape(registry, read)
-
-
-def _audited(last: _Audit | None) -> Reading:
-    if last is None or last.ended_at is None:
-        return {}
-    return {
-        AUDIT_LAST_SUCCESS: last.ended_at.timestamp(),
-        AUDIT_DIFFERENCES: last.differences or {},
-    }
 
 
 def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:

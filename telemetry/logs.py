@@ -17,10 +17,13 @@ from typing import Literal
 from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from telemetry.trip_ids import trip_of
+from shared import cancelled_trip
 
 NONE = "-"
 """Stands for the missing id of a line that concerns no trip, or no trace."""
+
+OF_TRIPS = frozenset({"BookingWorkflow", "CancelBookingWorkflow"})
+"""The types of the workflows whose ids are trips' ids."""
 
 ESCAPES = str.maketrans(
     {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -48,7 +51,7 @@ def configure_logging(
     """
     handler = logging.StreamHandler()
     handler.addFilter(_InContext(trip_at_hand))
-    handler.setFormatter(_AsJson() if log_format == "json" else _AsText())
+    handler.setFormatter(_LogLine(log_format))
     logging.basicConfig(level=level, handlers=[handler])
     # The ids stand for the dozen details that the SDK would add to each message.
     activity.logger.activity_info_on_message = False
@@ -59,6 +62,13 @@ def configure_logging(
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda of: _log_uncaught(of.exc_type, of.exc_value, of.exc_traceback)
+
+
+def trip_of(workflow_type: str | None, workflow_id: str | None) -> str | None:
+    """Return the id of the trip that a workflow is about, `None` if it is about no one trip."""
+    if workflow_id is None or workflow_type not in OF_TRIPS:
+        return None
+    return cancelled_trip(workflow_id) or workflow_id
 
 
 class _InContext:
@@ -93,54 +103,36 @@ class _InContext:
 
 
 class _LogLine(logging.Formatter):
-    """What text and JSON have in common."""
+    """One line for each event, as text or as a JSON object."""
 
-    def formatTime(  # noqa: N802  # The standard library's name.
-        self, record: logging.LogRecord, datefmt: str | None = None
-    ) -> str:
-        """Return when it was, to the millisecond, with the offset from UTC."""
+    def __init__(self, log_format: Literal["text", "json"]) -> None:
+        super().__init__()
+        self._as_json = log_format == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. All values are strings, so that whatever is logged can be read."""
         time = dt.datetime.fromtimestamp(record.created).astimezone()
-        return time.isoformat(timespec="milliseconds")
-
-    def message_of(self, record: logging.LogRecord) -> str:
-        """Return the message, without its arguments if they do not fit into it."""
-        try:
-            return record.getMessage()
-        except (TypeError, ValueError, KeyError):
-            return f"{record.msg} (its arguments do not fit)"
-
-    def traceback_of(self, record: logging.LogRecord) -> str:
-        """Return the traceback of the record's exception, and the stack if one was asked for."""
-        raised = self.formatException(record.exc_info) if record.exc_info else ""
-        return "\n".join(filter(None, [raised, record.stack_info]))
-
-
-class _AsText(_LogLine):
-    r"""A line of text. The line breaks of a message or of a traceback stand as `\n`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        about = [record.levelname, record.name, vars(record)["trip_id"], vars(record)["trace_id"]]
-        told = "\n".join(filter(None, [self.message_of(record), self.traceback_of(record)]))
-        return " ".join([self.formatTime(record), *about, told]).translate(ESCAPES)
-
-
-class _AsJson(_LogLine):
-    """A JSON object. All values are strings, so that whatever is logged can be read."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         event = {
-            "time": self.formatTime(record),
+            "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "trip_id": vars(record)["trip_id"],
+            "trip_id": str(vars(record)["trip_id"]),
             "trace_id": vars(record)["trace_id"],
-            "message": self.message_of(record),
+            "message": _message_of(record),
         }
-        if traceback := self.traceback_of(record):
-            event["exception"] = traceback
-        return json.dumps({name: str(value) for name, value in event.items()})
+        raised = self.formatException(record.exc_info) if record.exc_info else ""
+        traceback = "\n".join(filter(None, [raised, record.stack_info]))
+        if self._as_json:
+            return json.dumps(event | ({"exception": traceback} if traceback else {}))
+        line = " ".join(event.values())
+        return (f"{line}\n{traceback}" if traceback else line).translate(ESCAPES)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return f"{record.msg} (its arguments do not fit)"
 
 
 def _log_uncaught(

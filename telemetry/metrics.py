@@ -49,7 +49,7 @@ TRIPS_OPEN = Gauge(
 UNDOS_STUCK = Gauge("booking_undos_stuck", "Undos that wait for an operator.")
 UNDO_STUCK_AGE = Gauge(
     "booking_undo_stuck_oldest_age_seconds",
-    "For how long the oldest of them has; 0: there is none.",
+    "How long the oldest of them has waited; 0 if none waits.",
 )
 OUTCOMES_UNKNOWN = Gauge(
     "booking_outcomes_unknown",
@@ -57,7 +57,7 @@ OUTCOMES_UNKNOWN = Gauge(
 )
 OUTCOME_UNKNOWN_AGE = Gauge(
     "booking_outcome_unknown_oldest_age_seconds",
-    "For how long the oldest of them has been so; 0: there is none.",
+    "How long this has been so for the oldest of them; 0 if there is no such booking.",
 )
 TRIPS_PAST_DEADLINE = Gauge(
     "booking_trips_past_deadline", "Trips that are still running after TRIP_DEADLINE_SECONDS."
@@ -69,7 +69,7 @@ AUDIT_DIFFERENCES = Gauge(
     "booking_audit_differences", "Trips in which that audit found a difference.", "difference"
 )
 PLACES = Gauge("booking_places", "How many requests there may be at once.", "place")
-PLACES_IN_USE = Gauge("booking_places_in_use", "How many there are.", "place")
+PLACES_IN_USE = Gauge("booking_places_in_use", "How many requests there are now.", "place")
 REQUESTS_WAITING = Gauge("booking_requests_waiting", "Requests that wait for a trip.", "caller")
 DATABASE_CONNECTIONS = Gauge(
     "booking_database_connections", "Connections to the record's database.", "state"
@@ -93,7 +93,7 @@ class ApiMetrics:
         )
         self.trips_accepted = Counter(
             "booking_trips_accepted_total",
-            "Trips that were accepted. A request that is repeated with its key is none.",
+            "Trips that were accepted. A request that repeats its key is not counted again.",
             registry=self.registry,
         )
         self.key_conflicts = Counter(
@@ -153,7 +153,7 @@ class WorkerMetrics:
         self.supplier_calls.labels(kind, supplier, call, outcome).observe(seconds)
 
     def _begin_at_zero(self) -> None:
-        """Show every count from the start. Else the first event would not show as an increase."""
+        """Show every count from the start, so that the first event shows as an increase."""
         for outcome in ENDED:
             self.trips_ended.labels(outcome)
             self.trip_duration.labels(outcome)

@@ -19,14 +19,14 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from temporalio import activity, workflow
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
+from telemetry.logs import trip_of
 from telemetry.requests import METHODS
-from telemetry.trip_ids import trip_of
 from telemetry.untraced import TracedCall, Tracing
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def start(service: str) -> "SpanTracing":
 
     Raises `ValueError`.
     """
-    tracing = SpanTracing(service, BatchSpanProcessor(Export(OTLPSpanExporter())))
+    tracing = SpanTracing(service, BatchSpanProcessor(Export()))
     for handler in logging.getLogger().handlers:
         handler.addFilter(with_trace_id)
     return tracing
@@ -88,8 +88,6 @@ class SpanTracing(Tracing):
         # When a worker stops, Python ends its open workflows outside of their contexts. The library
         # would log a failure for each.
         logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
-        # This logger says that spans are dropped because there are too many.
-        logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(_Once())
 
     def trace_requests(self, app: Flask, trip_at_hand: Callable[[], str | None]) -> None:
         """Give each request a span, which goes on with the `traceparent` that came with it."""
@@ -225,14 +223,14 @@ def _type_of(name: str, workflow_id: str) -> str | None:
     return workflow_type if what == "StartWorkflow" else "BookingWorkflow"
 
 
-class Export(SpanExporter):
+class Export(OTLPSpanExporter):
     """Sends spans. It logs once when that fails, and once when it succeeds again.
 
     The library itself would log every try.
     """
 
-    def __init__(self, exporter: OTLPSpanExporter) -> None:
-        self._exporter = exporter
+    def __init__(self, endpoint: str | None = None) -> None:
+        super().__init__(endpoint)
         self._failing = False
         self._reasons: list[str] = []
         logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._take_note)
@@ -240,7 +238,7 @@ class Export(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         self._reasons.clear()
-        result = self._exporter.export(spans)
+        result = super().export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
             logger.warning("Traces are lost: %s", " ".join(self._reasons[:1]))
@@ -249,28 +247,9 @@ class Export(SpanExporter):
         self._failing = failing
         return result
 
-    def shutdown(self) -> None:
-        """Send nothing any more."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # The library's.
-
     def _take_note(self, record: logging.LogRecord) -> bool:
         self._reasons.append(record.getMessage())
         return False
-
-
-class _Once(logging.Filter):
-    """Lets each message through once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is to be logged."""
-        if record.msg in self._said:
-            return False
-        self._said.add(record.msg)
-        return True
 
 
 def with_trace_id(record: logging.LogRecord) -> bool:

@@ -77,12 +77,13 @@ def _outcome_of(error: BaseException, seconds: float) -> str:
 
 
 def _was_cancelled(seconds: float) -> bool:
-    """Tell whether the current try, which was given up, was so for its trip's sake."""
+    """Tell whether the current try was given up because its trip was cancelled."""
     details = activity.cancellation_details()
     if details is None:
         return False
-    # Mostly the trip is over before its try hears of it, and Temporal knows of neither any more. It
-    # does not know of one that has timed out, either; but none has that is so young.
+    # Mostly the trip has ended before its try hears of the cancellation. Temporal does not know the
+    # try any more then. It does not know a try that has timed out, either; but no try times out
+    # before its first heartbeat is due.
     limit = activity.info().heartbeat_timeout
     young = limit is not None and seconds < limit.total_seconds()
     return details.cancel_requested or (details.not_found and young)

@@ -80,3 +80,14 @@ def test_an_address_that_cannot_be_one_stops_the_process_with_one_line(
 def test_an_address_may_be_a_name_or_an_ip(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     assert temporal_config()["target_host"] == address
+
+
+@pytest.mark.parametrize("half", ["CERT", "KEY"])
+def test_half_a_client_certificate_stops_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, half: str
+) -> None:
+    file = tmp_path / "client.pem"
+    file.write_text("a key or a certificate")
+    monkeypatch.setenv(f"TEMPORAL_TLS_CLIENT_{half}_PATH", str(file))
+    with pytest.raises(SystemExit, match="TEMPORAL_TLS_CLIENT_CERT_"):
+        temporal_config()

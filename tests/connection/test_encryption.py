@@ -48,12 +48,6 @@ def test_every_key_decrypts(encryption: Encryption) -> None:
     ]
 
 
-def test_without_a_key_to_encrypt_by_all_stays_in_clear_and_the_others_decrypt() -> None:
-    leaving = Encryption({"old": OLD}, None)
-    assert leaving.encrypt([PLAIN]) == [PLAIN]
-    assert leaving.decrypt(Encryption({"old": OLD}, "old").encrypt([PLAIN])) == [PLAIN]
-
-
 @pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])
 def test_an_unknown_key_is_named(encryption: Encryption, keys: dict[str, bytes]) -> None:
     with pytest.raises(UnreadablePayload, match="by the key 'new', which PAYLOAD_KEYS has not"):

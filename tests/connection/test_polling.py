@@ -1,14 +1,18 @@
-"""A worker polls when Temporal says so of it, and not of another."""
+"""Which workers poll for trips, as Temporal says: of the right version, and the one that asks."""
 
 import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions, WorkerDeploymentVersion
+from temporalio.api.enums.v1 import WorkerVersioningMode
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueVersioningInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
-from connection import lazy_client, not_polling, polling
+from connection import lazy_client, nobody_takes_trips, not_polling, polling
 from record import Record
 from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import eventually
@@ -17,12 +21,89 @@ from tests.workers import running_worker
 IDLE = "The worker does not poll the task queue saga-task-queue"
 
 ALIVE, DEAD = 60, 120
+"""Seconds. A poll lasts for a minute at most. The server lists a poller for some minutes more."""
+
+V1, V2 = (WorkerDeploymentVersion(deployment_name="trips", build_id=build) for build in "12")
+UNVERSIONED = WorkerDeploymentVersion()
 
 
-def poller(identity: str, seconds_ago: int) -> PollerInfo:
-    info = PollerInfo(identity=identity)
+def poller(
+    seconds_ago: int,
+    version: WorkerDeploymentVersion = UNVERSIONED,
+    identity: str = "a worker",
+) -> PollerInfo:
+    mode = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    # A worker without a version tells a build, too.
+    if version == UNVERSIONED:
+        mode = WorkerVersioningMode.WORKER_VERSIONING_MODE_UNVERSIONED
+    options = WorkerDeploymentOptions(
+        deployment_name=version.deployment_name,
+        build_id=version.build_id or "1",
+        worker_versioning_mode=mode,
+    )
+    info = PollerInfo(identity=identity, deployment_options=options)
     info.last_access_time.FromDatetime(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds_ago))
     return info
+
+
+def ramping(percentage: float) -> TaskQueueVersioningInfo:
+    return TaskQueueVersioningInfo(
+        current_deployment_version=V1,
+        ramping_deployment_version=V2,
+        ramping_version_percentage=percentage,
+    )
+
+
+@asynccontextmanager
+async def asking(
+    *pollers: PollerInfo, routing: TaskQueueVersioningInfo | None = None
+) -> AsyncIterator[Client]:
+    """A client of a Temporal that describes the task queue so."""
+    described = DescribeTaskQueueResponse(pollers=pollers, versioning_info=routing)
+    async with stub_server([CONNECTED, Answer(described.SerializeToString())]) as address:
+        yield await lazy_client({"target_host": address})
+
+
+@pytest.mark.parametrize(
+    ("pollers", "ready"),
+    [([], False), ([DEAD], False), ([ALIVE], True), ([DEAD, ALIVE], True), ([DEAD, DEAD], False)],
+    ids=str,
+)
+async def test_only_a_worker_that_has_polled_lately_counts(pollers: list[int], ready: bool) -> None:
+    async with asking(*map(poller, pollers)) as client:
+        obstacle = await nobody_takes_trips(client)
+    assert obstacle == (None if ready else "No worker is polling the task queue saga-task-queue")
+
+
+NOT_CURRENT = "No version of the worker is current; polling: trips 1"
+NOT_POLLING = "No worker of the current version, trips 2, is polling"
+
+
+@pytest.mark.parametrize(
+    ("pollers", "routing", "obstacle"),
+    [
+        # No version is current: trips go to workers that have none.
+        ([V1], TaskQueueVersioningInfo(), NOT_CURRENT),
+        ([V1, UNVERSIONED], TaskQueueVersioningInfo(), None),
+        ([UNVERSIONED], TaskQueueVersioningInfo(current_deployment_version=V2), NOT_POLLING),
+        # A version that is drained, or not current yet, takes none up for the current one.
+        ([V1], TaskQueueVersioningInfo(current_deployment_version=V2), NOT_POLLING),
+        ([V1, V2], TaskQueueVersioningInfo(current_deployment_version=V2), None),
+        # While a further version is tried with some of the trips, the others decide.
+        ([V1], ramping(40), None),
+        ([V1], ramping(100), NOT_POLLING),
+        ([V2], ramping(100), None),
+    ],
+    ids=str,
+)
+async def test_only_a_worker_of_the_version_that_gets_new_trips_counts(
+    pollers: list[WorkerDeploymentVersion],
+    routing: TaskQueueVersioningInfo,
+    obstacle: str | None,
+) -> None:
+    versions = [poller(ALIVE, version) for version in pollers]
+    async with asking(*versions, routing=routing) as client:
+        assert await nobody_takes_trips(client) == obstacle
 
 
 @pytest.mark.parametrize(
@@ -40,11 +121,9 @@ async def test_only_a_recent_poll_of_its_own_counts(
     pollers: list[tuple[str, int]], obstacle: str | None
 ) -> None:
     own = (await lazy_client({"target_host": "localhost:1"})).identity
-    described = DescribeTaskQueueResponse(
-        pollers=[poller(own if whose == "own" else whose, age) for whose, age in pollers]
-    )
-    async with stub_server([CONNECTED, Answer(described.SerializeToString())]) as address:
-        assert await not_polling(await lazy_client({"target_host": address})) == obstacle
+    polled = [poller(age, identity=own if who == "own" else who) for who, age in pollers]
+    async with asking(*polled) as client:
+        assert await not_polling(client) == obstacle
 
 
 async def test_a_temporal_that_cannot_be_asked_is_an_obstacle(

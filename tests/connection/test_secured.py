@@ -16,14 +16,7 @@ import connection
 from connection import CREDENTIALS, connect, temporal_config
 from shared import KINDS
 from tests.connection.secured import API_KEY, NGINX, Door, Secured, secured, shown
-from tests.processes import (
-    Process,
-    Service,
-    bare_environment,
-    free_port,
-    service,
-    wait_until,
-)
+from tests.processes import Process, Service, bare_environment, free_port, service, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,12 +66,6 @@ def by_profile(proxy: Secured) -> dict[str, str]:
 
 
 WAYS: dict[str, Variables] = {
-    "TLS": lambda proxy: {"TEMPORAL_ADDRESS": proxy.address("tls"), **proxy.ca},
-    "a client certificate": lambda proxy: {
-        "TEMPORAL_ADDRESS": proxy.address("client certificate"),
-        **proxy.ca,
-        **shown(proxy.client),
-    },
     "an API key": lambda proxy: {
         "TEMPORAL_ADDRESS": proxy.address("api key"),
         "TEMPORAL_API_KEY": API_KEY,
@@ -167,7 +154,6 @@ REFUSED: dict[str, tuple[Door, Variables, str]] = {
         lambda proxy: proxy.ca,
         "not trusted (TEMPORAL_TLS_SERVER_CA_CERT_PATH)",
     ),
-    "no key": ("api key", lambda proxy: proxy.ca, CREDENTIALS),
     "no client certificate": ("client certificate", lambda proxy: proxy.ca, CERTIFICATE),
     "an expired client certificate": (
         "client certificate",
@@ -182,11 +168,6 @@ REFUSED: dict[str, tuple[Door, Variables, str]] = {
     "the key of another certificate": (
         "client certificate",
         lambda proxy: proxy.ca | shown((proxy.client[0], proxy.foreign_client[1])),
-        KEY,
-    ),
-    "a certificate for a key": (
-        "client certificate",
-        lambda proxy: proxy.ca | shown((proxy.client[0], proxy.client[0])),
         KEY,
     ),
 }
@@ -209,11 +190,11 @@ async def test_a_server_without_tls_is_told_from_one_that_is_away(
 
 
 @contextmanager
-def strict_server(proxy: Secured, version: str) -> Iterator[str]:
+def strict_server(proxy: Secured) -> Iterator[str]:
     """A server that refuses in the handshake, as Temporal's own does and nginx does not."""
     port = free_port()
     certificate, key = proxy.authority.issue("strict-server")
-    command = ["openssl", "s_server", "-accept", str(port), f"-{version}", "-alpn", "h2", "-quiet"]
+    command = ["openssl", "s_server", "-accept", str(port), "-alpn", "h2", "-quiet"]
     command += ["-cert", str(certificate), "-key", str(key), "-CAfile", str(proxy.authority.path)]
     command += ["-Verify", "1", "-verify_return_error"]
     log = certificate.with_name("openssl.log")
@@ -231,7 +212,6 @@ def listens(address: str) -> bool:
         return line.connect_ex((host, int(port))) == 0
 
 
-@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [
@@ -241,25 +221,13 @@ def listens(address: str) -> bool:
     ],
 )
 async def test_a_refusal_in_the_handshake_is_named(
-    version: str,
     certificate: str | None,
     reason: str,
     proxy: Secured,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files: tuple[Path, Path] | None = getattr(proxy, certificate) if certificate else None
-    with strict_server(proxy, version) as address:
+    with strict_server(proxy) as address:
         await asyncio.to_thread(wait_until, partial(listens, address), "openssl listens")
         variables = {"TEMPORAL_ADDRESS": address, **proxy.ca, **(shown(files) if files else {})}
         await told(variables, [reason, CERTIFICATE], monkeypatch)
-
-
-@pytest.mark.parametrize("missing", [CERTIFICATE, KEY])
-def test_half_a_client_certificate_stops_the_process(
-    missing: str, proxy: Secured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in shown(proxy.client).items():
-        if name != missing:
-            monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit, match="TEMPORAL_TLS_CLIENT_CERT_"):
-        temporal_config()

@@ -123,7 +123,7 @@ def receiving() -> Iterator[Receiver]:
         thread.join()
 
 
-def tree(spans: list[Received], *, times: bool = False) -> str:
+def tree(spans: list[Received]) -> str:
     """Return spans as a tree, each child below its parent, in the order in which they began.
 
     Queries are left out: whether one is asked depends on when a trip is looked up.
@@ -140,12 +140,7 @@ def tree(spans: list[Received], *, times: bool = False) -> str:
             error = ""
             if each.is_error:
                 error = f" ! {each.span.status.message or each.attributes['error.type']}"
-            took = (each.span.end_time_unix_nano - each.span.start_time_unix_nano) / 1e6
-            yield (
-                f"{'  ' * depth}{each.name}"
-                + (f" ({each.service.removeprefix('trip-booking-')}, {took:.1f} ms)" * times)
-                + error
-            )
+            yield f"{'  ' * depth}{each.name}{error}"
             yield from lines(each.span.span_id, depth + 1)
 
     return "\n".join(lines(None, 0))
