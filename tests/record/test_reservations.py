@@ -1,23 +1,18 @@
 """The embedded suppliers' reservations, over SQLite and PostgreSQL alike."""
 
 import asyncio
-from concurrent.futures import ProcessPoolExecutor
-from typing import cast
 
 import pytest
 import sqlalchemy as sa
 
 from record import Record, RecordBroken, Reservation, ReservationRefused
 from record.tables import reservations
-from shared import KINDS, Kind
+from shared import KINDS
 from tests.record import jobs
 from tests.record.databases import execute, rows
 from tests.record.trips import trip, with_item
 
-CAR, HOTEL, FLIGHT = KINDS
-
 HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
-CANCELLED = Reservation("trip", "car", "a-car", "cancelled", "first-run")
 
 # One booking per step, however often it is asked for
 
@@ -97,37 +92,7 @@ async def test_any_text_is_an_item_and_an_id(record: Record, item: str) -> None:
     ]
 
 
-async def test_a_kind_that_came_later_is_reserved_as_the_others(record: Record) -> None:
-    boat = cast(Kind, "boat")
-    wants_a_boat = trip()
-    object.__setattr__(wants_a_boat, "book_boat_id", "a-boat")
-    await record.reservations.reserve(wants_a_boat, boat)
-    assert [row.item for row in await record.reservations.of("trip")] == ["a-boat"]
-
-
 # A tombstone refuses
-
-
-async def test_an_operators_word_leaves_a_tombstone_as_cancelling_does(record: Record) -> None:
-    await record.reservations.reserve(trip(), "car")
-    for kind in (CAR, HOTEL):
-        await record.reservations.resolve(trip(), kind, "By telephone")
-        with pytest.raises(ReservationRefused, match="was undone already"):
-            await record.reservations.reserve(trip(), kind)
-    assert {row.state for row in await record.reservations.of("trip")} == {"cancelled"}
-
-
-async def test_cancelling_leaves_a_tombstone(record: Record) -> None:
-    await record.reservations.reserve(trip(), "car")
-    await record.reservations.cancel(trip(), "car")
-    assert await record.reservations.everything() == [CANCELLED]
-
-
-async def test_cancelling_what_was_never_reserved_leaves_a_tombstone(record: Record) -> None:
-    await record.reservations.cancel(trip(), "car")
-    assert await record.reservations.everything() == [
-        Reservation("trip", "car", None, "cancelled", "first-run")
-    ]
 
 
 async def test_cancelling_again_changes_nothing(record: Record, database_url: str) -> None:
@@ -139,15 +104,18 @@ async def test_cancelling_again_changes_nothing(record: Record, database_url: st
 
 
 @pytest.mark.parametrize("booked_before", [True, False])
-async def test_a_tombstone_refuses_every_later_reserve(record: Record, booked_before: bool) -> None:
+async def test_cancelling_leaves_a_tombstone_that_refuses_every_later_reserve(
+    record: Record, booked_before: bool
+) -> None:
     if booked_before:
         await record.reservations.reserve(trip(), "car")
     await record.reservations.cancel(trip(), "car")
-    tombstone = await record.reservations.everything()
-    for item in ("a-car", "another"):
+    item = "a-car" if booked_before else None
+    tombstone = Reservation("trip", "car", item, "cancelled", "first-run")
+    for wanted in ("a-car", "another"):
         with pytest.raises(ReservationRefused, match="The car of trip trip was undone already"):
-            await record.reservations.reserve(with_item("car", item), "car")
-    assert await record.reservations.everything() == tombstone
+            await record.reservations.reserve(with_item("car", wanted), "car")
+    assert await record.reservations.everything() == [tombstone]
 
 
 async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
@@ -156,15 +124,6 @@ async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
     for record, other in (pair, pair[::-1]):
         await jobs.race(record, other, trips=40)
     assert {row.state for row in await pair[0].reservations.everything()} == {"cancelled"}
-
-
-async def test_reserves_that_race_cancels_of_other_processes_always_end_cancelled(
-    record: Record, database_url: str, processes: ProcessPoolExecutor
-) -> None:
-    await jobs.in_processes(processes, jobs.race_alone, database_url)
-    held = await record.reservations.everything()
-    assert len(held) == 20
-    assert {row.state for row in held} == {"cancelled"}
 
 
 # What no reservation can be
