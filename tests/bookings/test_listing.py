@@ -3,7 +3,6 @@
 import base64
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,16 +17,9 @@ NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-async def each_record(database_url: str) -> AsyncIterator[Record]:
-    """An empty record on each kind of database."""
-    async with Record.open(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def asked(each_record: Record) -> Bookings:
+async def asked(record: Record) -> Bookings:
     """The bookings, whose list asks the record alone."""
-    return Bookings(UNASKED, each_record, IMPATIENT)
+    return Bookings(UNASKED, record, IMPATIENT)
 
 
 async def accept(record: Record, trip_id: str, minutes: float = 0, **changes: Any) -> None:
@@ -61,11 +53,11 @@ async def test_an_empty_list_has_one_empty_page(asked: Bookings) -> None:
 
 
 async def test_owner_and_status_narrow_the_list_together_and_its_pages_stay_full(
-    asked: Bookings, each_record: Record
+    asked: Bookings, record: Record
 ) -> None:
     for number in range(12):
         await accept(
-            each_record,
+            record,
             f"trip-{number:02}",
             minutes=number,
             owner="shop" if number % 2 else "other",
@@ -84,12 +76,10 @@ async def test_owner_and_status_narrow_the_list_together_and_its_pages_stay_full
     assert await pages(asked, 3, "cancelled", Caller("nobody", operator=False)) == [[]]
 
 
-async def test_a_cursor_shows_nobody_what_is_not_theirs(
-    asked: Bookings, each_record: Record
-) -> None:
+async def test_a_cursor_shows_nobody_what_is_not_theirs(asked: Bookings, record: Record) -> None:
     for number in range(4):
-        await accept(each_record, f"trip-{number}", minutes=number, owner="other")
-    await accept(each_record, "mine", minutes=-1)
+        await accept(record, f"trip-{number}", minutes=number, owner="other")
+    await accept(record, "mine", minutes=-1)
     _, cursor = await asked.page(None, 2, None, DESK)
     page, _ = await asked.page(None, 2, cursor, SHOP)
     assert ids(page) == ["mine"]

@@ -87,6 +87,15 @@ async def test_trips_that_come_and_change_meanwhile_move_no_other_in_the_list(
     assert [row.trip_id for row in [*seen, *rest]] == [row.trip_id for row in listed]
 
 
+async def test_places_before_and_after_all_trips_are_places(
+    record: Record, listed: list[RecordedTrip]
+) -> None:
+    future = PlaceInList(dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "")
+    past = PlaceInList(dt.datetime(1, 1, 2, tzinfo=dt.UTC), "~")
+    assert await record.trips.page(3, after=future) == listed[:3]
+    assert await record.trips.page(3, after=past) == []
+
+
 async def test_the_trips_of_a_page_come_with_their_steps(record: Record, database_url: str) -> None:
     # More than are asked for at once.
     ids = [f"trip-{number:03}" for number in range(IDS_AT_ONCE + 3)]
