@@ -84,12 +84,11 @@ async def test_a_trip_is_shown_in_the_order_of_booking(record: Record) -> None:
     ]
 
 
-@pytest.mark.parametrize("item", ["'; DROP TABLE reservations; --", "🏖️ 山田", "%s ? :x", "a" * 200])
-async def test_any_text_is_an_item_and_an_id(record: Record, item: str) -> None:
-    await record.reservations.reserve(with_item("car", item, item), "car")
-    assert await record.reservations.everything() == [
-        Reservation(item, "car", item, "reserved", "first-run")
-    ]
+async def test_any_text_is_an_item_and_an_id(record: Record) -> None:
+    for item in ("'; DROP TABLE reservations; --", "🏖️ 山田", "%s ? :x", "a" * 200):
+        await record.reservations.reserve(with_item("car", item, item), "car")
+        held = Reservation(item, "car", item, "reserved", "first-run")
+        assert await record.reservations.of(item) == [held]
 
 
 # A tombstone refuses
@@ -129,23 +128,14 @@ async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
 # What no reservation can be
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"state": "lost"},
-        {"state": "reserved", "item": None},
-        {"trip_id": None},
-        {"created_at": None},
-    ],
-    ids=lambda wrong: "-".join(wrong),
-)
 async def test_the_schema_refuses_what_no_reservation_can_be(
-    record: Record, database_url: str, wrong: dict[str, str | None]
+    record: Record, database_url: str
 ) -> None:
     row = {"trip_id": "trip", "kind": "car", "item": "a-car", "state": "reserved"}
     now = dict.fromkeys(("created_at", "updated_at"), sa.func.now())
-    with pytest.raises(sa.exc.IntegrityError):
-        execute(database_url, sa.insert(reservations).values({**row, **now, **wrong}))
+    for wrong in ({"state": "lost"}, {"item": None}, {"trip_id": None}, {"created_at": None}):
+        with pytest.raises(sa.exc.IntegrityError):
+            execute(database_url, sa.insert(reservations).values({**row, **now, **wrong}))
     assert await record.reservations.everything() == []
 
 
