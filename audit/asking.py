@@ -1,15 +1,13 @@
-"""Asks the suppliers what they hold: seldom enough for them, and not while they are away.
+"""Asks the suppliers what they hold: slowly, and not while they are away.
 
-An audit asks beside the trips' own calls and is in no hurry, so it leaves most of a supplier's rate
-to them.
+An audit is in no hurry, so it leaves most of a supplier's rate to the calls of the trips.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 from shared import BookVacationInput, Kind
-from suppliers import AnotherItem, Confirmed, Desk, Desks, Pending, Released, SupplierError
+from suppliers import AnotherItem, Confirmed, Desk, Pending, Released, SupplierError
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +15,7 @@ SHARE = 0.25
 """The share of a supplier's calls in a second that an audit asks with."""
 
 AWAY_AFTER = 5
-"""A supplier that has not answered so many questions in a row counts as away."""
+"""A supplier counts as away when it has not answered this number of questions in a row."""
 
 AWAY_SECONDS = 60.0
 """Seconds for which a supplier that is away is asked nothing."""
@@ -30,22 +28,11 @@ class NotAsked(Exception):
     """The supplier could not be asked, or has not answered."""
 
 
-class Asking:
-    """The lines to all suppliers."""
-
-    def __init__(self, desks: Desks, rates: Mapping[Kind, float | None]) -> None:
-        """`rates`: the calls that each supplier takes in a second; `None`: any number."""
-        self._lines = {kind: _Line(desk, kind, rates[kind]) for kind, desk in desks.items()}
-
-    async def held(self, kind: Kind, trip: BookVacationInput) -> Held:
-        """Return what the supplier holds. Raises `NotAsked`."""
-        return await self._lines[kind].held(trip)
-
-
-class _Line:
+class Line:
     """The line to one supplier."""
 
     def __init__(self, desk: Desk, kind: Kind, rate: float | None) -> None:
+        """`rate`: the calls that the supplier takes in a second; `None`: any number."""
         self._desk = desk
         self._kind = kind
         self._pause = 0.0 if rate is None else 1 / (rate * SHARE)
@@ -54,6 +41,7 @@ class _Line:
         self._away_until = 0.0
 
     async def held(self, trip: BookVacationInput) -> Held:
+        """Return what the supplier holds. Raises `NotAsked`."""
         self._check()
         await self._turn()
         self._check()  # Earlier questions may have found meanwhile that the supplier is away.

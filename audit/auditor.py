@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from temporalio.client import Client
 
-from audit.asking import Asking
+from audit import open_trips
 from audit.comparing import delayed
-from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally
+from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally, log
 from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
-from audit.open_trips import Finding, OpenTrips
 from audit.standing import policy_of, standing
-from bookings import NEVER_STARTED, BookingsError, Settling, TripWorkflows
+from bookings import BookingsError, Settling, TripWorkflows
 from record import Audit, Record, RecordedTrip, RecordError, Reservation
 from shared import KINDS, Kind, SagaPolicy, cut
 from suppliers import Desks
@@ -31,9 +30,6 @@ off may tell of an ending late, and a supplier may show a booking later than it 
 
 FIRST = dt.timedelta(days=7)
 """The first audit goes back so far. A supplier may have forgotten what has long been over."""
-
-ON_ITS_WAY = dt.timedelta(minutes=1)
-"""Trips younger than this may still be on their way from Temporal to the record."""
 
 PAGE = 200
 """Trips on a page."""
@@ -61,8 +57,8 @@ class Auditor:
         self._policy = policy
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
-        self.open_trips = OpenTrips(record, self._workflows, self._settling)
-        self._looking = Looking(self._workflows, record, desks, Asking(desks, rates))
+        self.open_trips = open_trips.OpenTrips(record, self._workflows, self._settling)
+        self._looking = Looking(self._workflows, record, desks, rates)
         self._mending = Mending(self._workflows, record, desks)
         self._late = max(desk.late for desk in desks.values())
 
@@ -101,7 +97,7 @@ class Auditor:
         async for part in self._parts(audit):
             told(part)
             tally.add(part)
-        differences = {str(kind): tally.differences.get(kind, 0) for kind in DIFFERENCES}
+        differences = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         counts = tally.trips, tally.not_compared
         await self._record.audits.end(audit.audit_id, *counts, differences)
         logger.info("Audit: %s", tally)
@@ -111,7 +107,7 @@ class Auditor:
         """Yield what each part of the audit comes to, page by page."""
         trips, audits = self._record.trips, self._record.audits
         yield await self._compare_open()
-        before, last = audit.began_at - ON_ITS_WAY, ""
+        before, last = audit.began_at - open_trips.ON_ITS_WAY, ""
         while rows := await trips.open_trips(before, last, PAGE):
             yield await self._look_after_open(rows)
             last = rows[-1].trip_id
@@ -133,8 +129,9 @@ class Auditor:
         tally = Tally()
         for trip_id, reservations in strangers.items():
             difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
-            _say([difference], tally)
-            if difference is None:
+            if difference is not None:
+                _say([difference], tally)
+            else:
                 tally.not_compared += 1
                 tally.odd += 1
         return tally
@@ -152,7 +149,7 @@ class Auditor:
                 continue
             tally.elsewhere += look.elsewhere
             tally.away = sorted({*tally.away, *look.not_asked})
-            differences, again = await self._mending.mend(look.known, look.suspicions)
+            differences, again = await self._mending.mend(look)
             _say(differences, tally)
             if look.is_whole:
                 tally.trips += 1
@@ -166,8 +163,8 @@ class Auditor:
     async def _compare_open(self) -> Tally:
         """Compare all open trips with Temporal."""
         tally = Tally()
-        for finding in await self.open_trips.compare():
-            _say([await self._of_finding(finding)], tally)
+        for difference in await self.open_trips.compare():
+            _say([difference], tally)
         return tally
 
     async def _look_after_open(self, rows: Sequence[RecordedTrip]) -> Tally:
@@ -179,7 +176,7 @@ class Auditor:
             return await self._delayed(row, by_trip.get(row.trip_id, ()))
 
         for differences in await each(late, rows):
-            _say(differences, tally)
+            _say(differences or (), tally)
             tally.odd += differences is None
         return tally
 
@@ -197,32 +194,15 @@ class Auditor:
         found = delayed(row, by_kind, policy, self._late, now)
         if await self._record.trips.by_id(row.trip_id) != row:
             return []
-        return [Difference(row.trip_id, each.kind, each.found) for each in found]
-
-    async def _of_finding(self, finding: Finding) -> Difference | None:
-        trip_id, now = finding.user_id, finding.now.replace("_", " ")
-        if finding.was == "unknown":
-            row = await self._record.trips.by_id(trip_id)
-            if row is None or row.accepted_at > dt.datetime.now(dt.UTC) - ON_ITS_WAY:
-                return None
-            return Difference(
-                trip_id, "not_recorded", "was running, but not recorded", "it is recorded now"
-            )
-        if finding.now == "needs_attention":
-            found = "is open by the record, but its workflow was stopped from outside"
-            return Difference(trip_id, "stopped", found, ATTENTION)
-        recorded = f"it is recorded as {now} now"
-        if finding.reason == NEVER_STARTED:
-            return Difference(trip_id, "never_started", "was accepted, but never started", recorded)
-        found = "is open by the record, but its workflow has ended"
-        return Difference(trip_id, "lost_ending", found, recorded)
+        return found
 
     async def _take_in(self, trip_id: str, reservations: Sequence[Reservation]) -> Difference:
         """Record the trip of reservations that the record has without one."""
         kinds = ", ".join(sorted((each.kind for each in reservations), key=KINDS.index))
         found = f"is not recorded, but the record has reservations of it ({kinds})"
-        if row := await self._settling.adopted(trip_id):
-            status = (await self._settling.settled(row)).status.replace("_", " ")
+        if known := await self._settling.as_temporal_knows(trip_id):
+            row = await self._settling.settled(await self._record.trips.adopt(known))
+            status = row.status.replace("_", " ")
             return Difference(trip_id, "unknown_trip", found, f"it is recorded as {status} now")
         now = dt.datetime.now(dt.UTC)
         runs = {each.first_run_id for each in reservations if each.first_run_id}
@@ -242,9 +222,8 @@ class Auditor:
         return Difference(trip_id, "unknown_trip", found, ATTENTION)
 
 
-def _say(differences: Iterable[Difference | None] | None, tally: Tally) -> None:
+def _say(differences: Sequence[Difference], tally: Tally) -> None:
     """Log the differences of a trip, and count them."""
-    said = [difference for difference in differences or () if difference is not None]
-    for difference in said:
-        logger.warning("Audit: %s", difference, extra={"trip_id": difference.trip_id})
-    tally.note(said)
+    for difference in differences:
+        log(difference)
+    tally.note(differences)

@@ -1,9 +1,14 @@
 """What an audit can find. It says each difference in a sentence, with the trip's id."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+
+from shared import Kind
+
+logger = logging.getLogger(__name__)
 
 DifferenceKind = Literal[
     "lost_ending",
@@ -23,6 +28,8 @@ DifferenceKind = Literal[
 
 DIFFERENCES: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
 
+Remedy = Literal["cancel", "cancel late booking", "mark"]
+
 ATTENTION = "it needs attention now"
 
 
@@ -36,11 +43,19 @@ class Difference:
     """What is wrong, after the trip's id."""
     done: str | None = None
     """What was done about it, if anything."""
+    step: Kind | None = None
+    remedy: Remedy | None = None
+    """What may be done about it, and is not done yet."""
 
     def __str__(self) -> str:
         """Return the sentence."""
         done = "" if self.done is None else f"; {self.done}"
         return f"Trip {self.trip_id} {self.found}{done}."
+
+
+def log(difference: Difference) -> None:
+    """Log a difference."""
+    logger.warning("Audit: %s", difference, extra={"trip_id": difference.trip_id})
 
 
 @dataclass
@@ -53,20 +68,18 @@ class Tally:
     """How many were left to the next audit, because a supplier was away or cannot know yet."""
     elsewhere: int = 0
     """Reservations at suppliers that are not set up any more, so that nobody could be asked."""
-    differences: dict[str, int] = field(default_factory=dict)
+    differences: Counter[str] = field(default_factory=Counter)
     """In how many trips each kind was found."""
     said: list[str] = field(default_factory=list)
     """The sentences of this part."""
     away: list[str] = field(default_factory=list)
     """The kinds whose suppliers could not be asked."""
-
     odd: int = 0
     """Trips of which nothing could be made: what Temporal has of them cannot be read, say."""
 
     def note(self, differences: Sequence[Difference]) -> None:
         """Count the differences of a trip, and keep what they say."""
-        for kind in {difference.kind for difference in differences}:
-            self.differences[kind] = self.differences.get(kind, 0) + 1
+        self.differences.update({difference.kind for difference in differences})
         self.said += map(str, differences)
 
     def add(self, part: "Tally") -> None:
@@ -74,7 +87,7 @@ class Tally:
         self.trips += part.trips
         self.not_compared += part.not_compared
         self.elsewhere += part.elsewhere
-        self.differences = dict(Counter(self.differences) + Counter(part.differences))
+        self.differences += part.differences
         self.away = sorted({*self.away, *part.away})
         self.odd += part.odd
 

@@ -7,12 +7,12 @@ may misspeak.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from audit.asking import Asking, Held, NotAsked
-from audit.comparing import Known, Suspicion, compared
+from audit.asking import Held, Line, NotAsked
+from audit.comparing import Look, compared
 from audit.standing import standing
 from bookings import BookingsError, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable, Reservation
@@ -22,7 +22,7 @@ from suppliers import Desks
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 10
-"""So many trips are looked at at once."""
+"""How many trips are looked at at the same time."""
 
 LOOKS = 3
 """A difference is said only when so many looks in a row have shown it."""
@@ -33,35 +33,20 @@ PAUSE = 1.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
-class Look:
-    """What a look at a trip has shown."""
-
-    known: Known
-    suspicions: Sequence[Suspicion]
-    not_asked: frozenset[Kind] = frozenset()
-    """The kinds whose suppliers could not be asked."""
-    too_early: bool = False
-    """Whether some supplier cannot know yet."""
-    elsewhere: int = 0
-    """Reservations at suppliers that are not set up any more."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every supplier has answered that can know of the trip."""
-        return not (self.not_asked or self.too_early)
-
-
 class Looking:
-    """Looks at trips, at some of them at once."""
+    """Looks at trips, at several at the same time."""
 
     def __init__(
-        self, workflows: TripWorkflows, record: Record, desks: Desks, asking: Asking
+        self,
+        workflows: TripWorkflows,
+        record: Record,
+        desks: Desks,
+        rates: Mapping[Kind, float | None],
     ) -> None:
         self._workflows = workflows
         self._record = record
         self._desks = desks
-        self._asking = asking
+        self._lines = {kind: Line(desk, kind, rates[kind]) for kind, desk in desks.items()}
 
     async def look_at(self, rows: Sequence[RecordedTrip]) -> dict[str, Look | None]:
         """Return the last look at each of the trips, by its id.
@@ -76,7 +61,7 @@ class Looking:
 
         looks = dict(zip((row.trip_id for row in rows), await each(first, rows), strict=True))
         for _ in range(LOOKS - 1):
-            odd = [look.known.row for look in looks.values() if look and look.suspicions]
+            odd = [look.row for look in looks.values() if look and look.differences]
             if not odd:
                 break
             await asyncio.sleep(PAUSE)
@@ -94,24 +79,33 @@ class Looking:
         by_kind = {each.kind: each for each in reservations}
         stands = await standing(self._workflows, row)
         now = dt.datetime.now(dt.UTC)
-        if stands == "running":
-            known = Known(row, stands, by_kind, {})
-            return Look(known, compared(known, now))
-        to_ask, too_early, elsewhere = self._whom_to_ask(row, by_kind, now)
-        trip = self._workflows.input_of(row)
+        look = Look(row, stands, by_kind)
+        if stands != "running":
+            look = await self._with_answers(look, now)
+        return replace(look, differences=compared(look, now))
+
+    async def _with_answers(self, look: Look, now: dt.datetime) -> Look:
+        """Ask the suppliers about a trip whose workflow has ended."""
+        to_ask, too_early, elsewhere = self._whom_to_ask(look.row, look.reservations, now)
+        trip = self._workflows.input_of(look.row)
         answers = await asyncio.gather(*(self._ask(kind, trip) for kind in to_ask))
-        told = dict(zip(to_ask, answers, strict=True))
-        not_asked = {kind for kind, answer in told.items() if isinstance(answer, NotAsked)}
-        held = {kind: each for kind, each in told.items() if not isinstance(each, NotAsked)}
-        known = Known(row, stands, by_kind, held)
-        return Look(known, compared(known, now), frozenset(not_asked), too_early, elsewhere)
+        told = zip(to_ask, answers, strict=True)
+        held = {kind: each for kind, each in told if not isinstance(each, NotAsked)}
+        return replace(
+            look,
+            held=held,
+            not_asked=frozenset(to_ask) - held.keys(),
+            too_early=too_early,
+            elsewhere=elsewhere,
+        )
 
     def _whom_to_ask(
-        self, row: RecordedTrip, reservations: dict[Kind, Reservation], now: dt.datetime
+        self, row: RecordedTrip, reservations: Mapping[Kind, Reservation], now: dt.datetime
     ) -> tuple[list[Kind], bool, int]:
-        """Return whose suppliers are to be asked about a trip that has ended.
+        """Return the kinds whose suppliers are to be asked about a trip that has ended.
 
-        And whether one of them cannot know yet, and of how many reservations nobody can be asked.
+        The other values: whether a supplier cannot know yet, and how many reservations are at
+        suppliers that are not set up any more.
         """
         to_ask: list[Kind] = []
         too_early, elsewhere = False, 0
@@ -134,7 +128,7 @@ class Looking:
 
     async def _ask(self, kind: Kind, trip: BookVacationInput) -> Held | NotAsked:
         try:
-            return await self._asking.held(kind, trip)
+            return await self._lines[kind].held(trip)
         except NotAsked as not_asked:
             return not_asked
 
@@ -180,6 +174,6 @@ async def unless_odd(trip_id: str, work: Awaitable[Answer]) -> Answer | None:
 
 def _in_both(before: Look, again: Look) -> Look:
     """Return the second look, with what both have shown."""
-    seen = {(each.kind, each.step) for each in before.suspicions}
-    both = [each for each in again.suspicions if (each.kind, each.step) in seen]
-    return Look(again.known, both, again.not_asked, again.too_early, again.elsewhere)
+    seen = {(each.kind, each.step) for each in before.differences}
+    both = [each for each in again.differences if (each.kind, each.step) in seen]
+    return replace(again, differences=both)

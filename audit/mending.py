@@ -7,13 +7,14 @@ marked only if it has not changed since it was compared. To mend it twice does n
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-from audit.comparing import Known, Suspicion
+from audit.comparing import Look
 from audit.differences import ATTENTION, Difference
 from bookings import TripWorkflows
-from record import Record
-from shared import BookVacationInput, Kind, cut
-from suppliers import Desk, Desks, Refused, SupplierError, Try
+from record import Record, RecordedTrip
+from shared import Kind, cut
+from suppliers import Desks, Refused, SupplierError, Try
 
 logger = logging.getLogger(__name__)
 
@@ -28,60 +29,45 @@ class Mending:
         self._record = record
         self._desks = desks
 
-    async def mend(
-        self, known: Known, suspicions: Sequence[Suspicion]
-    ) -> tuple[list[Difference], bool]:
+    async def mend(self, look: Look) -> tuple[list[Difference], bool]:
         """Do what may be done; return what is to be said, and whether to look again next time."""
         said: list[Difference] = []
-        to_mark: list[tuple[Suspicion, str]] = []
+        to_mark: list[Difference] = []
         again = False
-        for each in suspicions:
-            done, refusal = None, None
-            if each.step is not None and each.remedy in ("cancel", "cancel late booking"):
+        for found in look.differences:
+            each = found
+            if found.step is not None and found.remedy in ("cancel", "cancel late booking"):
                 again = True
-                done, refusal = await self._cancel(known, each, each.step)
-            if each.remedy == "mark" or refusal:
-                to_mark.append((each, f"{each.found}{refusal or ''}"))
-            else:
-                said.append(self._of(known, each, each.found, done))
-        return [*said, *await self._mark(known, to_mark)], again
+                each = await self._cancel(look.row, found, found.step)
+            (to_mark if each.remedy == "mark" else said).append(each)
+        return [*said, *await self._mark(look.row, to_mark)], again
 
-    async def _cancel(
-        self, known: Known, suspicion: Suspicion, kind: Kind
-    ) -> tuple[str | None, str | None]:
-        """Cancel what is held; return what was done, and the supplier's words if it refuses."""
-        trip = self._workflows.input_of(known.row)
-        told = {"trip_id": trip.book_user_id}
+    async def _cancel(self, row: RecordedTrip, found: Difference, kind: Kind) -> Difference:
+        """Cancel what is held. What its supplier refuses to cancel is to be marked."""
+        trip, desk = self._workflows.input_of(row), self._desks[kind]
+        told = {"trip_id": row.trip_id}
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
-                await _release(self._desks[kind], trip, late=suspicion.remedy != "cancel")
+                if found.remedy == "cancel":
+                    await desk.cancel(trip, Try())
+                else:
+                    await desk.cancel_late_booking(trip)
         except Refused as refused:
-            return None, f", and that cannot be cancelled: {refused}"
+            words = f"{found.found}, and that cannot be cancelled: {refused}"
+            return replace(found, found=words, remedy="mark")
         except (SupplierError, TimeoutError) as error:
             logger.warning("The %s is not cancelled yet: %s", kind, error, extra=told)
-            return BEGUN, None
+            return replace(found, done=BEGUN)
         except Exception:
             # A supplier's own class may raise anything; its text may hold an address.
             logger.exception("The %s supplier failed", kind, extra=told)
-            return BEGUN, None
-        return "that is cancelled now", None
+            return replace(found, done=BEGUN)
+        return replace(found, done="that is cancelled now")
 
-    async def _mark(
-        self, known: Known, to_mark: Sequence[tuple[Suspicion, str]]
-    ) -> list[Difference]:
+    async def _mark(self, row: RecordedTrip, to_mark: Sequence[Difference]) -> list[Difference]:
         if not to_mark:
             return []
-        reason = "; ".join(dict.fromkeys(f"The trip {text}" for _, text in to_mark))
-        if not await self._record.trips.mark(known.row, cut(reason)):
+        reason = "; ".join(dict.fromkeys(f"The trip {each.found}" for each in to_mark))
+        if not await self._record.trips.mark(row, cut(reason)):
             return []  # It has changed, so the next audit compares it again.
-        return [self._of(known, each, text, ATTENTION) for each, text in to_mark]
-
-    def _of(self, known: Known, suspicion: Suspicion, found: str, done: str | None) -> Difference:
-        return Difference(known.row.trip_id, suspicion.kind, found, done)
-
-
-async def _release(desk: Desk, trip: BookVacationInput, *, late: bool) -> None:
-    if late:
-        await desk.cancel_late_booking(trip)
-    else:
-        await desk.cancel(trip, Try())
+        return [replace(each, done=ATTENTION) for each in to_mark]

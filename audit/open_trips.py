@@ -8,10 +8,11 @@ know.
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass
 
+from audit.differences import ATTENTION, Difference, log
 from audit.looking import each, unless_odd
 from bookings import (
+    NEVER_STARTED,
     BookingsError,
     Settling,
     TripWorkflows,
@@ -27,19 +28,12 @@ INTERVAL = 20.0
 """Seconds between two comparisons: the list shows within a minute what they find."""
 
 SETTLED = dt.timedelta(seconds=10)
-"""A younger trip may still be on its way from the one memory to the other."""
+"""A younger trip may still be on its way from the record to Temporal."""
+
+ON_ITS_WAY = dt.timedelta(minutes=1)
+"""A younger trip may still be on its way from Temporal to the record."""
 
 BATCH = 500
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the record has learnt about an open trip."""
-
-    user_id: str
-    was: str
-    now: str
-    reason: str | None = None
 
 
 class OpenTrips:
@@ -50,50 +44,52 @@ class OpenTrips:
         self._workflows = workflows
         self._settling = settling
 
-    async def compare(self) -> list[Finding]:
+    async def compare(self) -> list[Difference]:
         """Compare, mend, and return what differed.
 
         Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
         """
         before = dt.datetime.now(dt.UTC) - SETTLED
         running = await self._workflows.running()
-        findings: list[Finding] = []
+        differences: list[Difference | None] = []
         last = ""
         while rows := await self._record.trips.open_trips(before, last, BATCH):
             last = rows[-1].trip_id
             missing = [row for row in rows if acting_workflow(row) not in running]
-            found = await each(self._settle, missing)
-            findings += [finding for finding in found if finding is not None]
-        return findings + await self._adopt(running)
+            differences += await each(self._settle, missing)
+        differences += await self._adopt_all(running)
+        return [difference for difference in differences if difference is not None]
 
     async def compare_for_ever(self) -> None:
         """Compare at intervals. An outage is logged, and the next comparison finds what is left."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
-                for finding in await self.compare():
-                    logger.warning(
-                        "Audit: trip %s was %s and is %s",
-                        finding.user_id,
-                        finding.was,
-                        finding.now,
-                        extra={"trip_id": finding.user_id},
-                    )
+                for difference in await self.compare():
+                    log(difference)
             except (BookingsError, RecordError) as error:
                 logger.warning("No audit: %s", error)
             except Exception:
                 logger.exception("The audit failed")
 
-    async def _settle(self, row: RecordedTrip) -> Finding | None:
+    async def _settle(self, row: RecordedTrip) -> Difference | None:
         """Ask Temporal about a trip; `None`: its workflow has told the record itself."""
         now = await self._settling.settled(row)
         if row.cancelled_at is not None and now.closed_at is None:
             await self._workflows.start_cancellation(row)
         if now.closed_at is None or now.closed_at == now.told_at:
             return None
-        return Finding(row.trip_id, row.status, now.status, now.reason)
+        if now.status == "needs_attention":
+            found = "is open by the record, but its workflow was stopped from outside"
+            return Difference(row.trip_id, "stopped", found, ATTENTION)
+        recorded = f"it is recorded as {now.status.replace('_', ' ')} now"
+        if now.reason == NEVER_STARTED:
+            found = "was accepted, but never started"
+            return Difference(row.trip_id, "never_started", found, recorded)
+        found = "is open by the record, but its workflow has ended"
+        return Difference(row.trip_id, "lost_ending", found, recorded)
 
-    async def _adopt(self, running: set[str]) -> list[Finding]:
+    async def _adopt_all(self, running: set[str]) -> list[Difference | None]:
         """Record the trips that were started by other means and that no worker has taken up yet."""
         bookings = {
             workflow_id
@@ -101,17 +97,18 @@ class OpenTrips:
             if may_be_id(workflow_id) and not cancelled_trip(workflow_id)
         }
         missing = await self._record.trips.missing(bookings)
-        adopted = [
-            await unless_odd(workflow_id, self._unknown(workflow_id)) for workflow_id in missing
-        ]
-        return [Finding(row.trip_id, "unknown", row.status) for row in adopted if row is not None]
+        return [await unless_odd(workflow_id, self._adopt(workflow_id)) for workflow_id in missing]
 
-    async def _unknown(self, workflow_id: str) -> RecordedTrip | None:
-        """Record the trip of a workflow, and return its row; `None`: it was recorded already.
+    async def _adopt(self, workflow_id: str) -> Difference | None:
+        """Record the trip of a workflow; `None`: it was recorded already, or has just begun.
 
         A workflow that somebody has started may have another id than its trip.
         """
         trip = await self._settling.as_temporal_knows(workflow_id)
         if trip is None or await self._record.trips.by_id(trip.trip_id):
             return None
-        return await self._record.trips.adopt(trip)
+        row = await self._record.trips.adopt(trip)
+        if row.accepted_at > dt.datetime.now(dt.UTC) - ON_ITS_WAY:
+            return None
+        found = "was running, but not recorded"
+        return Difference(row.trip_id, "not_recorded", found, "it is recorded now")

@@ -13,7 +13,7 @@ Own = TypeVar("Own")
 
 
 class PerLoop(Generic[Own]):
-    """Has one object for each event loop, and makes it when that loop first asks for it."""
+    """Makes the object of an event loop when that loop first asks for it."""
 
     def __init__(self, make: Callable[[], Own]) -> None:
         self._make = make

@@ -7,7 +7,6 @@ open until an operator acts. And there may be more waits than Temporal allows a 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from record import RecordedTrip, RecordError
 
@@ -17,13 +16,6 @@ INTERVAL = 0.5
 Seen = asyncio.Future[None]
 IsOver = Callable[[RecordedTrip], bool]
 """Tells by a trip's row whether a wait for it is over."""
-
-
-class _Wait(NamedTuple):
-    user_id: str
-    is_over: IsOver
-    since: float
-    """The time, by the loop's clock, from which on the record is asked about it."""
 
 
 class RecordWatch:
@@ -36,18 +28,15 @@ class RecordWatch:
         self, not_just_running: Callable[[Collection[str]], Awaitable[list[RecordedTrip]]]
     ) -> None:
         self._not_just_running = not_just_running
-        self._waits: dict[Seen, _Wait] = {}
+        self._waits: dict[Seen, tuple[str, IsOver]] = {}
         self._rounds: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watching(self, user_id: str, is_over: IsOver, after: float) -> Iterator[Seen]:
-        """Yield a future that is done once `is_over` says so of the trip's row.
-
-        The record is asked about the trip from the first round on that comes `after` seconds later.
-        """
+    def watching(self, user_id: str, is_over: IsOver) -> Iterator[Seen]:
+        """Yield a future that is done once `is_over` says so of the trip's row."""
         loop = asyncio.get_running_loop()
         seen: Seen = loop.create_future()
-        self._waits[seen] = _Wait(user_id, is_over, loop.time() + after)
+        self._waits[seen] = user_id, is_over
         if self._rounds is None or self._rounds.done():
             self._rounds = loop.create_task(self._look_in_rounds())
         try:
@@ -61,18 +50,15 @@ class RecordWatch:
                 self._rounds = None
 
     async def _look_in_rounds(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(INTERVAL)
-            now = loop.time()
-            due = {seen: wait for seen, wait in self._waits.items() if wait.since <= now}
-            wanted = {wait.user_id for wait in due.values()}
+            waits = dict(self._waits)
             try:
-                rows = await self._not_just_running(wanted) if due else []
+                rows = await self._not_just_running({user_id for user_id, _ in waits.values()})
             except RecordError:
                 continue  # The waits go on: an outage of the record does not end them.
             found = {row.trip_id: row for row in rows}
-            for seen, wait in due.items():
-                row = found.get(wait.user_id)
-                if row is not None and not seen.done() and wait.is_over(row):
+            for seen, (user_id, is_over) in waits.items():
+                row = found.get(user_id)
+                if row is not None and not seen.done() and is_over(row):
                     seen.set_result(None)

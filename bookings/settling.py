@@ -47,16 +47,11 @@ class Settling:
                     return await self._record.trips.found(row, status, reason)
         return await self._record.trips.by_id(row.trip_id) or row
 
-    async def adopted(self, workflow_id: str) -> RecordedTrip | None:
-        """Record a trip that only Temporal knows, and return its row; `None`: it knows none.
-
-        The CLI has started it, say, and no worker has taken it up yet. Raises as `settled` does.
-        """
-        trip = await self.as_temporal_knows(workflow_id)
-        return None if trip is None else await self._record.trips.adopt(trip)
-
     async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
-        """Return the row that the trip of a workflow would have; `None`: it is no trip's."""
+        """Return the row that the trip of a workflow would have; `None`: it is no trip's.
+
+        Raises as `settled` does.
+        """
         with asking_temporal():
             description = await self._workflows.describe(workflow_id)
             if description is None or description.workflow_type != BookingWorkflow.__name__:

@@ -92,9 +92,9 @@ class TripWorkflows:
     async def cancel(self, row: RecordedTrip) -> bool:
         """Have a trip's own workflow cancelled; tell whether Temporal takes the order.
 
-        It is the execution that the trip belongs to, or any where none has claimed it. Temporal
-        takes the order also for an execution that it knows and that has closed. Raises as `start`
-        does.
+        The order is for the execution that the trip belongs to, or for any if the trip is not
+        claimed yet. Temporal takes it also for an execution that has closed, while it knows it.
+        Raises as `start` does.
         """
         with asking_temporal():
             try:
@@ -227,8 +227,8 @@ class TripWorkflows:
         return dataclasses.replace(self._input(row), execution=execution)
 
     def _input(self, row: RecordedTrip) -> BookVacationInput:
-        # Of a trip that is older than the record only what it held is known. To undo nothing does
-        # no harm. Such a trip wants nothing of a kind that came later.
+        # Of a trip that is older than the record, only what it held is known. It does no harm to
+        # undo nothing. Such a trip wants nothing of a kind that came later.
         wanted: dict[str, Any] = dict.fromkeys(ALWAYS_WANTED, "")
         wanted |= {f"book_{step.kind}_id": step.item for step in row.steps}
         return BookVacationInput(
@@ -287,8 +287,8 @@ def summary_of(items: Iterable[str]) -> str:
     With a run's metadata the UI shows it as Markdown, to which an indented line is code, in which
     nothing has a meaning. Elsewhere it shows it as plain text, in which an indent is not seen.
     """
-    # The UI fills `{runId}` in before: a word joiner, which is not seen, is none of its letters.
+    # The UI replaces `{runId}`. A word joiner, which is not seen, keeps an item from that.
     lines = [" ".join(item.split()).replace("{", "{\u2060") for item in items]
-    # An item that is written from right to left turns only itself round.
+    # An item of a script that runs from right to left does not reverse the others.
     # https://www.unicode.org/reports/tr9/#Explicit_Directional_Isolates
     return "    " + " · ".join(item if item.isascii() else f"\u2068{item}\u2069" for item in lines)

@@ -1,8 +1,8 @@
 """Waiting for trips to end.
 
 A wait asks Temporal to say when the workflow has closed (a long poll), which tells it at once.
-Temporal lets a namespace have so many of them. So further waits ask the record instead, a moment
-later; and so do all after a while, for what Temporal does not tell.
+Temporal limits how many of them a namespace may have, and does not tell that a trip needs
+attention. So all waits also ask the record, which tells it a moment later.
 """
 
 import asyncio
@@ -19,9 +19,6 @@ from record import Record, RecordedTrip
 
 logger = logging.getLogger(__name__)
 
-ASKED_LATER = 1.0
-"""Seconds after which the record is first asked about a trip whose wait holds a long poll: most are
-over by then."""
 POLL_RETRY_INTERVAL = 0.5
 """Seconds between two long polls while Temporal is away."""
 GONE_INTERVAL = 1.0
@@ -53,8 +50,8 @@ class Waits:
     async def until_closed(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> None:
         """Wait for the workflow that acts on a trip to end, `seconds` at most.
 
-        An outage of Temporal does not end the wait, as it does not end the trip; that the client
-        has `gone` does.
+        The wait goes on while Temporal is away, as the trip does. It ends once the client has
+        `gone`.
         """
         workflow_id = acting_workflow(row)
 
@@ -86,7 +83,7 @@ class Waits:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
-        with self._watches.here().watching(user_id, is_over, ASKED_LATER if polls else 0) as seen:
+        with self._watches.here().watching(user_id, is_over) as seen:
             self._waits.add(seen)
             poll = self._begin_poll(workflow_id, seen) if polls else None
             try:
@@ -108,9 +105,9 @@ class Waits:
         return poll
 
     async def _poll(self, workflow_id: str, seen: Seen) -> None:
-        """Have `seen` done once Temporal tells that the workflow has closed.
+        """Set `seen` once Temporal tells that the workflow has closed.
 
-        When Temporal has no long poll to spare, or refuses, the record will tell.
+        When Temporal has no long poll to spare, or refuses it, only the record tells.
         """
         while True:
             try:

@@ -1,6 +1,6 @@
-"""The audits: which trips one is to compare, how it has ended, and what it writes of a trip.
+"""What audits ask of the record: which trips to compare, and what earlier audits have come to.
 
-Each question has a limit, however many trips there are; an audit asks page by page.
+An audit asks page by page, so that each answer is short, however many trips there are.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from record.database import Database
 from record.reservations import RESERVATION_COLUMNS, Reservation, reservation
 from record.steps import RecordedTrip
-from record.tables import UtcTime, audits, reservations, trips, unaudited
+from record.tables import audits, reservations, trips, unaudited
 from record.trips import ALL_TRIPS, OPEN, recorded
 
 
@@ -26,26 +26,27 @@ class Audit:
     audit_id: str
     began_at: dt.datetime
     since: dt.datetime | None
-    """It compares the trips that have ended since then; `None`: all."""
+    """It compares the trips that have ended since then; `None`: all trips."""
     ended_at: dt.datetime | None = None
     trips: int | None = None
     """How many were compared."""
     not_compared: int | None = None
     """How many were left to the next audit."""
     differences: Mapping[str, int] | None = field(default=None)
-    """How many there were of each."""
+    """How many trips have each kind of difference."""
 
 
 class Audits:
-    """Keeps audits, and tells what is to be compared. Each method raises `RecordError`."""
+    """The audits, and the trips that are to be compared. Each method raises `RecordError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def begin(self, overlap: dt.timedelta, first: dt.timedelta, *, everything: bool) -> Audit:
-        """Write that an audit has begun. It goes on from where the last one that ended began.
+        """Write that an audit has begun, and return it.
 
-        And from `overlap` before that; the first one, from `first` ago.
+        It compares what has ended since `overlap` before the last audit began that has ended. The
+        first audit compares what has ended since `first` ago.
         """
         return await self._database.write(lambda sql: _begin(sql, overlap, first, everything))
 
@@ -89,9 +90,9 @@ class Audits:
         after: RecordedTrip | None,
         limit: int,
     ) -> list[RecordedTrip]:
-        """Return trips that ended then, the first first, after a trip.
+        """Return a page of the trips that ended in that time, the earliest first, after a trip.
 
-        None that needs attention is one of them.
+        Trips that need attention are left out.
         """
         by_end = (trips.c.closed_at, trips.c.trip_id)
         statement = (
@@ -102,22 +103,17 @@ class Audits:
         if since is not None:
             statement = statement.where(trips.c.closed_at >= since)
         if after is not None:
-            place = (
-                sa.literal(after.closed_at, UtcTime),
-                sa.literal(after.trip_id, trips.c.trip_id.type),
-            )
+            place = (after.closed_at, after.trip_id)
             # The first half is what both databases find by the index.
-            statement = statement.where(
-                trips.c.closed_at >= place[0], sa.tuple_(*by_end) > sa.tuple_(*place)
-            )
+            statement = statement.where(trips.c.closed_at >= place[0], sa.tuple_(*by_end) > place)
         return await self._database.read(lambda sql: recorded(sql, statement))
 
     async def unaudited_trips(
         self, before: dt.datetime, after_id: str, limit: int
     ) -> list[RecordedTrip]:
-        """Return trips that ended before then and are still to be compared, by id, from an id on.
+        """Return a page of the trips that earlier audits have left, by id, after an id.
 
-        None that needs attention is one of them.
+        Trips that have ended since `before`, and those that need attention, are left out.
         """
         statement = (
             ALL_TRIPS.join(unaudited, unaudited.c.trip_id == trips.c.trip_id)
@@ -148,9 +144,10 @@ class Audits:
     async def strangers(
         self, after_id: str, span: int
     ) -> tuple[Mapping[str, list[Reservation]], str | None]:
-        """Return reservations whose trip the record does not know, by trip, from an id on.
+        """Return the reservations whose trip is not recorded, by trip, after an id.
 
-        It looks at so many reservations, and returns with them where to go on; `None`: nowhere.
+        It looks at `span` reservations. The second value is the id after which to go on; `None`:
+        these were the last ones.
         """
         beyond = reservations.c.trip_id > after_id
         edge = (

@@ -236,25 +236,20 @@ async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -
 
 def _meaning_of(error: Exception) -> RecordError:
     """Return what the failure of a call means here."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    match error:
-        case DBAPIError(orig=psycopg.errors.LockNotAvailable()):
-            return RecordUnavailable("The record is locked")
-        case DBAPIError(orig=psycopg.errors.DiskFull()):
-            return RecordUnavailable("The record's disk is full")
-        case DBAPIError() if code == sqlite3.SQLITE_BUSY:
-            return RecordUnavailable("The record is locked")
-        case DBAPIError() if code == sqlite3.SQLITE_FULL:
-            return RecordUnavailable("The record's disk is full")
-        case IntegrityError() | ProgrammingError() | DataError() | NotSupportedError():
-            return RecordBroken("The record refuses the request")
-        # SQLite's word for a missing table or column. https://www.sqlite.org/rescode.html
-        case DBAPIError() if code == sqlite3.SQLITE_ERROR:
-            return RecordBroken("The record refuses the request")
-        case DBAPIError() | OSError():
-            return RecordUnavailable("The record is unavailable")
-    # SQLAlchemy did not ask the database: it did not understand the question, or the answer.
-    return RecordBroken("The record refuses the request")
+    orig = getattr(error, "orig", None)
+    code = getattr(orig, "sqlite_errorcode", None)
+    if isinstance(orig, psycopg.errors.LockNotAvailable) or code == sqlite3.SQLITE_BUSY:
+        return RecordUnavailable("The record is locked")
+    if isinstance(orig, psycopg.errors.DiskFull) or code == sqlite3.SQLITE_FULL:
+        return RecordUnavailable("The record's disk is full")
+    is_bug = isinstance(error, (IntegrityError, ProgrammingError, DataError, NotSupportedError))
+    # SQLite's word for a missing table or column. https://www.sqlite.org/rescode.html
+    is_bug = is_bug or code == sqlite3.SQLITE_ERROR
+    # Otherwise SQLAlchemy has not understood the question, or the answer.
+    was_asked = isinstance(error, (DBAPIError, OSError))
+    if is_bug or not was_asked:
+        return RecordBroken("The record refuses the request")
+    return RecordUnavailable("The record is unavailable")
 
 
 class _LimitedConnection(psycopg.Connection[Any]):

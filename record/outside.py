@@ -1,25 +1,24 @@
-"""What was asked of suppliers that are somebody else's services, and what they said.
+"""What we asked of suppliers that are services of their own, and what they said.
 
-The truth of what is held is theirs; the record keeps what we know of it, in the same rows as the
-embedded reservations; `record.tables` tells what each state means.
+They know what they hold. The record keeps what we know of it, in the same rows as the embedded
+reservations; `record.tables` tells what each state means.
 """
 
 import datetime as dt
-from typing import Any
 
 import sqlalchemy as sa
 
 from record.database import Database
 from record.errors import ReservationRefused
 from record.reservations import (
-    RESERVATION_COLUMNS,
     Reservation,
+    add,
+    change,
     check_bookable,
     claim_to_book,
-    is_foreign,
-    is_of,
-    reservation,
-    row_of,
+    claimed,
+    note,
+    reservation_of,
     was_undone,
 )
 from record.tables import reservations
@@ -28,7 +27,7 @@ from shared import BookVacationInput, Kind
 
 
 class OutsideReservations:
-    """Takes note of tries and of their outcomes. Each method raises `RecordError`."""
+    """Notes tries and their outcomes. Each method raises `RecordError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,27 +40,26 @@ class OutsideReservations:
         over_at: dt.datetime,
         instead_of: Reservation | None = None,
     ) -> Reservation | None:
-        """Take note of a try to book that is about to be sent, and is over at `over_at`.
+        """Note a try to book that is about to be sent, and is over at `over_at`.
 
-        Returns what an earlier try has left; then nothing is noted. `None`: it may be sent. With
-        `instead_of` the caller names the earlier try that it has looked for. Raises as `reserve`
-        does.
+        Returns `None` when the try may be sent. If an earlier try has left something, nothing is
+        noted and that is returned, unless it is `instead_of`, which the caller has looked for at
+        the supplier. Raises as `reserve` does.
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
             claim_to_book(self._database, sql, trip)
-            held = _row(sql, trip, kind)
+            held = reservation_of(sql, trip, kind)
             if held is None:
-                asked = row_of(trip, kind, "asked", trip.item(kind))
-                values = asked | {"supplier": supplier, "over_at": over_at}
-                sql.execute(sa.insert(reservations).values(values))
+                add(sql, trip, kind, "asked", supplier=supplier, over_at=over_at)
                 return None
             check_bookable(trip, kind, held)
             changed_nothing = held.state == "asked" and held.over_at is None
-            if changed_nothing or held == instead_of:
-                sql.execute(_change(trip, kind, "asked", over_at=over_at, supplier=supplier))
-                return None
-            return held
+            if not changed_nothing and held != instead_of:
+                return held
+            asked = change(trip, kind, state="asked", supplier=supplier, over_at=over_at)
+            sql.execute(asked)
+            return None
 
         return await self._database.write(begin)
 
@@ -72,21 +70,18 @@ class OutsideReservations:
         over_at: dt.datetime,
         ended: dt.datetime | None,
     ) -> None:
-        """Take note that the try which was to be over at `over_at` has ended before.
+        """Note that the try which was to be over at `over_at` has ended before.
 
         `ended` is `None` when it has changed nothing. The step may be about to be undone.
         """
-        note = (
-            sa.update(reservations)
-            .where(is_of(trip, kind), reservations.c.over_at == over_at)
-            .values(over_at=ended)
-        )
-        await self._database.write(lambda sql: sql.execute(note))
+        end = note(trip, kind, over_at=ended).where(reservations.c.over_at == over_at)
+        await self._database.write(lambda sql: sql.execute(end))
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
-        """Take note that the supplier has the try and has not decided yet."""
-        note = _change(trip, kind, "pending").where(reservations.c.state == "asked")
-        await self._database.write(lambda sql: sql.execute(note))
+        """Note that the supplier has the try and has not decided yet."""
+        is_asked = reservations.c.state == "asked"
+        pending = change(trip, kind, state="pending").where(is_asked)
+        await self._database.write(lambda sql: sql.execute(pending))
 
     async def confirm(
         self,
@@ -96,14 +91,14 @@ class OutsideReservations:
         over_at: dt.datetime | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """Take note that the supplier holds the item, which took so many seconds.
+        """Note that the supplier holds the item, and that the booking took `seconds`.
 
-        `over_at` is when it said so, if it is one that may not show it for a while. Raises
+        `over_at` is when a supplier said so that shows its bookings late. Raises
         `ReservationRefused` when the step was undone meanwhile, and `RecordUnavailable`.
         """
-        values = {"reference": reference, "over_at": over_at}
         took = sa.func.coalesce(reservations.c.booking_seconds, seconds)
-        confirm = _change(trip, kind, "reserved", **values, booking_seconds=took).where(
+        values = {"reference": reference, "over_at": over_at, "booking_seconds": took}
+        confirm = change(trip, kind, state="reserved", **values).where(
             reservations.c.state.in_(["asked", "pending", "reserved"])
         )
 
@@ -120,71 +115,46 @@ class OutsideReservations:
         """
 
         def begin(sql: sa.Connection) -> Reservation | None:
-            if is_foreign(self._database, sql, trip):
+            if claimed(self._database, sql, trip) is None:
                 return None
-            held = _row(sql, trip, kind)
+            held = reservation_of(sql, trip, kind)
             if held is None:
-                tombstone = row_of(trip, kind, "cancelled", None)
-                sql.execute(sa.insert(reservations).values(tombstone))
+                add(sql, trip, kind, "cancelled")
+            if held is None or held.state == "cancelled":
                 return None
-            if held.state == "cancelled":
-                return None
-            # A stuck undo is tried again.
-            sql.execute(_tried_again(trip, kind))
+            if held.verdict == "stuck":
+                sql.execute(note(trip, kind, verdict=None))  # Its undo is tried again.
             if held.state == "cancelling":
                 return held
             was_sent = held.supplier and (held.state != "asked" or held.over_at is not None)
-            sql.execute(_change(trip, kind, "cancelling" if was_sent else "cancelled"))
+            sql.execute(change(trip, kind, state="cancelling" if was_sent else "cancelled"))
             return held if was_sent else None
 
         return await self._database.write(begin)
 
     async def begin_late_cancel(self, trip: BookVacationInput, kind: Kind, supplier: str) -> None:
-        """Take note that a supplier holds something for a trip that is over, and holds nothing.
+        """Note that a supplier holds something for a trip that is over and may hold nothing.
 
-        So `begin_cancel` returns it again. Raises `ReservationRefused` when the trip is another
-        execution's, or may hold something, and `RecordUnavailable`.
+        Then `begin_cancel` returns it again. Raises `ReservationRefused` when the trip is another
+        execution's, or is not over, and `RecordUnavailable`.
         """
-        values = {"supplier": supplier, "item": trip.item(kind), "over_at": None}
-        reopen = _change(trip, kind, "cancelling", **values).where(
-            reservations.c.state == "cancelled"
-        )
+        values = {"supplier": supplier, "over_at": None}
 
         def begin(sql: sa.Connection) -> None:
             if claim(self._database, sql, trip) not in UNHELD:
                 raise ReservationRefused(f"Trip {trip.book_user_id} is not over")
-            if _row(sql, trip, kind) is None:
-                new = row_of(trip, kind, "cancelling", None) | values
-                sql.execute(sa.insert(reservations).values(new))
-            else:
-                sql.execute(reopen)
+            held = reservation_of(sql, trip, kind)
+            if held is None:
+                add(sql, trip, kind, "cancelling", **values)
+            elif held.state == "cancelled":
+                again = {"state": "cancelling", "item": trip.item(kind)}
+                sql.execute(change(trip, kind, **again, **values))
 
         await self._database.write(begin)
 
     async def released(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
-        """Take note that the supplier holds nothing any more, which took so many seconds."""
-        note = _change(trip, kind, "cancelled", over_at=None, undo_seconds=seconds).where(
-            reservations.c.state == "cancelling"
-        )
-        await self._database.write(lambda sql: sql.execute(note))
-
-
-def _row(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation | None:
-    """Return the row of a step. The trip's row is locked, and so is this one, in effect."""
-    row = sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one_or_none()
-    return None if row is None else reservation(row)
-
-
-def _tried_again(trip: BookVacationInput, kind: Kind) -> sa.Update:
-    stuck = is_of(trip, kind) & (reservations.c.verdict == "stuck")
-    return sa.update(reservations).where(stuck).values(verdict=None)
-
-
-def _change(trip: BookVacationInput, kind: Kind, state: str, **values: Any) -> sa.Update:
-    changed = values | {"state": state, "updated_at": dt.datetime.now(dt.UTC)}
-    return sa.update(reservations).where(is_of(trip, kind)).values(changed)
-
-
-_ONE = sa.select(*RESERVATION_COLUMNS).where(
-    reservations.c.trip_id == sa.bindparam("trip_id"), reservations.c.kind == sa.bindparam("kind")
-)
+        """Note that the supplier holds nothing any more, and that the undo took `seconds`."""
+        values = {"state": "cancelled", "over_at": None, "undo_seconds": seconds}
+        is_under_way = reservations.c.state == "cancelling"
+        released = change(trip, kind, **values).where(is_under_way)
+        await self._database.write(lambda sql: sql.execute(released))

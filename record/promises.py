@@ -1,4 +1,4 @@
-"""Which promises wait to be kept: what of the open trips takes longer than it should, and how long.
+"""How the promises to travellers stand: which open trips take too long, and since when.
 
 The questions read open trips and undecided reservations only, each by an index, so that they cost
 the same however many trips the record has.
@@ -18,13 +18,13 @@ from shared import TripStatus
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many there are of something, and since when the oldest is there; `None`: none is."""
+    """How many things wait, and since when the oldest does; `None`: nothing waits."""
 
     count: int
     since: dt.datetime | None
 
     def age(self) -> float:
-        """Return for how many seconds the oldest has waited; 0 if there is none."""
+        """Return the seconds for which the oldest has waited; 0 if nothing waits."""
         if self.since is None:
             return 0.0
         # The clocks of two servers may differ.
@@ -33,11 +33,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Promises:
-    """How the promises stand."""
+    """What keeps travellers waiting."""
 
     open_trips: Mapping[TripStatus, int]
     past_deadline: int
-    """Trips that are still running so long after they were accepted, or their cancellation was."""
+    """Trips that still run when their deadline, or that of their cancellation, has passed."""
     stuck_undos: Waiting
     """Steps whose undo waits for an operator, since their supplier failed last."""
     unknown_outcomes: Waiting
@@ -46,7 +46,7 @@ class Promises:
 
 
 async def promises_now(database: Database, trip_deadline: dt.timedelta) -> Promises:
-    """Return how the promises stand, where trips may run so long. Raises `RecordError`."""
+    """Return how the promises stand. Raises `RecordError`."""
 
     def ask(sql: sa.Connection) -> Promises:
         now = dt.datetime.now(dt.UTC)

@@ -10,7 +10,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from record.database import Database
 from record.errors import ForeignTrip, HeldElsewhere, ReservationRefused
 from record.tables import reservations, storable, trips
 from record.trips import UNHELD, claim, execution_of
-from shared import KINDS, BookVacationInput, Kind
+from shared import KINDS, BookVacationInput, Kind, TripStatus
 
 ReservationState = Literal["asked", "pending", "reserved", "cancelling", "cancelled"]
 """The embedded suppliers' reservations are only `reserved` or `cancelled`; or `asked`, with no
@@ -58,7 +57,7 @@ class Reservations:
         self._database = database
 
     async def reserve(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
-        """Hold the trip's item of `kind`, which took so many seconds. Again, it changes nothing.
+        """Hold the trip's item of `kind`, whose booking took `seconds`. Again changes nothing.
 
         Raises `ReservationRefused` when the step was given up or cancelled or holds another item,
         when the trip is over, or when it belongs to another execution.
@@ -66,11 +65,15 @@ class Reservations:
 
         def reserve(sql: sa.Connection) -> None:
             claim_to_book(self._database, sql, trip)
-            row = row_of(trip, kind, "reserved", trip.item(kind)) | {"booking_seconds": seconds}
-            held = reservation(sql.execute(self._reserve_row, row).one())
+            held = reservation_of(sql, trip, kind)
+            if held is None:
+                add(sql, trip, kind, "reserved", booking_seconds=seconds)
+                return
             check_bookable(trip, kind, held)
             if held.supplier is not None:
                 raise HeldElsewhere(kind)
+            if held.state == "asked":
+                sql.execute(change(trip, kind, state="reserved", booking_seconds=seconds))
 
         await self._database.write(reserve)
 
@@ -83,11 +86,15 @@ class Reservations:
         """
 
         def cancel(sql: sa.Connection) -> None:
-            if is_foreign(self._database, sql, trip):
+            if claimed(self._database, sql, trip) is None:
                 return
-            tombstone = row_of(trip, kind, "cancelled", None) | {"undo_seconds": seconds}
-            if sql.execute(self._cancel_row, tombstone).one().state != "cancelled":
-                raise HeldElsewhere(kind)
+            held = reservation_of(sql, trip, kind)
+            if held is None:
+                add(sql, trip, kind, "cancelled", undo_seconds=seconds)
+            elif held.state != "cancelled":
+                if held.supplier is not None:
+                    raise HeldElsewhere(kind)
+                sql.execute(change(trip, kind, state="cancelled", undo_seconds=seconds))
 
         await self._database.write(cancel)
 
@@ -102,16 +109,18 @@ class Reservations:
         """
 
         def count(sql: sa.Connection) -> int:
-            try:
-                if claim(self._database, sql, trip) != "running":
-                    return 0
-            except ForeignTrip:
+            if claimed(self._database, sql, trip) != "running":
                 return 0
-            row = row_of(trip, kind, "asked", trip.item(kind))
-            counted = {"failures": 1, "last_error": words}
-            failures = sql.execute(self._count_row, row | counted).scalar_one_or_none() or 0
-            if failures and (final or failures >= trip.attempts):
-                sql.execute(_change(trip, kind, verdict="failed"))
+            held = reservation_of(sql, trip, kind)
+            if held and (held.state not in ("asked", "pending") or held.verdict is not None):
+                return 0
+            failures = (held.failures if held else 0) + 1
+            verdict = "failed" if final or failures >= trip.attempts else None
+            counted = {"failures": failures, "last_error": words, "verdict": verdict}
+            if held is None:
+                add(sql, trip, kind, "asked", **counted)
+            else:
+                sql.execute(note(trip, kind, **counted))
             return failures
 
         return await self._database.write(count)
@@ -119,19 +128,19 @@ class Reservations:
     async def count_undo_failure(self, trip: BookVacationInput, kind: Kind, words: str) -> int:
         """Count a failure of the supplier to undo the step; return how many there are.
 
-        One that comes when the step is undone, or for an execution that the trip does not belong
-        to, changes nothing and counts as 0.
+        A failure changes nothing, and counts as 0, when the step is undone, or when the trip
+        belongs to another execution.
         """
-        counted = (
-            _change(trip, kind, undo_failures=reservations.c.undo_failures + 1, last_error=words)
-            .where(reservations.c.state != "cancelled")
-            .returning(reservations.c.undo_failures)
-        )
 
         def count(sql: sa.Connection) -> int:
-            if is_foreign(self._database, sql, trip):
+            if claimed(self._database, sql, trip) is None:
                 return 0
-            return sql.execute(counted).scalar_one_or_none() or 0
+            held = reservation_of(sql, trip, kind)
+            if held is None or held.state == "cancelled":
+                return 0
+            failures = held.undo_failures + 1
+            sql.execute(note(trip, kind, undo_failures=failures, last_error=words))
+            return failures
 
         return await self._database.write(count)
 
@@ -140,36 +149,38 @@ class Reservations:
 
         That changes nothing once the step is undone.
         """
-        needs_attention = (
-            sa.update(trips)
-            .where(
-                trips.c.trip_id == trip.book_user_id,
-                trips.c.first_run_id == execution_of(trip).first_run_id,
-                trips.c.closed_at.is_(None),
-            )
-            .values(status="needs_attention")
-        )
-        row = row_of(trip, kind, "cancelling", trip.item(kind))
+        is_open = (trips.c.trip_id == trip.book_user_id) & trips.c.closed_at.is_(None)
+        stuck = {"verdict": "stuck", "last_error": words}
 
         def give_up(sql: sa.Connection) -> None:
-            if is_foreign(self._database, sql, trip):
+            if claimed(self._database, sql, trip) is None:
                 return
-            stuck = sql.execute(self._stuck_row, row | {"verdict": "stuck", "last_error": words})
-            if stuck.one_or_none() is not None:
-                sql.execute(needs_attention)
+            held = reservation_of(sql, trip, kind)
+            if held is None:
+                add(sql, trip, kind, "cancelling", **stuck)
+            elif held.state != "cancelled":
+                sql.execute(change(trip, kind, **stuck))
+            else:
+                return
+            sql.execute(sa.update(trips).where(is_open).values(status="needs_attention"))
 
         await self._database.write(give_up)
 
-    async def resolve(self, trip: BookVacationInput, kind: Kind, note: str) -> None:
-        """Take an operator's word that nothing is held of `kind`; refuse every later `reserve`.
+    async def resolve(self, trip: BookVacationInput, kind: Kind, words: str) -> None:
+        """Take an operator's words that nothing is held of `kind`; refuse every later `reserve`.
 
         That changes nothing once the step is undone or resolved.
         """
-        resolved = {"verdict": "resolved", "note": note}
+        resolved = {"verdict": "resolved", "note": words}
 
         def resolve(sql: sa.Connection) -> None:
-            if not is_foreign(self._database, sql, trip):
-                sql.execute(self._resolve_row, row_of(trip, kind, "cancelled", None) | resolved)
+            if claimed(self._database, sql, trip) is None:
+                return
+            held = reservation_of(sql, trip, kind)
+            if held is None:
+                add(sql, trip, kind, "cancelled", **resolved)
+            elif held.state != "cancelled":
+                sql.execute(change(trip, kind, state="cancelled", over_at=None, **resolved))
 
         await self._database.write(resolve)
 
@@ -188,69 +199,6 @@ class Reservations:
         """Return every row; for audits and tests."""
         return await self._rows(sa.true())
 
-    @cached_property
-    def _reserve_row(self) -> sa.Executable:
-        # A conflicting row is "updated", to itself perhaps: only so does RETURNING show it.
-        insert = self._database.insert_into(reservations)
-        new, old = insert.excluded, reservations.c
-        only_failed = (
-            (old.state == "asked")
-            & old.supplier.is_(None)
-            & old.verdict.is_(None)
-            & (old.item == new.item)
-        )
-        changed = {
-            name: sa.case((only_failed, new[name]), else_=old[name])
-            for name in ("state", "updated_at", "booking_seconds")
-        }
-        changing = insert.on_conflict_do_update(index_elements=["trip_id", "kind"], set_=changed)
-        return changing.returning(*RESERVATION_COLUMNS)
-
-    @cached_property
-    def _count_row(self) -> sa.Executable:
-        insert = self._database.insert_into(reservations)
-        new, old = insert.excluded, reservations.c
-        changing = insert.on_conflict_do_update(
-            index_elements=["trip_id", "kind"],
-            set_={"failures": old.failures + 1, "last_error": new.last_error},
-            where=old.state.in_(["asked", "pending"]) & old.verdict.is_(None),
-        )
-        return changing.returning(old.failures)
-
-    @cached_property
-    def _cancel_row(self) -> sa.Executable:
-        insert = self._database.insert_into(reservations)
-        new, old = insert.excluded, reservations.c
-        to_do = old.supplier.is_(None) & (old.state != new.state)
-        changed = {
-            name: sa.case((to_do, new[name]), else_=old[name])
-            for name in ("state", "updated_at", "undo_seconds")
-        }
-        changing = insert.on_conflict_do_update(index_elements=["trip_id", "kind"], set_=changed)
-        return changing.returning(old.state)
-
-    @cached_property
-    def _stuck_row(self) -> sa.Executable:
-        insert = self._database.insert_into(reservations)
-        new, old = insert.excluded, reservations.c
-        changing = insert.on_conflict_do_update(
-            index_elements=["trip_id", "kind"],
-            set_={name: new[name] for name in ("verdict", "last_error", "updated_at")},
-            where=old.state != "cancelled",
-        )
-        return changing.returning(old.kind)
-
-    @cached_property
-    def _resolve_row(self) -> sa.Executable:
-        insert = self._database.insert_into(reservations)
-        new, old = insert.excluded, reservations.c
-        told = {name: new[name] for name in ("state", "updated_at", "verdict", "note")}
-        return insert.on_conflict_do_update(
-            index_elements=["trip_id", "kind"],
-            set_=told | {"over_at": None},
-            where=old.state != "cancelled",
-        )
-
     async def _rows(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
         order = {kind: position for position, kind in enumerate(KINDS)}
         statement = (
@@ -260,6 +208,14 @@ class Reservations:
         )
         rows = await self._database.read(lambda sql: sql.execute(statement).all())
         return [reservation(row) for row in rows]
+
+
+def claimed(database: Database, sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
+    """Claim the trip as `claim` does; `None`: it is another execution's, and not ours to change."""
+    try:
+        return claim(database, sql, trip)
+    except ForeignTrip:
+        return None
 
 
 def claim_to_book(database: Database, sql: sa.Connection, trip: BookVacationInput) -> None:
@@ -286,13 +242,13 @@ def was_undone(trip: BookVacationInput, kind: Kind) -> ReservationRefused:
     return ReservationRefused(f"The {kind} of trip {trip.book_user_id} was undone already")
 
 
-def is_foreign(database: Database, sql: sa.Connection, trip: BookVacationInput) -> bool:
-    """Tell whether the trip is another execution's, whose reservations are not ours to change."""
-    try:
-        claim(database, sql, trip)
-    except ForeignTrip:
-        return True
-    return False
+def reservation_of(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> Reservation | None:
+    """Return what the record holds for a step of a trip that was claimed in this transaction.
+
+    No other transaction changes it, or adds it, until this one ends.
+    """
+    row = sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one_or_none()
+    return None if row is None else reservation(row)
 
 
 def reservation(row: sa.Row[Any]) -> Reservation:
@@ -300,30 +256,42 @@ def reservation(row: sa.Row[Any]) -> Reservation:
     return Reservation(**row._mapping)
 
 
-def row_of(
-    trip: BookVacationInput, kind: Kind, state: ReservationState, item: str | None
-) -> dict[str, object]:
-    """Return a new row for a step of the trip."""
+def add(
+    sql: sa.Connection, trip: BookVacationInput, kind: Kind, state: ReservationState, **values: Any
+) -> None:
+    """Write the row of a step that has none yet."""
     now = dt.datetime.now(dt.UTC)
-    return {
+    row = {
         "trip_id": trip.book_user_id,
         "kind": kind,
-        "item": item,
+        # A tombstone holds nothing.
+        "item": None if state == "cancelled" else trip.item(kind),
         "state": state,
         "first_run_id": execution_of(trip).first_run_id,
         "created_at": now,
         "updated_at": now,
     }
+    sql.execute(_ADD, row | values)
 
 
-def _change(trip: BookVacationInput, kind: Kind, **values: Any) -> sa.Update:
-    return sa.update(reservations).where(is_of(trip, kind)).values(values)
+def change(trip: BookVacationInput, kind: Kind, **values: Any) -> sa.Update:
+    """Return a change of how a step stands, which it does from now on."""
+    return note(trip, kind, updated_at=dt.datetime.now(dt.UTC), **values)
 
 
-def is_of(trip: BookVacationInput, kind: Kind) -> sa.ColumnElement[bool]:
-    """Return the condition for the row of a step."""
-    return (reservations.c.trip_id == trip.book_user_id) & (reservations.c.kind == kind)
+def note(trip: BookVacationInput, kind: Kind, **values: Any) -> sa.Update:
+    """Return a change of a step's row that does not change since when the step stands so."""
+    is_it = (reservations.c.trip_id == trip.book_user_id) & (reservations.c.kind == kind)
+    return sa.update(reservations).where(is_it).values(values)
 
 
 RESERVATION_COLUMNS = tuple(reservations.c[each.name] for each in fields(Reservation))
 """What a `Reservation` is made of."""
+
+_ONE = (
+    sa.select(*RESERVATION_COLUMNS)
+    .where(reservations.c.trip_id == sa.bindparam("trip_id"))
+    .where(reservations.c.kind == sa.bindparam("kind"))
+    .with_for_update()
+)
+_ADD = sa.insert(reservations)

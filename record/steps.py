@@ -65,7 +65,7 @@ class RecordedTrip:
     key_fingerprint: str | None = None
     """Stands for the idempotency key of its request."""
     first_run_id: str | None = None
-    """Of the execution that the trip belongs to; `None`: none has claimed it."""
+    """Of the execution that the trip belongs to; `None`: no execution has claimed it."""
     booked_at: dt.datetime | None = None
     """When it was booked, also if it was cancelled later."""
     reason: str | None = None
@@ -75,7 +75,7 @@ class RecordedTrip:
     closed_at: dt.datetime | None = None
     """When its workflow ended, by itself or stopped from outside."""
     told_at: dt.datetime | None = None
-    """The workflow's time of its last message: of its ending, if that is no other than its own."""
+    """When the workflow last told of the trip, by its own time."""
     steps: list[StepProgress] = field(default_factory=list, compare=False)
     """How the steps stand."""
 

@@ -59,11 +59,8 @@ trips = sa.Table(
     sa.Column("told_at", UtcTime),
     sa.Column("closed_at", UtcTime),
 )
-"""A row for each trip that was ever accepted. `key_fingerprint` stands for its idempotency key: an
-owner has one trip of each. `workflow_id` and `first_run_id` name the workflow execution that the
-trip belongs to, once one has claimed it. `booked_at` is when it was booked, also if it was
-cancelled later. `cancelled_at` is when the cancellation of a trip was asked for that was over.
-`told_at` is the workflow's time of its last message."""
+"""A row for each trip that was ever accepted; `RecordedTrip` tells of each column. An owner has one
+trip of each `key_fingerprint`."""
 
 reservations = sa.Table(
     "reservations",

@@ -93,7 +93,7 @@ class Trips:
             statement = statement.where(trips.c.owner == owner)
         if after is not None:
             here = sa.tuple_(trips.c.accepted_at, trips.c.trip_id)
-            statement = statement.where(here < sa.tuple_(*_typed(after)))
+            statement = statement.where(here < tuple(after))
         return await self._read(statement)
 
     async def open_trips(
@@ -129,24 +129,27 @@ class Trips:
         The record passes over an earlier message that comes after a later one, and over what
         another execution tells.
         """
-        told = {
-            "of_trip": trip.book_user_id,
-            "of_run": execution_of(trip).first_run_id,
-            "at": news.at,
-            "status": news.status,
-            "reason": news.reason,
-            "closed_at": None if news.status in OPEN else news.at,
-            "booked_at": news.at if news.status == "booked" else None,
-        }
+        tell = (
+            sa.update(trips)
+            .where(trips.c.trip_id == trip.book_user_id, trips.c.status.not_in(UNHELD))
+            .where(trips.c.told_at.is_(None) | (trips.c.told_at < news.at))
+            .values(
+                status=news.status,
+                reason=news.reason,
+                told_at=news.at,
+                closed_at=None if news.status in OPEN else news.at,
+            )
+        )
+        if news.status == "booked":
+            at = sa.literal(news.at, UtcTime)
+            tell = tell.values(booked_at=sa.func.coalesce(trips.c.booked_at, at))
 
-        def tell(sql: sa.Connection) -> None:
-            # A trip that has tried to book anything was claimed then.
-            if sql.execute(_TELL, told).rowcount == 0:
-                with contextlib.suppress(ForeignTrip):
-                    claim(self._database, sql, trip)
-                    sql.execute(_TELL, told)
+        def claim_and_tell(sql: sa.Connection) -> None:
+            with contextlib.suppress(ForeignTrip):
+                claim(self._database, sql, trip)
+                sql.execute(tell)
 
-        await self._database.write(tell)
+        await self._database.write(claim_and_tell)
 
     async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
         """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
@@ -252,20 +255,16 @@ def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> Tr
         return cast(TripStatus, row.status)
     if row.first_run_id is not None or not _may_belong_to(row, trip):
         raise ForeignTrip(f"The id {trip.book_user_id} is another trip's")
-    sql.execute(
-        _CLAIM,
-        {
-            "of_trip": trip.book_user_id,
-            # The trip's own workflow, where its cancellation is the one that claims it.
-            "workflow_id": row.workflow_id if row.cancelled_at else execution.workflow_id,
-            "first_run_id": execution.first_run_id,
-        },
-    )
+    # If its cancellation is the first to claim a trip, the trip keeps its own workflow's id.
+    workflow_id = row.workflow_id if row.cancelled_at else execution.workflow_id
+    is_it = trips.c.trip_id == trip.book_user_id
+    claimed = {"workflow_id": workflow_id, "first_run_id": execution.first_run_id}
+    sql.execute(sa.update(trips).where(is_it).values(claimed))
     return cast(TripStatus, row.status)
 
 
 def insert_if_new(database: Database, sql: sa.Connection, trip: RecordedTrip) -> bool:
-    """Write the row of a trip unless its id or its key is taken; tell whether it is new."""
+    """Write the row of a trip unless its id or its key is taken; tell whether it was written."""
     values = {name: getattr(trip, name) for name in _COLUMNS}
     insert = database.insert_into(trips).on_conflict_do_nothing()
     return sql.execute(insert.returning(trips.c.trip_id), values).one_or_none() is not None
@@ -274,7 +273,7 @@ def insert_if_new(database: Database, sql: sa.Connection, trip: RecordedTrip) ->
 def recorded(
     sql: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any] | None = None
 ) -> list[RecordedTrip]:
-    """Return the trips that a question about the table is answered with, and their steps."""
+    """Return the trips that a statement finds, with their steps."""
     rows = sql.execute(statement, values).all()
     reserved: dict[str, dict[str, Row]] = defaultdict(dict)
     for at in range(0, len(rows), IDS_AT_ONCE):
@@ -285,7 +284,7 @@ def recorded(
 
 
 def _the_trip(sql: sa.Connection, trip_id: str) -> RecordedTrip:
-    """Return a trip that the caller knows to be there. Raises `RecordBroken` if it is not."""
+    """Return a trip that must be there. Raises `RecordBroken` if it is not."""
     found = recorded(sql, _ONE, {"trip_id": trip_id})
     if not found:
         raise RecordBroken(f"The record has no trip {trip_id}")
@@ -315,27 +314,6 @@ _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
 )
 _LOCKED = _ONE.with_for_update()
-_CLAIM = (
-    sa.update(trips)
-    .where(trips.c.trip_id == sa.bindparam("of_trip"))
-    .values(workflow_id=sa.bindparam("workflow_id"), first_run_id=sa.bindparam("first_run_id"))
-)
-_TELL = (
-    sa.update(trips)
-    .where(
-        trips.c.trip_id == sa.bindparam("of_trip"),
-        trips.c.first_run_id == sa.bindparam("of_run"),
-        trips.c.status.not_in(UNHELD),
-        trips.c.told_at.is_(None) | (trips.c.told_at < sa.bindparam("at")),
-    )
-    .values(
-        status=sa.bindparam("status"),
-        reason=sa.bindparam("reason"),
-        told_at=sa.bindparam("at"),
-        closed_at=sa.bindparam("closed_at"),
-        booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
-    )
-)
 
 
 def _may_belong_to(row: Row, trip: BookVacationInput) -> bool:
@@ -356,10 +334,3 @@ def _unannounced(trip: BookVacationInput, execution: Execution) -> RecordedTrip:
         workflow_id=execution.workflow_id,
         accepted_at=dt.datetime.now(dt.UTC),
     )
-
-
-def _typed(place: PlaceInList) -> list[sa.ColumnElement[Any]]:
-    return [
-        sa.literal(place.accepted_at, trips.c.accepted_at.type),
-        sa.literal(place.trip_id, trips.c.trip_id.type),
-    ]

@@ -203,25 +203,6 @@ def answered_or_cut(call: Future[Answer]) -> None:
         assert call.result().status in (202, 503)
 
 
-def test_a_locked_trip_delays_no_other_and_goes_on_once_it_is_free(booking: Service) -> None:
-    with ThreadPoolExecutor(10) as callers:
-        several = list(callers.map(begin, [booking] * 30))
-        rows = "SELECT * FROM trips WHERE status = 'running' FOR UPDATE"
-        with locked(booking, rows):
-            # On a slow machine some may have ended before.
-            held = {trip for trip in several if status_of(booking, trip) == "running"}
-            assert held
-            calls = [callers.submit(booking.request, "POST", "/book", TRIP) for _ in range(30)]
-            answers = [call.result() for call in calls]
-            assert {(answer.status, answer.body.get("cancelled")) for answer in answers} == {
-                (200, False)
-            }
-            # They are waiting still; a look at them waits for nothing.
-            assert {status_of(booking, trip) for trip in held} == {"running"}
-    for trip in several:
-        ends_booked(booking, trip)
-
-
 def test_a_full_disk_is_told_and_once_there_is_room_the_service_books_again() -> None:
     with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder)) as disk:
         url = f"sqlite:///{disk}/record.db"

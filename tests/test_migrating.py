@@ -17,8 +17,8 @@ from tests.processes import (
     service,
     wait_until,
 )
-from tests.record.databases import at, execute, make_newer, revision_of
-from tests.record.test_earlier_versions import SHAPES, SHAPES_OF_2_0_0, write
+from tests.record.databases import make_newer, revision_of
+from tests.record.test_earlier_versions import SHAPES_OF_2_0_0, write
 
 ITEMS: dict[str, str] = {kind: f"{kind}-1" for kind in KINDS}
 TRIP = {"name": "Ada", "attempts": 5, **ITEMS}
@@ -55,40 +55,12 @@ def books(started: Service) -> None:
 
 @pytest.mark.slow
 @on_both
-@pytest.mark.parametrize("first", ["api", "worker", "all at once"])
-def test_a_brand_new_database_gets_its_schema_from_whichever_process_comes_first(
-    database: Database, first: str
-) -> None:
-    with service(database, FAST_TIMERS) as new:
-        start_all_but_ours(new)
-        match first:
-            case "api":
-                new.api.start()
-                wait_until(lambda: new.status_of("/bookings") == 200, "the API lists")
-                new.workers[0].start()
-            case "worker":
-                new.workers[0].start()
-                new.workers[0].wait_for_output("Polling task queue")
-                new.api.start()
-            case _:
-                for process in (*new.workers, new.api):
-                    process.start()
-        books(new)
-
-
-@pytest.mark.slow
-@on_both
-@pytest.mark.parametrize("revision", ["0002", "0006"])
 def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselves(
-    database: Database, revision: str
+    database: Database,
 ) -> None:
     with service(database, FAST_TIMERS) as older:
         start_all_but_ours(older)
-        if revision == "0002":
-            at(older.database_url, "0002")
-            execute(older.database_url, SHAPES)
-        else:
-            write(older.database_url, BOOKED_HERE)
+        write(older.database_url, BOOKED_HERE)
         worker = older.workers[0]
         worker.start()
         older.api.start()
@@ -103,7 +75,7 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
             assert (answer.status, answer.body["detail"]) == (503, f"{OUTDATED}; try again.")
         ready = older.request("GET", "/readyz")
         assert (ready.status, ready.body["detail"]) == (503, OUTDATED)
-        assert revision_of(older.database_url) == revision
+        assert revision_of(older.database_url) == "0006"
 
         both = [make_migrate(older) for _ in range(2)]
         assert [process.wait(DEADLINE) for process in both] == [0, 0]
@@ -130,20 +102,6 @@ def make_migrate(older: Service) -> subprocess.Popen[bytes]:
     """Do what `make migrate` does."""
     settings = bare_environment() | older.settings
     return subprocess.Popen([sys.executable, "-m", "record"], cwd=ROOT, env=settings)
-
-
-@pytest.mark.slow
-@on_both
-def test_processes_start_on_a_schema_that_is_newer_and_book(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with service(database, FAST_TIMERS) as newer:
-        start_all_but_ours(newer)
-        make_newer(newer.database_url, monkeypatch, tmp_path)
-        newer.workers[0].start()
-        newer.api.start()
-        books(newer)
-        assert revision_of(newer.database_url) == "next"
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-import audit.auditor
 import audit.looking
 import audit.open_trips
 from audit import Auditor
@@ -24,7 +23,7 @@ from tests.simulator.simulated import Simulator
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audit what is a moment old, and look again at once."""
     monkeypatch.setattr(audit.open_trips, "SETTLED", dt.timedelta(0))
-    monkeypatch.setattr(audit.auditor, "ON_ITS_WAY", dt.timedelta(0))
+    monkeypatch.setattr(audit.open_trips, "ON_ITS_WAY", dt.timedelta(0))
     monkeypatch.setattr(audit.looking, "PAUSE", 0.01)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audit.asking import AWAY_AFTER, Asking, NotAsked
+from audit.asking import AWAY_AFTER, Line, NotAsked
 from record import Record
 from shared import SagaPolicy
 from suppliers import AnotherItem, OutsideDesk
@@ -13,9 +13,8 @@ from tests.conftest import trip
 from tests.suppliers.script import DOWN, QUICK, UNKNOWN, Script
 
 
-def asking(supplier: Script, record: Record, rate: float | None = None) -> Asking:
-    desk = OutsideDesk("hotel", supplier, record, "hotels.example")
-    return Asking({"hotel": desk}, {"car": None, "hotel": rate, "flight": None})
+def asking(supplier: Script, record: Record, rate: float | None = None) -> Line:
+    return Line(OutsideDesk("hotel", supplier, record, "hotels.example"), "hotel", rate)
 
 
 @pytest.fixture
@@ -27,14 +26,14 @@ async def test_an_answer_is_passed_on(supplier: Script, record: Record) -> None:
     another = AnotherItem("another")
     supplier.says(QUICK, None, another)
     hotels = asking(supplier, record)
-    assert [await hotels.held("hotel", trip()) for _ in range(3)] == [QUICK, None, another]
+    assert [await hotels.held(trip()) for _ in range(3)] == [QUICK, None, another]
 
 
 @pytest.mark.parametrize("failure", [DOWN, UNKNOWN, ValueError("http://secret")], ids=repr)
 async def test_a_failure_is_no_answer(supplier: Script, record: Record, failure: Exception) -> None:
     supplier.says(failure)
     with pytest.raises(NotAsked):
-        await asking(supplier, record).held("hotel", trip())
+        await asking(supplier, record).held(trip())
 
 
 async def test_a_supplier_that_does_not_answer_in_time_was_not_asked(
@@ -45,7 +44,7 @@ async def test_a_supplier_that_does_not_answer_in_time_was_not_asked(
 
     supplier.says(silent)
     with pytest.raises(NotAsked):
-        await asking(supplier, record).held("hotel", trip(policy=SagaPolicy(try_timeout=0.01)))
+        await asking(supplier, record).held(trip(policy=SagaPolicy(try_timeout=0.01)))
 
 
 async def test_one_that_is_away_is_left_alone_for_a_while_and_then_asked_again(
@@ -56,12 +55,12 @@ async def test_one_that_is_away_is_left_alone_for_a_while_and_then_asked_again(
     hotels = asking(supplier, record)
     for _ in range(AWAY_AFTER + 10):
         with pytest.raises(NotAsked):
-            await hotels.held("hotel", trip())
+            await hotels.held(trip())
     assert len(supplier.asked) == AWAY_AFTER
     async with asyncio.timeout(10):
         while True:
             try:
-                answer: Any = await hotels.held("hotel", trip())
+                answer: Any = await hotels.held(trip())
             except NotAsked:
                 await asyncio.sleep(0.01)
             else:
@@ -76,8 +75,8 @@ async def test_failures_between_answers_do_not_make_it_away(
     hotels = asking(supplier, record)
     for _ in range(AWAY_AFTER):
         with pytest.raises(NotAsked):
-            await hotels.held("hotel", trip())
-        assert await hotels.held("hotel", trip()) == QUICK
+            await hotels.held(trip())
+        assert await hotels.held(trip()) == QUICK
 
 
 async def test_it_is_asked_with_a_quarter_of_its_rate(supplier: Script, record: Record) -> None:
@@ -85,5 +84,5 @@ async def test_it_is_asked_with_a_quarter_of_its_rate(supplier: Script, record: 
     hotels = asking(supplier, record, rate=80.0)
     clock = asyncio.get_running_loop().time
     began = clock()
-    await asyncio.gather(*(hotels.held("hotel", trip()) for _ in range(5)))
+    await asyncio.gather(*(hotels.held(trip()) for _ in range(5)))
     assert clock() - began >= 4 / 20

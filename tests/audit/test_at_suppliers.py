@@ -12,14 +12,13 @@ from temporalio.client import Client
 from audit import Auditor
 from bookings import Bookings
 from record import Record
-from record.tables import audits, reservations, unaudited
+from record.tables import audits, unaudited
 from shared import KINDS
 from simulator.behaviour import SimulatedFaults
 from tests.audit.auditing import (
     audit,
     auditing,
     book,
-    change_reservation,
     change_trip,
     execute,
     held,
@@ -81,16 +80,6 @@ async def test_a_booked_trip_of_which_a_supplier_holds_nothing_is_marked(
     assert rows_at(suppliers, user_id, "car") == [("valid-car-id", "cancelled")]
 
 
-async def test_another_item_at_the_supplier_is_marked(
-    at_suppliers: Auditor, asked: Bookings, suppliers: Simulator
-) -> None:
-    user_id = await book(asked)
-    await suppliers.delete(user_id, "hotel")
-    await plant(suppliers, user_id, "hotel", "another-hotel")
-    found = "is recorded as booked, but the hotel supplier holds another hotel for it"
-    assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
-
-
 @pytest.mark.parametrize("kind", ["hotel", "flight"], ids=["undone", "never booked"])
 async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
     at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator, kind: str
@@ -150,19 +139,6 @@ async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
     assert said == f"{found}; that is cancelled now."
     assert await said_of(at_suppliers, user_id) == []
     assert (await held(record, user_id))["hotel"] == "cancelled"
-
-
-async def test_what_the_record_leaves_undecided_for_an_ended_trip_is_cancelled(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
-) -> None:
-    user_id = await book(asked, flight="sold-out-flight")
-    await plant(suppliers, user_id, "hotel", "valid-hotel-id")
-    await change_reservation(record, user_id, "hotel", state="pending")
-    (said,) = await said_of(at_suppliers, user_id)
-    found = "is recorded as rolled back, but its hotel was still undecided by the record"
-    assert said == f"{found}; that is cancelled now."
-    assert rows_at(suppliers, user_id, "hotel")[-1] == ("valid-hotel-id", "cancelled")
-    assert await said_of(at_suppliers, user_id) == []
 
 
 async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
@@ -251,14 +227,3 @@ async def test_a_supplier_that_misspeaks_once_is_not_believed(
     monkeypatch.setattr(suppliers.suppliers, "find", misspeak)
     assert await said_of(at_suppliers, user_id) == []
     assert questions.count("hotel") == 3
-
-
-async def test_a_lost_row_of_what_a_supplier_holds_is_found_by_both_sides(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
-) -> None:
-    booked, rolled_back = await book(asked), await book(asked, flight="sold-out-flight")
-    await execute(record, sa.delete(reservations))
-    await plant(suppliers, rolled_back, "car", "valid-car-id")
-    assert len(await said_of(at_suppliers, booked)) == len(KINDS)
-    assert rows_at(suppliers, rolled_back, "car")[-1] == ("valid-car-id", "cancelled")
-    assert await said_of(at_suppliers, rolled_back) == []

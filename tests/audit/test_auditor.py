@@ -38,7 +38,7 @@ from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys
 from tests.faults import DEADLINE, FaultyRecord, Gate
-from tests.trips import delete, eventually, start
+from tests.trips import delete, eventually
 
 NEEDS_ATTENTION = "; it needs attention now."
 
@@ -59,71 +59,6 @@ async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
     await gate.open()
 
 
-async def test_what_an_operator_has_resolved_is_not_compared(
-    auditor: Auditor, asked: Bookings, faults: FaultyRecord
-) -> None:
-    user_id = await stuck(asked, faults)
-    await asked.resolve_undo(user_id, "hotel", "Cancelled by telephone", DESK)
-
-    async def over() -> bool:
-        return (await trip(faults, user_id)).status == "rolled_back"
-
-    await eventually(over)
-    await change_reservation(faults, user_id, "hotel", state="reserved")
-    assert await said_of(auditor, user_id) == []
-    assert (await held(faults, user_id))["hotel"] == "reserved"
-
-
-async def test_an_ending_that_the_record_has_lost_is_recorded(
-    auditor: Auditor, asked: Bookings, worker: None, record: Record
-) -> None:
-    user_id = await book(asked)
-    await change_trip(record, user_id, status="running", closed_at=None, told_at=None)
-
-    async def said() -> list[str]:
-        return await said_of(auditor, user_id)
-
-    assert await eventually(said) == [
-        "is open by the record, but its workflow has ended; it is recorded as booked now."
-    ]
-    assert (await trip(record, user_id)).status == "booked"
-    assert await said() == []
-
-
-@pytest.mark.parametrize(
-    ("is_stuck", "deleted"),
-    [(False, False), (True, False), (False, True)],
-    ids=["running, terminated", "stuck, terminated", "running, deleted"],
-)
-async def test_a_trip_that_was_stopped_from_outside_is_marked(
-    client: Client,
-    auditor: Auditor,
-    asked: Bookings,
-    faults: FaultyRecord,
-    deleted: bool,
-    is_stuck: bool,
-) -> None:
-    if is_stuck:
-        user_id = await stuck(asked, faults)
-    else:
-        faults.faults["reserve", "flight"] = gate = Gate()
-        user_id = await begin(asked)
-        await gate.reached()
-    await client.get_workflow_handle(user_id).terminate()
-    if deleted:
-        await delete(client, user_id)
-
-    async def said() -> list[str]:
-        return await said_of(auditor, user_id)
-
-    found = "is open by the record, but its workflow was stopped from outside"
-    assert await eventually(said) == [found + NEEDS_ATTENTION]
-    assert (await trip(faults, user_id)).status == "needs_attention"
-    assert await said() == []
-    if not is_stuck:
-        await gate.open()
-
-
 async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
     client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
@@ -139,20 +74,6 @@ async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
     assert (await trip(faults, user_id)).request["name"] == "John Doe"
     assert await said() == []
     await gate.open()
-
-
-async def test_a_trip_that_was_started_a_moment_ago_by_other_means_is_no_difference(
-    client: Client, auditor: Auditor, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("audit.auditor.ON_ITS_WAY", dt.timedelta(minutes=1))
-    started = await start(client, trip_of())
-
-    async def recorded() -> bool:
-        assert await said_of(auditor, started.id) == []
-        return await record.trips.by_id(started.id) is not None
-
-    await eventually(recorded)
-    await started.terminate()
 
 
 async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_left_alone(
@@ -173,32 +94,11 @@ async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_
     await gate.open()
 
 
-async def test_another_outcome_than_the_workflows_is_marked_and_nothing_is_cancelled(
-    auditor: Auditor, asked: Bookings, worker: None, record: Record
-) -> None:
-    user_id = await book(asked)
-    await change_trip(record, user_id, status="rolled_back", booked_at=None)
-    found = "is recorded as rolled back, but its workflow has ended as booked"
-    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
-    row = await trip(record, user_id)
-    assert (row.status, row.reason) == ("needs_attention", f"The trip {found}")
-    assert set((await held(record, user_id)).values()) == {"reserved"}
-    assert await said_of(auditor, user_id) == []
-
-
 NOT_HELD = {
     "no row": ("is recorded as booked, but the record has no reservation of its hotel", None),
     "cancelled": (
         "is recorded as booked, but its hotel is cancelled by the record",
         {"state": "cancelled"},
-    ),
-    "another item": (
-        "is recorded as booked, but the record holds another hotel for it than it wants",
-        {"item": "another-hotel"},
-    ),
-    "another's": (
-        "is recorded as booked, but its hotel was reserved by another workflow",
-        {"first_run_id": "another"},
     ),
 }
 
@@ -229,17 +129,6 @@ async def test_a_booked_trip_without_its_reservation_is_marked_and_can_be_cancel
 async def test_a_step_that_an_operator_has_completed_by_hand_is_not_held(
     client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    user_id = await half_way_by_hand(client, asked, faults)
-    shown = await asked.look_up(user_id, DESK)
-    assert (shown.status, {step.state for step in shown.steps}) == ("booked", {"booked"})
-    found = "is recorded as booked, but the record has no reservation of its flight"
-    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
-    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
-    assert set((await held(faults, user_id)).values()) == {"cancelled"}
-
-
-async def half_way_by_hand(client: Client, asked: Bookings, faults: FaultyRecord) -> str:
-    """Return the id of a booked trip whose flight an operator has completed."""
     faults.faults["reserve", "flight"] = gate = Gate()
     user_id = await begin(asked)
     await gate.reached()
@@ -248,7 +137,12 @@ async def half_way_by_hand(client: Client, asked: Bookings, faults: FaultyRecord
     )
     await by_hand.complete({"confirmation": "HX-1"})
     await ended(asked, user_id)
-    return user_id
+    shown = await asked.look_up(user_id, DESK)
+    assert (shown.status, {step.state for step in shown.steps}) == ("booked", {"booked"})
+    found = "is recorded as booked, but the record has no reservation of its flight"
+    assert await said_of(auditor, user_id) == [found + NEEDS_ATTENTION]
+    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
+    assert set((await held(faults, user_id)).values()) == {"cancelled"}
 
 
 async def test_what_is_held_for_a_trip_that_has_ended_without_is_cancelled(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audit.asking import Held
-from audit.comparing import Known, compared, delayed
+from audit.comparing import Look, compared, delayed
 from audit.standing import Standing
 from record import RecordedTrip, Reservation, StepProgress
 from shared import KINDS, Kind, SagaPolicy, StepState, TripStatus
@@ -62,7 +62,7 @@ def differences(
     state = "reserved" if row.status == "booked" else "cancelled"
     rows = {kind: reservation(kind, state) for kind in KINDS} | changed
     own = {kind: each for kind, each in rows.items() if each is not None}
-    found = compared(Known(row, standing, own, held or {}), later(after))  # type: ignore[arg-type]
+    found = compared(Look(row, standing, own, held or {}), later(after))  # type: ignore[arg-type]
     return [each.kind for each in found]
 
 

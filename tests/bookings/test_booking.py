@@ -26,7 +26,7 @@ from tests.bookings.requests import (
 )
 from tests.conftest import IMPATIENT
 from tests.faults import FaultyRecord, Gate, refuse_for_good
-from tests.trips import delete, eventually
+from tests.trips import delete
 
 KEY = "lisbon"
 
@@ -254,21 +254,3 @@ async def test_a_trip_that_was_stopped_and_then_cancelled_has_that_outcome(
     await ended(asked, user_id)
     again = await asked.book(new_id(), JOHN, "shop", 0, key=KEY)
     assert (again.status, again.has_outcome, again.was_booked) == ("cancelled", True, False)
-
-
-async def test_a_trip_that_goes_on_is_told_as_it_stands(
-    asked: Bookings, faults: FaultyRecord
-) -> None:
-    faults.faults["cancel", "hotel"] = gate = Gate()
-    user_id = (await asked.book(new_id(), DOOMED, "shop", 0, key=KEY)).user_id
-    await gate.reached()
-
-    async def undoing() -> bool:
-        trip = await asked.book(new_id(), DOOMED, "shop", 0, key=KEY)
-        assert trip.status == "running"
-        return states(trip) == ["booked", "undoing", "undone"]
-
-    await eventually(undoing)
-    await gate.open()
-    assert (await ended(asked, user_id)).status == "rolled_back"
-    assert states(await asked.look_up(user_id, SHOP)) == ["undone"] * 3

@@ -30,38 +30,26 @@ async def test_all_that_are_waited_for_are_asked_about_in_one_question() -> None
     watch = RecordWatch(rows.not_just_running)
     names = [f"trip-{number}" for number in range(50)]
     with contextlib.ExitStack() as stack:
-        seen = {name: stack.enter_context(watch.watching(name, told, 0)) for name in names}
+        seen = {name: stack.enter_context(watch.watching(name, told)) for name in names}
         async with asyncio.timeout(20):
             await seen["trip-49"]
         assert rows.asked == [set(names)]
         assert [name for name in names if seen[name].done()] == ["trip-49"]
     await asyncio.sleep(0.2)
     assert len(rows.asked) == 1, "Nobody waits, nobody asks"
-    with watch.watching("trip-1", told, 0):
+    with watch.watching("trip-1", told):
         pass
-    with watch.watching("trip-49", told, 0) as again:
+    with watch.watching("trip-49", told) as again:
         async with asyncio.timeout(20):
             await again
-
-
-async def test_a_trip_is_not_asked_about_before_it_was_waited_for_a_while() -> None:
-    """Most trips are over by then, and cost no question."""
-    rows = Rows("early", "late")
-    watch = RecordWatch(rows.not_just_running)
-    with watch.watching("late", told, 0.3) as late, watch.watching("early", told, 0) as early:
-        async with asyncio.timeout(20):
-            await early
-            assert rows.asked == [{"early"}]
-            await late
-    assert rows.asked[-1] >= {"late"}
 
 
 async def test_each_wait_of_a_trip_ends_when_it_says_so() -> None:
     rows = Rows("trip-1")
     watch = RecordWatch(rows.not_just_running)
     with (
-        watch.watching("trip-1", lambda _: len(rows.asked) > 2, 0) as patient,
-        watch.watching("trip-1", told, 0) as impatient,
+        watch.watching("trip-1", lambda _: len(rows.asked) > 2) as patient,
+        watch.watching("trip-1", told) as impatient,
     ):
         async with asyncio.timeout(20):
             await impatient
@@ -80,7 +68,7 @@ async def test_a_record_that_is_away_ends_no_wait() -> None:
         return await rows.not_just_running(trip_ids)
 
     watch = RecordWatch(not_just_running)
-    with watch.watching("trip-1", told, 0) as seen:
+    with watch.watching("trip-1", told) as seen:
         async with asyncio.timeout(20):
             await seen
     assert not outages

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bookings import Bookings, waiting
+from bookings import Bookings
 from connection import lazy_client
 from record import Record, RecordedTrip
 from tests.bookings.requests import DESK, JOHN, SHOP, new_id, stub
@@ -51,23 +51,6 @@ async def test_a_client_that_stays_gets_the_outcome(waits: Bookings, worker: Non
     assert (await waits.book(user_id, JOHN, SHOP.name, 60, lambda: False)).status == "booked"
 
 
-async def test_a_client_is_looked_after_until_the_time_is_up(
-    record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "GONE_INTERVAL", 0.05)
-    questions: list[None] = []
-    asked = Bookings(stub(), record, IMPATIENT)
-    asked.waits.max_long_polls = 0
-    row = await begun(asked, record)
-
-    def stays() -> bool:
-        questions.append(None)
-        return False
-
-    await asked.waits.until_closed(row, 0.5, stays)
-    assert len(questions) > 1
-
-
 async def test_a_process_that_stops_ends_every_wait_and_begins_none(
     waits: Bookings, record: Record
 ) -> None:
@@ -90,21 +73,9 @@ async def test_a_wait_for_a_workflow_that_is_not_there_is_over_at_once(
         await asked.waits.until_closed(row, 600, None)
 
 
-async def test_a_wait_outlasts_a_temporal_that_was_never_there(
+async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the_end(
     record: Record, unused_tcp_port: int
 ) -> None:
-    # So it is for an API that was started anew while Temporal is away.
-    row = await begun(Bookings(stub(), record, IMPATIENT), record)
-    nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
-    asked = Bookings(nobody, record, IMPATIENT)
-    async with asyncio.timeout(20):
-        assert (await asked.look_up_after(row.trip_id, DESK, 0.5)).status == "running"
-
-
-async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the_end(
-    record: Record, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "ASKED_LATER", 0.0)
     row = await begun(Bookings(stub(), record, IMPATIENT), record)
     nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
     wait = asyncio.create_task(

@@ -18,10 +18,6 @@ from record.database import _sqlite
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-slow_on_postgresql = pytest.mark.parametrize(
-    "database_kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
-)
-
 
 NEWER = '''
 """What a later version adds: expand only."""

@@ -9,10 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from record import Record, ReservationRefused
 from record import database as limits
-from shared import new_user_id
-from tests.record.trips import accepted, trip
-
-KEYS = [f"key-{number:02}" for number in range(20)]
+from tests.record.trips import trip
 
 
 async def in_processes(
@@ -41,38 +38,6 @@ def migrate(database_url: str) -> None:
     async def run() -> None:
         async with Record.open(database_url) as record:
             await record.database.migrate()
-
-    asyncio.run(run())
-
-
-def accept_keys(database_url: str) -> None:
-    async def run() -> None:
-        async with Record.open(database_url) as record:
-            for key in KEYS:
-                row = accepted(new_user_id("Ada"), key_fingerprint=key)
-                answer, new = await record.trips.accept(row)
-                assert answer.key_fingerprint == key
-                assert new is (answer.trip_id == row.trip_id)
-
-    asyncio.run(run())
-
-
-def count_failures(database_url: str) -> None:
-    async def run() -> None:
-        async with Record.open(database_url) as record:
-            own = trip(attempts=1_000)
-            await record.reservations.reserve(own, "hotel")
-            for _ in range(10):
-                await record.reservations.count_failure(own, "car", "No room", final=False)
-                await record.reservations.count_undo_failure(own, "hotel", "No answer")
-
-    asyncio.run(run())
-
-
-def race_alone(database_url: str) -> None:
-    async def run() -> None:
-        async with Record.open(database_url) as record:
-            await race(record, record, trips=20)
 
     asyncio.run(run())
 

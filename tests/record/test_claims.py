@@ -11,7 +11,7 @@ from record.errors import ForeignTrip
 from record.tables import reservations, trips
 from shared import KINDS, BookVacationInput, Execution, Kind, TripStatus
 from tests.record.databases import execute, rows
-from tests.record.trips import NOON, accepted, later, news, trip, with_item
+from tests.record.trips import NOON, accepted, later, news, trip, trip_in, with_item
 
 FOREIGN = r"\AThe id trip is another trip's\Z"
 
@@ -22,8 +22,7 @@ another = trip(run="another-run")
 async def test_the_first_execution_claims_an_accepted_trip(record: Record) -> None:
     await record.trips.accept(accepted())
     await record.reservations.reserve(trip(), "car")
-    row = await record.trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(record)
     assert (row.workflow_id, row.first_run_id) == ("trip", "first-run")
 
 
@@ -31,8 +30,7 @@ async def test_a_trip_that_nobody_announced_is_recorded_by_who_first_claims_it(
     record: Record,
 ) -> None:
     await record.reservations.reserve(trip(name="Ada", owner="desk"), "car")
-    row = await record.trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(record)
     assert dataclasses.replace(row, accepted_at=NOON) == accepted(
         owner="desk", key_fingerprint=None, first_run_id="first-run"
     )
@@ -82,8 +80,7 @@ async def test_of_many_executions_at_once_one_has_the_trip(pair: tuple[Record, R
         *(record.reservations.reserve(trip(run=run), "car") for record in pair for run in runs),
         return_exceptions=True,
     )
-    row = await pair[0].trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(pair[0])
     winners = {run for run, answer in zip(2 * runs, answers, strict=True) if answer is None}
     assert winners == {row.first_run_id}
     assert {type(answer) for answer in answers} == {type(None), ForeignTrip}
@@ -139,8 +136,7 @@ async def test_only_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it
     await change_all(record, another, "car")
     cancellation = trip(execution=Execution("cancellation:trip", "its-run"))
     await record.reservations.cancel(cancellation, "car")
-    row = await record.trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(record)
     assert (row.workflow_id, row.first_run_id) == ("trip", "its-run")
     assert [row.state for row in await record.reservations.everything()] == ["cancelled"]
 

@@ -3,17 +3,14 @@
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-import sqlalchemy as sa
 
-from record import Record, RecordedTrip, Reservation, ReservationRefused
+from record import Record, Reservation, ReservationRefused
 from record.tables import reservations, trips
 from shared import BookVacationInput
-from tests.record import jobs
-from tests.record.databases import execute, rows
-from tests.record.trips import accepted, news, trip, with_item
+from tests.record.databases import rows
+from tests.record.trips import accepted, news, trip, trip_in, with_item
 
 SUPPLIER = "hotels.example"
 
@@ -30,12 +27,6 @@ async def fail(
 async def row(record: Record, trip_id: str = "trip") -> Reservation:
     (held,) = [each for each in await record.reservations.of(trip_id) if each.kind == "hotel"]
     return held
-
-
-async def trip_of(record: Record, trip_id: str = "trip") -> RecordedTrip:
-    recorded = await record.trips.by_id(trip_id)
-    assert recorded is not None
-    return recorded
 
 
 async def reserve(record: Record, own: BookVacationInput) -> None:
@@ -108,7 +99,7 @@ async def test_a_try_after_a_failure_books(record: Record) -> None:
     held = await row(record)
     assert (held.state, held.failures, held.last_error) == ("reserved", 1, "No answer")
     await record.reservations.reserve(trip(), "hotel", seconds=9.5)
-    steps = (await trip_of(record)).steps
+    steps = (await trip_in(record)).steps
     assert [step.booking_seconds for step in steps] == [None, 1.5, None]
 
 
@@ -141,14 +132,6 @@ async def test_failures_from_many_connections_are_all_counted(
     )
     assert sorted(counted) == list(range(1, 31))
     assert (await row(pair[0])).failures == 30
-
-
-async def test_failures_from_many_processes_are_all_counted(
-    record: Record, database_url: str, processes: ProcessPoolExecutor
-) -> None:
-    await jobs.in_processes(processes, jobs.count_failures, database_url)
-    car, hotel = await record.reservations.of("trip")
-    assert (car.failures, hotel.undo_failures) == (40, 40)
 
 
 async def test_of_many_last_failures_at_once_none_goes_beyond_the_attempts(
@@ -282,7 +265,7 @@ async def test_an_undo_that_is_given_up_needs_attention_and_refuses_late_booking
             await give_up_undo(record, trip_id)
             held = await row(record, trip_id)
             assert (held.verdict, held.last_error) == ("stuck", "No refund"), trip_id
-            assert (await trip_of(record, trip_id)).status == "needs_attention"
+            assert (await trip_in(record, trip_id)).status == "needs_attention"
         await refused(record, trip_id=trip_id)
         assert await fail(record, trip_id=trip_id) == 0
 
@@ -308,7 +291,7 @@ async def test_a_stuck_undo_that_succeeds_is_undone_and_refuses_late_bookings(
     async for trip_id in each(record, [nothing, failed_once, given_up, booked]):
         await give_up_undo(record, trip_id)
         await record.reservations.cancel(trip(trip_id), "hotel")
-        assert (await trip_of(record, trip_id)).steps[1].state == "undone", trip_id
+        assert (await trip_in(record, trip_id)).steps[1].state == "undone", trip_id
         await refused(record, trip_id=trip_id)
         before = rows(database_url, reservations)
         await give_up_undo(record, trip_id, "Late words")
@@ -337,7 +320,7 @@ async def test_an_undo_that_is_given_up_late_does_not_open_a_trip_that_is_over(
 async def test_a_stuck_undo_is_its_own_trips_only(record: Record) -> None:
     await record.reservations.reserve(trip("another"), "hotel")
     await give_up_undo(record, "trip")
-    assert (await trip_of(record, "another")).status == "running"
+    assert (await trip_in(record, "another")).status == "running"
     assert (await row(record, "another")).verdict is None
 
 
@@ -369,12 +352,3 @@ async def test_an_answer_that_comes_when_a_step_is_given_up_is_kept_for_its_undo
     await refused(record, r"\ANo answer\Z")
     held = await record.outside.begin_cancel(trip(), "hotel")
     assert held is not None and held.reference == "H-1"
-
-
-@pytest.mark.parametrize("column", ["failures", "undo_failures"])
-async def test_the_schema_refuses_a_count_that_is_no_number(
-    record: Record, database_url: str, column: str
-) -> None:
-    await record.reservations.reserve(trip(), "hotel")
-    with pytest.raises(sa.exc.IntegrityError):
-        execute(database_url, sa.update(reservations).values({column: None}))

@@ -34,16 +34,12 @@ Call = Callable[[Record], Awaitable[object]]
 WRITES: dict[str, Call] = {
     "accept": lambda record: record.trips.accept(accepted()),
     "tell": lambda record: record.trips.tell(trip(), news()),
-    "adopt": lambda record: record.trips.adopt(accepted()),
-    "withdraw": lambda record: record.trips.withdraw("trip", "cancelled", "Nobody started it"),
     "reserve": lambda record: record.reservations.reserve(trip(), "car"),
     "cancel": lambda record: record.reservations.cancel(trip(), "car"),
 }
 READS: dict[str, Call] = {
     "prepare": lambda record: record.database.prepare(),
     "trip": lambda record: record.trips.by_id("trip"),
-    "page": lambda record: record.trips.page(10),
-    "reservations_of": lambda record: record.reservations.of("trip"),
 }
 
 
@@ -301,7 +297,7 @@ async def test_a_locked_sqlite_is_read_all_the_same(tmp_path: Path, call: Call) 
 
 
 @on_postgresql
-@pytest.mark.parametrize("call", ["tell", "cancel", "reserve", "withdraw"])
+@pytest.mark.parametrize("call", ["tell", "cancel", "reserve"])
 async def test_a_locked_row_is_unavailable_until_it_is_released(
     record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:

@@ -123,12 +123,6 @@ def derived(trip_id: str, minute: float, **changes: Any) -> RecordedTrip:
     return accepted(trip_id, **values)
 
 
-async def test_more_trips_than_one_batch_are_derived(database_url: str) -> None:
-    at(database_url, "0002")
-    execute(database_url, of_0002(*((f"trip-{n}", "car", "x", "reserved") for n in range(1_500))))
-    assert len(await migrated(database_url)) == 1_500
-
-
 # Version 2.0.0, where a trip's row had what its workflow told of its steps (0006)
 
 

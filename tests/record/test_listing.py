@@ -75,22 +75,6 @@ async def test_the_list_is_newest_first_and_has_each_trip_once_in_full_pages(
             assert {len(page) for page in pages[:-1]} <= {limit}, (owner, status)
 
 
-async def test_the_order_does_not_depend_on_how_the_database_finds_the_trips(
-    record: Record, database_url: str, listed: list[RecordedTrip]
-) -> None:
-    columns = ("age", "owner", "status", "owner_status")
-    execute(database_url, *(f"DROP INDEX trips_by_{by}" for by in columns))
-    assert flat(await all_pages(record, 7)) == listed
-
-
-async def test_an_owner_or_a_status_that_no_trip_has_lists_nothing(
-    record: Record, listed: list[RecordedTrip]
-) -> None:
-    assert await record.trips.page(10, owner="nobody") == []
-    assert await record.trips.page(10, owner="") == []
-    assert await record.trips.page(10, status="cancelled") == []
-
-
 async def test_trips_that_come_and_change_meanwhile_move_no_other_in_the_list(
     record: Record, listed: list[RecordedTrip]
 ) -> None:
@@ -101,14 +85,6 @@ async def test_trips_that_come_and_change_meanwhile_move_no_other_in_the_list(
     await record.trips.begin_cancellation(listed[30].trip_id)
     rest = flat(await all_pages(record, 20, place(seen[-1])))
     assert [row.trip_id for row in [*seen, *rest]] == [row.trip_id for row in listed]
-
-
-async def test_the_next_page_is_found_without_the_trip_that_the_last_one_ended_with(
-    record: Record, listed: list[RecordedTrip]
-) -> None:
-    between = listed[10].accepted_at + dt.timedelta(microseconds=1)
-    at = next(place for place, row in enumerate(listed) if row.accepted_at < between)
-    assert await record.trips.page(5, after=PlaceInList(between, "")) == listed[at : at + 5]
 
 
 async def test_places_before_and_after_all_trips_are_places(

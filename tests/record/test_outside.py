@@ -6,7 +6,7 @@ import datetime as dt
 import pytest
 
 from record import Record, Reservation, ReservationRefused
-from tests.record.trips import NOON, accepted, news, trip, with_item
+from tests.record.trips import NOON, accepted, news, trip, trip_in, with_item
 
 OVER, LATER = NOON + dt.timedelta(minutes=2), NOON + dt.timedelta(minutes=4)
 
@@ -46,8 +46,7 @@ async def test_of_two_who_have_looked_for_the_same_try_one_sends_again(record: R
 async def test_a_try_claims_its_trip(record: Record) -> None:
     await record.trips.accept(accepted())
     await begin(record)
-    recorded = await record.trips.by_id("trip")
-    assert recorded is not None
+    recorded = await trip_in(record)
     assert recorded.first_run_id == "first-run"
     with pytest.raises(ReservationRefused, match="is another trip's"):
         await record.outside.begin_try(trip(run="another"), "hotel", SUPPLIER, OVER)
@@ -144,10 +143,3 @@ async def test_only_an_undo_that_has_begun_can_be_over(record: Record) -> None:
     await begin(record)
     await record.outside.released(trip(), "hotel")
     assert await state(record) == ("asked", OVER)
-
-
-async def test_an_operators_word_ends_an_undo(record: Record) -> None:
-    await begin(record)
-    await record.outside.begin_cancel(trip(), "hotel")
-    await record.reservations.resolve(trip(), "hotel", "By telephone")
-    assert await state(record) == ("cancelled", None)

@@ -84,16 +84,6 @@ async def test_each_stuck_undo_counts_until_it_is_settled(
     assert (await asked(record)).stuck_undos == Waiting(1, old)
 
 
-async def test_an_undo_that_is_stuck_before_anything_was_reserved_counts(record: Record) -> None:
-    await record.reservations.give_up_undo(trip(), "car", "No refund")
-    assert (await asked(record)).stuck_undos.count == 1
-
-
-async def test_a_supplier_that_has_failed_leaves_no_outcome_unknown(record: Record) -> None:
-    await record.reservations.count_failure(trip(), "hotel", "No answer", final=False)
-    assert (await asked(record)).unknown_outcomes == NOTHING
-
-
 async def test_an_outcome_is_unknown_once_no_call_is_under_way(record: Record) -> None:
     before, later = NOW - HOUR, NOW + HOUR
     await record.outside.begin_try(trip("under-way"), "hotel", "hotels.example", later)

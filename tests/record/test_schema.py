@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from record import Record, RecordUnavailable, schema
-from record.tables import metadata, reservations, trips
+from record.tables import metadata, trips
 from shared import KINDS
 from tests.processes import DEADLINE, ROOT, bare_environment
 from tests.record import jobs
@@ -30,10 +30,8 @@ from tests.record.databases import (
     on_postgresql,
     revision_of,
     rows,
-    slow_on_postgresql,
     transaction,
 )
-from tests.record.test_earlier_versions import SHAPES
 from tests.record.trips import accepted, news, trip
 
 OUTDATED = r"\AThe record's schema is older than this version: run `make migrate`\Z"
@@ -154,13 +152,6 @@ async def test_an_older_schema_is_waited_for_until_somebody_migrates_it(database
         assert revision_of(database_url) == "0002"
         await migrate(database_url)
         await record.trips.accept(accepted())
-
-
-async def test_migrating_again_changes_nothing(record: Record, database_url: str) -> None:
-    await record.reservations.reserve(trip(), "car")
-    before = rows(database_url, trips), rows(database_url, reservations)
-    await record.database.migrate()
-    assert (rows(database_url, trips), rows(database_url, reservations)) == before
 
 
 async def test_a_migration_waits_for_another_one_however_long_it_takes(
@@ -287,21 +278,6 @@ async def _every_call_works(database_url: str) -> None:
 # Back
 
 
-async def test_what_the_present_version_has_written_can_be_brought_back_to_0002(
-    record: Record, database_url: str
-) -> None:
-    for kind in KINDS:
-        await record.reservations.reserve(trip(), kind)
-    await record.reservations.cancel(trip("another"), "car")
-    await record.trips.tell(trip(), news())
-    back_to(database_url, "0002")
-    assert sorted(tables_in(database_url)) == ["alembic_version", "reservations"]
-    async with Record.open(database_url) as again:
-        await again.database.migrate()
-        statuses = {row.trip_id: row.status for row in await again.trips.page(10)}
-        assert statuses == {"trip": "booked", "another": "rolled_back"}
-
-
 async def test_every_migration_can_be_taken_back(database_url: str) -> None:
     await migrate(database_url)
     back_to(database_url, "base")
@@ -331,17 +307,6 @@ def run_migrate(**settings: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@slow_on_postgresql  # There, too, `test_many_processes_come_first_at_once`.
-def test_make_migrate_twice_at_once_is_one_migration(database_url: str) -> None:
-    at(database_url, "0002")
-    execute(database_url, SHAPES)
-    both = [run_migrate(DATABASE_URL=database_url) for _ in range(2)]
-    said = [process.communicate(timeout=DEADLINE)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert all("The record's schema is up to date" in words for words in said)
-    assert len(rows(database_url, trips)) == 5
 
 
 def test_make_migrate_says_in_one_line_why_it_cannot(tmp_path: Path) -> None:

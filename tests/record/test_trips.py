@@ -3,18 +3,15 @@
 import asyncio
 import datetime as dt
 import traceback
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from record import Record, RecordBroken, RecordedTrip
 from record.tables import trips
 from shared import KINDS, TripStatus
-from tests.record import jobs
 from tests.record.databases import execute, rows
-from tests.record.trips import NOON, accepted, later, news, trip
+from tests.record.trips import NOON, accepted, later, news, trip, trip_in
 
 OVER: list[TripStatus] = ["rolled_back", "cancelled"]
 
@@ -57,10 +54,6 @@ async def test_of_many_who_accept_an_id_at_once_one_is_the_first(
     assert len({row.key_fingerprint for row, _ in answers}) == 1
 
 
-async def test_no_trip_is_none(record: Record) -> None:
-    assert await record.trips.by_id("trip") is None
-
-
 async def test_times_come_back_in_utc_whatever_zone_they_were_in(
     record: Record, database_url: str
 ) -> None:
@@ -70,14 +63,6 @@ async def test_times_come_back_in_utc_whatever_zone_they_were_in(
     assert row is not None and row.closed_at is not None
     assert (row.accepted_at, row.closed_at) == (NOON, NOON)
     assert (row.accepted_at.tzinfo, row.closed_at.tzinfo) == (dt.UTC, dt.UTC)
-
-
-async def test_what_a_later_version_has_stored_is_passed_over(record: Record) -> None:
-    await record.trips.accept(accepted(request={"car": "a-car", "cushion": 2}))
-    row = await record.trips.by_id("trip")
-    assert row is not None
-    assert row.request == {"car": "a-car", "cushion": 2}
-    assert [step.kind for step in row.steps] == ["car"]
 
 
 # Idempotency keys
@@ -137,14 +122,6 @@ async def test_a_key_that_comes_many_times_at_once_makes_one_trip(
     assert len(await pair[0].trips.page(100)) == 1
 
 
-async def test_keys_that_come_to_many_processes_at_once_make_one_trip_each(
-    record: Record, database_url: str, processes: ProcessPoolExecutor
-) -> None:
-    await jobs.in_processes(processes, jobs.accept_keys, database_url)
-    found = await record.trips.page(1_000)
-    assert sorted(str(row.key_fingerprint) for row in found) == jobs.KEYS
-
-
 # Telling
 
 
@@ -160,23 +137,13 @@ async def test_a_workflow_tells_how_its_trip_ended(record: Record) -> None:
     )
 
 
-async def test_the_trip_of_a_workflow_that_nobody_announced_is_told_all_the_same(
-    record: Record,
-) -> None:
-    await record.trips.tell(trip(owner="desk"), news("booked", 5))
-    row = await record.trips.by_id("trip")
-    assert row is not None
-    assert (row.status, row.owner, row.key_fingerprint) == ("booked", "desk", None)
-
-
 async def test_later_news_wins_and_late_news_is_passed_over(record: Record) -> None:
     await record.trips.tell(trip(), news("needs_attention", 2))
     assert await status_of(record) == "needs_attention"
     await record.trips.tell(trip(), news("running", 1))
     assert await status_of(record) == "needs_attention"
     await record.trips.tell(trip(), news("running", 3))
-    row = await record.trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(record)
     assert (row.status, row.closed_at) == ("running", None)
     await record.trips.tell(trip(), news("needs_attention", 2))
     assert await status_of(record) == "running"
@@ -249,12 +216,6 @@ async def test_what_was_found_does_not_change_a_trip_that_is_over(
     assert rows(database_url, trips) == before
 
 
-async def test_what_was_found_is_not_changed_by_who_finds_it_later(record: Record) -> None:
-    row, _ = await record.trips.accept(accepted())
-    found = await record.trips.found(row, "needs_attention", "Stopped")
-    assert await record.trips.found(row, "rolled_back", "Something else") == found
-
-
 async def test_what_was_found_of_a_trips_workflow_does_not_end_its_cancellation(
     record: Record,
 ) -> None:
@@ -313,8 +274,7 @@ async def test_the_cancellation_of_a_trip_that_is_over_begins_once(
     assert begun.cancelled_at is not None
     assert await record.trips.begin_cancellation("trip") == begun
     await record.trips.tell(trip(), news("cancelled", 5, "On request"))
-    ended = await record.trips.by_id("trip")
-    assert ended is not None
+    ended = await trip_in(record)
     assert (ended.status, ended.cancelled_at) == ("cancelled", begun.cancelled_at)
 
 
@@ -399,31 +359,15 @@ async def test_a_trip_that_is_not_there_is_a_bug_and_not_an_outage(
         await lost(record, call)
 
 
-@pytest.mark.parametrize("column", ["request", "status", "workflow_id", "accepted_at"])
-async def test_the_schema_refuses_a_trip_without_what_every_trip_has(
-    record: Record, database_url: str, column: str
-) -> None:
-    values: dict[str, Any] = {
-        "trip_id": "trip",
-        "request": dict.fromkeys(KINDS, "x"),
-        "status": "running",
-        "workflow_id": "trip",
-        "accepted_at": NOON,
-    }
-    with pytest.raises(sa.exc.IntegrityError):
-        execute(database_url, sa.insert(trips).values({**values, column: sa.null()}))
-
-
-@pytest.mark.parametrize("odd", ["nul\0", "half \ud800 a character"], ids=["NUL", "half"])
-async def test_a_text_that_no_database_can_keep_hinders_no_trip(record: Record, odd: str) -> None:
-    named = trip(odd, name=odd, owner=odd, book_car_id=odd)
-    for kind in KINDS:
-        await record.reservations.reserve(named, kind)
-    await record.trips.tell(named, news(reason=odd))
-    row = await record.trips.by_id(odd)
-    assert row is not None
-    assert (row.status, row.request["name"]) == ("booked", odd)
-    assert {each.state for each in await record.reservations.of(odd)} == {"reserved"}
+async def test_a_text_that_no_database_can_keep_hinders_no_trip(record: Record) -> None:
+    for odd in ("nul\0", "half \ud800 a character"):
+        named = trip(odd, name=odd, owner=odd, book_car_id=odd)
+        for kind in KINDS:
+            await record.reservations.reserve(named, kind)
+        await record.trips.tell(named, news(reason=odd))
+        row = await trip_in(record, odd)
+        assert (row.status, row.request["name"]) == ("booked", odd)
+        assert {each.state for each in await record.reservations.of(odd)} == {"reserved"}
 
 
 async def test_that_it_was_booked_stays_when_it_is_cancelled(record: Record) -> None:
@@ -431,6 +375,5 @@ async def test_that_it_was_booked_stays_when_it_is_cancelled(record: Record) -> 
     await record.trips.tell(trip(), news("booked", 5))
     await record.trips.begin_cancellation("trip")
     await record.trips.tell(trip(), news("cancelled", 60))
-    row = await record.trips.by_id("trip")
-    assert row is not None
+    row = await trip_in(record)
     assert (row.status, row.booked_at, row.closed_at) == ("cancelled", later(5), later(60))

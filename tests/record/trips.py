@@ -4,8 +4,8 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from record import RecordedTrip, StepProgress
-from shared import KINDS, BookVacationInput, Execution, Kind, StepState, TripNews, TripStatus
+from record import Record, RecordedTrip
+from shared import KINDS, BookVacationInput, Execution, Kind, TripNews, TripStatus
 
 NOON = dt.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
@@ -46,6 +46,13 @@ def accepted(trip_id: str = "trip", **changes: Any) -> RecordedTrip:
     return dataclasses.replace(valid, **changes)
 
 
+async def trip_in(record: Record, trip_id: str = "trip") -> RecordedTrip:
+    """Return a trip that is in the record."""
+    row = await record.trips.by_id(trip_id)
+    assert row is not None
+    return row
+
+
 def news(
     status: TripStatus = "booked",
     after: float = 0.0,
@@ -53,10 +60,3 @@ def news(
 ) -> TripNews:
     """Return what a workflow tells of its trip so many seconds after noon."""
     return TripNews(status, reason, later(after), NOON)
-
-
-def steps(state: StepState = "booked") -> list[StepProgress]:
-    """Return the steps of a trip, all in one state."""
-    return [
-        StepProgress(kind, f"a-{kind}", state, attempts=1, held=state == "booked") for kind in KINDS
-    ]
