@@ -12,7 +12,6 @@ import audit.__main__ as command_itself
 from audit import Tally
 from bookings import Bookings
 from record import Record
-from simulator.behaviour import SimulatedFaults
 from tests.audit.auditing import book, change_reservation, working
 from tests.conftest import IMPATIENT
 from tests.encrypting import setting, with_keys
@@ -115,9 +114,7 @@ async def test_it_exits_with_2_if_a_supplier_cannot_be_asked(
     url = str(suppliers.server.make_url("/hotels"))
     async with working(client, record):
         user_id = await book(Bookings(client, record, IMPATIENT))
-    await suppliers.call(
-        "PUT", "/faults", SimulatedFaults(share=1.0, ways=["error before"]).model_dump()
-    )
+    await suppliers.call("PUT", "/faults", {"share": 1, "ways": ["error before"]})
     left = await command(HOTEL_SUPPLIER_URL=url, **where)
     said = ". The suppliers of hotel could not be asked."
     assert said in left.stdout
