@@ -73,51 +73,25 @@ def api(running: Service) -> aiohttp.ClientSession:
 async def rows(base: str) -> list[dict[str, Any]]:
     """Return every reservation that the suppliers have."""
     async with aiohttp.ClientSession() as session, session.get(f"{base}/reservations") as answer:
-        told = await answer.json()
-        return list(told["reservations"] if isinstance(told, dict) else told)
+        return list(await answer.json())
 
 
-@pytest.mark.parametrize("crash", [False, True], ids=["quietly", "while workers are killed"])
-async def test_the_last_seats_are_sold_once(tmp_path: Path, crash: bool) -> None:
+async def test_the_last_seats_are_sold_once_while_workers_are_killed(tmp_path: Path) -> None:
     with at_suppliers(tmp_path, HEARTBEAT_TIMEOUT_SECONDS=1) as (running, _, base):
         async with api(running) as session:
             trips = await asyncio.gather(
                 *(book(session, number, flight="valid-10-seats") for number in range(200))
             )
-            if crash:
-                for worker in (*running.workers, *running.workers):
-                    await asyncio.sleep(1)
-                    worker.kill()
-                    worker.start()
+            for worker in (*running.workers, *running.workers):
+                await asyncio.sleep(1)
+                worker.kill()
+                worker.start()
             told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
         held = Counter(row["kind"] for row in await rows(base) if row["state"] == "confirmed")
     assert held == dict.fromkeys(KINDS, 10)
     assert Counter(trip["status"] for trip in told) == {"booked": 10, "rolled_back": 190}
     reasons = {trip["reason"] for trip in told if trip["status"] == "rolled_back"}
     assert reasons == {"The flight valid-10-seats is sold out"}
-
-
-async def test_all_that_is_held_is_held_once_and_for_a_booked_trip(tmp_path: Path) -> None:
-    with at_suppliers(tmp_path, "--faults", "0.3", RETRY_INTERVAL_SECONDS=0.2) as (
-        running,
-        _,
-        base,
-    ):
-        async with api(running) as session:
-            trips = await asyncio.gather(
-                *(book(session, number, flight="valid-10-seats") for number in range(40))
-            )
-            told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
-        held = [row for row in await rows(base) if row["state"] == "confirmed"]
-    references = {
-        (trip["user_id"], step["kind"]): step["reference"]
-        for trip in told
-        for step in trip["steps"]
-        if trip["status"] == "booked"
-    }
-    assert len(references) == 10 * len(KINDS)
-    assert {(row["trip_id"], row["kind"]): row["reference"] for row in held} == references
-    assert len(held) == len(references)
 
 
 async def test_a_worker_that_may_open_few_files_lets_calls_wait(tmp_path: Path) -> None:
