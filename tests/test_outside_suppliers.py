@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,13 @@ async def book(session: aiohttp.ClientSession, number: int, **items: str) -> str
     valid: dict[str, str] = {kind: f"valid-{kind}" for kind in KINDS}
     body = {"name": f"Traveller {number}", "attempts": 50, **valid, **items}
     headers = {"Prefer": "respond-async", "Idempotency-Key": f"trip-{number}"}
-    async with session.post("/book", json=body, headers=headers) as answer:
-        return str((await answer.json())["user_id"])
+    while True:
+        async with session.post("/book", json=body, headers=headers) as answer:
+            if (
+                answer.status != HTTPStatus.SERVICE_UNAVAILABLE
+            ):  # A busy machine's Temporal is late.
+                return str((await answer.json())["user_id"])
+        await asyncio.sleep(0.2)
 
 
 async def outcome(session: aiohttp.ClientSession, user_id: str, wait: float = 60) -> dict[str, Any]:
@@ -138,7 +144,7 @@ async def test_a_frozen_supplier_harms_nobody_else_and_all_end_right_once_it_tha
                 doomed = [
                     await book(session, number, car="invalid-car") for number in range(500, 520)
                 ]
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     ended = await asyncio.gather(*(outcome(session, trip) for trip in doomed))
                 assert {trip["status"] for trip in ended} == {"rolled_back"}
                 hotels.thaw()
