@@ -65,13 +65,7 @@ class _LineNotClean(aiohttp.ClientError):
     """An open connection has an answer on it that belongs to no request."""
 
 
-NEVER_SENT = (
-    _LineNotClean,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-)
+NEVER_SENT = (_LineNotClean, aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)
 
 
 class HttpLine:
