@@ -185,18 +185,14 @@ class TestItems:
         ("name", "words", "places", "failures"),
         [
             ("valid-hotel-id", set(), 1_000_000, 0),
-            ("slowly-busybody", set(), 1_000_000, 0),
             ("Sold-Out", {"sold-out"}, 1_000_000, 0),
             ("my_unknown_one", {"unknown"}, 1_000_000, 0),
             ("pending-sold-out", {"pending-sold-out"}, 1_000_000, 0),
-            ("slow-to-cancel", {"slow-to-cancel"}, 1_000_000, 0),
             ("slow-non-refundable-7", {"slow", "non-refundable"}, 1_000_000, 0),
             ("valid-10-seats", set(), 10, 0),
-            ("0-cars", set(), 0, 0),
             ("10-seats-a", set(), 1_000_000, 0),
             ("flaky", {"flaky"}, 1_000_000, 2),
             ("flaky-5", {"flaky"}, 1_000_000, 5),
-            ("flaky-0", {"flaky"}, 1_000_000, 0),
             ("flaky-10-seats", {"flaky"}, 10, 2),
             ("flaky-5-10-seats", {"flaky"}, 10, 5),
         ],
@@ -369,8 +365,8 @@ class TestPlaces:
         async def take(number: int) -> int:
             return (await simulator.put(f"t{number}", "valid-10-seats", "flight")).status
 
-        statuses = await asyncio.gather(*map(take, range(200)))
-        assert Counter(statuses) == {201: 10, 422: 190}
+        statuses = await asyncio.gather(*map(take, range(50)))
+        assert Counter(statuses) == {201: 10, 422: 40}
         await simulator.delete(f"t{statuses.index(201)}", "flight")
         assert [await take(201), await take(202)] == [201, 422]
 

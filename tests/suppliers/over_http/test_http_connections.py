@@ -45,17 +45,6 @@ async def test_a_supplier_that_is_not_there_is_unavailable(
     assert "The hotel supplier cannot be reached: [Errno 111]" in line.getMessage()
 
 
-async def test_a_supplier_whose_name_nobody_knows_is_unavailable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def unknown(*_: Any, **__: Any) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    async with hotels_at("http://hotels.example") as supplier:
-        assert await heard(supplier, "PUT", trip()) == UNREACHED
-
-
 async def test_a_supplier_that_lets_nobody_connect_in_time_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, service: RawService
 ) -> None:
@@ -100,14 +89,14 @@ async def test_calls_one_after_the_other_share_a_connection(
     assert [sent.connection for sent in service.requests] == [1, 1, 1, 1]
 
 
-async def test_300_calls_are_under_way_at_once(service: RawService, hotels: HttpSupplier) -> None:
+async def test_100_calls_are_under_way_at_once(service: RawService, hotels: HttpSupplier) -> None:
     service.says(OK)
     service.answering.clear()
-    calls = [asyncio.create_task(call(hotels, "PUT", trip(f"trip-{n}"))) for n in range(300)]
-    await service.asked(300)
+    calls = [asyncio.create_task(call(hotels, "PUT", trip(f"trip-{n}"))) for n in range(100)]
+    await service.asked(100)
     service.answering.set()
-    assert await asyncio.gather(*calls) == [HELD] * 300
-    assert {sent.trip_id for sent in service.requests} == {f"trip-{n}" for n in range(300)}
+    assert await asyncio.gather(*calls) == [HELD] * 100
+    assert {sent.trip_id for sent in service.requests} == {f"trip-{n}" for n in range(100)}
 
 
 async def test_there_are_no_more_connections_than_were_asked_for(service: RawService) -> None:

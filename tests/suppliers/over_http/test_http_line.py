@@ -145,15 +145,6 @@ async def test_nothing_of_the_environment_is_used(
     assert "Authorization" not in service.requests[0].headers
 
 
-@each_method
-async def test_a_redirect_is_not_followed(
-    service: RawService, hotels: HttpSupplier, method: str
-) -> None:
-    service.says(http(307, headers={"Location": "/v1/reservations/another"}), OK)
-    assert await heard(hotels, method, trip()) == FAILED
-    assert len(service.requests) == 1
-
-
 async def test_a_cookie_is_not_kept(service: RawService, hotels: HttpSupplier) -> None:
     service.says(http(200, CONFIRMED, {"Set-Cookie": "session=7; Path=/"}))
     for _ in range(2):
