@@ -1,19 +1,18 @@
 """What the simulated suppliers answer: the contract, and how their modes depart from it.
 
-It decides in terms of the contract's statuses, and knows nothing of connections. Whatever has
-become due is done before anything is answered.
+It decides in terms of the contract's statuses, and knows nothing of connections. Before it answers
+anything it does whatever has become due.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Self
 
 from simulator.behaviour import Item, Mode
-from simulator.stock import Row, Shelves, State, Stock
+from simulator.stock import Row, State, Stock
 
 CANCELLED = ("cancelling", "cancelled")
 
@@ -55,98 +54,94 @@ class SimulatedSuppliers:
 
     def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> SimulatedAnswer:
         """Book an item for a trip. With `late` answer that it failed, and book it later."""
-        item = Item.named(name)
-        with self.transaction() as shelves:
-            rows = shelves.rows_of(kind, trip_id)
-            known = self._known(kind, rows, item)
-            if known is not None:
-                return known
-            if item.words & {"unknown", "invalid"}:
-                return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no {kind} {name}")
-            if "sold-out" in item.words:
-                return _sold_out(kind, item)
-            tries = shelves.count_try(kind, trip_id) - item.failures if item.counted else 0
-            if item.counted and tries < 1:
-                return _down(kind)
-            if "busy" in item.words and tries == 1:
-                return SimulatedAnswer.problem(
-                    HTTPStatus.TOO_MANY_REQUESTS, f"The {kind} supplier is busy", wait=2
-                )
-            is_late = any(row.state == "late" for row in rows)
-            if late or ("late" in item.words and (tries == 1 or is_late)):
-                if not (is_late and self.mode.idempotent):
-                    due = self._clock() + self.mode.late_seconds
-                    shelves.add(kind, trip_id, name, "late", due)
-                return _down(kind)
-            if not shelves.take_place(kind, item):
-                return _sold_out(kind, item)
-            row = shelves.add(kind, trip_id, name, *self._begin(item, self._clock()))
-            lost = "lost-answer" in item.words and tries == 1
-            return self._told(row, HTTPStatus.CREATED, cut_off=lost)
+        item, rows = Item.named(name), self._rows_of(kind, trip_id)
+        known = self._known(kind, rows, item)
+        if known is not None:
+            return known
+        if item.words & {"unknown", "invalid"}:
+            return SimulatedAnswer.problem(HTTPStatus.NOT_FOUND, f"There is no {kind} {name}")
+        if "sold-out" in item.words:
+            return _sold_out(kind, item)
+        tries = self.stock.count_try(kind, trip_id) - item.failures if item.words else 1
+        if tries < 1:
+            return _down(kind)
+        if "busy" in item.words and tries == 1:
+            busy = HTTPStatus.TOO_MANY_REQUESTS
+            return SimulatedAnswer.problem(busy, f"The {kind} supplier is busy", wait=2)
+        is_late = any(row.state == "late" for row in rows)
+        if late or ("late" in item.words and (tries == 1 or is_late)):
+            if not (is_late and self.mode.idempotent):
+                due = self._clock() + self.mode.late_seconds
+                self.stock.add(kind, trip_id, name, "late", due)
+            return _down(kind)
+        if not self.stock.has_place(kind, item):
+            return _sold_out(kind, item)
+        row = self.stock.add(kind, trip_id, name, *self._begin(item, self._clock()))
+        lost = "lost-answer" in item.words and tries == 1
+        return self._told(row, HTTPStatus.CREATED, cut_off=lost)
 
     def find(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Tell what a trip holds."""
-        with self.transaction() as shelves:
-            row = _best(shelves.rows_of(kind, trip_id))
+        row = self._best(kind, trip_id)
         if row is None:
             return _not_there(kind)
-        told = self._told(row)
-        if told.status == HTTPStatus.ACCEPTED:  # Not decided; but it was found.
-            return SimulatedAnswer(HTTPStatus.OK, told.body, told.wait)
-        return told
+        return replace(self._told(row), status=HTTPStatus.OK)
 
     def cancel(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Cancel what a trip holds. If it holds several reservations, cancel one of them."""
-        with self.transaction() as shelves:
-            row = _best(shelves.rows_of(kind, trip_id))
-            if row is None:
-                if not self.mode.tombstones:
-                    return _not_there(kind)
-                row = shelves.add(kind, trip_id, None, "cancelled")
-            if row.state in ("confirmed", "pending"):
-                words = Item.named(row.item or "").words
-                if row.state == "confirmed" and "non-refundable" in words:
-                    return SimulatedAnswer.problem(
-                        HTTPStatus.CONFLICT, "This fare cannot be refunded"
-                    )
-                if "slow-to-cancel" in words:
-                    due = self._clock() + self._pending_seconds
-                    shelves.move(row, "cancelling", due)
-                    return self._cancelling(due)
-                shelves.move(row, "cancelled")
-            if row.state == "cancelling":
-                return self._cancelling(row.due)
-            return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
+        row = self._best(kind, trip_id)
+        if row is None:
+            if not self.mode.tombstones:
+                return _not_there(kind)
+            row = self.stock.add(kind, trip_id, None, "cancelled")
+        if row.state in ("confirmed", "pending"):
+            words = Item.named(row.item or "").words
+            if row.state == "confirmed" and "non-refundable" in words:
+                return SimulatedAnswer.problem(HTTPStatus.CONFLICT, "This fare cannot be refunded")
+            if "slow-to-cancel" in words:
+                due = self._clock() + self._pending_seconds
+                self.stock.move(row, "cancelling", due)
+                return self._cancelling(due)
+            self.stock.move(row, "cancelled")
+        if row.state == "cancelling":
+            return self._cancelling(row.due)
+        return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
 
     def is_slow(self, kind: str, trip_id: str) -> bool:
         """Tell whether what a trip holds is slow."""
-        with self.transaction() as shelves:
-            row = _best(shelves.rows_of(kind, trip_id))
+        row = self._best(kind, trip_id)
         return row is not None and "slow" in Item.named(row.item or "").words
 
-    @contextmanager
-    def transaction(self) -> Iterator[Shelves]:
-        """Open a transaction of the stock, in which all that has become due is done already."""
-        with self.stock.transaction() as shelves:
-            while row := shelves.next_due(self._clock()):
-                self._settle(shelves, row)
-            yield shelves
+    def rows(self) -> list[Row]:
+        """Return every reservation of every kind, the oldest first."""
+        self._settle()
+        return self.stock.rows()
 
-    def _settle(self, shelves: Shelves, row: Row) -> None:
-        """Do what a reservation was waiting for."""
-        item = Item.named(row.item or "")
-        match row.state:
-            case "late":
-                rows = shelves.rows_of(row.kind, row.trip_id)
-                known = self._known(row.kind, rows, item)
-                if known is not None or not shelves.take_place(row.kind, item):
-                    shelves.drop(row)
-                else:
-                    shelves.move(row, *self._begin(item, row.due or 0.0))
-            case "pending" if "pending-sold-out" not in item.words:
-                shelves.move(row, "confirmed")
-            case _:
-                shelves.move(row, "cancelled")
+    def _rows_of(self, kind: str, trip_id: str) -> list[Row]:
+        self._settle()
+        return self.stock.rows_of(kind, trip_id)
+
+    def _best(self, kind: str, trip_id: str) -> Row | None:
+        """Return the reservation that a question about a trip is about."""
+        told = [row for row in self._rows_of(kind, trip_id) if row.state in BEST_FIRST]
+        return min(told, key=lambda row: BEST_FIRST.index(row.state), default=None)
+
+    def _settle(self) -> None:
+        """Do all that has become due."""
+        while row := self.stock.next_due(self._clock()):
+            item = Item.named(row.item or "")
+            match row.state:
+                case "late":
+                    rows = self.stock.rows_of(row.kind, row.trip_id)
+                    known = self._known(row.kind, rows, item)
+                    if known is not None or not self.stock.has_place(row.kind, item):
+                        self.stock.drop(row)
+                    else:
+                        self.stock.move(row, *self._begin(item, row.due or 0.0))
+                case "pending" if "pending-sold-out" not in item.words:
+                    self.stock.move(row, "confirmed")
+                case _:
+                    self.stock.move(row, "cancelled")
 
     def _begin(self, item: Item, at: float) -> tuple[State, float | None]:
         """Return the state in which a reservation begins, and until when."""
@@ -185,12 +180,6 @@ class SimulatedSuppliers:
 
     def _wait(self, due: float | None) -> int:
         return max(1, math.ceil((due or 0.0) - self._clock()))
-
-
-def _best(rows: list[Row]) -> Row | None:
-    """Return the reservation that a question about a trip is about."""
-    told = [row for row in rows if row.state in BEST_FIRST]
-    return min(told, key=lambda row: BEST_FIRST.index(row.state), default=None)
 
 
 def _down(kind: str) -> SimulatedAnswer:

@@ -5,7 +5,6 @@ Faults break calls of the contract, on the way in or out. They never break the o
 
 import logging
 import random
-import secrets
 from asyncio import sleep as _sleep
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Annotated, TypeVar
 from urllib.parse import unquote
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from shared import KINDS
 from simulator.answers import SimulatedAnswer, SimulatedSuppliers
@@ -28,23 +27,16 @@ LARGEST_REQUEST = 64 * 1024
 HTML = "<!doctype html>\n<title>Oops</title>\n" + "<p>Something went wrong.</p>\n" * 107_000
 """3 MB."""
 
+NO_FAULTS = SimulatedFaults()
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Call = Callable[[str, web.Request, bool], Awaitable[SimulatedAnswer]]
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class _ReservationOrder(BaseModel):
     """The body of a PUT of the contract."""
 
-    model_config = ConfigDict(strict=True)
-
     item: Annotated[str, Field(min_length=1, max_length=1_000)]
-
-
-class _Capacity(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    capacity: Annotated[int, Field(ge=0, le=10**12)]
 
 
 class SimulatorService:
@@ -55,115 +47,84 @@ class SimulatorService:
         suppliers: SimulatedSuppliers,
         token: str | None = None,
         slow_seconds: float = 5.0,
+        faults: SimulatedFaults = NO_FAULTS,
         seed: int | None = None,
     ) -> None:
         self._suppliers = suppliers
-        self._stock = suppliers.stock
         self._token = token
         self._slow_seconds = slow_seconds
+        self._faults = faults
         self._chance = random.Random(seed)  # noqa: S311 - nothing secret
-        self._faults = self._stock.setting(SimulatedFaults())
 
     def app(self) -> web.Application:
         """Return it as an aiohttp application."""
         app = web.Application(
             middlewares=[_problems, self._let_in], client_max_size=LARGEST_REQUEST
         )
-        routes = app.router
-        calls: dict[str, Call] = {"PUT": self._book, "GET": self._find, "DELETE": self._cancel}
         for kind in KINDS:
-            for method, call in calls.items():
+            for method in ("PUT", "GET", "DELETE"):
                 path = f"/{kind}s/reservations/{{id:[^/]+}}"
-                routes.add_route(method, path, partial(self._perhaps_broken, kind, call))
-            path = f"/{kind}s/items/{{id:[^/]+}}"
-            routes.add_put(path, partial(self._set_capacity, kind))
-            routes.add_get(path, partial(self._show_item, kind), allow_head=False)
-        routes.add_get("/faults", self._show_faults)
-        routes.add_put("/faults", self._set_faults)
-        routes.add_delete("/faults", self._end_faults)
-        routes.add_get("/mode", self._show_mode)
-        routes.add_put("/mode", self._set_mode)
-        routes.add_get("/reservations", self._audit)
-        routes.add_get("/livez", _livez)
+                app.router.add_route(method, path, partial(self._perhaps_broken, kind))
+        app.router.add_put("/faults", self._set_faults)
+        app.router.add_delete("/faults", self._end_faults)
+        app.router.add_put("/mode", self._set_mode)
+        app.router.add_get("/reservations", self._list)
+        app.router.add_get("/livez", _livez)
         return app
 
-    async def _perhaps_broken(self, kind: str, call: Call, request: web.Request) -> web.Response:
+    async def _perhaps_broken(self, kind: str, request: web.Request) -> web.Response:
         """Do a call of the contract and answer it, or break it as the faults say."""
         late_seconds = self._suppliers.mode.late_seconds
         way = self._faults.choose(request.method, late_seconds, self._chance)
         if way in BEFORE:
             return _broken(request, way)
-        answer = await call(kind, request, way == "late")
+        answer = await self._answer(kind, request, late=way == "late")
         if way == "slow":
             await _sleep(self._slow_seconds)
         if answer.cut_off:
             return _cut(request)
         return _said(answer) if way in (None, "slow", "late") else _broken(request, way)
 
-    async def _book(self, kind: str, request: web.Request, late: bool) -> SimulatedAnswer:
-        trip_id, order = _id(request), await _body(request, _ReservationOrder)
+    async def _answer(self, kind: str, request: web.Request, late: bool) -> SimulatedAnswer:
+        trip_id = _id(request)
+        if request.method == "GET":
+            return self._suppliers.find(kind, trip_id)
+        if request.method == "DELETE":
+            if self._suppliers.is_slow(kind, trip_id):
+                await _sleep(self._slow_seconds)
+            return self._suppliers.cancel(kind, trip_id)
+        order = await _body(request, _ReservationOrder)
         if "slow" in Item.named(order.item).words:
             await _sleep(self._slow_seconds)
         return self._suppliers.book(kind, trip_id, order.item, late)
 
-    async def _find(self, kind: str, request: web.Request, _late: bool) -> SimulatedAnswer:
-        return self._suppliers.find(kind, _id(request))
-
-    async def _cancel(self, kind: str, request: web.Request, _late: bool) -> SimulatedAnswer:
-        trip_id = _id(request)
-        if self._suppliers.is_slow(kind, trip_id):
-            await _sleep(self._slow_seconds)
-        return self._suppliers.cancel(kind, trip_id)
-
-    async def _set_capacity(self, kind: str, request: web.Request) -> web.Response:
-        item, wanted = Item.named(_id(request)), await _body(request, _Capacity)
-        with self._suppliers.transaction() as shelves:
-            shelves.set_capacity(kind, item, wanted.capacity)
-        return await self._show_item(kind, request)
-
-    async def _show_item(self, kind: str, request: web.Request) -> web.Response:
-        with self._suppliers.transaction() as shelves:
-            return web.json_response(shelves.places(kind, Item.named(_id(request)))._asdict())
-
-    async def _show_faults(self, _request: web.Request) -> web.Response:
-        return _json(self._faults)
-
     async def _set_faults(self, request: web.Request) -> web.Response:
-        return self._rule_faults(await _body(request, SimulatedFaults))
+        self._faults = await _body(request, SimulatedFaults)
+        logger.info("Faults: %s", self._faults)
+        return web.json_response(self._faults.model_dump())
 
     async def _end_faults(self, _request: web.Request) -> web.Response:
-        return self._rule_faults(SimulatedFaults())
-
-    def _rule_faults(self, faults: SimulatedFaults) -> web.Response:
-        self._stock.keep(faults)
-        self._faults = faults
-        logger.info("Faults: %.0f%% of the calls", faults.share * 100)
-        return _json(faults)
-
-    async def _show_mode(self, _request: web.Request) -> web.Response:
-        return _json(self._suppliers.mode)
+        self._faults = NO_FAULTS
+        logger.info("Faults: none")
+        return web.json_response(self._faults.model_dump())
 
     async def _set_mode(self, request: web.Request) -> web.Response:
         """Change those parts of the mode that the body names."""
         named = await _body(request, Mode)
         mode = self._suppliers.mode.model_copy(update=named.model_dump(exclude_unset=True))
-        self._stock.keep(mode)
         self._suppliers.mode = mode
         logger.info("Mode: %s", mode)
-        return _json(mode)
+        return web.json_response(mode.model_dump())
 
-    async def _audit(self, _request: web.Request) -> web.Response:
-        with self._suppliers.transaction() as shelves:
-            rows = shelves.rows()
+    async def _list(self, _request: web.Request) -> web.Response:
         names = ("kind", "trip_id", "item", "state", "reference")
+        rows = self._suppliers.rows()
         return web.json_response([{name: getattr(row, name) for name in names} for row in rows])
 
     @web.middleware
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        sent = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        if self._token is None or request.path == "/livez":
-            return await handler(request)
-        if secrets.compare_digest(sent, f"Bearer {self._token}".encode()):
+        may_come = self._token is None or request.path == "/livez"
+        if may_come or request.headers.get("Authorization") == f"Bearer {self._token}":
             return await handler(request)
         refused = _said(SimulatedAnswer.problem(HTTPStatus.UNAUTHORIZED, "Say who you are"))
         refused.headers["WWW-Authenticate"] = "Bearer"
@@ -195,13 +156,7 @@ async def _body(request: web.Request, form: type[Body]) -> Body:
     try:
         return form.model_validate_json(await request.read())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise web.HTTPBadRequest(text=f"{where}: {first['msg']}") from None
-
-
-def _json(setting: SimulatedFaults | Mode) -> web.Response:
-    return web.json_response(setting.model_dump())
+        raise web.HTTPBadRequest(text=error.errors()[0]["msg"]) from None
 
 
 def _said(answer: SimulatedAnswer) -> web.Response:

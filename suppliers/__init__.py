@@ -1,10 +1,9 @@
-"""Who really books: the port, the desks before it, and the suppliers that implement it."""
+"""The suppliers, who really book: their port, the desks before it, and what implements it."""
 
-from suppliers.composition import Composition, compose, composed, composition
+from suppliers.composition import compose, composed, composition
 from suppliers.desk import Desk, Desks, OutsideDesk, RecordAway, Try, Undecided
 from suppliers.embedded import EmbeddedSupplier
-from suppliers.observed import Observer
-from suppliers.over_http import FollowCall, HttpSupplier
+from suppliers.over_http import HttpSupplier
 from suppliers.port import (
     AnotherItem,
     Confirmed,
@@ -21,14 +20,11 @@ from suppliers.tries import SupplierFailed, SupplierRefused, ask_supplier, this_
 
 __all__ = [
     "AnotherItem",
-    "Composition",
     "Confirmed",
     "Desk",
     "Desks",
     "EmbeddedSupplier",
-    "FollowCall",
     "HttpSupplier",
-    "Observer",
     "OutcomeUnknown",
     "OutsideDesk",
     "Pending",

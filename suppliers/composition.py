@@ -1,4 +1,4 @@
-"""Who books what: the record and the desks that a process works with, as the settings say."""
+"""The record and the desks that a process works with, as its settings say."""
 
 import functools
 from contextlib import nullcontext
@@ -32,7 +32,7 @@ composition: ContextVar[Composition] = ContextVar("composition")
 
 
 def composed() -> Composition:
-    """Return what the process works with; if nobody has set it, what the settings say."""
+    """Return what the process has set, or else what the settings say."""
     try:
         return composition.get()
     except LookupError:
@@ -66,7 +66,7 @@ def _desk(
     observer: Observer | None,
     follow_call: FollowCall,
 ) -> Desk:
-    """Return where `kind` is booked. A supplier class of one's own goes here."""
+    """Return the desk of `kind`. A supplier class of your own goes here."""
     outside = settings.suppliers[kind]
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()

@@ -1,8 +1,8 @@
 """The desks, where the activities book: how a supplier's answers become one booking and no more.
 
-Behind a desk may sit a supplier that is somebody else's service. Then the record keeps what was
-asked of it, noted before it is asked, so that the next try after a crash knows what may be held.
-A desk never waits for a supplier to decide: it says when to ask again, and Temporal waits.
+The supplier behind a desk may be somebody else's service. Then the record notes each try before the
+desk sends it, so that the next try after a crash knows what may be held. A desk never waits for a
+supplier to decide: it says when to ask again, and Temporal waits.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ LONGEST_LOOK_INTERVAL = 30.0
 
 
 class Undecided(SupplierError):
-    """Nobody can tell yet what is held: ask again after `wait` seconds. That is no failure."""
+    """The supplier has not decided yet. Ask again after `wait` seconds; this is not a failure."""
 
     def __init__(self, reason: str, wait: float) -> None:
         super().__init__(reason)
@@ -72,26 +72,26 @@ class Desk(Protocol):
 
     @property
     def name(self) -> str | None:
-        """By which the record knows where the item is held; `None`: in the record itself."""
+        """The supplier's name in the record; `None` if the record itself holds the items."""
 
     @property
     def late(self) -> float:
-        """For so many seconds after a call a booking may still take effect, or show up."""
+        """How many seconds after a call its booking may still take effect or show up."""
 
     async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, once, however often it is asked for."""
 
     async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
-        """Release what the trip holds, nothing included; nothing of it is booked any more."""
+        """Release whatever the trip holds, and refuse every later booking of it."""
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        """Tell what the supplier holds, whatever the record says; `None`: it knows nothing of it.
+        """Tell what the supplier holds, whatever the record says; `None` if it knows of nothing.
 
         Raises `AnotherItem` and `TryAgain`.
         """
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release what has shown up for a trip that is over, and holds nothing by the record."""
+        """Release a booking that has shown up after its trip ended without one."""
 
     async def close(self) -> None:
         """Close what is open to the supplier."""
@@ -105,16 +105,16 @@ Desks = Mapping[Kind, Desk]
 class OutsideDesk:
     """Books one kind at a supplier that is somebody else's service.
 
-    `late` is in seconds. 0: the supplier keeps to the port, so a booking may be sent again at any
-    time, and none takes effect after its cancellation. More: a booking may take effect, or show up,
-    for so long after its call has ended, and nothing that was sent is sent again before that.
+    With `late` 0 the supplier keeps to the port: a booking may be sent again at any time, and does
+    not take effect after its cancellation. Otherwise a booking may take effect or show up `late`
+    seconds after its call has ended, and the desk sends nothing again before that.
     """
 
     kind: Kind
     supplier: Supplier
     record: Record
     name: str
-    """By which the record knows where the item is held."""
+    """The supplier's name in the record."""
     late: float = 0.0
     observer: Observer | None = None
 
@@ -129,7 +129,7 @@ class OutsideDesk:
             if overtaken is not None:
                 raise self._undecided(trip, overtaken)
         if _now() >= over_at:
-            # Frozen since its note: perhaps somebody has looked for it, and expects it no more.
+            # The process was frozen. An undo may have looked for the booking since, and be done.
             raise Unavailable(f"The {self.kind} supplier was not asked in time")
         try:
             answer = await self._ask("book", self.supplier.book(trip, tried.number), trip)
@@ -145,13 +145,13 @@ class OutsideDesk:
         return await self._decided(trip, answer, tried)
 
     async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
-        """Release what the trip holds, and what a late call may still come to hold."""
+        """Release what the trip holds, also what a late call may still book."""
         held = await in_record(self.record.outside.begin_cancel(trip, self.kind))
         if held is None:
             return Released()
         seen_by = self._seen_by(held)
         if seen_by or held.state == "cancelling":
-            match await self._found(trip):
+            match await self.find(trip):
                 case None | Released() if seen_by and _now() < seen_by:
                     raise self._undecided(trip, held, until=seen_by)
                 case Released():
@@ -167,7 +167,7 @@ class OutsideDesk:
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Tell what the supplier holds, whatever the record says."""
-        return await self._found(trip)
+        return await self._ask("find", self.supplier.find(trip), trip)
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
         """Release what has shown up for a trip that is over."""
@@ -179,7 +179,7 @@ class OutsideDesk:
         await self.supplier.close()
 
     async def _may_appear_from_now_on(self, trip: BookVacationInput, over_at: dt.datetime) -> None:
-        """Take note that the call has ended; the time in which it may take effect has begun."""
+        """Note that the call has ended: its booking may take effect from now on."""
         if self.late > 0:
             await in_record(self.record.outside.end_try(trip, self.kind, over_at, _now()))
 
@@ -190,24 +190,21 @@ class OutsideDesk:
             self.record.outside.begin_try(trip, self.kind, self.name, over_at, instead_of)
         )
 
-    async def _found(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        return await self._ask("find", self.supplier.find(trip), trip)
-
     async def _ask(self, call: Call, asking: Awaitable[Answer], trip: BookVacationInput) -> Answer:
         return await in_time(observed(self.observer, self.kind, call, asking), trip, self.kind)
 
     async def _held_already(
         self, trip: BookVacationInput, earlier: Reservation, tried: Try
     ) -> Confirmed | None:
-        """Return what an earlier try has booked; `None`: nothing, and it may be sent again."""
+        """Return what an earlier try has booked; `None` if the booking may be sent again."""
         if earlier.state == "reserved":
             return Confirmed(earlier.reference)
         seen_by = self._seen_by(earlier)
         may_appear = seen_by is not None and _now() < seen_by
         try:
-            found = await self._found(trip)
+            found = await self.find(trip)
         except TryAgain as failure:
-            # The question has failed; what was asked before may not be sent again for all that.
+            # Only the question has failed. The booking itself may still appear.
             if may_appear or earlier.state == "pending":
                 raise self._undecided(trip, earlier, failure.wait) from failure
             raise
@@ -226,7 +223,7 @@ class OutsideDesk:
     ) -> Confirmed:
         match answer:
             case Confirmed(reference):
-                # A late supplier may take as long to know of it when it is asked to cancel it.
+                # A late supplier may need that time before it can cancel the booking.
                 shown_from = _now() if self.late > 0 else None
                 confirm = self.record.outside.confirm(
                     trip, self.kind, reference, shown_from, tried.seconds
@@ -245,9 +242,9 @@ class OutsideDesk:
         return Released()
 
     def _seen_by(self, held: Reservation) -> dt.datetime | None:
-        """Return by when a call of unknown outcome has taken effect if it ever does.
+        """Return when a call of unknown outcome can no longer take effect.
 
-        `None`: nothing can appear any more.
+        `None`: it cannot already.
         """
         if held.over_at is None or not self.late:
             return None
@@ -260,7 +257,7 @@ class OutsideDesk:
         wait: float | None = None,
         until: dt.datetime | None = None,
     ) -> Undecided:
-        """Return what says when to ask again: as the supplier wishes, else ever more seldom."""
+        """Return the error that says when to ask again: when the supplier wishes, or ever later."""
         if wait is None:
             wait = min(max(_age(held) / 2, trip.policy.retry_interval), LONGEST_LOOK_INTERVAL)
         if until is not None:
@@ -280,8 +277,8 @@ async def in_time(asking: Awaitable[Answer], trip: BookVacationInput, kind: Kind
 async def in_record(call: Awaitable[Answer]) -> Answer:
     """Ask the record. Raises `Refused` for what it refuses, and `RecordAway` if it fails.
 
-    A broken record is a bug or a missing migration, which somebody has to mend. Until then it is as
-    good as away: it says nothing of what a supplier would do.
+    A broken record is a bug or a missing migration. Until somebody mends it, it counts as away: it
+    says nothing about the supplier.
     """
     try:
         return await call

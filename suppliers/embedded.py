@@ -1,8 +1,8 @@
 """The embedded supplier: it holds its reservations in our own record.
 
-It has no desk before it, because the note of a booking and the booking are one row. An item whose
-id contains "invalid" is one that it does not know, and its hotel is slow and at first down: that is
-the tutorial's simulation, and belongs to no other supplier.
+It needs no desk before it, because the note of a booking and the booking are one row. It does not
+know items whose ids contain "invalid", and its hotel is slow and at first down: that is the
+tutorial's simulation, and no other supplier has it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from suppliers.port import Confirmed, Refused, Released, Unavailable
 class EmbeddedSupplier:
     """Books one kind in the record: a supplier, and its own desk.
 
-    It takes `latency` seconds to answer and is down for the first `outage_attempts` tries of each
+    It answers after `latency` seconds, and is down for the first `outage_attempts` tries of each
     booking.
     """
 
@@ -45,11 +45,11 @@ class EmbeddedSupplier:
         return await observed(self.observer, self.kind, "find", self._find(trip))
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release what the trip holds: there is nothing here that the record does not know."""
+        """Release what the trip holds: the record knows all of it."""
         return await self.cancel(trip, Try())
 
     async def close(self) -> None:
-        """Do nothing: whoever has opened the record closes it."""
+        """Do nothing: the process closes its record itself."""
 
     async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         await self._take_time(trip)

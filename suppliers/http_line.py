@@ -1,7 +1,7 @@
 """The line to somebody else's service: it sends a request once and returns a whole, bounded answer.
 
-It knows nothing of trips, nor of what an answer means. Its exceptions are for the logs, so they
-have neither the other side's text nor our headers.
+It knows nothing of trips or of the meaning of an answer. Its exceptions go to the logs, so they
+contain neither the service's text nor our headers.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """What the service has answered."""
+    """A whole answer of the service."""
 
     status: int
     content: bytes
@@ -65,13 +65,7 @@ class _LineNotClean(aiohttp.ClientError):
     """An open connection has an answer on it that belongs to no request."""
 
 
-NEVER_SENT = (
-    _LineNotClean,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-)
+NEVER_SENT = (_LineNotClean, aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)
 
 
 class HttpLine:

@@ -1,4 +1,4 @@
-"""What an observer is told of each call of a supplier: its answer, and how long that took."""
+"""Observers of suppliers: they are told how each call ended, and how long it took."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ Outcome = Literal[
 ]
 
 Observer = Callable[[Kind, Call, Outcome, float], object]
-"""Is told of each call when it is over. The last argument is its time in seconds."""
+"""It is called when a call is over. The last argument is the call's time in seconds."""
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +26,7 @@ async def observed(
     if observer is None:
         return await answering
     begun = time.perf_counter()
-    # Stays so for a call that is given up, and for one that raises what no supplier may raise.
+    # So it stays for a cancelled call, and for any other exception.
     outcome: Outcome = "unknown"
     try:
         answer = await answering

@@ -1,7 +1,7 @@
-"""A supplier outside, which is called over HTTP by the contract in `docs/suppliers.md`.
+"""A supplier that is called over HTTP, by the contract in `docs/suppliers.md`.
 
 This file alone decides what an answer means. An answer that breaks the contract is an unknown
-outcome. The log says its kind and what was wrong; travellers never see that. No log has the token.
+outcome; the log says what was wrong with it. No log has the token.
 """
 
 import logging
@@ -63,7 +63,7 @@ class _Problem(pydantic.BaseModel):
 
 @dataclass
 class Call:
-    """What a follower sees of a call. It has nothing about the traveller."""
+    """A call as a follower sees it, without anything about the traveller."""
 
     trip_id: str
     method: str
@@ -79,7 +79,7 @@ FollowCall = Callable[[Call], AbstractContextManager[object]]
 
 
 class HttpSupplier:
-    """Calls one supplier, over connections of its own."""
+    """Calls one supplier over its own connections."""
 
     def __init__(
         self,
@@ -110,15 +110,12 @@ class HttpSupplier:
         if not (_can_be_sent(trip.book_user_id) and _is_text(trip.item(self.kind) or "")):
             raise Refused(f"The {self.kind} cannot be booked under this id")
         answer = await self._call("PUT", trip, {"item": trip.item(self.kind)})
-        match answer.status:
-            case HTTPStatus.OK | HTTPStatus.CREATED | HTTPStatus.ACCEPTED:
-                told = self._reservation(trip, answer)
-                if isinstance(told, Released):
-                    raise Refused(f"The supplier has cancelled the {self.kind}")
-                return told
-            case status if not _is_final(status):
-                raise self._failure(trip, answer)
-        raise Refused(self._detail(answer) or f"The {self.kind} supplier refused the booking")
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            raise self._no(trip, answer, "booking")
+        told = self._reservation(trip, answer)
+        if isinstance(told, Released):
+            raise Refused(f"The supplier has cancelled the {self.kind}")
+        return told
 
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
         """DELETE the reservation."""
@@ -134,9 +131,7 @@ class HttpSupplier:
                 return Released()
             case HTTPStatus.ACCEPTED:
                 return Pending(answer.wait)
-            case status if not _is_final(status):
-                raise self._failure(trip, answer)
-        raise Refused(self._detail(answer) or f"The {self.kind} supplier refused the cancellation")
+        raise self._no(trip, answer, "cancellation")
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """GET the reservation."""
@@ -203,8 +198,15 @@ class HttpSupplier:
         )
         return Unavailable(f"The {self.kind} supplier is not available", wait)
 
+    def _no(self, trip: BookVacationInput, answer: Answer, what: str) -> Refused | OutcomeUnknown:
+        """Return the meaning of an error that answers a booking or a cancellation."""
+        is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if not is_client_error or answer.status in NOT_FINAL:
+            return self._failure(trip, answer)
+        return Refused(self._detail(answer) or f"The {self.kind} supplier refused the {what}")
+
     def _failure(self, trip: BookVacationInput, answer: Answer) -> OutcomeUnknown:
-        """Return what an answer means that says nothing about the reservation."""
+        """Return the meaning of an answer that says nothing about the reservation."""
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             return self._broken(trip, f"a redirect ({answer.status})")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -230,7 +232,7 @@ class HttpSupplier:
         return OutcomeUnknown(f"The {self.kind} supplier failed")
 
     def _detail(self, answer: Answer) -> str | None:
-        """Return what a problem says to people, if it is one (RFC 9457)."""
+        """Return the words of a problem that are meant for people (RFC 9457)."""
         if answer.media_type != "application/problem+json":
             return None
         try:
@@ -252,12 +254,6 @@ def _connections_that_fit() -> int:
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
     return min(max((soft - OTHER_FILES) // len(KINDS), 1), MOST_CONNECTIONS)
-
-
-def _is_final(status: int) -> bool:
-    """Tell whether a status is a client error that a repetition cannot change."""
-    is_client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_client_error and status not in NOT_FINAL
 
 
 def _can_be_sent(trip_id: str) -> bool:

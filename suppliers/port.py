@@ -1,4 +1,4 @@
-"""What the service asks of a supplier, and what it may hear: the port that each one implements.
+"""The port that each supplier implements: what it is asked, and what it may answer.
 
 It knows nothing of Temporal, of HTTP, of the saga or of the record.
 """
@@ -14,7 +14,7 @@ class Confirmed:
     """The trip's item is held."""
 
     reference: str | None = None
-    """The supplier's own name for the booking, by which one asks about it on the telephone."""
+    """The supplier's own name for the booking, for a question by telephone."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Released:
 
 
 class SupplierError(Exception):
-    """The base of whatever else a supplier may answer.
+    """The base of all errors that a supplier may raise.
 
-    The text is the supplier's own and meant for travellers: no address, credential or traceback.
+    Travellers read the text: it has no address, credential or traceback.
     """
 
 
@@ -54,7 +54,7 @@ class Unavailable(TryAgain):
 
 
 class OutcomeUnknown(TryAgain):
-    """The call may have done what it was for, now or a little later; nobody can tell."""
+    """The call may have taken effect, or may do so a little later; nobody can tell."""
 
 
 class AnotherItem(OutcomeUnknown):
@@ -64,10 +64,10 @@ class AnotherItem(OutcomeUnknown):
 class Supplier(Protocol):
     """Books one kind of item.
 
-    A trip is known by its `book_user_id`, what it wants is `trip.item(kind)`. Each call is made at
-    least once, sometimes twice at the same time, sometimes late; it may take the trip's
-    `policy.try_timeout` and is cancelled then. What is raised but a `SupplierError` counts as an
-    unknown outcome whose text is for the logs only.
+    A trip is known by its `book_user_id`, and wants `trip.item(kind)`. The service makes each call
+    at least once, sometimes twice at the same time, sometimes late. It cancels a call that takes
+    longer than the trip's `policy.try_timeout`. Any exception but a `SupplierError` counts as an
+    unknown outcome, and its text goes to the logs only.
     """
 
     async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
@@ -78,15 +78,15 @@ class Supplier(Protocol):
         """
 
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
-        """Release what the trip holds, nothing included, and refuse every later `book` of it.
+        """Release whatever the trip holds, and refuse every later `book` of it.
 
         Raises `Refused` when it cannot be released, `Unavailable` and `OutcomeUnknown`.
         """
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        """Tell what the trip holds; `None`: the supplier knows nothing of it.
+        """Tell what the trip holds; `None` if the supplier knows nothing of it.
 
-        Raises `Unavailable` and `OutcomeUnknown`; `AnotherItem`, which is one, if it can tell.
+        Raises `Unavailable`, `OutcomeUnknown` and, if it can tell, `AnotherItem`.
         """
 
     async def close(self) -> None:

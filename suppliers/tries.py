@@ -1,8 +1,8 @@
-"""What surrounds a try of an activity: heartbeats, and the count of its supplier's failures.
+"""Tries of activities: their heartbeats, and the count of their suppliers' failures.
 
-A try is counted where it fails, in the record. Temporal repeats the activity until it succeeds,
-gives up or is out of time. So a try that is lost with its worker, that finds the record away or
-whose supplier has not decided yet needs no account anywhere, and costs nothing.
+The record counts each failure of a supplier where it happens. Temporal repeats the activity until
+it succeeds, gives up or is out of time. So some tries cost nothing: those that are lost with their
+worker, that find the record away, or whose supplier has not decided yet.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from suppliers.port import Refused, TryAgain
 MAX_HEARTBEAT_INTERVAL = 5.0
 
 LAST_TRY = 10.0
-"""Seconds before a step's deadline when it is tried once more, however long its supplier wants to
-be left alone."""
+"""A step is tried once more so many seconds before its deadline, even if its supplier wants to wait
+longer."""
 
 
 class _InWords(ApplicationError):
@@ -54,11 +54,11 @@ async def ask_supplier(
     count: Callable[[str, bool], Awaitable[int]],
     most: int,
 ) -> None:
-    """Ask a supplier, and count it if that is what fails; at `most` failures give up.
+    """Ask a supplier and count its failures; give up at `most` of them.
 
-    What is not the supplier's failure costs nothing: Temporal tries again until the step's
-    deadline. Only a supplier's own words leave as they are. The text of any other exception may
-    hold an address or a credential, and goes to the logs.
+    Any other failure costs nothing: Temporal tries again until the step's deadline. Only a
+    supplier's own words reach travellers. The text of any other exception may have an address or a
+    credential in it, and goes to the logs.
     """
     async with _heartbeats():
         try:
@@ -70,7 +70,7 @@ async def ask_supplier(
             raise ApplicationError(str(away), type="RecordAway") from None
     if failure.final or failures >= most:
         raise SupplierRefused(failure.words)
-    # As the tutorial's hotel does before it fails: a call that may have taken long ends here.
+    # The tutorial's hotel heartbeats before it fails, too.
     activity.heartbeat()
     policy = trip.policy
     backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
@@ -79,7 +79,7 @@ async def ask_supplier(
 
 
 class _Failure(NamedTuple):
-    """A failure of a supplier's, in its words or ours."""
+    """A supplier's failure, in its words or ours."""
 
     words: str
     final: bool = False
@@ -109,7 +109,7 @@ async def _failure(
 
 
 def _within_deadline(wait: float, tried: Try) -> float:
-    """Return how long the supplier may be left alone, which wants `wait` seconds."""
+    """Return how long to wait for a supplier that asks for `wait` seconds."""
     limit = activity.info().schedule_to_close_timeout
     latest = limit.total_seconds() - tried.seconds - LAST_TRY if limit else 0.0
     return min(wait, latest) if latest > 0 else wait
@@ -126,7 +126,7 @@ def this_try() -> Try:
 async def _heartbeats() -> AsyncIterator[None]:
     """Heartbeat from now on, so that only a dead, cut off or frozen worker misses a deadline.
 
-    What takes less than the interval, as most calls do, costs no heartbeat at all.
+    Most calls take less than the interval and cost no heartbeat.
     """
     timeout = activity.info().heartbeat_timeout
     if timeout is None:

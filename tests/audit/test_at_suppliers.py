@@ -14,7 +14,6 @@ from bookings import Bookings
 from record import Record
 from record.tables import audits, unaudited
 from shared import KINDS
-from simulator.behaviour import SimulatedFaults
 from tests.audit.auditing import (
     audit,
     auditing,
@@ -35,8 +34,7 @@ NEEDS_ATTENTION = "; it needs attention now."
 
 def rows_at(suppliers: Simulator, user_id: str, kind: str) -> list[tuple[str | None, str]]:
     """Return what a supplier has of a trip: items and states."""
-    with suppliers.stock.transaction() as shelves:
-        return [(row.item, row.state) for row in shelves.rows_of(kind, user_id)]
+    return [(row.item, row.state) for row in suppliers.stock.rows_of(kind, user_id)]
 
 
 async def plant(suppliers: Simulator, user_id: str, kind: str, item: str) -> None:
@@ -86,10 +84,8 @@ async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
 ) -> None:
     user_id = await book(asked, flight="sold-out-flight")
     items = {"hotel": "valid-hotel-id", "flight": "sold-out-flight"}
-    await suppliers.call("PUT", f"/{kind}s/items/{items[kind]}", {"capacity": 5})
     await suppliers.call("PUT", "/mode", {"tombstones": False})
-    with suppliers.stock.transaction() as shelves:
-        shelves.add(kind, user_id, items[kind], "confirmed")
+    suppliers.stock.add(kind, user_id, items[kind], "confirmed")
     found = f"is recorded as rolled back, but the {kind} supplier held a {kind} for it"
     assert await said_of(at_suppliers, user_id) == [f"{found}; that is cancelled now."]
     assert rows_at(suppliers, user_id, kind)[-1] == (items[kind], "cancelled")
@@ -158,9 +154,7 @@ async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_ti
     user_id = await book(asked)
     await audit(at_suppliers)
     await suppliers.delete(user_id, "hotel")
-    await suppliers.call(
-        "PUT", "/faults", SimulatedFaults(share=1.0, ways=["error before"]).model_dump()
-    )
+    await suppliers.call("PUT", "/faults", {"share": 1, "ways": ["error before"]})
     tally = await audit(at_suppliers)
     assert [line for line in tally.said if user_id in line] == []
     assert tally.away == sorted(KINDS)

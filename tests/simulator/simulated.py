@@ -44,10 +44,9 @@ class Simulator:
         self._options = options
 
     async def start(self, **mode: Any) -> None:
-        """Start it on a free port, with what is kept in the file but for `mode`."""
-        self.stock = Stock.open(self._file)
-        kept = self.stock.setting(Mode()).model_copy(update=mode)
-        self.suppliers = SimulatedSuppliers(self.stock, kept, 3.0, lambda: self.now)
+        """Start it on a free port, with what the file holds."""
+        self.stock = Stock(self._file)
+        self.suppliers = SimulatedSuppliers(self.stock, Mode(**mode), 3.0, lambda: self.now)
         self.server = TestServer(SimulatorService(self.suppliers, **self._options).app())
         await self.server.start_server()
         self.session = aiohttp.ClientSession(

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,8 +22,9 @@ from shared import KINDS
 from simulator import __main__ as command
 from simulator import service
 from simulator.answers import SimulatedSuppliers
-from simulator.behaviour import BEFORE, ITEMS, WAYS, Item, Mode, SimulatedFaults, Way
-from simulator.stock import Row, Stock
+from simulator.behaviour import BEFORE, Item, Mode, SimulatedFaults, Way
+from simulator.stock import TAKES_A_PLACE, Row, Stock
+from tests.faults import DEADLINE
 from tests.processes import ROOT, Process, bare_environment, free_port, wait_until
 from tests.simulator.simulated import CutOff, Simulator, simulated, slow_call
 
@@ -84,23 +86,7 @@ class TestContract:
         assert (await simulator.put("t", "another-id")).status == 409
         assert (await simulator.get("t")).body["item"] == "valid-id"
 
-    @pytest.mark.parametrize(
-        "trip_id",
-        [
-            "a/b",
-            "%2F",
-            "%252f",
-            "über",
-            "a b\n{c}",
-            "?#;&",
-            "日本",
-            "👪",
-            "...",
-            "a\x00b",
-            "+",
-            '"',
-        ],
-    )
+    @pytest.mark.parametrize("trip_id", ["a/b", "%252f", "a b\n{c}", "?#;&+", "日本👪", "a\x00b"])
     async def test_a_trip_may_have_any_name(self, simulator: Simulator, trip_id: str) -> None:
         assert (await simulator.put(trip_id, trip_id)).body["item"] == trip_id
         assert (await simulator.get(trip_id)).status == 200
@@ -110,18 +96,7 @@ class TestContract:
 
     @pytest.mark.parametrize(
         "content",
-        [
-            b"",
-            b"[",
-            b"[" * 9_000,
-            b"[]",
-            b"{}",
-            b'{"item": ""}',
-            b'{"item": 1}',
-            b'{"item": "\\ud800"}',
-            b'{"item": "\xff"}',
-            json.dumps({"item": "x" * 1_001}).encode(),
-        ],
+        [b"", b"[" * 9_000, b"[]", b'{"item": ""}', b'{"item": 1}', b'{"item": "\xff"}'],
     )
     async def test_what_is_malformed_is_refused_and_does_nothing(
         self, simulator: Simulator, content: bytes
@@ -133,7 +108,6 @@ class TestContract:
     async def test_what_is_nowhere_or_too_large_is_a_problem(self, simulator: Simulator) -> None:
         for method, path, data, status in (
             ("PUT", "/cars/reservations/t", b" " * 70_000, 413),
-            ("PUT", "/cars/reservations/%FF", b'{"item": "x"}', 400),
             ("GET", "/ships/reservations/t", None, 404),
             ("POST", "/cars/reservations/t", None, 405),
         ):
@@ -152,14 +126,14 @@ class TestContract:
     async def test_others_than_the_holder_of_the_token_are_turned_away(
         self, tmp_path: Path
     ) -> None:
-        wrong: list[dict[str, str]] = [{}, *({"Authorization": f"Bearer {t}"} for t in "xé")]
+        wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer x"}]
         async with simulated(tmp_path / "suppliers.db", token="secret") as simulator:
             for headers in wrong:
-                for path in ("/cars/reservations/t", "/faults", "/reservations"):
+                for path in ("/cars/reservations/t", "/reservations"):
                     refused = await simulator.call("GET", path, headers=headers)
                     assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
             allowed = {"Authorization": "Bearer secret"}
-            assert (await simulator.call("GET", "/faults", headers=allowed)).status == 200
+            assert (await simulator.call("GET", "/reservations", headers=allowed)).status == 200
             assert (await simulator.call("GET", "/livez")).status == 200
 
 
@@ -191,44 +165,19 @@ class TestModes:
             assert (await simulator.delete("t")).status == 200
         assert await simulator.states() == {"cancelled": 2}
 
-    async def test_mode_and_faults_are_ruled_over_http_and_outlast_a_restart(
-        self, simulator: Simulator
-    ) -> None:
+    async def test_mode_and_faults_are_ruled_over_http(self, simulator: Simulator) -> None:
         assert (await simulator.call("PUT", "/mode", {"tombstones": False})).status == 200
         ruled = await simulator.call("PUT", "/mode", {"late_seconds": 0})
         assert ruled.body == {"idempotent": True, "tombstones": False, "late_seconds": 0}
         faults = {"share": 1, "ways": ["busy"]}
-        assert (await simulator.call("PUT", "/faults", faults)).status == 200
-        await simulator.stop()
-        await simulator.start()
-        assert (await simulator.call("GET", "/mode")).body == ruled.body
-        assert (await simulator.call("GET", "/faults")).body == faults
+        assert (await simulator.call("PUT", "/faults", faults)).body == faults
         assert (await simulator.delete("t")).status == 429
+        for bad in ({"share": 2}, {"share": 1, "ways": []}, {"share": 0, "ways": ["odd"]}):
+            assert (await simulator.call("PUT", "/faults", bad)).status == 400
+        assert (await simulator.call("PUT", "/mode", {"tombstone": True})).status == 400
+        assert (await simulator.delete("t")).status == 429, "a bad rule changes nothing"
         assert (await simulator.call("DELETE", "/faults")).body["share"] == 0
         assert (await simulator.delete("t")).status == 404
-
-    @pytest.mark.parametrize(
-        ("path", "content"),
-        [
-            ("/faults", '{"share": 2}'),
-            ("/faults", '{"share": NaN}'),
-            ("/faults", '{"share": "0.3"}'),
-            ("/faults", '{"share": 1, "ways": []}'),
-            ("/faults", '{"share": 1, "ways": ["odd"]}'),
-            ("/mode", '{"idempotent": 1}'),
-            ("/mode", '{"tombstone": true}'),
-            ("/mode", '{"late_seconds": -1}'),
-            ("/cars/items/x", '{"capacity": -1}'),
-            ("/cars/items/x", '{"capacity": 1.5}'),
-        ],
-    )
-    async def test_a_bad_rule_changes_nothing(
-        self, simulator: Simulator, path: str, content: str
-    ) -> None:
-        before = (await simulator.call("GET", path)).body
-        refused = await simulator.call("PUT", path, data=content.encode())
-        assert refused.status == 400
-        assert (await simulator.call("GET", path)).body == before
 
 
 class TestItems:
@@ -236,18 +185,14 @@ class TestItems:
         ("name", "words", "places", "failures"),
         [
             ("valid-hotel-id", set(), 1_000_000, 0),
-            ("slowly-busybody", set(), 1_000_000, 0),
             ("Sold-Out", {"sold-out"}, 1_000_000, 0),
             ("my_unknown_one", {"unknown"}, 1_000_000, 0),
             ("pending-sold-out", {"pending-sold-out"}, 1_000_000, 0),
-            ("slow-to-cancel", {"slow-to-cancel"}, 1_000_000, 0),
             ("slow-non-refundable-7", {"slow", "non-refundable"}, 1_000_000, 0),
             ("valid-10-seats", set(), 10, 0),
-            ("0-cars", set(), 0, 0),
             ("10-seats-a", set(), 1_000_000, 0),
             ("flaky", {"flaky"}, 1_000_000, 2),
             ("flaky-5", {"flaky"}, 1_000_000, 5),
-            ("flaky-0", {"flaky"}, 1_000_000, 0),
             ("flaky-10-seats", {"flaky"}, 10, 2),
             ("flaky-5-10-seats", {"flaky"}, 10, 5),
         ],
@@ -388,11 +333,10 @@ class TestLateBookings:
 
     async def test_a_late_booking_takes_no_place_that_is_gone(self, simulator: Simulator) -> None:
         await simulator.put("t", "late-1-rooms")
-        with simulator.suppliers.transaction() as shelves:
-            assert shelves.take_place("hotel", Item.named("late-1-rooms"))
+        simulator.stock.add("hotel", "t2", "late-1-rooms", "confirmed")
         simulator.now += 4
-        assert not await simulator.states()
-        assert (await simulator.call("GET", "/hotels/items/late-1-rooms")).body["taken"] == 1
+        assert await simulator.states() == {"confirmed": 1}
+        assert not await simulator.states("t")
 
     async def test_a_late_booking_of_an_undecided_item_is_undecided(
         self, simulator: Simulator
@@ -421,23 +365,10 @@ class TestPlaces:
         async def take(number: int) -> int:
             return (await simulator.put(f"t{number}", "valid-10-seats", "flight")).status
 
-        statuses = await asyncio.gather(*map(take, range(200)))
-        assert Counter(statuses) == {201: 10, 422: 190}
-        places = await simulator.call("GET", "/flights/items/valid-10-seats")
-        assert places.body == {"capacity": 10, "taken": 10}
+        statuses = await asyncio.gather(*map(take, range(50)))
+        assert Counter(statuses) == {201: 10, 422: 40}
         await simulator.delete(f"t{statuses.index(201)}", "flight")
         assert [await take(201), await take(202)] == [201, 422]
-
-    async def test_a_capacity_can_be_set(self, simulator: Simulator) -> None:
-        path = "/hotels/items/the%2Fone"
-        assert (await simulator.call("GET", path)).body == {"capacity": 1_000_000, "taken": 0}
-        assert (await simulator.call("PUT", path, {"capacity": 2})).body["capacity"] == 2
-        statuses = [(await simulator.put(f"t{number}", "the/one")).status for number in range(3)]
-        assert statuses == [201, 201, 422]
-        lowered = await simulator.call("PUT", path, {"capacity": 1})
-        assert lowered.body == {"capacity": 1, "taken": 2}
-        await simulator.delete("t0")
-        assert (await simulator.put("t4", "the/one")).status == 422
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("seed", range(3))
@@ -445,7 +376,7 @@ class TestPlaces:
         self, tmp_path: Path, mode: dict[str, bool], seed: int
     ) -> None:
         chance, now = random.Random(seed), 0.0
-        stock = Stock.open(tmp_path / "suppliers.db")
+        stock = Stock(tmp_path / "suppliers.db")
         suppliers = SimulatedSuppliers(stock, Mode(**mode), clock=lambda: now)
         items = [f"{word}-3-seats" for word in ("a", "late", "pending-sold-out", "slow-to-cancel")]
         cancelled: set[str] = set()
@@ -459,11 +390,9 @@ class TestPlaces:
                 case late:
                     item = items[int(trip_id[1:]) % len(items)]
                     suppliers.book("car", trip_id, item, late=late == 2)
-            with suppliers.transaction() as shelves:
-                held = [row for row in shelves.rows() if row.takes_a_place]
-                for name in items:
-                    capacity, taken = shelves.places("car", Item.named(name))
-                    assert taken == sum(row.item == name for row in held) <= capacity
+            held = [row for row in suppliers.rows() if row.state in TAKES_A_PLACE]
+            for name in items:
+                assert sum(row.item == name for row in held) <= 3
             firm = Counter(row.trip_id for row in held if row.state != "cancelling")
             if mode["idempotent"]:
                 assert set(firm.values()) <= {1}
@@ -479,75 +408,71 @@ class TestPlaces:
         assert all(re.fullmatch(r"[A-Z0-9]{6}", reference or "") for reference in references)
 
 
-class Gate:
+class Pause:
     """Stands for sleeping: whoever sleeps waits until the test opens it."""
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._open = asyncio.Event()
+        self.over = asyncio.Event()
 
     async def __call__(self, _seconds: float) -> None:
         self.waiting += 1
-        await self._open.wait()
-
-    def open(self) -> None:
-        self._open.set()
+        await self.over.wait()
 
     async def until_waiting(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while self.waiting < count:
-                await real_sleep(0.01)
-
-
-real_sleep = asyncio.sleep
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate()
-    monkeypatch.setattr(service, "_sleep", gate)
-    return gate
+def pause(monkeypatch: pytest.MonkeyPatch) -> Pause:
+    pause = Pause()
+    monkeypatch.setattr(service, "_sleep", pause)
+    return pause
 
 
 class TestSlowness:
     async def test_slow_calls_by_the_hundred_hold_nobody_up(
-        self, simulator: Simulator, gate: Gate
+        self, simulator: Simulator, pause: Pause
     ) -> None:
-        calls = [asyncio.create_task(simulator.put(f"t{n}", "slow")) for n in range(300)]
-        await gate.until_waiting(300)
+        calls = [asyncio.create_task(simulator.put(f"t{n}", "slow")) for n in range(100)]
+        await pause.until_waiting(100)
         assert (await simulator.put("t", "valid-id")).status == 201
         assert await simulator.states() == {"confirmed": 1}, "slow ones take effect at the end"
-        gate.open()
+        pause.over.set()
         assert {answer.status for answer in await asyncio.gather(*calls)} == {201}
-        assert await simulator.states() == {"confirmed": 301}
+        assert await simulator.states() == {"confirmed": 101}
 
-    async def test_what_is_slow_is_cancelled_slowly(self, simulator: Simulator, gate: Gate) -> None:
-        call = asyncio.create_task(simulator.put("t", "slow"))
-        await gate.until_waiting(1)
-        gate.open()
-        await call
-        assert (await simulator.delete("t")).status == 200
-        assert gate.waiting == 2
-
-    async def test_a_call_whose_caller_has_gone_takes_effect(
-        self, simulator: Simulator, gate: Gate
+    async def test_what_is_slow_is_cancelled_slowly(
+        self, simulator: Simulator, pause: Pause
     ) -> None:
         call = asyncio.create_task(simulator.put("t", "slow"))
-        await gate.until_waiting(1)
+        await pause.until_waiting(1)
+        pause.over.set()
+        await call
+        assert (await simulator.delete("t")).status == 200
+        assert pause.waiting == 2
+
+    async def test_a_call_whose_caller_has_gone_takes_effect(
+        self, simulator: Simulator, pause: Pause
+    ) -> None:
+        call = asyncio.create_task(simulator.put("t", "slow"))
+        await pause.until_waiting(1)
         call.cancel()
         await asyncio.wait([call])
-        gate.open()
-        async with asyncio.timeout(30):
+        pause.over.set()
+        async with asyncio.timeout(DEADLINE):
             while not await simulator.states():
-                await real_sleep(0.01)
+                await asyncio.sleep(0.01)
 
 
 class TestFaults:
     @pytest.mark.parametrize("way", get_args(Way))
     async def test_each_way_breaks_the_answer_and_does_what_it_says(
-        self, simulator: Simulator, gate: Gate, way: Way, caplog: pytest.LogCaptureFixture
+        self, simulator: Simulator, pause: Pause, way: Way, caplog: pytest.LogCaptureFixture
     ) -> None:
-        gate.open()
+        pause.over.set()
         await simulator.put("held", "valid-id")
         await simulator.call("PUT", "/faults", {"share": 1, "ways": [way]})
         with caplog.at_level(logging.WARNING):
@@ -558,7 +483,7 @@ class TestFaults:
             ):
                 await self._is_broken(way, call)
         assert not caplog.records
-        assert gate.waiting == (3 if way == "slow" else 0)
+        assert pause.waiting == (3 if way == "slow" else 0)
         done = way not in BEFORE
         assert await simulator.states("held") == {"cancelled" if done else "confirmed": 1}
         expected = "late" if way == "late" else "confirmed"
@@ -598,7 +523,7 @@ class TestFaults:
 
     async def test_what_rules_the_simulator_is_never_broken(self, simulator: Simulator) -> None:
         await simulator.call("PUT", "/faults", {"share": 1})
-        for path in ("/faults", "/mode", "/reservations", "/livez", "/cars/items/x") * 10:
+        for path in ("/reservations", "/livez") * 10:
             assert (await simulator.call("GET", path)).status == 200
         assert (await simulator.call("DELETE", "/faults")).status == 200
 
@@ -606,7 +531,7 @@ class TestFaults:
         faults, chance = SimulatedFaults(share=0.3), random.Random(7)
         chosen = Counter(faults.choose("PUT", 4.0, chance) for _ in range(10_000))
         assert 0.28 < 1 - chosen[None] / 10_000 < 0.32
-        assert chosen.keys() == {None, *WAYS}
+        assert chosen.keys() == {None, *get_args(Way)}
         again = random.Random(7)
         assert chosen == Counter(faults.choose("PUT", 4.0, again) for _ in range(10_000))
 
@@ -621,11 +546,35 @@ class TestFaults:
 
 
 class TestDocs:
-    @pytest.mark.parametrize(("heading", "table"), [("word", ITEMS), ("way", WAYS)])
-    def test_the_tables_are_those_of_the_code(self, heading: str, table: dict[str, str]) -> None:
-        _, _, rest = DOCS.read_text().partition(f"\n| {heading} |")
-        rows = rest.partition("\n\n")[0].splitlines()[2:]
-        assert rows == [f"| `{word}` | {does} |" for word, does in table.items()]
+    def test_the_words_and_ways_are_those_of_the_code(self) -> None:
+        words, ways = _first_column("word"), _first_column("way")
+        assert ways == list(get_args(Way))
+        words.remove("N-seats")
+        assert [Item.named(word).words for word in words] == [{word} for word in words]
+
+    def test_the_docs_have_what_it_answers(self, tmp_path: Path) -> None:
+        """Each call of the transcript, but for the wait before the last one."""
+        console = DOCS.read_text().partition("$ HOTELS=")[2].partition("```")[0]
+        # Python 3.13 calls it Unprocessable Content, as RFC 9110 does.
+        console = console.replace("Unprocessable Entity", HTTPStatus(422).phrase)
+        calls = re.findall(r"^\$ curl (.*)\n(.*) (\d{3})$", console, re.MULTILINE)
+        time = [0.0]
+        stock = Stock(tmp_path / "suppliers.db")
+        suppliers = SimulatedSuppliers(stock, Mode(), clock=lambda: time[0])
+        for call, body, status in calls:
+            match = re.fullmatch(r"(?:-X (\w+) )?\$HOTELS/(\S+)(?: -d '(.*)')?", call)
+            assert match, call
+            method, trip_id, sent = match.groups()
+            if method == "PUT":
+                answer = suppliers.book("hotel", trip_id, json.loads(sent)["item"])
+            elif method == "DELETE":
+                answer = suppliers.cancel("hotel", trip_id)
+            else:
+                time[0] += 4.0
+                answer = suppliers.find("hotel", trip_id)
+            assert (json.dumps(answer.body), str(int(answer.status))) == (body, status), call
+        stock.close()
+        assert len(calls) == console.count("$ curl")
 
     def test_every_option_is_told_of(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -642,29 +591,22 @@ class TestProcess:
     @pytest.mark.parametrize(
         "arguments",
         [
-            "--port 0",
             "--port 65536",
-            "--port x",
-            "--faults 1.1",
             "--faults nan",
             "--late-seconds -1",
             "--slow-seconds inf",
-            "--token a:b",
             "--seed x",
             "--tokens x",
-            "something",
         ],
     )
-    def test_a_bad_argument_ends_it_with_one_line(
+    def test_a_bad_argument_ends_it(
         self, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(sys, "argv", ["simulator", *arguments.split()])
         with pytest.raises(SystemExit) as end:
             command.main()
         assert end.value.code == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert arguments.split()[0] in said
+        assert arguments.split()[0] in capsys.readouterr().err
 
     def test_a_port_in_use_or_a_bad_file_ends_it_with_one_line(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -718,6 +660,12 @@ class TestProcess:
             assert "Traceback" not in process.output
         finally:
             process.kill()
+
+
+def _first_column(heading: str) -> list[str]:
+    """Return the first column of a table of the docs."""
+    table = DOCS.read_text().partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
 
 
 def simulator_process(folder: Path, port: int, *options: str) -> Process:

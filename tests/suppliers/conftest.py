@@ -52,9 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
-        ours = ("http",) if metafunc.function.__name__.startswith("test_http_") else OUR_OWN
         given = metafunc.config.getoption("supplier", None)
-        metafunc.parametrize("subject", ["given"] if given else ours, indirect=True)
+        metafunc.parametrize("subject", ["given"] if given else OUR_OWN, indirect=True)
 
 
 @pytest.fixture
@@ -119,7 +118,6 @@ async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Su
         ),
         record,
         late=options.supplier_late_seconds,
-        url=where if is_url(where) else None,
         token=token,
         try_seconds=options.supplier_try_seconds,
         patience=options.supplier_patience,
@@ -172,15 +170,10 @@ class Undesked:
 
 @asynccontextmanager
 async def simulated(
-    record: Record,
-    folder: Path,
-    clock: TestClock,
-    late: float = 0.0,
-    wants: str | None = "t0ken",
-    **mode: Any,
+    record: Record, folder: Path, clock: TestClock, late: float = 0.0, **mode: Any
 ) -> AsyncIterator[Subject]:
-    """Ask a simulator, which `wants` a token, through the HTTP client."""
-    simulator = Simulator(folder / "suppliers.db", token=wants, slow_seconds=0.0, seed=1)
+    """Ask a simulator through the HTTP client."""
+    simulator = Simulator(folder / "suppliers.db", token="t0ken", slow_seconds=0.0, seed=1)
     await simulator.start(**mode)
 
     async def pause(seconds: float) -> None:
@@ -191,7 +184,7 @@ async def simulated(
     names = ("valid-hotel", "valid-other", "unknown-hotel", "sold-out-hotel", "pending-hotel")
     items, supplier = Items(*names), HttpSupplier("hotel", url, "t0ken")
     try:
-        yield Subject(supplier, "hotel", items, record, late, url=url, token="t0ken", pause=pause)
+        yield Subject(supplier, "hotel", items, record, late, token="t0ken", pause=pause)
     finally:
         await supplier.close()
         await simulator.stop()

@@ -7,15 +7,12 @@ of no check: it only fails one when an answer is none of the port's.
 
 import asyncio
 import contextlib
-import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import aiohttp
 import pytest
-from yarl import URL
 
 from record import Record
 from shared import KINDS, BookVacationInput, Execution, Kind, SagaPolicy
@@ -54,15 +51,6 @@ class Items:
     pending: str | None = None
 
 
-class Said(NamedTuple):
-    """An answer over HTTP."""
-
-    status: int
-    media_type: str
-    body: Any
-    """The JSON; `None`: there is no content."""
-
-
 @dataclass(frozen=True)
 class Subject:
     """The supplier. All times are in seconds."""
@@ -73,7 +61,6 @@ class Subject:
     record: Record
     """For the desk: a supplier that keeps something in a record has one of its own."""
     late: float = 0.0
-    url: str | None = None
     token: str | None = None
     try_seconds: float = 30.0
     """The most that a call may take."""
@@ -95,15 +82,6 @@ class Subject:
         )
         self.trips.append(trip)
         return trip
-
-    def with_item(self, trip: BookVacationInput, item: str) -> BookVacationInput:
-        """Return the same trip, wanting another item."""
-        changed: dict[str, Any] = {f"book_{self.kind}_id": item}
-        return dataclasses.replace(trip, **changed)
-
-    def renamed(self, trip: BookVacationInput, trip_id: str) -> BookVacationInput:
-        """Return another trip, with the same wishes."""
-        return dataclasses.replace(trip, book_user_id=trip_id)
 
     def given(self, name: str) -> str:
         """Return an item of a sort, or skip the check."""
@@ -263,15 +241,6 @@ class Subject:
                 pytest.fail(f"{question} raised {error!r}, which is none of the port's errors")
         pytest.fail(f"{question} was answered with `try again` {BUSY_TRIES} times")
 
-    @contextlib.asynccontextmanager
-    async def http(self) -> AsyncIterator["Caller"]:
-        """Call a supplier that has a URL, past our client; skip the check for one that has none."""
-        if self.url is None:
-            pytest.skip("is about HTTP, and the supplier is a class")
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            yield Caller(self, session)
-
     async def clear(self) -> None:
         """Leave nothing booked, as far as that can be helped."""
         if self.late > 0:
@@ -284,34 +253,3 @@ class Subject:
                             break
                         await self.supplier.cancel(trip)
         await self.supplier.close()
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Sends the calls of the contract byte by byte as they are, and reads the bare answers."""
-
-    subject: Subject
-    session: aiohttp.ClientSession
-
-    async def put(self, trip: BookVacationInput) -> Said:
-        return await self._call("PUT", trip, {"item": trip.item(self.subject.kind)})
-
-    async def get(self, trip: BookVacationInput) -> Said:
-        return await self._call("GET", trip)
-
-    async def delete(self, trip: BookVacationInput) -> Said:
-        return await self._call("DELETE", trip)
-
-    async def _call(self, method: str, trip: BookVacationInput, body: object = None) -> Said:
-        base = str(self.subject.url).rstrip("/")
-        url = URL(f"{base}/reservations/{trip.book_user_id}", encoded=True)
-        try:
-            async with (
-                asyncio.timeout(self.subject.try_seconds),
-                self.session.request(method, url, json=body, allow_redirects=False) as answer,
-            ):
-                content = await answer.read()
-                told = await answer.json(content_type=None) if content else None
-                return Said(answer.status, answer.content_type, told)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            pytest.fail(f"{method} was not answered, or not in JSON: {error!r}")

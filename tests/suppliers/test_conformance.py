@@ -7,16 +7,16 @@ them. Everything that it books it cancels.
 
 import asyncio
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable, Coroutine, Iterator
-from http import HTTPStatus
 from typing import Any
 
 import pytest
 
 from shared import BookVacationInput
 from suppliers import Confirmed, OutcomeUnknown, Pending, Refused, Released, Try
-from tests.suppliers.subject import Said, Subject
+from tests.suppliers.subject import Subject
 
 CROWD = 8
 
@@ -40,9 +40,6 @@ NOT_FOR_TRAVELLERS = {
 
 MAX_WORDS = 500
 """Characters."""
-
-NOT_FINAL = {401, 403, 408, 425, 429}
-"""Client errors after which the service tries again."""
 
 
 def assert_for_travellers(words: str, trip: BookVacationInput, subject: Subject) -> None:
@@ -125,7 +122,8 @@ async def test_a_trip_is_booked_once_by_many_calls_at_once(subject: Subject) -> 
 
 async def test_another_item_of_a_booked_trip_is_refused(subject: Subject) -> None:
     trip = subject.trip()
-    other = subject.with_item(trip, subject.given("other"))
+    wish: dict[str, Any] = {f"book_{subject.kind}_id": subject.given("other")}
+    other = dataclasses.replace(trip, **wish)
     confirmed = await subject.book(trip)
     await subject.refusal(other, "the trip has booked another item")
     found = await subject.find_booked(trip)
@@ -194,7 +192,7 @@ async def test_trips_whose_ids_look_alike_do_not_mix(subject: Subject) -> None:
         trip = subject.trip(name=name)
         await subject.book(trip)
         await subject.find_booked(trip)
-        other = subject.renamed(trip, trip.book_user_id.removesuffix(name) + alike)
+        other = dataclasses.replace(trip, book_user_id=trip.book_user_id.removesuffix(name) + alike)
         found = await subject.find(other)
         assert found is None, f"{name!r} was booked, and find answers {found} for {alike!r}"
 
@@ -301,109 +299,3 @@ async def test_a_booking_whose_answer_was_lost_is_found_and_cancelled(subject: S
 
 def told_when(subject: Subject) -> str:
     return f"within {subject.late:g} seconds" if subject.late else "at once"
-
-
-# Over HTTP
-
-
-def assert_problem(said: Said, call: str) -> None:
-    is_problem = said.media_type == "application/problem+json"
-    assert is_problem, f"{call}: the error is {said.media_type}, not application/problem+json"
-    detail = said.body.get("detail") if isinstance(said.body, dict) else None
-    assert isinstance(detail, str), f"{call}: the problem has no `detail` for travellers"
-
-
-def assert_tells(said: Said, call: str, item: str) -> None:
-    assert said.media_type == "application/json", f"{call}: {said.media_type}, not application/json"
-    assert isinstance(said.body, dict), f"{call}: {said.body!r} is no JSON object"
-    state = said.body.get("state")
-    assert state in ("confirmed", "pending", "cancelled"), f"{call}: the state is {state!r}"
-    if state == "confirmed":
-        assert said.body.get("item") == item, f"{call}: `item` must be {item!r}: {said.body}"
-        reference = said.body.get("reference")
-        is_reference = isinstance(reference, str) and 0 < len(reference) <= 200
-        assert is_reference, f"{call}: `reference` must be a text of 1 to 200 characters"
-
-
-async def test_http_a_booking_is_told_of_in_json(subject: Subject) -> None:
-    async with subject.http() as http:
-        trip = subject.trip()
-        put = await http.put(trip)
-        assert put.status in (200, 201), f"PUT of a new trip: {put.status}, not 200 or 201"
-        assert_tells(put, "PUT", subject.items.item)
-        got = await http.get(trip)
-        if not subject.late:
-            assert got.status == HTTPStatus.OK, f"GET of a booked trip: {got.status}, not 200"
-            assert_tells(got, "GET", subject.items.item)
-            assert got.body["state"] == "confirmed", f"GET of a booked trip: {got.body}"
-
-
-async def test_http_what_is_pending_is_202_and_then_200(subject: Subject) -> None:
-    async with subject.http() as http:
-        trip = subject.trip(subject.given("pending"))
-        put = await http.put(trip)
-        assert put.status == HTTPStatus.ACCEPTED, f"PUT of what is pending: {put.status}, not 202"
-        assert_tells(put, "PUT", subject.given("pending"))
-        if not subject.late:
-            got = await http.get(trip)
-            assert got.status == HTTPStatus.OK, f"GET of what is pending: {got.status}, not 200"
-            assert_tells(got, "GET", subject.given("pending"))
-
-
-async def test_http_what_was_never_asked_for_is_404(subject: Subject) -> None:
-    async with subject.http() as http:
-        got = await http.get(subject.trip())
-        is_404 = got.status == HTTPStatus.NOT_FOUND
-        assert is_404, f"GET of a trip that was never booked: {got.status}, not 404"
-        assert_problem(got, "GET of a trip that was never booked")
-
-
-async def test_http_an_unknown_item_is_a_final_problem(subject: Subject) -> None:
-    async with subject.http() as http:
-        put = await http.put(subject.trip(subject.given("unknown")))
-        final = 400 <= put.status < 500 and put.status not in NOT_FINAL
-        assert final, f"PUT of an unknown item: {put.status}, after which the service tries again"
-        assert_problem(put, "PUT of an unknown item")
-
-
-async def test_http_a_cancelled_trip_is_told_of_and_its_booking_is_409(subject: Subject) -> None:
-    async with subject.http() as http:
-        trip = subject.trip()
-        await http.put(trip)
-        for call in ("DELETE", "DELETE again"):
-            gone = await http.delete(trip)
-            known = (200, 204, 404) if subject.late else (200, 204)
-            assert gone.status in known, f"{call}: {gone.status}, not 200 or 204"
-            if gone.status == HTTPStatus.OK and gone.body is not None:
-                assert gone.body.get("state") == "cancelled", f"{call}: {gone.body}"
-        if subject.late:
-            return
-        got = await http.get(trip)
-        told = got.status == HTTPStatus.NOT_FOUND or got.body.get("state") == "cancelled"
-        assert told, f"GET of a cancelled trip: {got.status}, {got.body}"
-        put = await http.put(trip)
-        assert put.status == HTTPStatus.CONFLICT, f"PUT of a cancelled trip: {put.status}, not 409"
-        assert_problem(put, "PUT of a cancelled trip")
-
-
-async def test_http_a_tombstone_is_left_where_nothing_was_booked(subject: Subject) -> None:
-    async with subject.http() as http:
-        if subject.late:
-            pytest.skip(
-                "is about tombstones, and the supplier keeps none (--supplier-late-seconds)"
-            )
-        trip = subject.trip()
-        gone = await http.delete(trip)
-        assert gone.status in (200, 204), f"DELETE of what was never booked: {gone.status}, not 200"
-        put = await http.put(trip)
-        assert put.status == HTTPStatus.CONFLICT, f"PUT after the DELETE: {put.status}, not 409"
-        assert_problem(put, "PUT after the DELETE")
-
-
-async def test_http_who_has_no_token_is_not_let_in(subject: Subject) -> None:
-    async with subject.http() as http:
-        if subject.token is None:
-            pytest.skip("needs --supplier-token, which was not given")
-        del http.session.headers["Authorization"]
-        got = await http.get(subject.trip())
-        assert got.status in (401, 403), f"GET without our token: {got.status}, not 401"

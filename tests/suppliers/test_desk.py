@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ from suppliers import (
     RecordAway,
     Refused,
     Released,
+    SupplierError,
     Try,
-    TryAgain,
     Unavailable,
     Undecided,
     desk,
@@ -85,6 +86,174 @@ async def states(record: Record) -> list[tuple[str, str | None]]:
     return [(row.state, row.reference) for row in await record.reservations.everything()]
 
 
+# What is answered, asked and recorded
+
+
+# The second line of a story has the questions to the supplier and its answers. The third has the
+# calls at the desk, their outcomes and the seconds that go by. The fourth has the state and the
+# reference that the record has in the end. A late supplier's bookings may appear 60 seconds late.
+STORIES = """
+a recorded booking is not asked for again
+  book confirmed
+  book confirmed, book confirmed
+  reserved QK7R2M
+a booking whose answer was lost is found
+  book unknown, find confirmed
+  book unknown, book confirmed
+  reserved QK7R2M
+what was not booked is sent again at once
+  book unknown, find nothing, book confirmed
+  book unknown, book confirmed
+  reserved QK7R2M
+a late supplier is sent nothing again before the time is over
+  book unknown, find nothing, find nothing, find nothing, book confirmed
+  book unknown, book undecided, 59, book undecided, 1, book confirmed
+  reserved QK7R2M
+a late supplier whose call ended with a bug may take the time of the call, too
+  book bug, find nothing, find nothing, book confirmed
+  book bug, 159, book undecided, 1, book confirmed
+  reserved QK7R2M
+a late supplier's booking is found and not made twice
+  book unknown, find nothing, find confirmed
+  book unknown, book undecided, book confirmed
+  reserved QK7R2M
+a dead supplier fails try after try
+  book unknown, find unknown, find unavailable
+  book unknown, book unknown, book unavailable
+  asked None
+a late supplier's refusal is not waited for
+  book refused, book confirmed
+  book refused, book confirmed
+  reserved QK7R2M
+a late supplier that was not reached is not waited for
+  book unavailable, book confirmed
+  book unavailable, book confirmed
+  reserved QK7R2M
+a late supplier that was not reached may still book what an earlier try has sent
+  book unknown, find nothing, book unavailable, find nothing
+  book unknown, 60, book unavailable, book undecided
+  asked None
+a pending booking that is decided against is refused
+  book pending, find released
+  book undecided, book refused
+  pending None
+a late supplier that does not show a pending booking yet is not sent it again
+  book pending, find nothing, find nothing, book confirmed
+  book undecided, book undecided, 60, book confirmed
+  reserved QK7R2M
+a pending booking that the supplier does not know any more is sent again
+  book pending, find nothing, book confirmed
+  book undecided, book confirmed
+  reserved QK7R2M
+a late supplier's pending booking is cancelled as soon as an undo sees it
+  book pending, find pending, cancel released
+  book undecided, cancel released
+  cancelled None
+what is held is cancelled once
+  book confirmed, cancel released
+  book confirmed, cancel released, cancel released
+  cancelled QK7R2M
+what was never sent is not cancelled and never sent later
+  -
+  cancel released, book refused
+  cancelled None
+what was refused is not cancelled
+  book refused
+  book refused, cancel released
+  cancelled None
+what did not reach the supplier is not cancelled
+  book unavailable
+  book unavailable, cancel released
+  cancelled None
+nothing is sent once an undo has begun
+  book unknown, cancel unknown
+  book unknown, cancel unknown, book refused
+  cancelling None
+an unknown outcome is cancelled at a supplier that keeps to the port
+  book unknown, cancel released
+  book unknown, cancel released
+  cancelled None
+a late supplier is asked by an undo until nothing can appear any more
+  book unknown, find nothing, find released, find nothing
+  book unknown, 50, cancel undecided, cancel undecided, 10, cancel released
+  cancelled None
+a late supplier's booking is cancelled as soon as an undo sees it
+  book unknown, find nothing, find confirmed, cancel released
+  book unknown, cancel undecided, cancel released
+  cancelled None
+a late supplier's booking that was confirmed and does not show yet is looked for
+  book confirmed, find nothing, find confirmed, cancel released
+  book confirmed, cancel undecided, cancel released
+  cancelled QK7R2M
+a late supplier's booking that does not show any more is cancelled all the same
+  book confirmed, find nothing, cancel released
+  book confirmed, 60, cancel released
+  cancelled QK7R2M
+a pending cancellation is asked for until it is done
+  book confirmed, cancel pending, find released
+  book confirmed, cancel undecided, cancel released
+  cancelled QK7R2M
+a cancellation that is pending for too long is stuck
+  book confirmed, cancel pending, find confirmed, cancel pending
+  book confirmed, cancel undecided, 601, cancel refused
+  cancelling QK7R2M
+a refused cancellation leaves what is held
+  book confirmed, cancel refused
+  book confirmed, cancel refused
+  cancelling QK7R2M
+"""
+
+ANSWERS = {
+    "confirmed": QUICK,
+    "pending": Pending(),
+    "released": SURE,
+    "nothing": None,
+    "refused": NO,
+    "unavailable": DOWN,
+    "unknown": UNKNOWN,
+    "bug": ValueError("int() of a date"),
+    "undecided": Undecided("", 0.0),
+}
+
+LINES = STORIES.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "calls", "becomes"),
+    [[line.strip() for line in LINES[first : first + 4]] for first in range(0, len(LINES), 4)],
+)
+async def test_a_desk_books_once_and_undoes_what_may_be_held(
+    hotels: OutsideDesk,
+    supplier: Script,
+    record: Record,
+    clock: Clock,
+    told: str,
+    asked: str,
+    calls: str,
+    becomes: str,
+) -> None:
+    hotels = dataclasses.replace(hotels, late=LATE if "late supplier" in told else 0.0)
+    questions = asked.split(", ") if asked != "-" else []
+    supplier.says(*(ANSWERS[question.split()[1]] for question in questions))
+    for step in calls.split(", "):
+        if step.isdigit():
+            clock.after(int(step))
+            continue
+        call, outcome = step.split()
+        said = await outcome_of(getattr(hotels, call)(trip(), Try()))
+        assert type(said) is type(ANSWERS[outcome]), step
+    assert supplier.asked == [question.split()[0] for question in questions]
+    assert [f"{state} {reference}" for state, reference in await states(record)] == [becomes]
+
+
+async def outcome_of(asking: Awaitable[object]) -> object:
+    """Return what a desk answers or raises."""
+    try:
+        return await asking
+    except (SupplierError, ValueError) as error:
+        return error
+
+
 # Booking
 
 
@@ -123,26 +292,6 @@ async def test_what_cannot_be_noted_is_not_sent(
     assert supplier.asked == []
 
 
-async def test_a_booking_that_is_recorded_is_not_asked_for_again(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(QUICK)
-    await hotels.book(trip(), Try())
-    assert await hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book"]
-
-
-async def test_a_booking_whose_answer_was_lost_is_found(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(UNKNOWN, QUICK)
-    with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), Try())
-    assert await hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "find"]
-    assert await states(record) == [("reserved", "QK7R2M")]
-
-
 async def test_a_booking_that_could_not_be_recorded_is_found(
     hotels: OutsideDesk, supplier: Script, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,37 +306,6 @@ async def test_a_booking_that_could_not_be_recorded_is_found(
     assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find"]
     assert await states(record) == [("reserved", "QK7R2M")]
-
-
-async def test_a_supplier_that_keeps_to_the_port_is_sent_the_booking_again_at_once(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(UNKNOWN, None, QUICK)
-    with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), Try())
-    assert await hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "find", "book"]
-
-
-@pytest.mark.parametrize(
-    ("first", "over_after"),
-    [(UNKNOWN, LATE), (ValueError("int() of a date"), POLICY.try_timeout + LATE)],
-    ids=["unknown", "bug"],
-)
-async def test_a_late_supplier_is_sent_nothing_again_before_the_time_is_over(
-    late_hotels: OutsideDesk, supplier: Script, clock: Clock, first: Exception, over_after: float
-) -> None:
-    supplier.says(first)
-    with pytest.raises(type(first)):
-        await late_hotels.book(trip(), Try())
-    for _ in range(2):
-        supplier.says(None)
-        with pytest.raises(Undecided, match="The hotel supplier has not decided yet"):
-            await late_hotels.book(trip(), Try())
-        clock.after(over_after / 2)
-    supplier.says(None, QUICK)
-    assert await late_hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "find", "find", "find", "book"]
 
 
 async def test_a_call_that_is_broken_off_is_over_then(
@@ -212,62 +330,6 @@ async def test_a_call_that_is_broken_off_is_over_then(
     assert (row.state, row.over_at) == ("cancelling", clock.now)
 
 
-async def test_a_late_booking_is_found_and_not_made_twice(
-    late_hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(UNKNOWN, None, QUICK)
-    with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), Try())
-    with pytest.raises(Undecided):
-        await late_hotels.book(trip(), Try())
-    assert await late_hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "find", "find"]
-
-
-async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
-    late_hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(UNKNOWN, OutcomeUnknown("Busy", 20), QUICK)
-    with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), Try())
-    with pytest.raises(Undecided) as undecided:
-        await late_hotels.book(trip(), Try())
-    assert undecided.value.wait == 20
-    await late_hotels.book(trip(), Try())
-
-
-async def test_a_dead_supplier_that_keeps_to_the_port_fails_try_after_try(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(UNKNOWN, UNKNOWN, DOWN)
-    for _ in range(3):
-        with pytest.raises(TryAgain):
-            await hotels.book(trip(), Try())
-
-
-@pytest.mark.parametrize("known", [NO, DOWN], ids=["refused", "never sent"])
-async def test_what_surely_changed_nothing_is_not_waited_for(
-    late_hotels: OutsideDesk, supplier: Script, known: Exception
-) -> None:
-    supplier.says(known, QUICK)
-    with pytest.raises(type(known)):
-        await late_hotels.book(trip(), Try())
-    assert await late_hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "book"]
-
-
-async def test_what_changed_nothing_says_nothing_of_the_try_before_it(
-    hotels: OutsideDesk, late_hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(UNKNOWN, None, DOWN)
-    for _ in range(2):
-        with pytest.raises(TryAgain):
-            await hotels.book(trip(), Try())
-    supplier.says(None)
-    with pytest.raises(Undecided):
-        await late_hotels.book(trip(), Try())
-
-
 async def test_a_pending_booking_is_asked_for_until_it_is_decided(
     hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
 ) -> None:
@@ -285,47 +347,19 @@ async def test_a_pending_booking_is_asked_for_until_it_is_decided(
     assert waits[1:] == pytest.approx([20, 30], abs=1)
 
 
-async def test_a_pending_booking_that_is_decided_against_is_refused(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(Pending(), Released())
-    with pytest.raises(Undecided):
-        await hotels.book(trip(), Try())
-    with pytest.raises(Refused):
-        await hotels.book(trip(), Try())
-
-
-async def test_a_pending_booking_that_a_late_supplier_does_not_show_yet_is_not_sent_again(
+async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
     late_hotels: OutsideDesk, supplier: Script, clock: Clock
 ) -> None:
-    supplier.says(Pending(), None)
-    for _ in range(3):
-        with pytest.raises(Undecided):
-            await late_hotels.book(trip(), Try())
-    assert supplier.asked == ["book", "find", "find"]
-    clock.after(LATE)
-    supplier.says(None, QUICK)
-    assert await late_hotels.book(trip(), Try()) == QUICK
-
-
-async def test_a_pending_booking_is_cancelled_as_soon_as_an_undo_sees_it(
-    late_hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(Pending(), Pending(), SURE)
-    with pytest.raises(Undecided):
+    supplier.says(UNKNOWN, OutcomeUnknown("Busy", 20), None)
+    with pytest.raises(OutcomeUnknown):
         await late_hotels.book(trip(), Try())
-    await late_hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "find", "cancel"]
-    assert await states(record) == [("cancelled", None)]
-
-
-async def test_a_pending_booking_that_the_supplier_does_not_know_any_more_is_sent_again(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    supplier.says(Pending(), None, QUICK)
-    with pytest.raises(Undecided):
-        await hotels.book(trip(), Try())
-    assert await hotels.book(trip(), Try()) == QUICK
+    with pytest.raises(Undecided) as undecided:
+        await late_hotels.book(trip(), Try())
+    assert undecided.value.wait == 20
+    clock.after(LATE - 10)
+    with pytest.raises(Undecided) as undecided:
+        await late_hotels.book(trip(), Try())
+    assert 0 < undecided.value.wait <= 10
 
 
 async def test_a_process_that_was_frozen_since_its_note_does_not_send(
@@ -347,53 +381,6 @@ async def test_a_process_that_was_frozen_since_its_note_does_not_send(
 # Undoing
 
 
-async def test_what_is_held_is_cancelled_at_the_supplier(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(QUICK, SURE)
-    await hotels.book(trip(), Try())
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "cancel"]
-    assert await states(record) == [("cancelled", "QK7R2M")]
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "cancel"]
-
-
-async def test_what_was_never_sent_is_not_cancelled_and_never_sent_later(
-    hotels: OutsideDesk, supplier: Script
-) -> None:
-    await hotels.cancel(trip(), Try())
-    with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), Try())
-    assert supplier.asked == []
-
-
-@pytest.mark.parametrize("known", [NO, DOWN], ids=["refused", "never sent"])
-async def test_what_surely_changed_nothing_is_not_cancelled(
-    hotels: OutsideDesk, supplier: Script, record: Record, known: Exception
-) -> None:
-    supplier.says(known)
-    with pytest.raises(type(known)):
-        await hotels.book(trip(), Try())
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book"]
-    assert await states(record) == [("cancelled", None)]
-
-
-async def test_nothing_is_sent_once_an_undo_has_begun(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(UNKNOWN, UNKNOWN)
-    with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), Try())
-    with pytest.raises(OutcomeUnknown):
-        await hotels.cancel(trip(), Try())
-    with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), Try())
-    assert supplier.asked == ["book", "cancel"]
-    assert await states(record) == [("cancelling", None)]
-
-
 async def test_a_try_that_ends_after_its_undo_has_begun_is_no_booking(
     hotels: OutsideDesk, supplier: Script, record: Record
 ) -> None:
@@ -406,110 +393,6 @@ async def test_a_try_that_ends_after_its_undo_has_begun_is_no_booking(
     with pytest.raises(Refused, match="was undone already"):
         await hotels.book(trip(), Try())
     assert await states(record) == [("cancelled", None)]
-
-
-async def test_an_unknown_outcome_is_cancelled_at_a_supplier_that_keeps_to_the_port(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(UNKNOWN, SURE)
-    with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), Try())
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "cancel"]
-
-
-async def test_an_undo_looks_again_until_nothing_can_appear_any_more(
-    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
-) -> None:
-    supplier.says(UNKNOWN)
-    with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), Try())
-    clock.after(LATE - 10)
-    for nothing in (None, SURE):
-        supplier.says(nothing)
-        with pytest.raises(Undecided) as undecided:
-            await late_hotels.cancel(trip(), Try())
-        assert 0 < undecided.value.wait <= 10
-        assert await states(record) == [("cancelling", None)]
-    clock.after(10)
-    supplier.says(None)
-    await late_hotels.cancel(trip(), Try())
-    assert await states(record) == [("cancelled", None)]
-    assert supplier.asked == ["book", "find", "find", "find"]
-
-
-@pytest.mark.parametrize("shown", [QUICK, Pending()], ids=["confirmed", "pending"])
-async def test_a_late_booking_is_cancelled_as_soon_as_an_undo_sees_it(
-    late_hotels: OutsideDesk, supplier: Script, record: Record, shown: object
-) -> None:
-    supplier.says(UNKNOWN, None)
-    with pytest.raises(OutcomeUnknown):
-        await late_hotels.book(trip(), Try())
-    with pytest.raises(Undecided):
-        await late_hotels.cancel(trip(), Try())
-    supplier.says(shown, SURE)
-    await late_hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "find", "find", "cancel"]
-    assert await states(record) == [("cancelled", None)]
-
-
-async def test_what_a_late_supplier_has_confirmed_and_does_not_show_yet_is_looked_for(
-    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
-) -> None:
-    supplier.says(QUICK, None)
-    await late_hotels.book(trip(), Try())
-    with pytest.raises(Undecided):
-        await late_hotels.cancel(trip(), Try())
-    supplier.says(QUICK, SURE)
-    await late_hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "find", "find", "cancel"]
-    assert await states(record) == [("cancelled", "QK7R2M")]
-
-
-async def test_what_was_confirmed_and_is_not_shown_any_more_is_cancelled_all_the_same(
-    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
-) -> None:
-    supplier.says(QUICK)
-    await late_hotels.book(trip(), Try())
-    clock.after(LATE)
-    supplier.says(None, SURE)
-    await late_hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "find", "cancel"]
-
-
-async def test_a_pending_cancellation_is_asked_for_until_it_is_done(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(QUICK, Pending(7), SURE)
-    await hotels.book(trip(), Try())
-    with pytest.raises(Undecided) as undecided:
-        await hotels.cancel(trip(), Try())
-    assert undecided.value.wait == 7
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["book", "cancel", "find"]
-    assert await states(record) == [("cancelled", "QK7R2M")]
-
-
-async def test_a_cancellation_that_is_pending_for_too_long_is_stuck(
-    hotels: OutsideDesk, supplier: Script, clock: Clock
-) -> None:
-    supplier.says(QUICK, Pending(), QUICK, Pending())
-    await hotels.book(trip(), Try())
-    with pytest.raises(Undecided):
-        await hotels.cancel(trip(), Try())
-    clock.after(POLICY.step_deadline + 1)
-    with pytest.raises(Refused, match="The hotel supplier has not cancelled in time"):
-        await hotels.cancel(trip(), Try())
-
-
-async def test_a_refused_cancellation_leaves_what_is_held(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(QUICK, Refused("This fare cannot be refunded"))
-    await hotels.book(trip(), Try())
-    with pytest.raises(Refused, match="This fare cannot be refunded"):
-        await hotels.cancel(trip(), Try())
-    assert await states(record) == [("cancelling", "QK7R2M")]
 
 
 async def test_what_an_operator_has_settled_is_not_booked_any_more(

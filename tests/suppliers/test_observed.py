@@ -17,7 +17,7 @@ from suppliers import (
     TryAgain,
     Unavailable,
 )
-from suppliers.observed import Call, observed
+from suppliers.observed import observed
 from tests.suppliers.script import trip
 
 Told = tuple[Kind, str, str]
@@ -38,10 +38,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS, ids=lambda each: repr(each))
-@pytest.mark.parametrize("call", ["book", "cancel", "find"])
-async def test_each_call_is_told_once_and_answered_as_it_was(
-    call: Call, answer: object, outcome: str
-) -> None:
+async def test_each_call_is_told_once_and_answered_as_it_was(answer: object, outcome: str) -> None:
     told: list[Told] = []
     times: list[float] = []
 
@@ -54,13 +51,13 @@ async def test_each_call_is_told_once_and_answered_as_it_was(
             raise answer
         return answer
 
-    asking = observed(observer, "hotel", call, answering())
+    asking = observed(observer, "hotel", "book", answering())
     if isinstance(answer, BaseException):
         with pytest.raises(type(answer)):
             await asking
     else:
         assert await asking == answer
-    assert told == [("hotel", call, outcome)]
+    assert told == [("hotel", "book", outcome)]
     assert 0 <= times[0] < 10
 
 

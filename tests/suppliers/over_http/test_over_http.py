@@ -111,28 +111,16 @@ BROKEN: dict[str, Any] = {
     "more than 64 KiB": CONFIRMED | CANCELLED | {"note": "x" * 64 * 1024},
     "a list": [CONFIRMED],
     "null": None,
-    "a word": "confirmed",
     "no state": {"item": "a-hotel", "reference": "QK7R2M"},
     "maybe": CONFIRMED | {"state": "maybe"},
-    "capitals": CONFIRMED | {"state": "CONFIRMED"},
-    "a state of another type": CONFIRMED | {"state": True},
     "another item": CONFIRMED | {"item": "another-hotel"},
     "another item, pending": PENDING | {"item": "another-hotel"},
-    "an item of another type": CONFIRMED | {"item": ["a-hotel"]},
     "no item": {"state": "confirmed", "reference": "QK7R2M"},
     "no reference": {"state": "confirmed", "item": "a-hotel"},
-    "reference null": CONFIRMED | {"reference": None},
-    "an empty reference": CONFIRMED | {"reference": ""},
     "a long reference": CONFIRMED | {"reference": "x" * 201},
-    "a reference of another type": CONFIRMED | {"reference": 7},
     "a reference that no database keeps": CONFIRMED | {"reference": "QK7\x00R2M"},
-    "a reference of two lines": CONFIRMED | {"reference": "QK7R2M\nERROR all is lost"},
-    "half a character": CONFIRMED | {"reference": "\ud83d"},
-    "no UTF-8": b'{"state": "confirmed", "item": "a-hotel", "reference": "\xff"}',
-    "UTF-16": '{"state": "cancelled"}'.encode("utf-16"),
     "compressed": gzip.compress(b'{"state": "cancelled"}'),
     "deeply nested": b"[" * 60_000,
-    "no number": b'{"state": NaN}',
 }
 
 
@@ -164,26 +152,14 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 CUT: dict[str, Answer] = {
     "closed without a word": Answer(b"", "close"),
     "reset without a word": Answer(b"", "reset"),
-    "closed in the status line": Answer(OK[:10], "close"),
-    "closed in the headers": Answer(OK[:40], "close"),
-    "closed before the body": Answer(OK[: OK.index(b"{")], "close"),
     "closed in the body": Answer(OK[:-5], "close"),
     "reset in the body": Answer(OK[:-5], "reset"),
-    "closed in a chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\n50\r\n{", "close"),
     "no last chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "close"),
-    "a bad chunk": Answer(HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}", "close"),
     "no HTTP": Answer(b"SSH-2.0-OpenSSH_9.6\r\n", "close"),
     "an echo of what it was sent": Answer(f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()),
-    "a TLS alert": Answer(b"\x15\x03\x01\x00\x02\x02\x0a", "close"),
-    "HTTP of the future": Answer(OK.replace(b"1.1", b"9.9"), "close"),
-    "no status": Answer(OK.replace(b"200", b"abc"), "close"),
     "a huge header": Answer(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n", "close"),
-    "headers without end": Answer(HEAD + b"X: y\r\n" * 10_000 + b"\r\n", "close"),
     "a header of no name": Answer(HEAD + b": " + TOKEN.encode() + b"\r\n\r\n", "close"),
-    "less than no body": Answer(HEAD + b"Content-Length: -1\r\n\r\n{}", "close"),
-    "a length of no number": Answer(HEAD + b"Content-Length: many\r\n\r\n{}", "close"),
     "two lengths": Answer(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "close"),
-    "NUL in a header": Answer(HEAD + b"X: a\x00b\r\n\r\n", "close"),
 }
 
 
@@ -203,9 +179,7 @@ async def test_a_line_that_is_cut_or_speaks_no_http_is_an_unknown_outcome(
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "media_type", ["", ";", 'a/b; c="d', "=?utf-8?q?x?=", "\xe9\xff", "x" * 8_000, "//;;=="]
-)
+@pytest.mark.parametrize("media_type", ["", 'a/b; c="d', "\xe9\xff"])
 async def test_a_media_type_may_be_any_nonsense(
     service: RawService, hotels: HttpSupplier, media_type: str
 ) -> None:
