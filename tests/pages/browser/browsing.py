@@ -30,7 +30,6 @@ from shared import KINDS
 from starter import create_app
 from tests.api.serving import serving
 from tests.processes import DEADLINE
-from tests.trips import eventually
 
 ITEMS = {str(kind): f"valid-{kind}-id" for kind in KINDS}
 JOHN = {"name": "John Doe", **ITEMS}
@@ -187,13 +186,3 @@ async def expect_alert(page: Page, words: str) -> Locator:
 async def until_over(page: Page, user_id: str) -> None:
     """Wait until the API tells that the trip is over."""
     await page.request.get(f"/bookings/{user_id}?wait=30")
-
-
-async def until_stuck(page: Page, user_id: str) -> None:
-    """Wait until the API tells that the trip needs attention."""
-
-    async def stuck() -> bool:
-        answer = await page.request.get(f"/bookings/{user_id}")
-        return bool((await answer.json())["status"] == "needs_attention")
-
-    await eventually(stuck)
