@@ -3,17 +3,22 @@
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sysconfig
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared import KINDS
-from tests.processes import FAST_TIMERS, Service, service, wait_until
+from tests.processes import (
+    FAST_TIMERS,
+    Service,
+    free_port,
+    service,
+    supplier_urls,
+    wait_until,
+)
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 KEY = "operator-secret-0001"
@@ -30,14 +35,8 @@ def book(service: Service, **changes: str) -> str:
 
 
 def stuck_trip(service: Service) -> str:
-    """Return the id of a trip whose car the database will not let go."""
-    path = service.database_url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(
-            "CREATE TRIGGER stuck BEFORE UPDATE ON reservations WHEN OLD.item = 'stuck' "
-            "BEGIN SELECT raise(ABORT, 'The car cannot be cancelled'); END"
-        )
-    user_id = book(service, car="stuck", flight="invalid")
+    """Return the id of a trip whose hotel cannot be given back."""
+    user_id = book(service, hotel="non-refundable-hotel", flight="sold-out-flight")
 
     def is_stuck() -> bool:
         answer = service.request("GET", f"/bookings/{user_id}", headers=AUTHORIZATION)
@@ -80,9 +79,13 @@ def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
         "RETRY_INTERVAL_SECONDS": 0.01,
         "UNDO_ATTEMPTS": 1,
     }
-    with service("sqlite", FAST_TIMERS, **settings) as real:
+    port = free_port()
+    with service("sqlite", FAST_TIMERS, **settings, **supplier_urls(port)) as real:
+        suppliers = real.simulated_suppliers("--port", str(port))
+        suppliers.start()
+        suppliers.wait_for_output("Suppliers at")
         real.start()
-        trips = [book(real), book(real, hotel="invalid"), stuck_trip(real)]
+        trips = [book(real), book(real, hotel="unknown-hotel"), stuck_trip(real)]
         said, report = run_schemathesis(real, trips, tmp_path)
         print(said)  # noqa: T201 - the summary, shown with `pytest -rP`
         assert report["exit_code"] == 0, said
