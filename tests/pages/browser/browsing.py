@@ -20,6 +20,7 @@ from playwright.async_api import (
     Page,
     Request,
     Route,
+    WebError,
     expect,
 )
 from temporalio.client import Client
@@ -79,8 +80,8 @@ async def window(
     """A browser of its own for the pages at `origin`.
 
     Fails when one of them does what it should only show, asks for something from elsewhere (what a
-    URL of one of the `schemes` asks for is in the page), or when the console tells of something
-    that is one of the `complaints` and has none of `expected` in it.
+    URL of one of the `schemes` asks for is in the page), or when a script
+    fails or the console has one of the `complaints`, with none of `expected` in its words.
     """
     wrong: list[str] = []
 
@@ -97,12 +98,16 @@ async def window(
         if message.type in complaints and not any(words in message.text for words in expected):
             wrong.append(f"console: {message.text}")
 
+    def note_error(error: WebError) -> None:
+        if not any(words in str(error.error) for words in expected):
+            wrong.append(f"error: {error.error}")
+
     context = await chromium.new_context(base_url=origin, **options)
     context.set_default_timeout(PATIENCE)
     context.on("dialog", dismiss)
     context.on("request", note_request)
     context.on("console", note_console)
-    context.on("weberror", lambda error: wrong.append(f"error: {error.error}"))
+    context.on("weberror", note_error)
     try:
         yield context
     finally:
