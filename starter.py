@@ -72,11 +72,11 @@ def create_app(
     app = api.SharedLoopFlask.of_the_api()
     measure_requests(app, metrics)
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
-    pages.add_pages(app, bookings, options, places.look, settings.page_examples)
+    pages.add_pages(app, bookings, options, places.wait, settings.page_examples)
     if options.decodes:
         encode = functools.partial(converted_json, encryption.encrypt)
         decode = functools.partial(converted_json, encryption.decrypt)
-        app.register_blueprint(api.create_codec(api.Codec(encode, decode), options))
+        app.register_blueprint(api.create_codec(encode, decode, options))
     api.install_errors(app, on_key_conflict=metrics.key_conflicts.inc)
     app.extensions |= {"bookings": bookings, "options": options, "metrics": metrics}
     return app

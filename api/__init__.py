@@ -5,8 +5,8 @@ and import what they share with the routes from here.
 """
 
 from api.access import caller, key_needed, needs_key, operator
-from api.answering import links_of, location_of, trip_at_hand
-from api.codec import Codec, create_codec
+from api.answering import links_of, trip_at_hand
+from api.codec import create_codec
 from api.intake import checked, kind_of, only_once
 from api.keys import ANONYMOUS, keys_of
 from api.openapi import openapi_document
@@ -14,11 +14,10 @@ from api.options import Options
 from api.places import Places, client_gone, places_for, places_now, share_of
 from api.problems import MEDIA_TYPE, FieldError, Problem
 from api.rate import BookingRate
-from api.routes import create_blueprint
+from api.routes import book_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
 from api.server import SharedLoopFlask, background_loop, run
 from api.translating import install_errors
-from api.trip_request import book_for_caller
 
 __all__ = [
     "ANONYMOUS",
@@ -26,7 +25,6 @@ __all__ = [
     "BookHeaders",
     "BookRequest",
     "BookingRate",
-    "Codec",
     "FieldError",
     "Options",
     "PageQuery",
@@ -46,7 +44,6 @@ __all__ = [
     "keys_of",
     "kind_of",
     "links_of",
-    "location_of",
     "needs_key",
     "only_once",
     "openapi_document",

@@ -1,7 +1,6 @@
 """What the views answer with: models as JSON, and where a booking is to be found."""
 
 import urllib.parse
-from typing import Any
 
 from flask import Response, g, has_request_context, json, request
 from pydantic import BaseModel
@@ -14,12 +13,8 @@ from shared import cut
 
 def answer(body: BaseModel, status: int = 200) -> Response:
     """Return `body` as a JSON response."""
-    return answer_with(body.model_dump(mode="json"), status)
-
-
-def answer_with(body: dict[str, Any], status: int = 200) -> Response:
-    """Return a JSON object as a response."""
-    return Response(json.dumps(body), status, mimetype="application/json")
+    text = json.dumps(body.model_dump(mode="json"))
+    return Response(text, status, mimetype="application/json")
 
 
 def links_of(trip: Trip, options: Options) -> Links:

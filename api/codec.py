@@ -8,7 +8,6 @@ one, for a key.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
@@ -25,14 +24,7 @@ Converting = Callable[[bytes], bytes]
 is wrong with the body."""
 
 
-class Codec(NamedTuple):
-    """What the server does with payloads."""
-
-    encode: Converting
-    decode: Converting
-
-
-def create_codec(codec: Codec, options: Options) -> Blueprint:
+def create_codec(encode_json: Converting, decode_json: Converting, options: Options) -> Blueprint:
     """Return the codec server's routes."""
     routes = Blueprint("codec", __name__, url_prefix="/codec")
 
@@ -59,12 +51,12 @@ def create_codec(codec: Codec, options: Options) -> Blueprint:
     @routes.post("/decode")
     def decode() -> Response:
         """Decrypt payloads."""
-        return _converted(codec.decode)
+        return _converted(decode_json)
 
     @routes.post("/encode")
     def encode() -> Response:
         """Encrypt payloads."""
-        return _converted(codec.encode)
+        return _converted(encode_json)
 
     @routes.post("/cookie")
     def give_cookie() -> Response:

@@ -3,7 +3,7 @@
 It knows what trips consist of, and nothing of the models in `api.schemas` that show it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from shared import CANCELLED, KINDS, Kind, StepState, TripStatus
@@ -37,44 +37,32 @@ def _undone(kind: Kind, **changes: Any) -> dict[str, Any]:
     return _step(kind, "undone", undo_attempts=1, undo_seconds=0.231, **changes)
 
 
-def _trip(
-    status: TripStatus,
-    steps: Sequence[dict[str, Any]],
-    held: Mapping[Kind, str],
-    *,
-    reason: str | None = None,
-    closed_at: str | None = CLOSED_AT,
-) -> dict[str, Any]:
+def _trip(status: TripStatus, steps: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     return {
         "user_id": TRIP_ID,
         "status": status,
-        "reason": reason,
+        "reason": None,
         "steps": steps,
-        "reservations": held,
+        "reservations": {},
         "started_at": STARTED_AT,
-        "closed_at": closed_at,
+        "closed_at": CLOSED_AT,
         "links": LINKS,
-    }
+    } | changes
 
 
 STUCK, FAILED = KINDS[-2:]
 
 TRIPS = [
-    _trip("booked", [_step(kind, "booked") for kind in KINDS], ITEMS),
-    _trip("cancelled", [_undone(kind) for kind in KINDS], {}, reason=CANCELLED),
+    _trip("booked", [_step(kind, "booked") for kind in KINDS], reservations=ITEMS),
+    _trip("cancelled", [_undone(kind) for kind in KINDS], reason=CANCELLED),
     _trip(
         "needs_attention",
         [
             *(_undone(kind) for kind in KINDS[:-2]),
-            _step(
-                STUCK,
-                "stuck",
-                undo_attempts=10,
-                last_error=f"The {STUCK} cannot be cancelled",
-            ),
+            _step(STUCK, "stuck", undo_attempts=10, last_error=f"The {STUCK} cannot be cancelled"),
             _undone(FAILED, last_error=f"No such {FAILED}", reference=None),
         ],
-        {STUCK: ITEMS[STUCK]},
+        reservations={STUCK: ITEMS[STUCK]},
         closed_at=None,
     ),
 ]

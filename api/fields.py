@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 MAX_ATTEMPTS = 100
 WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
-CONTROL_FREE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
 
 
 def _visible(text: str) -> str:
@@ -36,7 +36,7 @@ Text = Annotated[
     StringConstraints(strict=True, min_length=1, max_length=200),
     AfterValidator(_visible),
     # What `_visible` wants, as far as JSON Schema can say it.
-    Field(json_schema_extra={"pattern": CONTROL_FREE, "allOf": [{"pattern": r"\S"}]}),
+    Field(json_schema_extra={"pattern": rf"^[^{CONTROLS}]*[^\s{CONTROLS}][^{CONTROLS}]*$"}),
 ]
 
 Attempts = Annotated[
@@ -65,23 +65,21 @@ _PARAMETERS = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:={_BARE_ITEM})?)*"
 MAX_KEY = 255
 KEY_PATTERN = (
     rf"^(?:[!#-+.-\[\]-~-]{{1,{MAX_KEY}}}"
-    rf'|"(?:[ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}}"{_PARAMETERS})$'
+    rf'|"((?:[ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}})"{_PARAMETERS})$'
 )
-_KEY = re.compile(rf"(?P<bare>[!#-+.-\[\]-~-]+)|(?P<quoted>{_STRING}){_PARAMETERS}")
 
 
 def _key(header: str) -> str:
     """Return the key that the header holds: `"abc"` and `abc` are the same."""
-    match = _KEY.fullmatch(header.strip(" \t"))
+    key = header.strip(" \t")
+    match = re.fullmatch(KEY_PATTERN, key)
     if match is None:
         raise ValueError(
-            'must be a string of printable ASCII in quotes, with \\" and \\\\ for " and \\ in it; '
-            "without the quotes it may have no blank, comma, quote or backslash"
+            f"must be a string of 1 to {MAX_KEY} characters of printable ASCII in quotes, with "
+            '\\" and \\\\ for " and \\ in it; without the quotes it may have no blank, comma, '
+            "quote or backslash"
         )
-    key = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"][1:-1])
-    if not 1 <= len(key) <= MAX_KEY:
-        raise ValueError(f"must have 1 to {MAX_KEY} characters")
-    return key
+    return re.sub(r"\\(.)", r"\1", match[1]) if match[1] else key
 
 
 IdempotencyKey = Annotated[

@@ -38,7 +38,7 @@ def add_health(routes: Blueprint, bookings: Bookings) -> None:
 
 def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
     """Add `/metrics`, which answers with what `scrape` returns."""
-    places = Places(SCRAPES_AT_ONCE)
+    places = Places(SCRAPES_AT_ONCE, SCRAPES_AT_ONCE)
 
     # No coroutine, as above; and it has a thread while bookings have all the others.
     @routes.get("/metrics")
@@ -46,5 +46,5 @@ def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
     def metrics() -> Response:
         """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
         scraper = operator("read the metrics")
-        with places.place_to_look(scraper.name):
+        with places.place(scraper.name):
             return Response(scrape(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

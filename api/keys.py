@@ -9,7 +9,7 @@ import hmac
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -26,11 +26,7 @@ class CallerKey:
     """A key and its caller. Two keys of one name are the old and the new one during a rotation."""
 
     caller: Caller
-    secret: str
-
-    def __repr__(self) -> str:
-        """Leave the secret out of logs and tracebacks."""
-        return f"CallerKey({self.caller})"
+    secret: str = field(repr=False)
 
 
 def keys_of(api_keys: SecretStr) -> list[CallerKey]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from flask import Flask
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.json_schema import (
     GenerateJsonSchema,
     JsonSchemaMode,
@@ -46,11 +46,6 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
-PATH_MEANING = {
-    "user_id": "The booking's id, as the answer to its request told it.",
-    "kind": "Which step's undo is meant.",
-}
-"""What each part of a path means."""
 COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
@@ -84,7 +79,7 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     headers: type[BaseModel] | None = None
-    path: Mapping[str, Schema] = field(default_factory=dict)
+    path: type[BaseModel] | None = None
     answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
 
 
@@ -165,16 +160,10 @@ def _operation(
 ) -> Schema:
     entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": PATH_MEANING[name],
-            "schema": schema,
-        }
-        for name, schema in operation.path.items()
+        *_parameters(operation.path, "path"),
+        *_parameters(operation.query, "query"),
+        *_parameters(operation.headers, "header"),
     ]
-    parameters += _parameters(operation.query, "query") + _parameters(operation.headers, "header")
     if parameters:
         entry["parameters"] = parameters
     if operation.body:
@@ -242,12 +231,9 @@ def _fits(example: Schema, operation: Operation, method: str, status: int) -> bo
 
 def _problem(operation: Operation, status: int) -> problems.Problem:
     """Return an example of how the operation is refused with `status`."""
-    model = operation.body or operation.query
-    if status == 400 and model:
-        try:
-            model.model_validate({"colour": "red"})
-        except ValidationError as error:
-            return problems.invalid_fields(error)
+    if status == 400 and operation.body:
+        field, *_ = operation.body.model_fields
+        return problems.invalid(problems.FieldError(field, problems.WORDING["missing"]))
     return problems.Problem(status, problems.MEANING[status])
 
 
@@ -263,19 +249,20 @@ def _headers(headers: Mapping[str, Header]) -> Schema:
     }
 
 
-def _parameters(model: type[BaseModel] | None, place: str) -> list[Schema]:
-    """Return the fields of a query or header model as parameters. None of them is required."""
-    if model is None:
-        return []
-    properties = model.model_json_schema()["properties"]
-    parameters = []
+def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Schema]:
+    """Yield the fields of a model as parameters. Only those of a path are required."""
+    properties = model.model_json_schema()["properties"] if model else {}
     for name, schema in properties.items():
         # An absent parameter is what JSON Schema's null stands for.
         variants = [part for part in schema.pop("anyOf", []) if part != {"type": "null"}]
         for variant in variants:
             schema |= variant
-        description = schema.pop("description", "")
         if schema.get("default", "") is None:
             del schema["default"]
-        parameters.append({"name": name, "in": place, "description": description, "schema": schema})
-    return parameters
+        yield {
+            "name": name,
+            "in": place,
+            "required": place == "path",
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }

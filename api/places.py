@@ -9,7 +9,7 @@ caller may take all places of a kind.
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 from flask import Blueprint, g, request
@@ -23,9 +23,7 @@ SPARE_THREADS = 8
 """Threads that are free while the gate is full."""
 SCRAPES_AT_ONCE = 4
 """How many of these threads may be busy with `/metrics`."""
-LOOKS_AT_ONCE = 64
-"""How many requests of open pages are answered at once; the others ask again a moment later. So
-open pages never take a place that a booking needs."""
+BUSY = "The service is busy; try again."
 PAST_THE_GATE = ("api.livez", "api.metrics")
 
 
@@ -47,8 +45,7 @@ def install_gate(routes: Blueprint, gate: "Places") -> None:
         known = g.get("caller")
         holder = known.name if known else ""
         if not gate.take(holder):
-            busy = "The service is busy; try again."
-            raise gate.refusal(holder, 503, busy) if known else retry_later(503, busy)
+            raise gate.refusal(holder) if known else retry_later(503, BUSY)
         g.inside_for = holder
 
     @routes.teardown_app_request
@@ -67,12 +64,12 @@ def client_gone() -> Callable[[], bool] | None:
 class Places:
     """A number of places for requests that may take a while.
 
-    A request holds a place in its caller's name. A caller may hold `share` places; `None`: all.
+    A request holds a place in its caller's name. A caller may hold `share` of the places.
     """
 
-    def __init__(self, count: int, share: int | None = None) -> None:
+    def __init__(self, count: int, share: int) -> None:
         self.count = count
-        self.share = count if share is None else share
+        self.share = share
         self._held: Counter[str] = Counter()
         self._changing = threading.Lock()
 
@@ -97,7 +94,7 @@ class Places:
         with self._changing:
             self._held[holder] -= 1
 
-    def refusal(self, holder: str, status: int, detail: str) -> Problem:
+    def refusal(self, holder: str, status: int = 503, detail: str = BUSY) -> Problem:
         """Return the problem of a caller without a place: `status`, or 429 if it has its share."""
         if self.held_by(holder) < self.share or self.share == self.count:
             return retry_later(status, detail)
@@ -114,27 +111,18 @@ class Places:
                 self.give_back(holder)
 
     @contextmanager
-    def place_to_look(self, holder: str) -> Iterator[None]:
-        """Hold a place. Raises `Problem`, 503 or 429, if none is free for the caller."""
+    def place(self, holder: str, status: int = 503, detail: str = BUSY) -> Iterator[None]:
+        """Hold a place. Raises the `refusal` if none is free for the caller."""
         with self.place_if_free(holder) as held:
             if not held:
-                raise self.refusal(holder, 503, "The service is busy; try again.")
+                raise self.refusal(holder, status, detail)
             yield
 
-    @contextmanager
-    def place_to_wait(self, holder: str, seconds: float) -> Iterator[None]:
-        """Hold a place, unless `seconds` is 0.
-
-        Raises `Problem`, 429, if none is free for the caller.
-        """
+    def place_to_wait(self, holder: str, seconds: float) -> AbstractContextManager[None]:
+        """Hold a place, unless `seconds` is 0. Raises `Problem`, 429, if none is free."""
         if not seconds:
-            yield
-            return
-        with self.place_if_free(holder) as held:
-            if not held:
-                detail = "Too many bookings are under way here; try again."
-                raise self.refusal(holder, 429, detail)
-            yield
+            return nullcontext()
+        return self.place(holder, 429, "Too many bookings are under way here; try again.")
 
 
 class AllPlaces(NamedTuple):
@@ -144,8 +132,6 @@ class AllPlaces(NamedTuple):
     """What the gate lets through."""
     wait: Places
     """Requests that wait for a trip."""
-    look: Places
-    """Looks of open pages."""
 
 
 def places_now(
@@ -155,11 +141,10 @@ def places_now(
 
     The first two go by what the places are for, the last one by the names of `callers`.
     """
-    count = {name: each.count for name, each in places._asdict().items()}
-    in_use = {name: each.in_use for name, each in places._asdict().items()}
+    each = places._asdict().items()
     return (
-        count | {"long_poll": bookings.waits.max_long_polls},
-        in_use | {"long_poll": bookings.waits.long_polls},
+        {name: kept.count for name, kept in each} | {"long_poll": bookings.waits.max_long_polls},
+        {name: kept.in_use for name, kept in each} | {"long_poll": bookings.waits.long_polls},
         {name: places.wait.held_by(name) for name in callers},
     )
 
@@ -177,15 +162,11 @@ def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlac
 
     A caller may hold `per_caller` of these, and half of all other places; `None`: all places.
     """
-    if per_caller is None:
-        return AllPlaces(
-            request=Places(max_open_bookings + OTHER_REQUESTS),
-            wait=Places(max_open_bookings),
-            look=Places(LOOKS_AT_ONCE),
-        )
+    waits, others = max_open_bookings, OTHER_REQUESTS
+    if per_caller is not None:
+        waits, others = per_caller, others // 2
     return AllPlaces(
         # A caller that waits as often as it may can still look its trips up and cancel them.
-        request=Places(max_open_bookings + OTHER_REQUESTS, per_caller + OTHER_REQUESTS // 2),
-        wait=Places(max_open_bookings, per_caller),
-        look=Places(LOOKS_AT_ONCE, LOOKS_AT_ONCE // 2),
+        request=Places(max_open_bookings + OTHER_REQUESTS, waits + others),
+        wait=Places(max_open_bookings, waits),
     )

@@ -1,19 +1,19 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
 from collections.abc import Callable
+from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, g
 
+from api import examples
 from api.access import caller, install_access, needs_key, operator
-from api.answering import answer, answer_with, links_of, location_of
+from api.answering import answer, links_of, location_of
 from api.health import add_health, add_metrics
 from api.intake import kind_of, read_body, read_headers, read_query
 from api.openapi import Header, Operation, describe, openapi_document
 from api.options import Options
 from api.places import AllPlaces, client_gone, install_gate
 from api.schemas import (
-    EXAMPLE_ID,
-    EXAMPLE_LOCATION,
     Accepted,
     Booked,
     BookHeaders,
@@ -25,21 +25,20 @@ from api.schemas import (
     PageQuery,
     ResolveRequest,
     RolledBack,
+    StepPath,
+    TripPath,
     WaitQuery,
     told,
 )
-from api.trip_request import book_for_caller
 from bookings import Bookings, Trip
-from shared import KINDS
+from shared import new_user_id
 
-LOCATION = {"Location": Header("Where to look the booking up.", EXAMPLE_LOCATION)}
+LOCATION = {"Location": Header("Where to look the booking up.", examples.LOCATION)}
 PREFERENCE_APPLIED = {
     "Preference-Applied": Header(
         "Tells that the answer is a 202 because of `Prefer`.", "respond-async", always=False
     )
 }
-USER_ID = {"user_id": {"type": "string", "minLength": 1, "examples": [EXAMPLE_ID]}}
-USER_ID_AND_KIND = USER_ID | {"kind": {"type": "string", "enum": list(KINDS)}}
 
 
 def create_blueprint(
@@ -120,7 +119,7 @@ def create_blueprint(
     @describe(
         Operation(
             tag="bookings",
-            path=USER_ID,
+            path=TripPath,
             query=WaitQuery,
             answers={200: (Booking,)},
             problems=(400, 404, 429, 503),
@@ -139,7 +138,7 @@ def create_blueprint(
     @describe(
         Operation(
             tag="bookings",
-            path=USER_ID,
+            path=TripPath,
             answers={200: (Booking,), 202: (Booking,)},
             answer_headers={202: LOCATION},
             problems=(404, 409, 503),
@@ -160,7 +159,7 @@ def create_blueprint(
     @describe(
         Operation(
             tag="repairs",
-            path=USER_ID_AND_KIND,
+            path=StepPath,
             answers={200: (Booking,)},
             problems=(404, 409, 503),
         )
@@ -174,7 +173,7 @@ def create_blueprint(
     @describe(
         Operation(
             tag="repairs",
-            path=USER_ID_AND_KIND,
+            path=StepPath,
             body=ResolveRequest,
             answers={200: (Booking,)},
             problems=(400, 404, 409, 413, 415, 503),
@@ -188,9 +187,9 @@ def create_blueprint(
 
     @routes.get("/openapi.json")
     @needs_key("never")
-    def document() -> Response:
+    def document() -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return answer_with(openapi_document(current_app, keys_needed=bool(options.keys)))
+        return openapi_document(current_app, keys_needed=bool(options.keys))
 
     add_health(routes, bookings)
     add_metrics(routes, scrape)
@@ -201,3 +200,29 @@ def _outcome(trip: Trip) -> Booked | RolledBack:
     if not trip.was_booked:
         return RolledBack(user_id=trip.user_id, reason=trip.reason or "")
     return Booked(user_id=trip.user_id, **told({step.kind: step.item for step in trip.steps}))
+
+
+async def book_for_caller(
+    bookings: Bookings,
+    options: Options,
+    wanted: BookRequest,
+    key: str | None,
+    seconds: float,
+    gone: Callable[[], bool] | None = None,
+) -> Trip:
+    """Book what the caller wants, once for each idempotency key. Raises as `Bookings.book` does."""
+    name = "trip" if options.anonymous_ids else wanted.name
+
+    def note_id(user_id: str) -> None:
+        # Also where the line to Temporal breaks, the answer tells where to look.
+        g.user_id = user_id
+
+    return await bookings.book(
+        new_user_id(name),
+        wanted.model_dump(),
+        caller().name,
+        seconds,
+        gone,
+        key=key,
+        on_id=note_id,
+    )

@@ -63,6 +63,22 @@ class ResolveRequest(BaseModel):
     )
 
 
+class TripPath(BaseModel):
+    """Which booking is meant."""
+
+    user_id: str = Field(
+        min_length=1,
+        description="The booking's id, as the answer to its request told it.",
+        examples=[examples.TRIP_ID],
+    )
+
+
+class StepPath(TripPath):
+    """Which step of a booking is meant."""
+
+    kind: Kind = Field(description="Which step's undo is meant.")
+
+
 class WaitQuery(BaseModel):
     """How long a look-up waits for the trip to end."""
 
@@ -92,10 +108,6 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(
         default=None, max_length=2_000, description="The `next_cursor` of the page before."
     )
-
-
-EXAMPLE_ID = examples.TRIP_ID
-EXAMPLE_LOCATION = examples.LOCATION
 
 
 def _examples(*values: dict[str, Any]) -> ConfigDict:
@@ -137,7 +149,7 @@ class Booked(ItemsOfTrip, EndedTrip):
 
     # A kind that has no field here would be left out of the answer in silence.
     model_config = ConfigDict(
-        **_examples({"cancelled": False, "user_id": EXAMPLE_ID, **told(examples.ITEMS)}),
+        **_examples({"cancelled": False, "user_id": examples.TRIP_ID, **told(examples.ITEMS)}),
         extra="forbid",
     )
 
@@ -151,7 +163,7 @@ class RolledBack(EndedTrip):
     model_config = _examples(
         {
             "cancelled": True,
-            "user_id": EXAMPLE_ID,
+            "user_id": examples.TRIP_ID,
             "result": "Voyage cancelled",
             "reason": "Invalid hotel booking, rolling back!",
         }
@@ -166,7 +178,7 @@ class Accepted(BaseModel):
     """The trip goes on, or was stopped from outside; `location` tells where to look."""
 
     model_config = _examples(
-        {"user_id": EXAMPLE_ID, "status": "running", "location": EXAMPLE_LOCATION}
+        {"user_id": examples.TRIP_ID, "status": "running", "location": examples.LOCATION}
     )
 
     user_id: str

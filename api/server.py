@@ -8,6 +8,7 @@ lets an orderly stop reach the requests that wait.
 import asyncio
 import functools
 import logging
+import resource
 import signal
 import sys
 import threading
@@ -24,7 +25,6 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
 
-from api.descriptors import connections_that_fit
 from api.options import Options
 from api.places import threads_for
 from api.problems import MEANING, SECURITY_HEADERS, Problem
@@ -43,7 +43,9 @@ SLOW_CLIENT_SECONDS = 30
 """A connection without a new byte for so long is cut if its request is not whole."""
 SLOW_CLIENT_CHECK_SECONDS = 5
 BACKLOG = 2048
-QUIET_SECONDS = 60
+OTHER_FILES = 100
+"""Descriptors for all else: Temporal, the record, the event loop, files."""
+FEWEST_CONNECTIONS = 16
 READY_INTERVAL = 0.5
 """Seconds between two questions whether the service is ready, until it is."""
 
@@ -94,27 +96,6 @@ class SharedLoopFlask(Flask):
         return on_shared_loop
 
 
-class _OnceAMinute(logging.Filter):
-    """Lets each message through once a minute, and failures always.
-
-    At its connection limit waitress logs a line for each connection that comes or goes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._logged: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is to be logged."""
-        if record.exc_info or record.created - self._logged.get(record.msg, 0) >= QUIET_SECONDS:
-            self._logged[record.msg] = record.created
-            return True
-        return False
-
-
-ONCE_A_MINUTE = _OnceAMinute()
-
-
 class _ProblemTask(ErrorTask):
     """Answers a request that waitress itself refuses, in the way of the app."""
 
@@ -143,8 +124,8 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
-    for name in ("waitress", "waitress.queue"):
-        logging.getLogger(name).addFilter(ONCE_A_MINUTE)
+    # At its limits waitress warns of each connection that comes or goes.
+    logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
         server = create_server(
             app,
@@ -152,7 +133,7 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
             port=port,
             threads=threads,
             backlog=BACKLOG,
-            connection_limit=connections_that_fit(2 * threads + BACKLOG),
+            connection_limit=_connections_that_fit(2 * threads + BACKLOG),
             channel_timeout=SLOW_CLIENT_SECONDS,
             cleanup_interval=SLOW_CLIENT_CHECK_SECONDS,
             # Reading on while a request runs is how the server notices that its client has gone.
@@ -173,6 +154,20 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = _Channel
     return server
+
+
+def _connections_that_fit(wanted: int) -> int:
+    """Return how many connections the server may hold open, `wanted` at the most.
+
+    A server that takes a connection without a descriptor for it fails thousands of times a second.
+    A server that stops earlier leaves its clients in the listen queue.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= wanted + OTHER_FILES:
+        return wanted
+    fitting = max(limit - OTHER_FILES, FEWEST_CONNECTIONS)
+    logger.warning("%d connections fit into the limit of %d open files", fitting, limit)
+    return fitting
 
 
 def authority(host: str, port: int) -> str:

@@ -30,17 +30,16 @@ def install_errors(app: Flask, on_key_conflict: Callable[[], object]) -> None:
     """
     install(app)
 
-    def of_bookings(error: BookingsError) -> Response:
+    def answer(error: Exception) -> Response:
         if isinstance(error, BookingDiffers):
             on_key_conflict()
-        return _of_bookings(error).response()
+        return _problem_of(error).response()
 
-    app.register_error_handler(BookingsError, of_bookings)
-    app.register_error_handler(RecordError, lambda error: _of_record(error).response())
-    app.register_error_handler(UnreadablePayload, lambda error: _unreadable(error).response())
+    for known in (BookingsError, RecordError, UnreadablePayload):
+        app.register_error_handler(known, answer)
 
 
-def _of_bookings(error: BookingsError) -> Problem:
+def _problem_of(error: Exception) -> Problem:
     match error:
         case BookingNotFound():
             return Problem(404, "There is no such booking.")
@@ -50,26 +49,20 @@ def _of_bookings(error: BookingsError) -> Problem:
             return Problem(409, str(error))
         case UnknownCursor():
             return invalid(FieldError("cursor", "is not a cursor of this list"))
-        case TemporalRefuses():
-            logger.error("%s %r", error, error.__cause__)
-            return Problem(500, str(error))
         case NoWorker():
             return retry_later(503, "No worker of the trip's version answers; try again.")
-    logger.error("Temporal cannot be asked: %s", error)
-    return retry_later(503, "Temporal cannot be reached; try again.", **_location())
-
-
-def _of_record(error: RecordError) -> Problem:
     logger.error("%s: %r", error, error.__cause__)
-    if isinstance(error, RecordUnavailable):
-        return retry_later(503, f"{error}; try again.", **_location())
-    return Problem(500, f"{error}; it has been logged.")
-
-
-def _unreadable(error: UnreadablePayload) -> Problem:
-    # This is no outage: only another setting mends a key that is missing.
-    logger.error("%s", error)
-    return Problem(500, str(error), members=_location())
+    match error:
+        case TemporalRefuses():
+            return Problem(500, str(error))
+        case UnreadablePayload():
+            # This is no outage: only another setting mends a key that is missing.
+            return Problem(500, str(error), members=_location())
+        case RecordUnavailable():
+            return retry_later(503, f"{error}; try again.", **_location())
+        case RecordError():
+            return Problem(500, f"{error}; it has been logged.")
+    return retry_later(503, "Temporal cannot be reached; try again.", **_location())
 
 
 def _location() -> dict[str, str]:

@@ -12,7 +12,6 @@ from flask import (
     Response,
     current_app,
     g,
-    json,
     render_template,
     request,
     send_from_directory,
@@ -22,12 +21,10 @@ from markupsafe import Markup
 
 from api import MEDIA_TYPE, Options, Places, key_needed, needs_key, openapi_document
 from bookings import Bookings
-from pages import curl, reference, wording
+from pages import reference, wording
 from pages.examples import EXAMPLES, Offer
 from pages.form import add_form
-from pages.trip_actions import add_trip_actions
-from pages.trip_list import add_trip_list
-from pages.trip_page import add_trip_page
+from pages.trip_pages import add_trip_actions, add_trip_list, add_trip_page
 from shared import KINDS
 
 STATIC = Path(__file__).parent / "static"
@@ -58,9 +55,9 @@ INSTEAD_OF_CONTENT = {
 
 
 def add_pages(
-    app: Flask, bookings: Bookings, options: Options, looks: Places, offer: Offer
+    app: Flask, bookings: Bookings, options: Options, places: Places, offer: Offer
 ) -> None:
-    """Add the pages to the app. Open pages that ask for news take places of `looks`.
+    """Add the pages to the app. What waits for a trip takes one of `places`.
 
     `offer` says which examples the booking page offers.
     """
@@ -110,16 +107,13 @@ def add_pages(
             "docs.html",
             api=document,
             url=request.url_root.rstrip("/"),
-            commands=curl.commands,
-            resolved=curl.resolved,
             reference=reference,
-            dump=json.dumps,
         )
 
     add_form(pages, bookings, options, EXAMPLES[offer])
-    add_trip_page(pages, bookings, options, looks)
-    add_trip_list(pages, bookings, looks)
-    add_trip_actions(pages, bookings, looks)
+    add_trip_page(pages, bookings, options)
+    add_trip_list(pages, bookings)
+    add_trip_actions(pages, bookings, places)
     app.register_blueprint(pages)
 
 

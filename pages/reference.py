@@ -1,15 +1,19 @@
-"""The API's document in words, for the page `/docs`: what a schema allows, what an answer is like.
+"""The API's document for the page `/docs`: in words, and as `curl` commands that a shell reads.
 
 It knows nothing of the API but what the document says.
 """
 
 import http
-from collections.abc import Iterable, Iterator
+import shlex
+import urllib.parse
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from flask import json
 from markupsafe import Markup, escape
 
-from pages.curl import Schema
+Schema = dict[str, Any]
+"""A part of the API's document."""
 
 TYPES = {
     "boolean": "true or false",
@@ -19,9 +23,74 @@ TYPES = {
     "object": "object",
     "string": "text",
 }
-SHORT = Markup("<code>{}</code>")
-LONG = Markup("a pattern <details><summary>The pattern</summary><code>{}</code></details>")
-"""How a short and a long pattern are shown."""
+PATTERN = Markup(
+    "that matches a pattern <details><summary>The pattern</summary><code>{}</code></details>"
+)
+KEY_HEADER = '-H "Authorization: Bearer $API_KEY"'
+"""The shell replaces `$API_KEY` in double quotes, so that no command shows the key."""
+
+
+def commands(document: Schema, url: str, method: str, path: str) -> list[str]:
+    """Return the shortest command of an operation, and the one with all optional parameters.
+
+    Without optional parameters there is only one. `url` is the service's, without a final slash.
+    """
+    operation = document["paths"][path][method]
+    shown = [
+        each for each in operation.get("parameters", ()) if example_of(each["schema"]) is not None
+    ]
+    needed = [each for each in shown if each.get("required")]
+    return [
+        " \\\n  ".join(_words(document, url, method, path, parameters))
+        for parameters in ([needed] if needed == shown else [needed, shown])
+    ]
+
+
+def example_of(schema: Schema) -> object:
+    """Return the first example of a schema, `None` if it has none.
+
+    The example of an object has an example of each of its members.
+    """
+    if "properties" in schema:
+        members = {name: example_of(member) for name, member in schema["properties"].items()}
+        return {name: example for name, example in members.items() if example is not None}
+    return next(iter([*schema.get("examples", ()), *schema.get("enum", ())]), None)
+
+
+def resolved(document: Schema, schema: Schema) -> Schema:
+    """Return the schema itself, also where the document only refers to it."""
+    if "$ref" not in schema:
+        return schema
+    found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _words(
+    document: Schema, url: str, method: str, path: str, parameters: Sequence[Schema]
+) -> Iterator[str]:
+    """Yield the lines of a command."""
+
+    def given(place: str) -> dict[str, str]:
+        return {
+            each["name"]: str(example_of(each["schema"]))
+            for each in parameters
+            if each["in"] == place
+        }
+
+    operation = document["paths"][path][method]
+    parts = {name: urllib.parse.quote(value, safe="") for name, value in given("path").items()}
+    query = urllib.parse.urlencode(given("query"))
+    target = shlex.quote(url + path.format(**parts) + (f"?{query}" if query else ""))
+    yield f"curl {target}" if method == "get" else f"curl -X {method.upper()} {target}"
+    if operation.get("security", document["security"]):
+        yield KEY_HEADER
+    for name, value in given("header").items():
+        yield f"-H {shlex.quote(f'{name}: {value}')}"
+    if "requestBody" in operation:
+        ((media_type, body),) = operation["requestBody"]["content"].items()
+        example = example_of(resolved(document, body["schema"]))
+        yield f"-H {shlex.quote(f'Content-Type: {media_type}')}"
+        yield f"-d {shlex.quote(json.dumps(example, indent=2))}"
 
 
 def in_words(schema: Schema) -> Markup:
@@ -50,11 +119,8 @@ def _limits(schema: Schema) -> Iterator[Markup]:
         yield escape(f"of {length} character{'' if length.endswith(' 1') else 's'}")
     if numbers := _range(schema.get("minimum"), schema.get("maximum")):
         yield escape(f"of {numbers}")
-    parts = (schema, *schema.get("allOf", ()))
-    patterns = [part["pattern"] for part in parts if "pattern" in part]
-    if patterns:
-        told = ((SHORT if len(each) <= 40 else LONG).format(each) for each in patterns)
-        yield Markup("that matches {}").format(Markup(" and ").join(told))
+    if pattern := schema.get("pattern"):
+        yield PATTERN.format(pattern)
 
 
 def _range(least: float | None, most: float | None) -> str:
@@ -72,6 +138,11 @@ def literals(values: Iterable[object]) -> Markup:
 def as_json(values: Iterable[object]) -> list[str]:
     """Return values as they stand in JSON."""
     return [json.dumps(value) for value in values]
+
+
+def indented(example: object) -> str:
+    """Return an example of a body as it is shown."""
+    return example if isinstance(example, str) else json.dumps(example, indent=2)
 
 
 def prose(text: str) -> Markup:

@@ -53,7 +53,7 @@ WRONG_ARROWS = [
     ("api/routes.py", "import saga", "Module 'api' cannot depend on 'saga'"),
     ("api/health.py", "import pages", "Module 'api' cannot depend on 'pages'"),
     ("pages/form.py", "import record", "Module 'pages' cannot depend on 'record'"),
-    ("pages/curl.py", "from api.openapi import x", "not part of the public interface for 'api'"),
+    ("pages/wording.py", "from api.openapi import x", "not part of the public interface for 'api'"),
     ("simulator/stock.py", "import suppliers", "Module 'simulator' cannot depend on 'suppliers'"),
     ("starter.py", "import suppliers", "Module 'starter' cannot depend on 'suppliers'"),
     ("starter.py", "from api.routes import x", "not part of the public interface for 'api'"),

@@ -229,3 +229,10 @@ def app_over(bookings: StandIn | Bookings, **settings: Any) -> SharedLoopFlask:
 def over(bookings: StandIn | Bookings, **settings: Any) -> Api:
     """Return a caller of the API over the stand-in."""
     return Api(app_over(bookings, **settings).test_client())
+
+
+async def until_waiting(bookings: StandIn, count: int) -> None:
+    """Return once so many requests wait."""
+    async with asyncio.timeout(20):
+        while bookings.waiting < count:
+            await asyncio.sleep(0.005)

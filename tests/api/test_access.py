@@ -38,13 +38,9 @@ async def test_without_a_good_key_nothing_is_answered(
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_health_needs_no_key(api: Api) -> None:
-    assert (await api.get("/livez")).status_code == 200
-    assert (await api.get("/readyz")).status_code == 200
-
-
-async def test_what_tells_of_no_trip_needs_no_key(api: Api) -> None:
-    assert (await api.get("/openapi.json")).status_code == 200
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json"])
+async def test_what_tells_of_no_trip_needs_no_key(api: Api, path: str) -> None:
+    assert (await api.get(path)).status_code == 200
 
 
 async def test_a_caller_sees_lists_and_cancels_only_its_own_trips(api: Api) -> None:
@@ -109,31 +105,20 @@ def test_a_blank_setting_has_no_keys_and_opens_nothing(blank: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "keys",
-    [
-        *("shop", "shop:short", f":{OLD}", f"a b:{OLD}", f"shop:{OLD}:admin", f"shop={OLD}"),
-        f",{OLD}",
-    ],
+    "key",
+    ["shop", "shop:short", f":{OLD}", f"a b:{OLD}", f"shop:{OLD}:admin", f"shop={OLD}", OLD],
 )
-def test_a_bad_key_stops_the_process_without_being_shown(keys: str) -> None:
-    with pytest.raises(SystemExit, match=r"^Bad setting API_KEYS: key 1 must be ") as stopped:
-        keys_of(SecretStr(keys))
+def test_a_bad_key_stops_the_process_without_being_shown(key: str) -> None:
+    with pytest.raises(SystemExit, match=r"^Bad setting API_KEYS: key 2 must be ") as stopped:
+        keys_of(SecretStr(f"shop:{NEW},{key}"))
     assert OLD not in str(stopped.value)
 
 
-def test_the_line_about_a_bad_key_tells_which_it_is() -> None:
-    with pytest.raises(SystemExit, match="key 2 must be name:secret"):
-        keys_of(SecretStr(f"shop:{OLD},x"))
-
-
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "example.org"])
-def test_without_keys_it_listens_on_loopback_only(host: str) -> None:
+def test_without_keys_it_listens_on_loopback_only(host: str, loopback: str) -> None:
+    assert Settings(host=loopback).host == loopback
     with pytest.raises(ValidationError, match="HOST: without API_KEYS"):
         Settings(host=host)
     assert Settings(host=host, allow_anonymous=True).host == host
     assert Settings.model_validate({"host": host, "api_keys": KEYS}).host == host
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_needs_no_keys(host: str) -> None:
-    assert Settings(host=host).host == host

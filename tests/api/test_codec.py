@@ -91,7 +91,8 @@ async def test_no_other_sites_page_is_answered(
         assert_problem(await ask(keyed, what, **headers | bearer(DESK)), 403)
 
 
-async def test_the_web_uis_page_may_do_nothing_else(api: Api) -> None:
+async def test_the_web_uis_page_may_do_nothing_else(bookings: StandIn, api: Api) -> None:
+    assert_problem(await ask(over(bookings), "decode"), 404)  # Nothing is encrypted there.
     assert_problem(await api.call("POST", "/book", json=JOHN, headers=UI), 403)
     assert_problem(await ask(api, "cookie", **UI), 403)
     answer = await api.get("/livez", headers=UI)
@@ -107,9 +108,7 @@ async def test_a_browser_may_ask_whether_it_may_ask(keyed: Api) -> None:
     answer = await keyed.call("OPTIONS", "/codec/decode", headers=UI | asked)
     assert answer.status_code == 200
     assert answer.headers[ALLOWED] == UI["Origin"]
-    assert (
-        answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type, x-namespace"
-    )
+    assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
     foreign = await keyed.call("OPTIONS", "/codec/decode", headers=asked | {"Origin": "http://x"})
     assert ALLOWED not in foreign.headers
 
@@ -131,27 +130,15 @@ async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keye
 
 @pytest.mark.parametrize(
     ("own", "ui", "secure"),
-    [
-        ("http", "http", False),
-        ("https", "http", True),
-        ("http", "https", True),
-    ],
+    [("http", "http", False), ("https", "http", True), ("http", "https", True)],
 )
 async def test_the_cookie_goes_over_no_line_in_clear_where_there_is_another(
     bookings: StandIn, own: str, ui: str, secure: bool
 ) -> None:
     api = over(bookings, payload_keys=KEYS, temporal_ui_url=f"{ui}://temporal.example")
-    page = {
-        "Origin": f"{own}://trips.example",
-        "Host": "localhost",
-        "Sec-Fetch-Site": "same-origin",
-    }
+    page = {"Origin": f"{own}://trips.example", "Sec-Fetch-Site": "same-origin"}
     given = await ask(api, "cookie", **page)
     assert ("Secure" in given.headers["Set-Cookie"].split("; ")) is secure
-
-
-async def test_there_is_none_without_encryption(bookings: StandIn) -> None:
-    assert_problem(await ask(over(bookings), "decode"), 404)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
-"""The places for requests that wait: which requests need one, and what the others are told."""
+"""The places for requests: which requests need one, what the others are told, who gets how many."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
+from api.places import OTHER_REQUESTS, AllPlaces, places_for, share_of
 from tests.api.api_client import JOHN, Api, assert_problem, body_of
-from tests.api.stand_in import StandIn, over
+from tests.api.stand_in import StandIn, over, until_waiting
+from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
 
 
 @pytest.fixture
@@ -15,9 +19,7 @@ async def full(bookings: StandIn) -> AsyncIterator[Api]:
     bookings.becomes = "running"
     api = over(bookings, max_open_bookings=2)
     waiting = [asyncio.create_task(api.book(JOHN)) for _ in range(2)]
-    async with asyncio.timeout(20):
-        while bookings.waiting < len(waiting):
-            await asyncio.sleep(0.005)
+    await until_waiting(bookings, len(waiting))
     yield api
     bookings.end_waits()
     for answer in await asyncio.gather(*waiting):
@@ -40,3 +42,85 @@ async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
     async with asyncio.timeout(20):
         cancelled = await full.call("POST", f"{path}/cancel")  # It is begun, no more.
     assert (cancelled.status_code, cancelled.headers["Location"]) == (202, path)
+
+
+# Several callers
+
+
+def test_the_one_caller_there_is_may_have_all_places() -> None:
+    assert share_of(10, {"shop"}) is None
+    for places in places_for(10):
+        assert all(places.take("anonymous") for _ in range(places.count))
+        assert not places.take("anonymous")
+
+
+def test_of_several_callers_none_may_have_more_than_half() -> None:
+    assert share_of(10, {"shop", "desk"}) == 5
+    assert share_of(1, {"shop", "desk"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({}, 10),
+        ({"api_keys": f"shop:{OLD},shop:{NEW}"}, 10),  # Two keys of one caller.
+        ({"api_keys": KEYS}, 5),
+        ({"api_keys": KEYS, "max_open_bookings_per_caller": 2}, 2),
+    ],
+)
+def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
+    bookings: StandIn, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
+) -> None:
+    made: list[AllPlaces] = []
+
+    def note(*arguments: Any) -> AllPlaces:
+        made.append(places_for(*arguments))
+        return made[0]
+
+    monkeypatch.setattr("api.places_for", note)
+    over(bookings, max_open_bookings=10, **settings)
+    assert made[0].wait.share == share
+
+
+def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() -> None:
+    for places in places_for(10, 4):
+        taken = 0
+        while places.take("greedy"):
+            taken += 1
+        assert taken == places.share < places.count
+        assert places.take("other")
+        assert places.in_use == taken + 1
+        places.give_back("greedy")
+        assert places.take("greedy")
+
+
+def test_who_waits_as_often_as_it_may_can_still_look_up_and_cancel() -> None:
+    places = places_for(10, 10)
+    assert places.request.share - places.wait.share == OTHER_REQUESTS // 2
+
+
+async def test_another_caller_books_looks_up_cancels_and_lists_all_the_same(
+    bookings: StandIn,
+) -> None:
+    bookings.becomes = "running"
+    api = over(bookings, api_keys=KEYS, max_open_bookings=4)
+    greedy, other = bearer(OLD), bearer(OTHER)
+
+    def book(headers: dict[str, str]) -> Coroutine[Any, Any, TestResponse]:
+        return api.call("POST", "/book", json=JOHN, headers=headers)
+
+    waiting = [asyncio.create_task(book(greedy)) for _ in range(2)]
+    await until_waiting(bookings, 2)
+    refused = await book(greedy)
+    assert_problem(refused, 429)
+    assert "You have too many requests under way" in refused.text, "The fault is its own"
+
+    waiting.append(asyncio.create_task(book(other)))
+    await until_waiting(bookings, 3)
+    place = (await book(other | {"Prefer": "respond-async"})).headers["Location"]
+    assert (await api.get("/bookings", headers=other)).status_code == 200
+    assert (await api.get(f"{place}?wait=0.01", headers=other)).status_code == 200
+    waiting.append(asyncio.create_task(api.call("POST", f"{place}/cancel", headers=other)))
+    await until_waiting(bookings, 4)
+    bookings.end_waits()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {202}

@@ -1,10 +1,12 @@
 """The HTTP server by itself: what it refuses, whom it cuts off, how many it takes."""
 
+import asyncio
 import http.client
 import json
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +14,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from api import descriptors, server
+from api import server
+from api.places import OTHER_REQUESTS, threads_for
 from api.problems import MEDIA_TYPE, SECURITY_HEADERS
+from tests.api.api_client import JOHN, JSON
 from tests.api.serving import serving
+from tests.api.stand_in import StandIn, app_over
+from tests.processes import wait_until
 
 
 def small() -> Flask:
@@ -23,10 +29,15 @@ def small() -> Flask:
     return app
 
 
-def get(port: int) -> http.client.HTTPResponse:
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    line.request("GET", "/", headers={"Connection": "close"})
-    return line.getresponse()
+def get(port: int, path: str = "/") -> http.client.HTTPResponse:
+    return asked(port, path).getresponse()
+
+
+def asked(port: int, path: str = "/") -> http.client.HTTPConnection:
+    """Send a request and do not wait for its answer."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    line.request("GET", path, headers={"Connection": "close"})
+    return line
 
 
 def sent(port: int, request: bytes) -> http.client.HTTPResponse:
@@ -92,8 +103,50 @@ def test_a_client_that_does_not_finish_its_request_is_cut_off(
         assert slow.recv(1) == b"", "Cut off"
 
 
-def test_a_slow_client_is_given_half_a_minute() -> None:
-    assert (server.SLOW_CLIENT_SECONDS, server.SLOW_CLIENT_CHECK_SECONDS) == (30, 5)
+def test_more_clients_than_connections_are_served_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "_connections_that_fit", lambda _: 4)
+    with serving(small()) as port:
+        for line in [asked(port) for _ in range(20)]:
+            assert line.getresponse().read() == b"served"
+
+
+def test_whatever_hangs_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    bookings, go_on = StandIn(), threading.Event()
+
+    async def hang() -> None:
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(bookings, "check_ready", hang)
+    app = app_over(bookings, max_open_bookings=2)
+    let_in, threads = 2 + OTHER_REQUESTS, threads_for(2)
+    with server.background_loop() as app.loop, serving(app, threads=threads) as port:
+        try:
+            lines = [asked(port, "/readyz") for _ in range(let_in + 20)]
+            told = f'booking_places_in_use{{place="request"}} {let_in}.0'.encode()
+            wait_until(lambda: told in get(port, "/metrics").read(), "all places are taken")
+            assert get(port, "/openapi.json").status == 503
+            assert get(port, "/livez").status == 200
+        finally:
+            go_on.set()
+        answers = [line.getresponse() for line in lines]
+    refused = [answer for answer in answers if answer.status == 503]
+    assert len(answers) - len(refused) == let_in
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+
+
+def test_a_client_that_has_gone_gives_up_its_place() -> None:
+    bookings = StandIn()
+    bookings.becomes = "running"
+    app = app_over(bookings, max_open_bookings=1)
+    with server.background_loop() as app.loop, serving(app) as port:
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line.request("POST", "/book", json.dumps(JOHN), JSON)
+        wait_until(lambda: bookings.waiting == 1, "it waits")
+        line.close()
+        wait_until(lambda: bookings.waiting == 0, "its place is free")
 
 
 @pytest.mark.skipif(
@@ -118,28 +171,10 @@ def open_files(count: int) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("limit", "fitting"),
-    [
-        (256, 156),
-        (1_000, 900),
-        (1_100, 1_000),
-        (5_000, 1_000),
-        (resource.RLIM_INFINITY, 1_000),
-        (100, descriptors.FEWEST),
-    ],
+    [(1_099, 999), (1_100, 1_000), (resource.RLIM_INFINITY, 1_000), (100, 16)],
 )
 def test_no_more_connections_are_taken_than_there_are_descriptors_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: int, fitting: int
+    monkeypatch: pytest.MonkeyPatch, limit: int, fitting: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))
-    assert descriptors.connections_that_fit(1_000) == fitting
-    warned = [record.getMessage() for record in caplog.records]
-    assert len(warned) == (fitting < 1_000)
-    assert all(f"{fitting} connections fit" in line for line in warned)
-
-
-@pytest.mark.parametrize(
-    ("host", "told"),
-    [("127.0.0.1", "127.0.0.1:80"), ("localhost", "localhost:80"), ("::1", "[::1]:80")],
-)
-def test_an_address_of_ipv6_has_brackets(host: str, told: str) -> None:
-    assert server.authority(host, 80) == told
+    assert server._connections_that_fit(1_000) == fitting

@@ -17,13 +17,13 @@ from temporalio.client import Client
 
 from api.examples import TRIP_ID
 from api.schemas import BookRequest
-from pages import curl
+from pages import reference
 from settings import Settings
 from shared import KINDS
 from starter import create_app
 from tests.api.serving import serving
 from tests.api.stand_in import StandIn, app_over
-from tests.api.test_api_document import examples_of
+from tests.api.test_api_document import examples_of, operations
 
 
 @pytest.fixture
@@ -36,14 +36,6 @@ def document(http: FlaskClient) -> dict[str, Any]:
     response = http.get("/openapi.json")
     assert response.json is not None
     return dict(response.json)
-
-
-def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        f"{method.upper()} {path}": operation
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    }
 
 
 def sections(page: str) -> dict[str, str]:
@@ -60,8 +52,8 @@ def test_the_page_tells_each_operations_request_answers_and_errors(
     http: FlaskClient, document: dict[str, Any]
 ) -> None:
     shown = sections(http.get("/docs").text)
-    assert set(shown) == {found["operationId"] for found in operations(document).values()}
-    for name, operation in operations(document).items():
+    assert set(shown) == {found["operationId"] for _, found in operations(document)}
+    for name, operation in operations(document):
         section = html.unescape(shown[operation["operationId"]])
         assert operation["summary"] in section
         assert commands(section), name
@@ -109,7 +101,7 @@ def test_what_an_example_holds_reaches_curl_as_it_is() -> None:
         "requestBody": {"content": {"application/json": {"schema": {"properties": {odd: schema}}}}},
     }
     document = {"paths": {"/{path}": {"put": operation}}, "security": [{"apiKey": []}]}
-    (command,) = curl.commands(document, "http://[::1]:3000", "put", "/{path}")
+    (command,) = reference.commands(document, "http://[::1]:3000", "put", "/{path}")
     printing = f"curl() {{ printf '%s\\0' \"$@\"; }}\n{command}"
     given = subprocess.run(
         ["sh", "-c", printing], env={"API_KEY": odd}, capture_output=True, text=True, check=True

@@ -20,6 +20,7 @@ from playwright.async_api import (
     Page,
     Request,
     Route,
+    WebError,
     expect,
 )
 from temporalio.client import Client
@@ -30,7 +31,6 @@ from shared import KINDS
 from starter import create_app
 from tests.api.serving import serving
 from tests.processes import DEADLINE
-from tests.trips import eventually
 
 ITEMS = {str(kind): f"valid-{kind}-id" for kind in KINDS}
 JOHN = {"name": "John Doe", **ITEMS}
@@ -80,8 +80,8 @@ async def window(
     """A browser of its own for the pages at `origin`.
 
     Fails when one of them does what it should only show, asks for something from elsewhere (what a
-    URL of one of the `schemes` asks for is in the page), or when the console tells of something
-    that is one of the `complaints` and has none of `expected` in it.
+    URL of one of the `schemes` asks for is in the page), or when a script
+    fails or the console has one of the `complaints`, with none of `expected` in its words.
     """
     wrong: list[str] = []
 
@@ -98,12 +98,16 @@ async def window(
         if message.type in complaints and not any(words in message.text for words in expected):
             wrong.append(f"console: {message.text}")
 
+    def note_error(error: WebError) -> None:
+        if not any(words in str(error.error) for words in expected):
+            wrong.append(f"error: {error.error}")
+
     context = await chromium.new_context(base_url=origin, **options)
     context.set_default_timeout(PATIENCE)
     context.on("dialog", dismiss)
     context.on("request", note_request)
     context.on("console", note_console)
-    context.on("weberror", lambda error: wrong.append(f"error: {error.error}"))
+    context.on("weberror", note_error)
     try:
         yield context
     finally:
@@ -187,13 +191,3 @@ async def expect_alert(page: Page, words: str) -> Locator:
 async def until_over(page: Page, user_id: str) -> None:
     """Wait until the API tells that the trip is over."""
     await page.request.get(f"/bookings/{user_id}?wait=30")
-
-
-async def until_stuck(page: Page, user_id: str) -> None:
-    """Wait until the API tells that the trip needs attention."""
-
-    async def stuck() -> bool:
-        answer = await page.request.get(f"/bookings/{user_id}")
-        return bool((await answer.json())["status"] == "needs_attention")
-
-    await eventually(stuck)

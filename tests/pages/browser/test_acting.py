@@ -3,7 +3,6 @@
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from shared import KINDS
 from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.pages.browser.browsing import (
     DOOMED,
@@ -29,6 +28,7 @@ async def cancel(page: Page) -> None:
     await sure.click()
 
 
+@pytest.mark.slow
 async def test_a_trip_is_cancelled_while_it_runs(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
@@ -46,19 +46,6 @@ async def test_a_trip_is_cancelled_while_it_runs(
         await booking.open()
         await expect(step(page, "car").locator(".state")).to_contain_text("Undone")
         await expect_motion(page, "Nothing is held")
-
-
-@pytest.mark.slow
-async def test_a_booked_trip_is_cancelled(chromium: Browser, origin: str) -> None:
-    async with tab(chromium, origin) as page:
-        await book(page)
-        await expect_status(page, "Booked")
-        async with no_reload(page):
-            await cancel(page)
-            await expect_status(page, "Cancelled")
-            for kind in KINDS:
-                await expect(step(page, kind).locator(".state")).to_contain_text("Undone")
-            await expect(page.get_by_text("Cancel this trip…")).to_have_count(0)
 
 
 async def test_a_stuck_undo_is_retried_and_settled_by_an_operator(

@@ -3,13 +3,11 @@
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from pages.examples import EMBEDDED
 from tests.faults import FaultyRecord, Gate
 from tests.pages.browser.browsing import (
     AWAY,
     ITEMS,
     JOHN,
-    book,
     expect_alert,
     expect_motion,
     expect_status,
@@ -75,6 +73,7 @@ async def test_what_is_wrong_is_told_at_its_fields_and_the_rest_is_kept(
         assert len(await trips_of(page, "Jane")) == 1
 
 
+@pytest.mark.slow
 async def test_a_double_click_books_one_trip(chromium: Browser, origin: str) -> None:
     async with tab(chromium, origin) as page:
         await fill_in(page, name="Hasty")
@@ -125,32 +124,3 @@ async def test_a_form_that_was_sent_and_changed_is_refused_in_the_api_s_words(
         await told.get_by_role("link", name="See how the trip stands").click()
         await expect_status(page, "Booked")
         await expect(step(page, "hotel")).to_contain_text(ITEMS["hotel"])
-
-
-@pytest.mark.slow
-async def test_a_reload_in_the_middle_goes_on(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    async with tab(chromium, origin) as page:
-        await book(page, name="Reloading")
-        await expect_motion(page, "Going on: booking the hotel")
-        await page.reload()
-        await expect_motion(page, "Going on: booking the hotel")
-        async with no_reload(page):
-            await gate.open()
-            await expect_status(page, "Booked")
-        assert len(await trips_of(page, "Reloading")) == 1
-
-
-@pytest.mark.slow
-async def test_each_example_fills_in_the_form(chromium: Browser, origin: str) -> None:
-    async with tab(chromium, origin) as page:
-        await page.goto("/")
-        for example in EMBEDDED:
-            await page.get_by_role("link", name=example.name).click()
-            for name, value in example.values.items():
-                await expect(page.locator(f"#{name}")).to_have_value(value)
-        await press(page)
-        await page.wait_for_url("**/trips/*")
-        await expect_status(page, "Rolled back")

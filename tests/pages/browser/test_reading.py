@@ -161,17 +161,6 @@ TOO_WIDE = """() => [document.documentElement, ...document.querySelectorAll('mai
 
 
 @pytest.mark.slow
-async def test_dark_is_dark(chromium: Browser, origin: str) -> None:
-    async def brightness(scheme: Any) -> float:
-        async with tab(chromium, origin, color_scheme=scheme) as page:
-            await page.goto("/")
-            color: str = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-            return sum(map(int, color.removeprefix("rgb(").removesuffix(")").split(",")))
-
-    assert await brightness("dark") < 3 * 64 < 3 * 192 < await brightness("light")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 async def test_what_is_written_shows_as_itself_and_the_layout_holds(
     chromium: Browser, origin: str, faults: FaultyRecord, written: str

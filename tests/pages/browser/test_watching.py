@@ -21,6 +21,7 @@ from tests.pages.browser.browsing import (
 )
 
 
+@pytest.mark.slow
 async def test_a_retry_shows_its_number_and_the_last_error(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
@@ -54,7 +55,11 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
             await expect_motion(page, "Going on: booking the hotel")
             await expect(step(page, "hotel").locator(".state")).to_have_text("Booking")
             assert await arrow_before(step(page, "hotel")) == "→"
+            # A screen reader is told.
+            said = page.locator("#said")
+            await expect(said).to_have_attribute("role", "status")
             await forward.open()
+            await expect(said).to_contain_text("Going back: undoing the hotel")
             await expect_motion(page, "Going back: undoing the hotel")
             await expect(step(page, LAST)).to_contain_text(f"Invalid {LAST} booking")
             await expect(step(page, "hotel").locator(".state")).to_have_text("Undoing")
@@ -73,23 +78,6 @@ async def arrow_before(step: Locator) -> str:
     """Return the sign between a step and the one before it."""
     content: str = await step.evaluate("step => getComputedStyle(step, '::before').content")
     return content.strip('"')[0]
-
-
-@pytest.mark.slow
-async def test_what_changes_is_told_to_a_screen_reader(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "car"] = car = Gate()
-    faults.faults["reserve", "hotel"] = hotel = Gate()
-    async with tab(chromium, origin) as page:
-        await book(page)
-        await expect_motion(page, "Going on: booking the car")
-        said = page.locator("#said")
-        await expect(said).to_have_attribute("role", "status")
-        await car.open()
-        await expect(said).to_contain_text("Going on: booking the hotel")
-        await hotel.open()
-        await expect(said).to_contain_text("Everything is booked")
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """What a traveller and a supplier write shows as itself in Temporal's Web UI, in a real browser."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -24,10 +23,6 @@ WRITTEN = dict(zip(("name", *KINDS), (HTML, MARKDOWN, EMOJI, FROM_THE_RIGHT), st
 
 SOLD_OUT = f"sold-out {HTML} **b** | `c` {{runId}} [x](javascript:x) ![x](http://127.0.0.1:1/x.png)"
 """The simulator's error repeats it."""
-
-
-LABEL = 50
-"""Characters that the UI shows of a summary at least, where it cuts one."""
 
 
 @dataclass(frozen=True)
@@ -94,38 +89,6 @@ async def test_a_link_leads_to_the_timeline_with_a_run_and_without(
         await page.goto(cancelled["links"]["web_ui"])
         await expect(page.get_by_text(f"undo_book_{KINDS[0]} • Undo")).to_be_visible()
         await expect(page.get_by_text(cancellation_id(user_id)).first).to_be_visible()
-
-
-async def test_plain_places_show_what_was_written(chromium: Browser, web_ui: WebUi) -> None:
-    async with visit(chromium, web_ui.url) as page:
-        await page.goto(f"{web_ui.url}/namespaces/default/workflows")
-        for trip in web_ui.trips:
-            await expect(page.get_by_role("link", name=trip["user_id"])).to_be_visible()
-        for trip in web_ui.trips:
-            run = trip["links"]["web_ui"].removesuffix("/timeline")
-            items = {step["kind"]: step["item"] for step in trip["steps"]}
-            labels = [f"Book {kind} {item}" for kind, item in items.items()]
-
-            await page.goto(f"{run}/timeline")
-            for kind, label in zip(KINDS, labels, strict=True):
-                await expect(page.get_by_text(f"book_{kind} • {label}"[:LABEL])).to_be_visible()
-
-            await page.goto(f"{run}/history")
-            for label in labels:
-                await expect(page.get_by_text(label, exact=True)).to_be_visible()
-
-            await page.goto(f"{run}/history/events/1")
-            summary = page.get_by_text(f"{HTML} · {MARKDOWN}").first
-            assert without_what_is_not_seen(await summary.inner_text()) == " · ".join(
-                [HTML, *items.values()]
-            )
-
-            await page.goto(f"{run}/memo")
-            memo = page.locator(".cm-content").filter(has_text='"fields"')
-            for text in (HTML, *items.values()):
-                # The editor that it stands in shows such a character by its number.
-                shown = json.dumps(text, ensure_ascii=False).replace("\u202e", "\\u202e")
-                await expect(memo).to_contain_text(shown)
 
 
 async def test_markdown_shows_what_was_written(chromium: Browser, web_ui: WebUi) -> None:

@@ -3,20 +3,17 @@
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.faults import FaultyRecord, Gate, refuse_for_good
+from tests.faults import FaultyRecord, Gate
 from tests.pages.browser.browsing import (
-    DOOMED,
     JOHN,
     book,
     expect_motion,
     expect_status,
     fill_in,
     refused,
-    step,
     tab,
     trips_of,
     until_over,
-    until_stuck,
 )
 
 
@@ -25,6 +22,7 @@ async def reload_until_over(page: Page, user_id: str) -> None:
     await page.reload()
 
 
+@pytest.mark.slow
 async def test_a_trip_is_booked_looked_up_and_cancelled(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
@@ -62,38 +60,3 @@ async def test_what_is_wrong_is_told_at_its_fields(chromium: Browser, origin: st
         await page.get_by_role("button", name="Book the trip").click()
         await page.wait_for_url("**/trips/*")
         assert len(await trips_of(page, "Corrected")) == 1
-
-
-@pytest.mark.slow
-async def test_a_double_click_books_one_trip(chromium: Browser, origin: str) -> None:
-    async with tab(chromium, origin, java_script_enabled=False) as page:
-        await fill_in(page, name="Hasty")
-        await page.get_by_role("button", name="Book the trip").dblclick()
-        await page.wait_for_url("**/trips/*")
-        assert len(await trips_of(page, "Hasty")) == 1
-
-
-@pytest.mark.slow
-async def test_a_stuck_undo_is_settled(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    faults.faults["cancel", "hotel"] = refuse_for_good
-    async with tab(chromium, origin, java_script_enabled=False) as page:
-        user_id = await book(page, **DOOMED)
-        await until_stuck(page, user_id)
-        await page.reload()
-        await page.get_by_text("Already settled…").click()
-        await page.get_by_label("How was the hotel settled?").fill("By phone.")
-        await page.get_by_role("button", name="Mark as settled").click()
-        await expect(step(page, "hotel")).to_contain_text("By phone.")
-        await reload_until_over(page, user_id)
-        await expect_status(page, "Rolled back")
-
-
-@pytest.mark.slow
-async def test_a_refusal_is_a_page_that_leads_on(chromium: Browser, origin: str) -> None:
-    async with tab(chromium, origin, refused(404), java_script_enabled=False) as page:
-        await page.goto("/trips/nobody")
-        await expect(page.get_by_role("alert")).to_contain_text("There is no such booking.")
-        await page.get_by_role("link", name="All trips").click()
-        await page.wait_for_url("**/trips")
