@@ -55,14 +55,13 @@ model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
 	$(RUN) pytest tests/saga/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
 
 # For long: make chaos SECONDS=600 TRIPS=2000; again as before: make chaos SEED=7; with suppliers that
-# are a service of their own: make chaos SUPPLIERS=http; of one mode: make chaos SUPPLIERS=http MODE=keeps;
-# with a fault of each kind planted at the end, for the audit to find: make chaos PLANT=yes
+# are a service of their own: make chaos SUPPLIERS=http; of one mode: make chaos SUPPLIERS=http MODE=keeps
 SECONDS ?= 25
 TRIPS ?= 150
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill and freeze the processes under load, then audit every trip
 	$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) --trips $(TRIPS) \
-		$(if $(SUPPLIERS),--suppliers $(SUPPLIERS)) $(if $(MODE),--mode $(MODE)) $(if $(PLANT),--plant)
+		$(if $(SUPPLIERS),--suppliers $(SUPPLIERS)) $(if $(MODE),--mode $(MODE))
 
 # One row: make hardship ROWS=far
 .PHONY: hardship

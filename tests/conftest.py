@@ -38,7 +38,7 @@ FAST_SERVER = [
 ]
 
 # Trips take as long as the machine needs, so Hypothesis sets no deadline of its own.
-hypothesis.settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("quick", max_examples=18, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=1_500, deadline=None)
 hypothesis.settings.load_profile("quick")
 

@@ -86,20 +86,6 @@ def test_the_database_that_is_migrated_is_the_one_that_the_services_use(
     assert (made.returncode, database.exists()) == (0, True), made.stderr
 
 
-@pytest.mark.parametrize(("options", "measured"), [((), False), (("COVERAGE=yes",), True)])
-def test_coverage_is_measured_when_asked_for(
-    project: Path, options: tuple[str, ...], measured: bool
-) -> None:
-    script(project / ".venv/bin/python", 'echo "$@" >> log')
-    script(project / ".venv/bin/pip", "exit 1")
-    assert make(project, "test", *options, path="/usr/bin:/bin").returncode == 0
-    assert ("--cov" in (project / "log").read_text()) is measured
-
-
-def test_what_must_pass_before_a_change_lands_measures_coverage() -> None:
-    assert "make test COVERAGE=yes\n" in (ROOT / ".ci" / "run").read_text()
-
-
 @pytest.fixture
 def offline() -> dict[str, str]:
     """What lets pip be installed without an index."""

@@ -72,16 +72,6 @@ def test_what_a_lock_has_of_the_requirements_has_no_version_of_its_own(name: str
     assert all(package in names and not version for package, version, _ in asked(source(name)))
 
 
-@pytest.mark.parametrize("name", LOCKS)
-def test_renovate_can_read_how_a_lock_was_made(name: str) -> None:
-    """It takes no option with its value in a word of its own, and no short one."""
-    made = lock(name).splitlines()[1].split()
-    assert made[:4] == ["#", "uv", "pip", "compile"]
-    *options, made_from = made[4:]
-    assert made_from == f"requirements/{name}.in"
-    assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", option) for option in options)
-
-
 @pytest.mark.parametrize("name", ["run", "dev"])
 def test_tests_run_with_what_the_service_runs_with(name: str) -> None:
     assert locked("service").items() <= locked(name).items()

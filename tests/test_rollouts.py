@@ -194,31 +194,6 @@ async def test_each_trip_ends_by_the_version_that_it_began_with(
     assert any(len(trip.workers) > 1 for trip in trips)
 
 
-async def test_without_versions_the_same_change_breaks_open_trips(
-    running: Service, tmp_path: Path
-) -> None:
-    ports = free_port(), free_port()
-    first = worker_of(running, ROOT, "first", ports[0], None)
-    second = worker_of(running, other_version(tmp_path), "second", ports[1], None)
-
-    def begin_and_replace() -> str:
-        trip_id = begun_by(running, first, ports[0])
-        start(running, second, ports[1])
-        return trip_id
-
-    trip_id = await asyncio.to_thread(begin_and_replace)
-    client = await Client.connect(running.temporal_address)
-    async with asyncio.timeout(60):
-        while not (failures := (await ran(client, trip_id)).failures):
-            await asyncio.sleep(0.1)
-    assert "Nondeterminism" in failures[0]
-    # Nothing is lost: rolled back to what it began with, the trip goes on.
-    await asyncio.to_thread(second.stop)
-    await asyncio.to_thread(start, running, first, ports[0])
-    result = await client.get_workflow_handle(trip_id).result()
-    assert (result["status"], (await ran(client, trip_id)).steps) == ("success", BOOKED)
-
-
 async def test_the_first_version_goes_on_with_the_trips_of_workers_that_had_none(
     running: Service,
 ) -> None:

@@ -1,6 +1,7 @@
 """How the tests start a trip, wait for a state of it and read what became of it."""
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -44,12 +45,15 @@ Trip = WorkflowHandle[BookingWorkflow, BookingResult]
 Cancellation = WorkflowHandle[CancelBookingWorkflow, BookingResult]
 
 
-async def start(client: Client, book_input: BookVacationInput) -> Trip:
+async def start(
+    client: Client, book_input: BookVacationInput, task_timeout: dt.timedelta | None = None
+) -> Trip:
     return await client.start_workflow(
         BookingWorkflow.run,
         book_input,
         id=book_input.book_user_id,
         task_queue=TASK_QUEUE_NAME,
+        task_timeout=task_timeout,
     )
 
 
@@ -212,6 +216,15 @@ async def activities_of(workflow: WorkflowHandle[Any, Any]) -> list[str]:
         event.activity_task_scheduled_event_attributes.activity_type.name
         for event in await events(workflow)
         if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+
+
+async def failed_workflow_tasks(workflow: WorkflowHandle[Any, Any]) -> list[str]:
+    """Return why workflow tasks of a workflow have failed."""
+    return [
+        event.workflow_task_failed_event_attributes.failure.message
+        for event in await events(workflow)
+        if event.HasField("workflow_task_failed_event_attributes")
     ]
 
 

@@ -35,11 +35,10 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--suppliers", choices=["embedded", "http"], default="embedded")
     parser.add_argument("--mode", choices=MODES, action="append", help="of the suppliers over HTTP")
-    parser.add_argument("--plant", action="store_true", help="faults, and show what the audit says")
     options = parser.parse_args()
     set_up("")
     write([f"Chaos, --seed {options.seed}"])
-    size = Size(options.seed, options.trips, options.seconds, options.plant)
+    size = Size(options.seed, options.trips, options.seconds)
     if options.suppliers == "embedded":
         summaries = [run_embedded(size, each) for each in options.database or DATABASES]
     else:

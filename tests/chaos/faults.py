@@ -55,32 +55,13 @@ class Faults:
         logger.info("%s (%.1f s)", fault.kind, fault.lasts)
         await FAULTS[fault.kind](self, fault)
 
-    async def kill_worker(self, fault: PlannedFault) -> None:
-        """`kill -9`."""
-        await self._kill(fault, self.service.workers[fault.worker])
-
-    async def kill_workers(self, fault: PlannedFault) -> None:
-        """`kill -9`, both."""
-        await self._kill(fault, *self.service.workers)
-
-    async def kill_api(self, fault: PlannedFault) -> None:
-        """`kill -9`."""
-        await self._kill(fault, self.service.api)
-
-    async def kill_temporal(self, fault: PlannedFault) -> None:
-        """`kill -9`."""
-        await self._kill(fault, self.service.temporal)
-
-    async def kill_postgres(self, fault: PlannedFault) -> None:
-        """`kill -9`, every process of the server."""
-        assert self.service.postgres
-        await self._kill(fault, self.service.postgres)
-
-    async def _kill(self, fault: PlannedFault, *processes: Process) -> None:
-        for process in processes:
+    async def kill(self, fault: PlannedFault, *processes: Process | None) -> None:
+        """`kill -9` processes with their children, and start them again."""
+        there = [process for process in processes if process]
+        for process in there:
             process.kill()
         await asyncio.sleep(fault.lasts)
-        for process in processes:
+        for process in there:
             process.start()
 
     async def stop_worker(self, fault: PlannedFault) -> None:
@@ -161,11 +142,6 @@ class Faults:
 
         await asyncio.to_thread(hold)
 
-    async def kill_suppliers(self, fault: PlannedFault) -> None:
-        """`kill -9`."""
-        assert self.outside
-        await self._kill(fault, self.outside.process)
-
     async def freeze_suppliers(self, fault: PlannedFault) -> None:
         """Freeze them until the calls that were under way have timed out."""
         assert self.outside
@@ -175,11 +151,11 @@ class Faults:
 
 
 FAULTS: dict[str, Callable[[Faults, PlannedFault], Awaitable[None]]] = {
-    "kill -9 of a worker": Faults.kill_worker,
-    "kill -9 of both workers": Faults.kill_workers,
-    "kill -9 of the API": Faults.kill_api,
-    "kill -9 of Temporal": Faults.kill_temporal,
-    "kill -9 of PostgreSQL": Faults.kill_postgres,
+    "kill -9 of a worker": lambda its, fault: its.kill(fault, its.service.workers[fault.worker]),
+    "kill -9 of both workers": lambda its, fault: its.kill(fault, *its.service.workers),
+    "kill -9 of the API": lambda its, fault: its.kill(fault, its.service.api),
+    "kill -9 of Temporal": lambda its, fault: its.kill(fault, its.service.temporal),
+    "kill -9 of PostgreSQL": lambda its, fault: its.kill(fault, its.service.postgres),
     "a worker frozen past its heartbeats": Faults.freeze_past_heartbeats,
     "a worker frozen past an undo": Faults.freeze_past_undo,
     "SIGTERM to a worker": Faults.stop_worker,
@@ -188,7 +164,9 @@ FAULTS: dict[str, Callable[[Faults, PlannedFault], Awaitable[None]]] = {
     "PostgreSQL frozen": Faults.freeze_postgres,
     "PostgreSQL restarted": Faults.restart_postgres,
     "SQLite locked": Faults.lock_sqlite,
-    "kill -9 of the suppliers": Faults.kill_suppliers,
+    "kill -9 of the suppliers": lambda its, fault: its.kill(
+        fault, its.outside.process if its.outside else None
+    ),
     "the suppliers frozen": Faults.freeze_suppliers,
 }
 

@@ -19,7 +19,6 @@ from tests.chaos.agreement import Agreement
 from tests.chaos.callers import Callers
 from tests.chaos.faults import HEARTBEAT_TIMEOUT, OF_SUPPLIERS, Faults, kinds_of_faults
 from tests.chaos.plans import PlannedFault, PlannedTrip, plan_faults, plan_trips
-from tests.chaos.planting import Planting
 from tests.chaos.report import Summary
 from tests.chaos.suppliers import Mode, Suppliers
 from tests.processes import (
@@ -56,8 +55,6 @@ class Size:
     trips: int
     seconds: float
     """How long faults are caused."""
-    plant: bool = False
-    """Whether faults are planted at the end, for the audit to find."""
 
 
 def set_up(what: str) -> None:
@@ -81,7 +78,6 @@ async def run(
     trips: list[PlannedTrip],
     planned: list[PlannedFault],
     what: str,
-    plant: bool,
 ) -> Summary:
     """Run trips and faults over a started service, audit, and report what became of them.
 
@@ -119,9 +115,6 @@ async def run(
             *report.of_all(agreement, endings, time.monotonic() - begun),
         ]
     )
-    if plant:
-        write(await Planting(agreement).show())
-        write(f"VIOLATION {which}: {of} {how}" for which, of, how in agreement.violations)
     return Summary.of(agreement, what)
 
 
@@ -147,8 +140,7 @@ def run_embedded(size: Size, database: Database) -> Summary:
         with_link(running) as link,
     ):
         running.start(workers=2)
-        what = f"{database}, embedded"
-        return asyncio.run(run(running, link, None, trips, faults, what, size.plant))
+        return asyncio.run(run(running, link, None, trips, faults, f"{database}, embedded"))
 
 
 def run_outside(size: Size, database: Database, mode: Mode) -> Summary:
@@ -167,5 +159,4 @@ def run_outside(size: Size, database: Database, mode: Mode) -> Summary:
         outside = Suppliers.of(running, port, mode, size.seed)
         outside.start()
         running.start(workers=2)
-        what = f"{database}, {mode}"
-        return asyncio.run(run(running, link, outside, trips, faults, what, size.plant))
+        return asyncio.run(run(running, link, outside, trips, faults, f"{database}, {mode}"))

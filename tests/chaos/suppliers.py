@@ -105,21 +105,8 @@ class Suppliers:
         """Return all they have, also what was cancelled, and what is booked late."""
         return [AtSupplier(**row) for row in self._ask("GET", "/reservations")]
 
-    def forget_tombstones(self) -> None:
-        """Let them book again what was cancelled."""
-        self._ask("PUT", "/mode", {"tombstones": False})
-
-    def book(self, kind: str, trip_id: str, item: str) -> None:
-        """Book something for a trip, past the service."""
-        self._ask("PUT", f"/{kind}s/reservations/{trip_id}", {"item": item})
-
-    def cancel(self, kind: str, trip_id: str) -> None:
-        """Cancel something of a trip, past the service."""
-        self._ask("DELETE", f"/{kind}s/reservations/{trip_id}")
-
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._base + path, content, method=method)
+    def _ask(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(self._base + path, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 

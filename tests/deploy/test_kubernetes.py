@@ -184,16 +184,6 @@ def test_versions_stand_beside_each_other() -> None:
         assert not selects(each["spec"]["selector"], pod["metadata"]["labels"])
 
 
-def test_the_image_of_a_version_may_come_from_any_registry(tmp_path: Path) -> None:
-    copy = tmp_path / "kubernetes"
-    shutil.copytree(KUBERNETES, copy)
-    written = copy / "overlays" / "versioned" / "kustomization.yaml"
-    written.write_text(written.read_text().replace("registry.example/", "registry.example:5000/"))
-    (pod,) = workloads(rendered(written.parent)).values()
-    assert container(pod)["image"] == f"registry.example:5000/trip-booking:{VERSION}"
-    assert variables_of(pod, rendered(KUBERNETES / "base"))["WORKER_BUILD_ID"] == VERSION
-
-
 def test_pods_have_no_rights_that_they_do_not_need(objects: list[Object]) -> None:
     for pod in workloads(objects).values():
         spec = pod["spec"]
@@ -307,11 +297,3 @@ def test_the_operators_prometheus_gives_the_names_that_the_rules_ask_for(
         jobs |= {rule["replacement"] for rule in endpoint["relabelings"]}
     written = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     assert jobs == {job["job_name"] for job in written["scrape_configs"]}
-
-
-def test_every_file_is_used() -> None:
-    folders = {file.parent for file in KUBERNETES.rglob("kustomization.yaml")}
-    for folder in folders:
-        told = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        files = {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml"}
-        assert files <= {*told["resources"], *told.get("configurations", [])}, folder

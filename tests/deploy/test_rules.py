@@ -1,4 +1,4 @@
-"""The alerts: that each fires when it must and not otherwise, and that each has its runbook."""
+"""The alerts: each fires when it must and not otherwise, and each has its runbook."""
 
 import re
 import shutil
@@ -30,6 +30,7 @@ def test_prometheus_takes_the_configuration_and_the_rules() -> None:
     promtool("check", "config", PROMETHEUS / "prometheus.yml")
 
 
+@pytest.mark.slow  # It takes promtool seven seconds.
 @needs_promtool
 def test_each_alert_fires_when_it_must_and_not_before_and_no_other() -> None:
     promtool("test", "rules", WRITTEN_SERIES)

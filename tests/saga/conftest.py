@@ -1,21 +1,30 @@
-"""What the tests of the saga share."""
-
-from dataclasses import replace
+"""The fixtures of the saga's tests."""
 
 import pytest
+from temporalio.client import Client
 
+from record import Record
 from suppliers import tries
-from tests.conftest import IMPATIENT
+from tests.faults import FaultyRecord
+from tests.saga.stage import Stage, cut_off
+from tests.workers import work_with
 
-LOSING = replace(IMPATIENT, heartbeat_timeout=0.3, step_deadline=60.0)
-"""A policy under which a try without heartbeats is lost at once."""
+
+@pytest.fixture
+async def stage(client: Client, faults: FaultyRecord) -> Stage:
+    """A stage with a worker and no faults."""
+    return Stage(client, faults)
+
+
+@pytest.fixture
+async def empty_stage(client: Client, record: Record) -> Stage:
+    """A stage whose workers a test starts."""
+    faulty = FaultyRecord(record)
+    work_with(faulty)
+    return Stage(client, faulty)
 
 
 @pytest.fixture
 def no_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have tries that take their time be lost, though they go on: their worker is cut off."""
-
-    async def cut_off(interval: float) -> None:
-        pass
-
     monkeypatch.setattr(tries, "_beat", cut_off)

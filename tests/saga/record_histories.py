@@ -3,23 +3,21 @@
 Record again only when the way that *new* trips run has changed on purpose, and then keep the old
 files in a folder of their own for as long as trips of the old kind may be open. It is a pytest file
 that pytest collects only when told to: so it has the tests' server, worker and faults.
-
-The trips are started as the API starts them.
 """
 
 import datetime as dt
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from temporalio.client import Client
 
 from bookings import TripWorkflows
 from record import Record, RecordedTrip
-from shared import KINDS, Kind, SagaPolicy, cancellation_id
+from shared import KINDS, Kind, cancellation_id
 from suppliers import Pending
 from tests.conftest import IMPATIENT, trip
 from tests.encrypting import with_keys
@@ -34,6 +32,7 @@ from tests.faults import (
     unavailable,
     workflow_half,
 )
+from tests.saga.stage import DOOMED, Stage
 from tests.suppliers.script import NO, QUICK, SURE, UNKNOWN, Script, working_with
 from tests.trips import (
     Cancellation,
@@ -53,97 +52,73 @@ from tests.workers import work_with
 
 HISTORIES = Path(__file__).with_name("histories")
 
-DOOMED: dict[str, Any] = {"flight": "invalid-flight-id"}
-"""What a trip asks for that fails at its last step."""
 
+class Api(Stage):
+    """A stage whose trips are accepted, started and cancelled as the API does it."""
 
-@dataclass(frozen=True)
-class Stage:
-    """Where a trip is played: the API's side, and the record with its faults."""
-
-    client: Client
-    record: FaultyRecord
-
-    async def start(self, policy: SagaPolicy = IMPATIENT, attempts: int = 3, **items: str) -> Trip:
-        """Accept and start a trip, as the API does."""
-        wanted = replace(trip(attempts=attempts), name="John Doe", owner="shop")
+    async def start(self, task_timeout: float | None = None, **changes: Any) -> Trip:
+        wanted = trip(name="John Doe", owner="shop", **changes)
         row = RecordedTrip(
             trip_id=wanted.book_user_id,
             owner=wanted.owner,
-            request={**wanted.request, **items},
+            request=wanted.request,
             status="running",
             workflow_id=wanted.book_user_id,
             accepted_at=dt.datetime.now(dt.UTC),
         )
-        workflows = TripWorkflows(self.client, policy)
+        workflows = TripWorkflows(self.client, wanted.policy)
         accepted, _ = await self.record.trips.accept(row)
         await workflows.start(accepted)
         return workflows.handle(row.workflow_id)
 
-    async def ended(self, policy: SagaPolicy = IMPATIENT, attempts: int = 3, **items: str) -> Trip:
-        """Play a trip that needs nothing to end."""
-        booking = await self.start(policy, attempts, **items)
+    async def cancellation(self, booking: Trip, **changes: Any) -> Cancellation:
+        workflows = TripWorkflows(self.client, trip(**changes).policy)
+        await workflows.start_cancellation(await self.record.trips.begin_cancellation(booking.id))
+        return cast(Cancellation, workflows.handle(cancellation_id(booking.id)))
+
+    async def ended(self, **changes: Any) -> Trip:
+        """Return a trip that needs nothing to end."""
+        booking = await self.start(**changes)
         await result_of(booking)
         return booking
 
-    async def start_cancellation(self, booking: Trip, policy: SagaPolicy = IMPATIENT) -> Trip:
-        """Have a booked trip cancelled, as the API does."""
-        workflows = TripWorkflows(self.client, policy)
-        await workflows.start_cancellation(await self.record.trips.begin_cancellation(booking.id))
-        return workflows.handle(cancellation_id(booking.id))
 
-    def breaks(self, operation: Literal["reserve", "cancel"], kind: Kind, fault: Any) -> Any:
-        self.record.faults[operation, kind] = fault
-        return fault
-
-
-Scenario = Callable[[Stage], Awaitable[Trip]]
+Scenario = Callable[[Api], Awaitable[Trip | Cancellation]]
 
 
 # Booked, or not
 
 
-async def booked(stage: Stage) -> Trip:
-    return await stage.ended()
-
-
 def failed_at(kind: Kind) -> Scenario:
-    items: dict[str, Any] = {kind: f"invalid-{kind}-id"}
-    return lambda stage: stage.ended(**items)
+    return lambda stage: stage.ended(**{f"book_{kind}_id": f"invalid-{kind}-id"})
 
 
-async def retried(stage: Stage) -> Trip:
-    stage.breaks("reserve", "hotel", at_first(2, unavailable))
-    return await stage.ended()
+def failing(failures: int) -> Scenario:
+    async def scenario(stage: Api) -> Trip:
+        stage.breaks("reserve", "hotel", at_first(failures, unavailable))
+        return await stage.ended()
+
+    return scenario
 
 
-async def failed_after_all_attempts(stage: Stage) -> Trip:
-    stage.breaks("reserve", "hotel", unavailable)
-    return await stage.ended()
+def late(kind: Kind, **limits: Any) -> Scenario:
+    async def scenario(stage: Api) -> Trip:
+        gate = stage.breaks("reserve", kind, Gate())
+        booking = await stage.ended(policy=replace(IMPATIENT, **limits))
+        await gate.open()
+        return booking
+
+    return scenario
 
 
-async def failed_at_its_deadline(stage: Stage) -> Trip:
-    gate = stage.breaks("reserve", "car", Gate())
-    late = await stage.ended(replace(IMPATIENT, step_deadline=1.5))
-    await gate.open()
-    return late
-
-
-async def overdue_in_a_step(stage: Stage) -> Trip:
-    gate = stage.breaks("reserve", "hotel", Gate())
-    late = await stage.ended(replace(IMPATIENT, trip_deadline=1.5))
-    await gate.open()
-    return late
-
-
-async def overdue_at_its_start(stage: Stage) -> Trip:
-    late = await stage.start(replace(IMPATIENT, trip_deadline=0.01))
+async def overdue_at_its_start(stage: Api) -> Trip:
+    booking = await stage.start(policy=replace(IMPATIENT, trip_deadline=0.01))
     async with activity_half(stage.client), workflow_half(stage.client):
-        await result_of(late)
-    return late
+        await result_of(booking)
+    return booking
 
 
-async def told_at_the_third_try(stage: Stage) -> Trip:
+async def told_at_the_third_try(stage: Api) -> Trip:
     stage.record.when_told = at_first(2, down)
     return await stage.ended()
 
@@ -152,10 +127,8 @@ async def told_at_the_third_try(stage: Stage) -> Trip:
 
 
 def by_hand(how: Literal["complete", "fail"]) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
-        gate = stage.breaks("reserve", "hotel", Gate())
-        booking = await stage.start()
-        await gate.reached()
+    async def scenario(stage: Api) -> Trip:
+        booking, gate = await stage.at_gate("reserve", "hotel")
         activity = stage.client.get_async_activity_handle(
             workflow_id=booking.id, run_id=None, activity_id="book_hotel-1"
         )
@@ -173,9 +146,9 @@ def by_hand(how: Literal["complete", "fail"]) -> Scenario:
 # Reset
 
 
-def reset_when_booked(task: int) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
-        again = await reset_to(stage.client, await stage.ended(), task)
+def reset_at_its_end(task: int, **items: str) -> Scenario:
+    async def scenario(stage: Api) -> Trip:
+        again = await reset_to(stage.client, await stage.ended(**items), task)
         await result_of(again)
         return again
 
@@ -183,11 +156,10 @@ def reset_when_booked(task: int) -> Scenario:
 
 
 def reset_past_its_deadline(task: int) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
-        gate = stage.breaks("reserve", "hotel", Gate())
+    async def scenario(stage: Api) -> Trip:
+        policy = replace(IMPATIENT, trip_deadline=2.0)
         async with activity_half(stage.client), workflow_half(stage.client):
-            booking = await stage.start(replace(IMPATIENT, trip_deadline=2.0))
-            await gate.reached()
+            booking, gate = await stage.at_gate("reserve", "hotel", policy=policy)
         await gate.open()
         await eventually(lambda: has_no_activity(booking))
         again = await reset_to(stage.client, booking, task)
@@ -202,13 +174,7 @@ async def has_no_activity(booking: Trip) -> bool:
     return not (await booking.describe()).raw_description.pending_activities
 
 
-async def reset_in_undo(stage: Stage) -> Trip:
-    again = await reset_to(stage.client, await stage.ended(**DOOMED), 4)
-    await result_of(again)
-    return again
-
-
-async def reset_and_cancelled(stage: Stage) -> Trip:
+async def reset_and_cancelled(stage: Api) -> Trip:
     booking = await stage.ended()
     gate = stage.breaks("reserve", "hotel", Gate())
     again = await reset_to(stage.client, booking, 1)
@@ -222,7 +188,7 @@ async def reset_and_cancelled(stage: Stage) -> Trip:
 # Cancelled
 
 
-async def cancelled_before(stage: Stage) -> Trip:
+async def cancelled_before(stage: Api) -> Trip:
     booking = await stage.start()
     await booking.cancel()
     async with activity_half(stage.client), workflow_half(stage.client):
@@ -231,10 +197,8 @@ async def cancelled_before(stage: Stage) -> Trip:
 
 
 def cancelled_during(kind: Kind) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
-        gate = stage.breaks("reserve", kind, Gate())
-        booking = await stage.start()
-        await gate.reached()
+    async def scenario(stage: Api) -> Trip:
+        booking, gate = await stage.at_gate("reserve", kind)
         await booking.cancel()
         await cancelled(booking)
         await gate.open()
@@ -244,7 +208,7 @@ def cancelled_during(kind: Kind) -> Scenario:
 
 
 def cancelled_after(kind: Kind) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
+    async def scenario(stage: Api) -> Trip:
         async with activity_half(stage.client):
             booking = await stage.start()
             await book_and_cancel_unseen(stage.client, stage.record, booking, kind, "answer")
@@ -255,27 +219,25 @@ def cancelled_after(kind: Kind) -> Scenario:
     return scenario
 
 
-async def cancelled_between_tries(stage: Stage) -> Trip:
+async def cancelled_between_tries(stage: Api) -> Trip:
     stage.breaks("reserve", "hotel", unavailable)
     policy = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0)
-    booking = await stage.start(replace(policy, step_deadline=3600.0))
+    booking = await stage.start(policy=replace(policy, step_deadline=3600.0))
     await until_failed(booking, tries=1)
     await booking.cancel()
     await cancelled(booking)
     return booking
 
 
-async def cancelled_in_undo(stage: Stage) -> Trip:
-    gate = stage.breaks("cancel", "hotel", Gate())
-    booking = await stage.start(**DOOMED)
-    await gate.reached()
+async def cancelled_in_undo(stage: Api) -> Trip:
+    booking, gate = await stage.at_gate("cancel", "hotel", **DOOMED)
     await booking.cancel()
     await gate.open()
     await cancelled(booking)
     return booking
 
 
-async def cancelled_while_the_record_is_told(stage: Stage) -> Trip:
+async def cancelled_while_the_record_is_told(stage: Api) -> Trip:
     stage.record.when_told = first = Gate()
     booking = await stage.start()
     await first.reached()
@@ -288,8 +250,8 @@ async def cancelled_while_the_record_is_told(stage: Stage) -> Trip:
     return booking
 
 
-async def cancelled_after_booking(stage: Stage) -> Trip:
-    cancellation = await stage.start_cancellation(await stage.ended())
+async def cancelled_after_booking(stage: Api) -> Cancellation:
+    cancellation = await stage.cancellation(await stage.booked())
     await result_of(cancellation)
     return cancellation
 
@@ -297,16 +259,15 @@ async def cancelled_after_booking(stage: Stage) -> Trip:
 # With an undo that takes its time, or is stuck
 
 
-async def undo_retried(stage: Stage) -> Trip:
+async def undo_retried(stage: Api) -> Trip:
     stage.breaks("cancel", "hotel", at_first(2, unavailable))
     return await stage.ended(**DOOMED)
 
 
-async def undo_out_of_time(stage: Stage) -> Trip:
+async def undo_out_of_time(stage: Api) -> Cancellation:
     gate = stage.breaks("cancel", "hotel", Gate())
-    booking = await stage.ended()
     policy = replace(IMPATIENT, step_deadline=0.3, trip_deadline=0.5)
-    cancellation = await stage.start_cancellation(booking, policy)
+    cancellation = await stage.cancellation(await stage.booked(), policy=policy)
     await until_stuck(cancellation, "hotel")
     await resolve_undo(cancellation, "hotel", "settled")
     await result_of(cancellation)
@@ -314,19 +275,11 @@ async def undo_out_of_time(stage: Stage) -> Trip:
     return cancellation
 
 
-async def stuck(stage: Stage, *kinds: Kind) -> Trip:
-    for kind in kinds:
-        stage.breaks("cancel", kind, refuse_for_good)
-    booking = await stage.start(**DOOMED)
-    await until_stuck(booking, *kinds)
-    return booking
-
-
 def repaired(*repairs: tuple[Kind, Literal["retry", "resolve"]], cancel: bool = False) -> Scenario:
     """Return a trip with stuck undos that are repaired in this order."""
 
-    async def scenario(stage: Stage) -> Trip:
-        booking = await stuck(stage, *(kind for kind, _ in repairs))
+    async def scenario(stage: Api) -> Trip:
+        booking = await stage.stuck(*(kind for kind, _ in repairs))
         if cancel:
             await booking.cancel()
         for kind, repair in repairs:
@@ -344,19 +297,17 @@ def repaired(*repairs: tuple[Kind, Literal["retry", "resolve"]], cancel: bool = 
 
 
 def retried_by_itself(*kinds: Kind) -> Scenario:
-    async def scenario(stage: Stage) -> Trip:
+    async def scenario(stage: Api) -> Trip:
         for kind in kinds:
             stage.breaks("cancel", kind, at_first(IMPATIENT.undo_attempts + 1, unavailable))
-        return await stage.ended(replace(IMPATIENT, stuck_retry_interval=0.05), **DOOMED)
+        return await stage.ended(policy=replace(IMPATIENT, stuck_retry_interval=0.05), **DOOMED)
 
     return scenario
 
 
-async def cancelled_while_one_is_stuck(stage: Stage) -> Trip:
+async def cancelled_while_one_is_stuck(stage: Api) -> Trip:
     stage.breaks("cancel", "hotel", refuse_for_good)
-    gate = stage.breaks("cancel", "car", Gate())
-    booking = await stage.start(**DOOMED)
-    await gate.reached()
+    booking, gate = await stage.at_gate("cancel", "car", **DOOMED)
     await booking.cancel()
     await gate.open()
     await until_stuck(booking, "hotel")
@@ -365,11 +316,11 @@ async def cancelled_while_one_is_stuck(stage: Stage) -> Trip:
     return booking
 
 
-async def cancellation_stuck_twice(stage: Stage) -> Trip:
-    booking = await stage.ended()
+async def cancellation_stuck_twice(stage: Api) -> Cancellation:
+    booking = await stage.booked()
     for kind in ("flight", "car"):
         stage.breaks("cancel", kind, refuse_for_good)
-    cancellation = await stage.start_cancellation(booking)
+    cancellation = await stage.cancellation(booking)
     await until_stuck(cancellation, "flight", "car")
     await resolve_undo(cancellation, "car", "settled")
     del stage.record.faults["cancel", "flight"]
@@ -379,19 +330,19 @@ async def cancellation_stuck_twice(stage: Stage) -> Trip:
 
 
 ATTENDED: dict[str, Scenario] = {
-    "booked": booked,
+    "booked": Api.ended,
     **{f"failed_at_{kind}": failed_at(kind) for kind in KINDS},
-    "retried": retried,
-    "failed_after_all_attempts": failed_after_all_attempts,
-    "failed_at_its_deadline": failed_at_its_deadline,
-    "overdue_in_a_step": overdue_in_a_step,
+    "retried": failing(2),
+    "failed_after_all_attempts": failing(3),
+    "failed_at_its_deadline": late("car", step_deadline=1.5),
+    "overdue_in_a_step": late("hotel", trip_deadline=1.5),
     "told_at_the_third_try": told_at_the_third_try,
     "completed_by_hand": by_hand("complete"),
     "failed_by_hand": by_hand("fail"),
-    "reset_when_booked": reset_when_booked(1),
-    "reset_to_its_start": reset_when_booked(0),
-    "reset_to_its_end": reset_when_booked(-1),
-    "reset_in_undo": reset_in_undo,
+    "reset_when_booked": reset_at_its_end(1),
+    "reset_to_its_start": reset_at_its_end(0),
+    "reset_to_its_end": reset_at_its_end(-1),
+    "reset_in_undo": reset_at_its_end(4, **DOOMED),
     "reset_and_cancelled": reset_and_cancelled,
     **{f"cancelled_during_{kind}": cancelled_during(kind) for kind in KINDS},
     "cancelled_between_tries": cancelled_between_tries,
@@ -427,17 +378,17 @@ UNATTENDED: dict[str, Scenario] = {
 # At a supplier that is somebody else's service
 
 
-async def decided_late(stage: Stage, hotels: Script) -> Trip:
+async def decided_late(stage: Api, hotels: Script) -> Trip:
     hotels.says(UNKNOWN, None, None, QUICK)
     return await stage.ended()
 
 
-async def pending_and_booked(stage: Stage, hotels: Script) -> Trip:
+async def pending_and_booked(stage: Api, hotels: Script) -> Trip:
     hotels.says(Pending(0.01), Pending(0.01), QUICK)
     return await stage.ended(attempts=1)
 
 
-async def pending_and_cancelled(stage: Stage, hotels: Script) -> Trip:
+async def pending_and_cancelled(stage: Api, hotels: Script) -> Trip:
     hotels.says(Pending(3600), Pending(), SURE)
     booking = await stage.start()
     await until_failed(booking, tries=1)
@@ -446,12 +397,12 @@ async def pending_and_cancelled(stage: Stage, hotels: Script) -> Trip:
     return booking
 
 
-async def undone_late(stage: Stage, hotels: Script) -> Trip:
+async def undone_late(stage: Api, hotels: Script) -> Trip:
     hotels.says(UNKNOWN, None, None, QUICK, SURE)
     return await stage.ended(attempts=1)
 
 
-async def undone_late_and_stuck(stage: Stage, hotels: Script) -> Trip:
+async def undone_late_and_stuck(stage: Api, hotels: Script) -> Trip:
     hotels.says(QUICK, QUICK, Pending(0.01), QUICK, NO)
     booking = await stage.start(**DOOMED)
     await until_stuck(booking, "hotel")
@@ -461,7 +412,7 @@ async def undone_late_and_stuck(stage: Stage, hotels: Script) -> Trip:
     return booking
 
 
-AT_SUPPLIERS: dict[str, Callable[[Stage, Script], Awaitable[Trip]]] = {
+AT_SUPPLIERS: dict[str, Callable[[Api, Script], Awaitable[Trip]]] = {
     "decided_late": decided_late,
     "pending_and_booked": pending_and_booked,
     "pending_and_cancelled": pending_and_cancelled,
@@ -481,12 +432,12 @@ async def play(client: Client, record: Record, name: str) -> Trip | Cancellation
         return await play(with_keys(client, "new"), record, name.removeprefix("encrypted/"))
     if name in AT_SUPPLIERS:
         async with working_with(client, record, late=60) as hotels:
-            return await AT_SUPPLIERS[name](Stage(client, FaultyRecord(record)), hotels)
+            return await AT_SUPPLIERS[name](Api(client, FaultyRecord(record)), hotels)
     if name in UNATTENDED:
         work_with(faults := FaultyRecord(record))
-        return await UNATTENDED[name](Stage(client, faults))
+        return await UNATTENDED[name](Api(client, faults))
     async with faulty_worker(client, record) as faults:
-        return await ATTENDED[name](Stage(client, faults))
+        return await ATTENDED[name](Api(client, faults))
 
 
 @pytest.mark.parametrize("name", NAMES)

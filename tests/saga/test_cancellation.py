@@ -4,233 +4,174 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
-from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from record import Record, ReservationRefused
+from record import ReservationRefused
 from shared import CANCELLED, KINDS, Kind
-from tests.conftest import IMPATIENT, trip
-from tests.faults import (
-    Call,
-    FaultyRecord,
-    Gate,
-    activity_half,
-    healthy,
-    unavailable,
-    workflow_half,
-)
+from tests.conftest import IMPATIENT
+from tests.faults import Call, Gate, activity_half, healthy, unavailable, workflow_half
+from tests.saga.stage import DOOMED, LAST, Stage
 from tests.trips import (
     UNDO_ALL,
     Trip,
     activities_of,
     book_and_cancel_unseen,
     cancelled,
-    held,
     result_of,
-    start,
-    start_cancellation,
-    steps_of,
     until,
     until_failed,
 )
-from tests.workers import running_worker, work_with
-
-LAST = KINDS[-1]
 
 PATIENT = replace(IMPATIENT, retry_interval=600.0, retry_interval_cap=600.0, step_deadline=3600.0)
 """A policy under which a failed try is not repeated while a test lasts."""
 
 
-async def assert_nothing_is_left(record: Record, stopped: Trip, last: Kind) -> None:
+async def assert_nothing_is_left(stage: Stage, stopped: Trip, last: Kind) -> None:
     """Check a trip that was cancelled at step `last`: closed as Canceled, all begun undone."""
     await cancelled(stopped)
-    assert await held(record, stopped) == []
+    assert await stage.held(stopped) == []
     begun = KINDS.index(last) + 1
-    states = [step.state for step in (await steps_of(record, stopped)).values()]
+    states = [step.state for step in (await stage.steps(stopped)).values()]
     assert states == ["undone"] * begun + ["pending"] * (len(KINDS) - begun)
-    row = await record.trips.by_id(stopped.id)
-    assert row is not None and (row.status, row.reason) == ("cancelled", CANCELLED)
+    row = await stage.row(stopped)
+    assert (row.status, row.reason) == ("cancelled", CANCELLED)
     ran = await activities_of(stopped)
     assert [name for name in ran if name in UNDO_ALL] == UNDO_ALL[len(KINDS) - begun :]
 
 
-async def test_a_trip_cancelled_before_its_first_step_holds_nothing(
-    client: Client, record: Record
-) -> None:
-    stopped = await start(client, trip())
+async def test_a_trip_cancelled_before_its_first_step_holds_nothing(empty_stage: Stage) -> None:
+    stopped = await empty_stage.start()
     await stopped.cancel()
-    async with running_worker(client, record):
+    async with empty_stage.worker():
         await cancelled(stopped)
-    assert await held(record, stopped) == []
+    assert await empty_stage.held(stopped) == []
     assert await activities_of(stopped) in ([], ["undo_book_car"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(
-    client: Client, faults: FaultyRecord, kind: Kind
-) -> None:
-    faults.faults["reserve", kind] = gate = Gate()
-    stopped = await start(client, trip())
-    await gate.reached()
+async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(stage: Stage, kind: Kind) -> None:
+    stopped, gate = await stage.at_gate("reserve", kind)
     await stopped.cancel()
-    await assert_nothing_is_left(faults, stopped, kind)
+    await assert_nothing_is_left(stage, stopped, kind)
     (late,) = await gate.open()
     assert isinstance(late, ReservationRefused)
-    assert await held(faults, stopped) == []
+    assert await stage.held(stopped) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_after_the_write_but_before_the_answer_holds_nothing(
-    client: Client, faults: FaultyRecord, kind: Kind
+    stage: Stage, kind: Kind
 ) -> None:
     async def cancel_after_writing(call: Call) -> None:
         await call.write()
         await stopped.cancel()
 
-    faults.faults["reserve", kind] = cancel_after_writing
-    stopped = await start(client, trip())
-    await assert_nothing_is_left(faults, stopped, kind)
+    stage.breaks("reserve", kind, cancel_after_writing)
+    stopped = await stage.start()
+    await assert_nothing_is_left(stage, stopped, kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(
-    client: Client, faults: FaultyRecord, kind: Kind
-) -> None:
-    faults.faults["reserve", kind] = unavailable
-    stopped = await start(client, trip(policy=PATIENT))
+async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(stage: Stage) -> None:
+    stage.breaks("reserve", "hotel", unavailable)
+    stopped = await stage.start(policy=PATIENT)
     await until_failed(stopped, tries=1)
     await stopped.cancel()
-    await assert_nothing_is_left(faults, stopped, kind)
-    assert faults.tries("reserve", kind) == 1
+    await assert_nothing_is_left(stage, stopped, "hotel")
+    assert stage.record.tries("reserve", "hotel") == 1
 
 
 @pytest.mark.parametrize("first", ["answer", "cancel"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_nothing(
-    client: Client, record: Record, kind: Kind, first: Literal["answer", "cancel"]
+    empty_stage: Stage, kind: Kind, first: Literal["answer", "cancel"]
 ) -> None:
     """The cancel falls between two steps or after the last one, before the workflow goes on."""
-    faults = FaultyRecord(record)
-    work_with(faults)
+    client, record = empty_stage.client, empty_stage.record
     async with activity_half(client):
-        stopped = await start(client, trip())
-        await book_and_cancel_unseen(client, faults, stopped, kind, first)
-        assert await held(record, stopped) == list(KINDS[: KINDS.index(kind) + 1])
+        stopped = await empty_stage.start()
+        await book_and_cancel_unseen(client, record, stopped, kind, first)
+        assert await empty_stage.held(stopped) == list(KINDS[: KINDS.index(kind) + 1])
         async with workflow_half(client):
-            await assert_nothing_is_left(record, stopped, kind)
+            await assert_nothing_is_left(empty_stage, stopped, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
-    client: Client, faults: FaultyRecord, kind: Kind
+    stage: Stage, kind: Kind
 ) -> None:
-    faults.faults["cancel", kind] = gate = Gate()
-    stopped = await start(client, trip(**{f"book_{LAST}_id": f"invalid-{LAST}-id"}))
-    await gate.reached()
+    stopped, gate = await stage.at_gate("cancel", kind, **DOOMED)
     await stopped.cancel()
     # A query is answered only after the workflow has seen the cancel.
     await until(stopped, lambda steps: steps[kind] == "undoing")
     await gate.open()
-    await assert_nothing_is_left(faults, stopped, LAST)
+    await assert_nothing_is_left(stage, stopped, LAST)
 
 
-@pytest.mark.parametrize("kind", ["car", "hotel"])
-async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(
-    client: Client, faults: FaultyRecord, kind: Kind
-) -> None:
-    faults.faults["reserve", LAST] = to_cancel = Gate()
-    faults.faults["cancel", kind] = undoing = Gate()
-    stopped = await start(client, trip())
-    await to_cancel.reached()
+async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(stage: Stage) -> None:
+    undoing = stage.breaks("cancel", "hotel", Gate())
+    stopped, to_cancel = await stage.at_gate("reserve", LAST)
     await stopped.cancel()
     await undoing.reached()
     await stopped.cancel()
     await undoing.open()
-    await assert_nothing_is_left(faults, stopped, LAST)
+    await assert_nothing_is_left(stage, stopped, LAST)
     await to_cancel.open()
-    assert await held(faults, stopped) == []
+    assert await stage.held(stopped) == []
 
 
-async def test_an_undo_that_waits_to_try_again_survives_a_cancel(
-    client: Client, faults: FaultyRecord
-) -> None:
+async def test_an_undo_that_waits_to_try_again_survives_a_cancel(stage: Stage) -> None:
     async def cancel_and_fail_at_first(call: Call) -> None:
         if call.number == 1:
             await stopped.cancel()
             await unavailable(call)
         await healthy(call)
 
-    faults.faults["cancel", "car"] = cancel_and_fail_at_first
-    stopped = await start(client, trip(book_hotel_id="invalid-hotel-id"))
-    await assert_nothing_is_left(faults, stopped, "hotel")
-    assert faults.tries("cancel", "car") == 2
+    stage.breaks("cancel", "car", cancel_and_fail_at_first)
+    stopped = await stage.start(book_hotel_id="invalid-hotel-id")
+    await assert_nothing_is_left(stage, stopped, "hotel")
+    assert stage.record.tries("cancel", "car") == 2
 
 
-async def test_cancelling_a_booked_trip_undoes_it_in_reverse(
-    client: Client, faults: FaultyRecord
-) -> None:
-    booked = await book(client)
-    assert await held(faults, booked) == list(KINDS)
-    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
-    assert await result_of(cancellation) == {"status": "cancelled", "message": "Voyage cancelled"}
-    assert await activities_of(cancellation) == UNDO_ALL
-    assert {step.state for step in (await steps_of(faults, booked)).values()} == {"undone"}
-    assert await held(faults, booked) == []
-
-
-async def test_cancelling_a_booked_trip_again_ends_alike(
-    client: Client, faults: FaultyRecord
-) -> None:
-    booked = await book(client)
-    first, second = [
-        await result_of(await start_cancellation(client, trip(book_user_id=booked.id)))
-        for _ in range(2)
-    ]
-    assert first == second
-    assert await held(faults, booked) == []
-
-
-async def test_a_booked_trip_cannot_be_cancelled_twice_at_once(
-    client: Client, faults: FaultyRecord
-) -> None:
-    faults.faults["cancel", "hotel"] = gate = Gate()
-    booked = await book(client)
-    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
-    await gate.reached()
-    with pytest.raises(WorkflowAlreadyStartedError):
-        await start_cancellation(client, trip(book_user_id=booked.id))
-    await gate.open()
-    assert (await result_of(cancellation))["status"] == "cancelled"
-    assert faults.tries("cancel", "hotel") == 1
+async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) -> None:
+    booked = await stage.booked()
+    row = await stage.record.trips.begin_cancellation(booked.id)
+    assert (row.status, row.closed_at) == ("running", None)
+    for undone in (UNDO_ALL, UNDO_ALL):
+        cancellation = await stage.cancellation(booked)
+        told = {"status": "cancelled", "message": "Voyage cancelled"}
+        assert await result_of(cancellation) == told
+        assert await activities_of(cancellation) == undone
+        assert {step.state for step in (await stage.steps(booked)).values()} == {"undone"}
+        assert await stage.held(booked) == []
+    row = await stage.row(booked)
+    assert (row.status, row.reason) == ("cancelled", CANCELLED)
+    assert row.first_run_id == booked.first_execution_run_id
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel(
-    client: Client, faults: FaultyRecord, kind: Kind
+async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel_and_a_second_one(
+    stage: Stage, kind: Kind
 ) -> None:
-    faults.faults["cancel", kind] = gate = Gate()
-    booked = await book(client)
-    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    booked = await stage.booked()
+    gate = stage.breaks("cancel", kind, Gate())
+    cancellation = await stage.cancellation(booked)
     await gate.reached()
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await stage.cancellation(booked)
     await cancellation.cancel()
     await gate.open()
     assert (await result_of(cancellation))["status"] == "cancelled"
-    assert await held(faults, booked) == []
+    assert stage.record.tries("cancel", kind) == 1
+    assert await stage.held(booked) == []
 
 
 async def test_a_cancellation_that_is_cancelled_before_it_begins_undoes_the_trip(
-    client: Client, record: Record
+    empty_stage: Stage,
 ) -> None:
-    async with running_worker(client, record):
-        booked = await book(client)
-    cancellation = await start_cancellation(client, trip(book_user_id=booked.id))
+    async with empty_stage.worker():
+        booked = await empty_stage.booked()
+    cancellation = await empty_stage.cancellation(booked)
     await cancellation.cancel()
-    async with running_worker(client, record):
+    async with empty_stage.worker():
         assert (await result_of(cancellation))["status"] == "cancelled"
-    assert await held(record, booked) == []
-
-
-async def book(client: Client) -> Trip:
-    booked = await start(client, trip())
-    assert (await result_of(booked))["status"] == "success"
-    return booked
+    assert await empty_stage.held(booked) == []

@@ -84,30 +84,32 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def replay(folder: Path, sources: list[tuple[str, str]]) -> list[str | None]:
-    """Return what is complained of with each file's source in its place, and with none at last."""
+def test_a_mistake_in_any_workflow_file_is_caught(copy: Path) -> None:
+    cases = [(file, "clock") for file in PLACES]
+    cases += [("saga/trip.py", mistake) for mistake in MISTAKES if mistake != "clock"]
+    sources = [(file, wrong(copy / file, PLACES[file], mistake)) for file, mistake in cases]
+    sources.append(("workflows.py", hotel_first((copy / "workflows.py").read_text())))
     subprocess.run(
         [sys.executable, "-c", REPLAY],
-        cwd=folder,
+        cwd=copy,
         # Coverage's patterns are relative to the project's folder.
         env={name: os.environ[name] for name in os.environ if "COVERAGE" not in name},
         input=json.dumps(sources),
         text=True,
         check=True,
     )
-    complaints: list[str | None] = json.loads((folder / "complaints").read_text())
-    return complaints
-
-
-def test_a_mistake_in_any_workflow_file_is_caught(copy: Path) -> None:
-    cases = [(file, "clock") for file in PLACES]
-    cases += [("saga/trip.py", mistake) for mistake in MISTAKES if mistake != "clock"]
-    *complaints, without = replay(
-        copy, [(file, wrong(copy / file, PLACES[file], mistake)) for file, mistake in cases]
-    )
+    *complaints, incompatible, without = json.loads((copy / "complaints").read_text())
     for case, complaint in zip(cases, complaints, strict=True):
         assert MISTAKES[case[1]][1] in (complaint or ""), case
+    assert "ondeterminism" in (incompatible or ""), "An edit does not fit recorded trips"
     assert without is None, "What has no mistake replays"
+
+
+def hotel_first(source: str) -> str:
+    """Return the source of the workflows with the steps in another order."""
+    before = [f"            await self.book({step})\n" for step in ("CAR", "HOTEL")]
+    assert "".join(before) in source
+    return source.replace("".join(before), "".join(reversed(before)))
 
 
 def wrong(file: Path, place: str, mistake: str) -> str:
@@ -119,31 +121,28 @@ def wrong(file: Path, place: str, mistake: str) -> str:
 
 
 CONSTRUCTORS = {
-    *("frozenset", "Step", "get_args", "SagaPolicy", "dt.timedelta", "RetryPolicy"),
+    *("frozenset", "Step", "get_args", "SagaPolicy", "dt.timedelta", "RetryPolicy", "field"),
 }
-"""What a constant may be made with: each gives a value that nothing changes."""
-
-FIELDS = {"field"}
-"""What a field of a dataclass may be declared with."""
+"""What a constant, or a field of a dataclass, may be made with: values that nothing changes."""
 
 
 def state_kept_by(source: str) -> list[str]:
     """Return the statements by which a module, or a class in it, may keep state between trips."""
     tree = ast.parse(source)
-    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Global))
-    values = (value for value in _values_at_import(tree.body) if not _is_constant(value))
-    return [ast.unparse(node) for node in (*statements, *values)]
+    kept = [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
+    return [ast.unparse(node) for node in (*kept, *_mutable_values(tree.body))]
 
 
-def _values_at_import(body: list[ast.stmt]) -> Iterator[ast.expr]:
+def _mutable_values(body: list[ast.stmt]) -> Iterator[ast.expr]:
     for statement in body:
         match statement:
             case ast.Assign(targets=[ast.Name(id="__all__")]):
                 pass
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
-                yield value
+                if not _is_constant(value):
+                    yield value
             case ast.ClassDef(body=inner) | ast.With(body=inner):
-                yield from _values_at_import(inner)
+                yield from _mutable_values(inner)
 
 
 def _is_constant(value: ast.expr) -> bool:
@@ -151,11 +150,11 @@ def _is_constant(value: ast.expr) -> bool:
         case ast.Constant() | ast.Name() | ast.Attribute() | ast.Subscript():
             return True
         case ast.Tuple(elts=parts):
-            return all(_is_constant(part) for part in parts)
+            return all(map(_is_constant, parts))
         case ast.BinOp(left=left, right=right):
             return _is_constant(left) and _is_constant(right)
         case ast.Call(func=function):
-            return ast.unparse(function) in CONSTRUCTORS | FIELDS
+            return ast.unparse(function) in CONSTRUCTORS
     return False
 
 
@@ -166,14 +165,7 @@ def test_no_workflow_file_keeps_state_between_trips(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [
-        "booked = []",
-        "booked: dict[str, int] = {}",
-        "numbers = itertools.count()",
-        "class Saga:\n    trips = Counter()",
-        "trips = 0\ndef run():\n    global trips\n    trips += 1",
-        "A = (1, [2])",
-    ],
+    ["booked = []", "class Saga:\n    trips = Counter()", "def run():\n    global trips"],
 )
 def test_state_that_is_kept_is_noticed(source: str) -> None:
     assert state_kept_by(source)

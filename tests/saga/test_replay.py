@@ -9,14 +9,11 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
-from temporalio.workflow import NondeterminismError
 
 from connection import Encryption, converter_of
 from record import Record
 from run_worker import WORKFLOWS
-from saga import Saga
 from tests.encrypting import KEYS
-from tests.saga.mistakes import HotelFirst
 from tests.saga.record_histories import HISTORIES, NAMES, play
 
 DECRYPTING = converter_of(Encryption(KEYS, "new"))
@@ -102,16 +99,3 @@ async def test_a_trip_of_today_runs_as_the_recorded_one(
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
     assert today == [activity for activity, _ in activities(name)], "Record it again"
-
-
-async def test_a_replay_runs_the_mechanism_in_the_sandbox_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Loaded anew there, it does not see what is broken out here; the worker's own runner would.
-    monkeypatch.delattr(Saga, "close")
-    await Replayer(workflows=WORKFLOWS).replay_workflow(recorded("booked"))
-
-
-async def test_an_incompatible_edit_is_caught() -> None:
-    with pytest.raises(NondeterminismError, match="book_car"):
-        await Replayer(workflows=[HotelFirst]).replay_workflow(recorded("booked"))

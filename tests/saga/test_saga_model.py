@@ -7,6 +7,7 @@ over. `--hypothesis-profile=thorough` tries many more.
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +29,7 @@ from temporalio.worker import Replayer
 
 from record import Record, ReservationRefused, StepProgress
 from run_worker import WORKFLOWS
-from shared import CANCELLED, KINDS, BookVacationInput, Kind, StepState
+from shared import CANCELLED, KINDS, BookVacationInput, Kind
 from suppliers import tries
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
@@ -42,6 +43,7 @@ from tests.faults import (
     refuse_for_good,
     unavailable,
 )
+from tests.saga.stage import cut_off
 from tests.trips import (
     Cancellation,
     Trip,
@@ -60,8 +62,8 @@ from tests.workers import running_worker
 from workflows import BookingWorkflow
 
 Try = Literal["failed", "away", "lost", "slow"]
-"""A try that fails: by its supplier's fault, which counts; it finds the record away; it writes but
-seems to fail; or its worker is cut off, and it writes far too late."""
+"""How a try fails. `failed`: by its supplier's fault, which counts. `away`: the record is away.
+`lost`: it writes, and its answer is lost. `slow`: its worker is cut off, and it writes too late."""
 
 End = Literal["good", "invalid", "refused"]
 """What a booking comes to after its failing tries; the last two are final failures."""
@@ -86,12 +88,12 @@ TRIPS_AT_ONCE = 6
 class StepPlan:
     """What becomes of one step."""
 
-    tries: tuple[Try, ...] = ()
-    end: End = "good"
-    undo_tries: tuple[Try, ...] = ()
-    undo_refused: bool = False
-    """The undo fails for good until the operator acts."""
-    way_out: WayOut = "retry"
+    tries: tuple[Try, ...]
+    end: End
+    undo_tries: tuple[Try, ...]
+    undo_refused: bool
+    """Whether the undo fails for good until the operator acts."""
+    way_out: WayOut
 
     def failures(self, attempts: int) -> tuple[int, bool]:
         """Return how many of its tries count, and whether they are too many."""
@@ -114,10 +116,10 @@ class Plan:
     """One for each kind."""
     cancels: frozenset[int]
     """The record's calls, counted from 1, during which the trip is cancelled."""
-    told: tuple[Try, ...] = ()
+    told: tuple[Try, ...]
     """What becomes of telling the record, before it is heard."""
-    afterwards: Afterwards = "nothing"
-    reset_to: int = 0
+    afterwards: Afterwards
+    reset_to: int
     """Which of its workflow tasks it is reset to; after the last one the count begins again."""
 
     def step(self, kind: Kind) -> StepPlan:
@@ -167,20 +169,16 @@ MESSAGES = {
 }
 
 
-def step_plans(*ways_to_fail: Try) -> st.SearchStrategy[StepPlan]:
-    tries = st.lists(st.sampled_from(ways_to_fail), max_size=4).map(tuple)
-    return st.builds(
+def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
+    tries = st.just(()) | st.lists(st.sampled_from(ways_to_fail), max_size=4).map(tuple)
+    step = st.builds(
         StepPlan,
-        tries=st.just(()) | tries,
+        tries=tries,
         end=st.sampled_from([*["good"] * 8, "invalid", "refused"]),
-        undo_tries=st.just(()) | tries,
+        undo_tries=tries,
         undo_refused=st.sampled_from([False, False, True]),
         way_out=st.sampled_from(["retry", "resolve", "wait"]),
     )
-
-
-def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
-    step = step_plans(*ways_to_fail)
     return st.builds(
         Plan,
         attempts=st.integers(1, 4),
@@ -202,11 +200,8 @@ class Ended:
     steps: dict[Kind, StepProgress]
 
     @property
-    def states(self) -> set[str]:
-        return {step.state for step in self.steps.values()}
-
-    def of_state(self, state: StepState) -> set[Kind]:
-        return {kind for kind, step in self.steps.items() if step.state == state}
+    def resolved(self) -> set[Kind]:
+        return {kind for kind, step in self.steps.items() if step.state == "resolved"}
 
 
 FAULTS: dict[Try, Fault] = {"failed": unavailable, "away": down, "lost": answer_lost}
@@ -220,9 +215,10 @@ class PlannedTrip:
     client: Client
     record: Record
     cancelled: bool = False
+    over: bool = False
+    """Whether the plan is carried out, so that nothing more goes wrong."""
     _calls: int = 0
     _told: int = 0
-    _over: bool = False
     _late: Gate = field(default_factory=Gate)
     _healed: set[Kind] = field(default_factory=set)
 
@@ -230,7 +226,7 @@ class PlannedTrip:
         self.book_input = self.plan.book_input()
 
     async def fault(self, call: Call) -> None:
-        if self._over:
+        if self.over:
             await healthy(call)
             return
         self._calls += 1
@@ -240,13 +236,9 @@ class PlannedTrip:
 
     async def tell(self, call: Call) -> None:
         """Have what the workflow tells the record go as planned."""
-        failing = () if self._over else self.plan.told[self._told : self._told + 1]
+        failing = () if self.over else self.plan.told[self._told : self._told + 1]
         self._told += 1
         await (FAULTS[failing[0]] if failing else healthy)(call)
-
-    def heal(self) -> None:
-        """Let nothing more go wrong: the plan is carried out."""
-        self._over = True
 
     def _fault_for(self, call: Call) -> Fault:
         if call.kind in self._healed:
@@ -290,7 +282,9 @@ class PlannedTrip:
 
     async def run(self) -> Ended:
         """Run the trip to its end, and even let in the writes that come after it."""
-        ended = await self.to_its_end(await start(self.client, self.book_input))
+        # A workflow that waits for its local activity hears of a cancel within that time.
+        soon = dt.timedelta(seconds=2)
+        ended = await self.to_its_end(await start(self.client, self.book_input, soon))
         await self._late.open()
         return ended
 
@@ -317,17 +311,10 @@ class PlannedRecord(FaultyRecord):
     def __init__(self, record: Record) -> None:
         super().__init__(record)
         self.plans: dict[str, PlannedTrip] = {}
-        self.when_told = self._tell
+        self.when_told = lambda call: self.plans[call.trip_id].tell(call)
 
     def fault_for(self, call: Call) -> Fault:
         return self.plans[call.trip_id].fault
-
-    async def _tell(self, call: Call) -> None:
-        await self.plans[call.trip_id].tell(call)
-
-
-async def cut_off(interval: float) -> None:
-    """Heartbeat never: a slow try is lost, though it goes on."""
 
 
 @pytest.fixture(scope="module")
@@ -362,8 +349,7 @@ async def test_a_trip_is_whole_or_nothing_whatever_fails(
     planned.plans.update({each.book_input.book_user_id: each for each in trips})
     endings = await asyncio.gather(*(each.run() for each in trips))
     for each, ended in zip(trips, endings, strict=True):
-        resolved = "with" if ended.of_state("resolved") else "without"
-        event(f"{ended.status}, {resolved} a resolved undo")
+        event(f"{ended.status}, {'with' if ended.resolved else 'without'} a resolved undo")
         await assert_it_ended_as_planned(planned, each, ended)
         await assert_it_is_whole_or_nothing(planned, each, ended)
         await assert_all_that_was_begun_is_undone_in_reverse(ended)
@@ -387,16 +373,15 @@ async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: E
 
 
 async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:
-    resolved = ended.of_state("resolved")
-    assert all(trip.plan.step(kind).way_out == "resolve" for kind in resolved)
+    assert all(trip.plan.step(kind).way_out == "resolve" for kind in ended.resolved)
     reserved = await held(record, ended.trip)
     assert {kind for kind, step in ended.steps.items() if step.held} == set(reserved)
+    states = {step.state for step in ended.steps.values()}
     if ended.status == "success":
-        assert reserved == list(KINDS)
-        assert ended.states == {"booked"}
+        assert (reserved, states) == (list(KINDS), {"booked"})
     else:
         assert reserved == []
-        assert ended.states <= {"undone", "resolved", "pending"}
+        assert states <= {"undone", "resolved", "pending"}
 
 
 async def assert_it_stays_so(
@@ -407,7 +392,7 @@ async def assert_it_stays_so(
     Return every workflow run of the trip.
     """
     client = trip.client
-    trip.heal()
+    trip.over = True
     booking, before = ended.trip, await record.trips.by_id(ended.trip.id)
     assert before is not None
     status, holds = before.status, await held(record, booking)
@@ -465,15 +450,14 @@ def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended)
 async def assert_they_are_deterministic(runs: list[Trip | Cancellation]) -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
         for run in runs:
-            history = await run.fetch_history()
-            failed = [
-                event.workflow_task_failed_event_attributes
+            yield (history := await run.fetch_history())
+            causes = {
+                event.workflow_task_failed_event_attributes.cause
                 for event in history.events
                 if event.HasField("workflow_task_failed_event_attributes")
-            ]
+            }
             # The server has a workflow task done again when a signal or a cancel came in while the
             # workflow was closing: no mistake of the workflow.
-            assert {each.cause for each in failed} <= {UNHANDLED_COMMAND, RESET}
-            yield history
+            assert causes <= {UNHANDLED_COMMAND, RESET}
 
     await Replayer(workflows=WORKFLOWS).replay_workflows(histories())

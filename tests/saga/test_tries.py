@@ -1,15 +1,15 @@
 """What counts as a failure of the supplier, and what costs a trip nothing."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from temporalio import activity
-from temporalio.client import Client
 from temporalio.worker import Worker
 
 import activities
-from record import Record, RecordBroken, RecordUnavailable, StepProgress
+from record import RecordBroken, RecordUnavailable, StepProgress
 from run_worker import ACTIVITIES, WORKFLOWS
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind
 from suppliers import OutcomeUnknown
@@ -18,35 +18,30 @@ from tests.encrypting import with_keys
 from tests.faults import (
     Call,
     Fault,
-    FaultyRecord,
     Gate,
     activity_half,
     down,
-    faulty_worker,
     healthy,
     unavailable,
     workflow_half,
 )
-from tests.saga.conftest import LOSING
+from tests.saga.stage import LOSING, Stage
 from tests.trips import (
     activities_of,
     events,
-    held,
     result_of,
     start,
-    steps_of,
     until_failed,
     untimed,
 )
-from tests.workers import running_worker, work_with
 
 
-async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) -> None:
+async def test_heartbeats_keep_a_slow_try_alive(empty_stage: Stage) -> None:
     policy = replace(IMPATIENT, heartbeat_timeout=0.5)
-    async with running_worker(client, record, hotel_latency_seconds=1.2):
-        booking = await start(client, trip(attempts=1, policy=policy))
+    async with empty_stage.worker(hotel_latency_seconds=1.2):
+        booking = await empty_stage.start(attempts=1, policy=policy)
         assert (await result_of(booking))["status"] == "success"
-    assert untimed((await steps_of(record, booking))["hotel"]) == StepProgress(
+    assert untimed((await empty_stage.steps(booking))["hotel"]) == StepProgress(
         "hotel", "valid-hotel-id", "booked", attempts=1, held=True
     )
 
@@ -69,8 +64,7 @@ async def test_heartbeats_keep_a_slow_try_alive(client: Client, record: Record) 
     ],
 )
 async def test_only_the_suppliers_failures_count(
-    client: Client,
-    faults: FaultyRecord,
+    stage: Stage,
     no_heartbeats: None,
     attempts: int,
     tries: str,
@@ -84,17 +78,17 @@ async def test_only_the_suppliers_failures_count(
         end = ends[planned[call.number - 1]] if call.number <= len(planned) else healthy
         await end(call)
 
-    faults.faults["reserve", "hotel"] = fault
-    booking = await start(client, trip(attempts=attempts, policy=LOSING))
+    stage.breaks("reserve", "hotel", fault)
+    booking = await stage.start(attempts=attempts, policy=LOSING)
     assert (await result_of(booking))["status"] == status
     failures = planned.count("failed")
-    hotel = (await steps_of(faults, booking))["hotel"]
+    hotel = (await stage.steps(booking))["hotel"]
     assert hotel.attempts == failures + (status == "success")
     assert hotel.last_error == ("The hotel is unavailable" if failures else None)
     assert (await activities_of(booking)).count("book_hotel") == 1
-    before = await held(faults, booking)
+    before = await stage.held(booking)
     await gate.open()
-    assert await held(faults, booking) == before == (list(KINDS) if status == "success" else [])
+    assert await stage.held(booking) == before == (list(KINDS) if status == "success" else [])
 
 
 async def broken(call: Call) -> None:
@@ -102,86 +96,73 @@ async def broken(call: Call) -> None:
 
 
 async def test_a_broken_record_is_a_bug_in_the_logs_and_no_word_of_the_suppliers(
-    client: Client, faults: FaultyRecord, caplog: pytest.LogCaptureFixture
+    stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faults.faults["reserve", "hotel"] = broken
-    booking = await start(client, trip(policy=replace(IMPATIENT, step_deadline=0.5)))
+    stage.breaks("reserve", "hotel", broken)
+    booking = await stage.start(policy=replace(IMPATIENT, step_deadline=0.5))
     assert (await result_of(booking))["message"] == "The supplier did not answer in time"
     assert "The record is broken" in caplog.text
-    assert (await steps_of(faults, booking))["hotel"].last_error is None
+    assert (await stage.steps(booking))["hotel"].last_error is None
 
 
 async def test_a_try_that_outlasts_its_workers_grace_is_tried_on_by_another(
-    client: Client, record: Record
+    empty_stage: Stage,
 ) -> None:
-    async with faulty_worker(client, record) as faults:
-        faults.faults["reserve", "hotel"] = gate = Gate()
-        booking = await start(client, trip(attempts=1))
-        await gate.reached()
-    async with running_worker(client, record):
+    async with empty_stage.worker():
+        booking, gate = await empty_stage.at_gate("reserve", "hotel", attempts=1)
+    empty_stage.record.faults.clear()
+    async with empty_stage.worker():
         assert (await result_of(booking))["status"] == "success"
     await gate.open()
-    assert (await steps_of(record, booking))["hotel"].attempts == 1
-
-
-async def test_a_lost_try_never_outlasts_the_deadline_of_its_step(
-    client: Client, faults: FaultyRecord, no_heartbeats: None
-) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    booking = await start(client, trip(policy=replace(LOSING, step_deadline=1.0)))
-    assert (await result_of(booking))["message"] == "The supplier did not answer in time"
-    await gate.open()
-    assert await held(faults, booking) == []
+    assert (await empty_stage.steps(booking))["hotel"].attempts == 1
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
 @pytest.mark.parametrize("missing", ["book_hotel", "undo_book_hotel"])
 async def test_a_stray_worker_that_lacks_an_activity_costs_nothing(
-    client: Client, record: Record, missing: str, attempts: int
+    empty_stage: Stage, missing: str, attempts: int
 ) -> None:
-    work_with(record)
     policy = replace(IMPATIENT, undo_attempts=attempts)
     flight = "invalid" if missing == "undo_book_hotel" else "valid"
-    booking = await start(client, trip(attempts=attempts, policy=policy, book_flight_id=flight))
+    booking = await empty_stage.start(attempts=attempts, policy=policy, book_flight_id=flight)
     lacking = [each for each in ACTIVITIES if each.__name__ != missing]
-    async with Worker(client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=lacking):
+    async with plain_worker(empty_stage, lacking):
         await until_failed(booking, tries=attempts + 1)
-    async with running_worker(client, record):
+    async with empty_stage.worker():
         result = await result_of(booking)
-    hotel = (await steps_of(record, booking))["hotel"]
+    hotel = (await empty_stage.steps(booking))["hotel"]
     if missing == "book_hotel":
         assert (result["status"], hotel.state, hotel.attempts) == ("success", "booked", 1)
     else:
         assert (result["status"], hotel.state, hotel.undo_attempts) == ("failure", "undone", 1)
 
 
-async def test_a_worker_that_lacks_the_key_costs_nothing(client: Client, record: Record) -> None:
-    work_with(record)
-    encrypted = with_keys(client, "new")
+async def test_a_worker_that_lacks_the_key_costs_nothing(empty_stage: Stage) -> None:
+    encrypted = with_keys(empty_stage.client, "new")
     booking = await start(encrypted, trip(attempts=1))
     async with workflow_half(encrypted):
-        async with activity_half(client):
+        async with activity_half(empty_stage.client):
             await until_failed(booking, tries=2)
         async with activity_half(encrypted):
             assert (await result_of(booking))["status"] == "success"
 
 
 async def test_a_failure_that_the_record_cannot_be_told_of_costs_nothing(
-    client: Client, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count, away = faults.reservations.count_failure, ["Away"] * 3
+    count, away = stage.record.reservations.count_failure, ["Away"] * 3
 
     async def lossy(trip: BookVacationInput, kind: Kind, words: str, *, final: bool) -> int:
         if away:
             raise RecordUnavailable(away.pop())
         return await count(trip, kind, words, final=final)
 
-    monkeypatch.setattr(faults.reservations, "count_failure", lossy)
-    faults.faults["reserve", "hotel"] = unavailable
-    booking = await start(client, trip(attempts=2))
+    monkeypatch.setattr(stage.record.reservations, "count_failure", lossy)
+    stage.breaks("reserve", "hotel", unavailable)
+    booking = await stage.start(attempts=2)
     assert (await result_of(booking))["message"] == "The hotel is unavailable"
-    assert (await steps_of(faults, booking))["hotel"].attempts == 2
-    assert faults.tries("reserve", "hotel") == 5
+    assert (await stage.steps(booking))["hotel"].attempts == 2
+    assert stage.record.tries("reserve", "hotel") == 5
 
 
 # What travellers are told
@@ -201,8 +182,7 @@ SECRET = "https://trips:pa55word@hotels.example/reservations"
     ids=["RuntimeError", "ValueError", "KeyError", "long"],
 )
 async def test_only_what_a_supplier_means_for_travellers_reaches_them(
-    client: Client,
-    faults: FaultyRecord,
+    stage: Stage,
     caplog: pytest.LogCaptureFixture,
     raised: Exception,
     said: str,
@@ -210,57 +190,48 @@ async def test_only_what_a_supplier_means_for_travellers_reaches_them(
     async def fail(call: object) -> None:
         raise raised
 
-    faults.faults["reserve", "hotel"] = fail
-    failed = await start(client, trip(attempts=2))
+    stage.breaks("reserve", "hotel", fail)
+    failed = await stage.start(attempts=2)
     assert (await result_of(failed))["message"] == said
-    hotel = (await steps_of(faults, failed))["hotel"]
+    hotel = (await stage.steps(failed))["hotel"]
     assert (hotel.attempts, hotel.last_error) == (2, said)
     assert SECRET not in str(await failed.fetch_history())
     assert str(raised)[:100] in caplog.text
 
 
-async def test_a_supplier_that_never_answers_has_failed(client: Client, record: Record) -> None:
+async def test_a_supplier_that_never_answers_has_failed(empty_stage: Stage) -> None:
     policy = replace(IMPATIENT, try_timeout=0.2)
-    async with running_worker(client, record, hotel_latency_seconds=3600):
-        failed = await start(client, trip(attempts=2, policy=policy))
+    async with empty_stage.worker(hotel_latency_seconds=3600):
+        failed = await empty_stage.start(attempts=2, policy=policy)
         result = await result_of(failed)
     assert result["message"] == "The hotel supplier did not answer in time"
-    assert (await steps_of(record, failed))["hotel"].attempts == 2
+    assert (await empty_stage.steps(failed))["hotel"].attempts == 2
 
 
-# Activities that are not ours: the tutorial's, or a user's own
+async def test_a_value_error_of_a_users_own_activity_is_final_and_cut(empty_stage: Stage) -> None:
+    """The tutorial's activities raise it."""
 
-BookHotel = Callable[[BookVacationInput], Awaitable[str]]
-
-
-def worker_with(client: Client, book_hotel: BookHotel) -> Worker:
-    """Return a plain worker whose hotel is booked by another function."""
-    replaced = [each for each in ACTIVITIES if each is not activities.book_hotel]
-    named = activity.defn(name="book_hotel")(book_hotel)
-    return Worker(
-        client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=[*replaced, named]
-    )
-
-
-async def test_a_value_error_of_another_activity_is_final_and_cut(
-    client: Client, record: Record
-) -> None:
-    work_with(record)
-
+    @activity.defn(name="book_hotel")
     async def refuse_at_length(book_input: BookVacationInput) -> str:
         raise ValueError("x" * 1_200_000)
 
-    async with worker_with(client, refuse_at_length):
-        booking = await start(client, trip(attempts=5))
+    others = [each for each in ACTIVITIES if each is not activities.book_hotel]
+    async with plain_worker(empty_stage, [*others, refuse_at_length]):
+        booking = await empty_stage.start(attempts=5)
         assert (await result_of(booking))["message"] == "x" * 499 + "…"
-    assert await held(record, booking) == []
+    assert await empty_stage.held(booking) == []
 
 
-async def test_each_activity_of_a_trip_is_retried_for_ever_at_one_pace(
-    client: Client, faults: FaultyRecord
-) -> None:
+def plain_worker(stage: Stage, activities: Sequence[Callable[..., Any]]) -> Worker:
+    """Return a worker as the SDK makes it, with these activities."""
+    return Worker(
+        stage.client, task_queue=TASK_QUEUE_NAME, workflows=WORKFLOWS, activities=activities
+    )
+
+
+async def test_each_activity_of_a_trip_is_retried_for_ever_at_one_pace(stage: Stage) -> None:
     policy = replace(IMPATIENT, retry_interval=0.25, try_timeout=15.0, step_deadline=600.0)
-    booking = await start(client, trip(policy=policy, book_flight_id="invalid"))
+    booking = await stage.start(policy=policy, book_flight_id="invalid")
     await result_of(booking)
     for event in await events(booking):
         if event.HasField("activity_task_scheduled_event_attributes"):
