@@ -80,8 +80,8 @@ async def window(
     """A browser of its own for the pages at `origin`.
 
     Fails when one of them does what it should only show, asks for something from elsewhere (what a
-    URL of one of the `schemes` asks for is in the page), or when a script
-    fails or the console has one of the `complaints`, with none of `expected` in its words.
+    URL of one of the `schemes` asks for is in the page), or when a script fails or the console has
+    one of the `complaints`, with none of `expected` in its words.
     """
     wrong: list[str] = []
 
