@@ -139,6 +139,13 @@ async def test_a_bad_body_is_a_clear_400(api: Api, body: bytes) -> None:
     assert response.json is not None and response.json["errors"]
 
 
+async def test_a_field_that_stands_twice_is_refused(api: Api, bookings: StandIn) -> None:
+    body = json.dumps(JOHN).encode()
+    response = await api.book_raw(body[:-1] + b', "hotel": "another-hotel-id"}')
+    assert_problem(response, 400, "hotel")
+    assert not bookings.trips
+
+
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [
