@@ -10,6 +10,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -65,10 +66,14 @@ class Reservations:
 
         def reserve(sql: sa.Connection) -> None:
             claim_to_book(self._database, sql, trip)
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "reserved", booking_seconds=seconds)
+            # Mostly the step has no row yet. Then this is all there is to do.
+            row = row_of(trip, kind, "reserved", booking_seconds=seconds)
+            if sql.execute(self._add_if_new, row).one_or_none() is not None:
                 return
+            # Its trip is locked, so the row that is there stays.
+            held = reservation(
+                sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one()
+            )
             check_bookable(trip, kind, held)
             if held.supplier is not None:
                 raise HeldElsewhere(kind)
@@ -199,6 +204,11 @@ class Reservations:
         """Return every row; for audits and tests."""
         return await self._rows(sa.true())
 
+    @cached_property
+    def _add_if_new(self) -> sa.Executable:
+        insert = self._database.insert_into(reservations).on_conflict_do_nothing()
+        return insert.returning(reservations.c.kind)
+
     async def _rows(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
         order = {kind: position for position, kind in enumerate(KINDS)}
         statement = (
@@ -260,8 +270,15 @@ def add(
     sql: sa.Connection, trip: BookVacationInput, kind: Kind, state: ReservationState, **values: Any
 ) -> None:
     """Write the row of a step that has none yet."""
+    sql.execute(_ADD, row_of(trip, kind, state, **values))
+
+
+def row_of(
+    trip: BookVacationInput, kind: Kind, state: ReservationState, **values: Any
+) -> dict[str, Any]:
+    """Return a new row for a step of the trip."""
     now = dt.datetime.now(dt.UTC)
-    row = {
+    return {
         "trip_id": trip.book_user_id,
         "kind": kind,
         # A tombstone holds nothing.
@@ -270,8 +287,7 @@ def add(
         "first_run_id": execution_of(trip).first_run_id,
         "created_at": now,
         "updated_at": now,
-    }
-    sql.execute(_ADD, row | values)
+    } | values
 
 
 def change(trip: BookVacationInput, kind: Kind, **values: Any) -> sa.Update:

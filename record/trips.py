@@ -144,12 +144,16 @@ class Trips:
             at = sa.literal(news.at, UtcTime)
             tell = tell.values(booked_at=sa.func.coalesce(trips.c.booked_at, at))
 
-        def claim_and_tell(sql: sa.Connection) -> None:
-            with contextlib.suppress(ForeignTrip):
-                claim(self._database, sql, trip)
-                sql.execute(tell)
+        own = trips.c.first_run_id == execution_of(trip).first_run_id
 
-        await self._database.write(claim_and_tell)
+        def tell_of_own(sql: sa.Connection) -> None:
+            # A trip that has tried to book anything was claimed then.
+            if sql.execute(tell.where(own)).rowcount == 0:
+                with contextlib.suppress(ForeignTrip):
+                    claim(self._database, sql, trip)
+                    sql.execute(tell)
+
+        await self._database.write(tell_of_own)
 
     async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
         """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
