@@ -129,31 +129,24 @@ class Trips:
         The record passes over an earlier message that comes after a later one, and over what
         another execution tells.
         """
-        tell = (
-            sa.update(trips)
-            .where(trips.c.trip_id == trip.book_user_id, trips.c.status.not_in(UNHELD))
-            .where(trips.c.told_at.is_(None) | (trips.c.told_at < news.at))
-            .values(
-                status=news.status,
-                reason=news.reason,
-                told_at=news.at,
-                closed_at=None if news.status in OPEN else news.at,
-            )
-        )
-        if news.status == "booked":
-            at = sa.literal(news.at, UtcTime)
-            tell = tell.values(booked_at=sa.func.coalesce(trips.c.booked_at, at))
+        told = {
+            "of_trip": trip.book_user_id,
+            "of_run": execution_of(trip).first_run_id,
+            "at": news.at,
+            "status": news.status,
+            "reason": news.reason,
+            "closed_at": None if news.status in OPEN else news.at,
+            "booked_at": news.at if news.status == "booked" else None,
+        }
 
-        own = trips.c.first_run_id == execution_of(trip).first_run_id
-
-        def tell_of_own(sql: sa.Connection) -> None:
+        def tell(sql: sa.Connection) -> None:
             # A trip that has tried to book anything was claimed then.
-            if sql.execute(tell.where(own)).rowcount == 0:
+            if sql.execute(_TELL, told).rowcount == 0:
                 with contextlib.suppress(ForeignTrip):
                     claim(self._database, sql, trip)
-                    sql.execute(tell)
+                    sql.execute(_TELL, told)
 
-        await self._database.write(tell_of_own)
+        await self._database.write(tell)
 
     async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
         """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
@@ -261,9 +254,8 @@ def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> Tr
         raise ForeignTrip(f"The id {trip.book_user_id} is another trip's")
     # If its cancellation is the first to claim a trip, the trip keeps its own workflow's id.
     workflow_id = row.workflow_id if row.cancelled_at else execution.workflow_id
-    is_it = trips.c.trip_id == trip.book_user_id
     claimed = {"workflow_id": workflow_id, "first_run_id": execution.first_run_id}
-    sql.execute(sa.update(trips).where(is_it).values(claimed))
+    sql.execute(_CLAIM, {"of_trip": trip.book_user_id} | claimed)
     return cast(TripStatus, row.status)
 
 
@@ -316,6 +308,28 @@ _RESERVED = sa.select(reservations).where(
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
+)
+# What every trip runs is made once: to make a statement takes longer than to run it.
+_CLAIM = (
+    sa.update(trips)
+    .where(trips.c.trip_id == sa.bindparam("of_trip"))
+    .values(workflow_id=sa.bindparam("workflow_id"), first_run_id=sa.bindparam("first_run_id"))
+)
+_TELL = (
+    sa.update(trips)
+    .where(
+        trips.c.trip_id == sa.bindparam("of_trip"),
+        trips.c.first_run_id == sa.bindparam("of_run"),
+        trips.c.status.not_in(UNHELD),
+        trips.c.told_at.is_(None) | (trips.c.told_at < sa.bindparam("at")),
+    )
+    .values(
+        status=sa.bindparam("status"),
+        reason=sa.bindparam("reason"),
+        told_at=sa.bindparam("at"),
+        closed_at=sa.bindparam("closed_at"),
+        booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
+    )
 )
 _LOCKED = _ONE.with_for_update()
 
