@@ -99,6 +99,7 @@ class Database:
         self._readers = readers
         self._prepared = False
         self._preparing = threading.Lock()
+        self._inserts: dict[str, sa.Executable] = {}
         # A database that nobody closes, such as that of a test's app, leaves nothing open.
         weakref.finalize(self, engine.dispose).atexit = False
 
@@ -180,6 +181,16 @@ class Database:
         """Return an insert into a table that can say what happens in a conflict."""
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         return insert(table)
+
+    def insert_if_new(self, table: sa.Table) -> sa.Executable:
+        """Return an insert that does nothing if a row is in its way, else returns the new row's key.
+
+        It is made once for each table: to make a statement takes longer than to run it.
+        """
+        if table.name not in self._inserts:
+            insert = self.insert_into(table).on_conflict_do_nothing()
+            self._inserts[table.name] = insert.returning(*table.primary_key)
+        return self._inserts[table.name]
 
     def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], Answer]) -> Answer:
         if not self._prepared:

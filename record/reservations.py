@@ -10,7 +10,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -68,7 +67,7 @@ class Reservations:
             claim_to_book(self._database, sql, trip)
             # Mostly the step has no row yet. Then this is all there is to do.
             row = row_of(trip, kind, "reserved", booking_seconds=seconds)
-            if sql.execute(self._add_if_new, row).one_or_none() is not None:
+            if sql.execute(self._database.insert_if_new(reservations), row).first() is not None:
                 return
             # Its trip is locked, so the row that is there stays.
             held = reservation(
@@ -203,11 +202,6 @@ class Reservations:
     async def everything(self) -> list[Reservation]:
         """Return every row; for audits and tests."""
         return await self._rows(sa.true())
-
-    @cached_property
-    def _add_if_new(self) -> sa.Executable:
-        insert = self._database.insert_into(reservations).on_conflict_do_nothing()
-        return insert.returning(reservations.c.kind)
 
     async def _rows(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
         order = {kind: position for position, kind in enumerate(KINDS)}

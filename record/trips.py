@@ -51,14 +51,14 @@ class Trips:
         earlier version has made; or if the id is taken. Returns the row, and whether it is new.
         """
         keys = [key for key in (trip.key_fingerprint, former_fingerprint) if key is not None]
-        known = ALL_TRIPS.where(trips.c.owner == trip.owner, trips.c.key_fingerprint.in_(keys))
+        of_key = {"owner": trip.owner, "fingerprints": keys}
 
         def accept(sql: sa.Connection) -> tuple[RecordedTrip, bool]:
-            if keys and (earlier := recorded(sql, known)):
+            if keys and (earlier := recorded(sql, _OF_KEY, of_key)):
                 return earlier[0], False
             if insert_if_new(self._database, sql, trip):
                 return replace(trip, steps=steps_in(trip, {})), True
-            earlier = recorded(sql, known) if keys else []
+            earlier = recorded(sql, _OF_KEY, of_key) if keys else []
             return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
 
         return await self._database.write(accept)
@@ -70,9 +70,7 @@ class Trips:
 
     async def by_key(self, owner: str, fingerprints: Collection[str]) -> RecordedTrip | None:
         """Return the owner's trip of an idempotency key, `None` if there is none."""
-        found = await self._read(
-            ALL_TRIPS.where(trips.c.owner == owner, trips.c.key_fingerprint.in_(fingerprints))
-        )
+        found = await self._read(_OF_KEY, {"owner": owner, "fingerprints": list(fingerprints)})
         return found[0] if found else None
 
     async def page(
@@ -262,8 +260,7 @@ def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> Tr
 def insert_if_new(database: Database, sql: sa.Connection, trip: RecordedTrip) -> bool:
     """Write the row of a trip unless its id or its key is taken; tell whether it was written."""
     values = {name: getattr(trip, name) for name in _COLUMNS}
-    insert = database.insert_into(trips).on_conflict_do_nothing()
-    return sql.execute(insert.returning(trips.c.trip_id), values).one_or_none() is not None
+    return sql.execute(database.insert_if_new(trips), values).one_or_none() is not None
 
 
 def recorded(
@@ -308,6 +305,10 @@ _RESERVED = sa.select(reservations).where(
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
+)
+_OF_KEY = ALL_TRIPS.where(
+    trips.c.owner == sa.bindparam("owner"),
+    trips.c.key_fingerprint.in_(sa.bindparam("fingerprints", expanding=True)),
 )
 # What every trip runs is made once: to make a statement takes longer than to run it.
 _CLAIM = (
