@@ -183,7 +183,7 @@ class Database:
         return insert(table)
 
     def insert_if_new(self, table: sa.Table) -> sa.Executable:
-        """Return an insert that does nothing if a row is in its way, else returns the new row's key.
+        """Return an insert that does nothing if a row is in its way, else gives the new one's key.
 
         It is made once for each table: to make a statement takes longer than to run it.
         """
