@@ -16,7 +16,7 @@ from settings import Settings
 from suppliers import compose, composition
 from tests.bookings.requests import JOHN, SHOP, new_id
 from tests.conftest import IMPATIENT
-from tests.faults import DEADLINE
+from tests.faults import DEADLINE, FaultyRecord, Gate
 from tests.workers import work_with
 
 
@@ -71,6 +71,14 @@ async def book(asked: Bookings, **items: str) -> str:
 async def begin(asked: Bookings) -> str:
     """Begin to book a trip, and return its id."""
     return (await asked.book(new_id(), JOHN, SHOP.name, 0)).user_id
+
+
+async def half_way(asked: Bookings, faults: FaultyRecord, gate: Gate | None = None) -> str:
+    """Return the id of a trip whose flight is being booked, and stands at the gate."""
+    faults.faults["reserve", "flight"] = gate = gate or Gate()
+    user_id = await begin(asked)
+    await gate.reached()
+    return user_id
 
 
 async def trip(record: Record, trip_id: str) -> RecordedTrip:

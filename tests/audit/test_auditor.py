@@ -28,6 +28,7 @@ from tests.audit.auditing import (
     change_trip,
     execute,
     forget_trip,
+    half_way,
     held,
     said_of,
     trip,
@@ -50,9 +51,8 @@ async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
     await book(asked, flight="invalid-flight-id")
     await asked.cancel(booked, DESK, DEADLINE)
     await stuck(asked, faults)
-    faults.faults["reserve", "flight"] = gate = Gate()
-    await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    await half_way(asked, faults, gate)
     own = {row.trip_id for row in await faults.trips.page(100)}
     said = (await audit(auditor)).said
     assert [line for line in said if line.split()[1] in own] == []
@@ -62,9 +62,8 @@ async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
 async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
     client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     await forget_trip(faults, user_id)
 
     async def said() -> list[str]:
@@ -79,9 +78,8 @@ async def test_a_trip_that_runs_and_is_not_recorded_is_recorded(
 async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_left_alone(
     auditor: Auditor, asked: Bookings, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     now = dt.datetime.now(dt.UTC)
     await change_trip(faults, user_id, status="rolled_back", closed_at=now)
     assert await said_of(auditor, user_id) == [], "It may be about to close"
@@ -129,9 +127,7 @@ async def test_a_booked_trip_without_its_reservation_is_marked_and_can_be_cancel
 async def test_a_step_that_an_operator_has_completed_by_hand_is_not_held(
     client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    user_id = await half_way(asked, faults)
     by_hand = client.get_async_activity_handle(
         workflow_id=user_id, run_id=None, activity_id="book_flight-1"
     )
@@ -218,9 +214,8 @@ async def test_what_concerns_all_trips_is_raised_as_itself(error: type[Exception
 async def test_a_trip_past_its_own_deadline_is_said(
     client: Client, auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=5)
     await change_trip(faults, user_id, accepted_at=long_ago)
     # By the policy that the trip was started with: an hour, and some minutes for the undo.
@@ -319,9 +314,8 @@ async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing
     faults: FaultyRecord,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     list_running, describe = TripWorkflows.running, TripWorkflows.acting
 
     async def not_listed_yet(self: TripWorkflows) -> set[str]:

@@ -18,7 +18,7 @@ from audit.open_trips import OpenTrips
 from bookings import NEVER_STARTED, STOPPED, Bookings, Settling, TripWorkflows
 from record import Record, RecordUnavailable
 from shared import KINDS, TASK_QUEUE_NAME, cancellation_id
-from tests.audit.auditing import begin, book, change_trip, trip
+from tests.audit.auditing import begin, book, change_trip, half_way, trip
 from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, new_id, new_trip, stuck
 from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
@@ -56,14 +56,6 @@ async def of(open_trips: OpenTrips, *user_ids: str) -> list[str]:
         for difference in await open_trips.compare()
         if difference.trip_id in user_ids
     ]
-
-
-async def half_way(asked: Bookings, faults: FaultyRecord) -> str:
-    """Return the id of a trip whose flight is being booked."""
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
-    return user_id
 
 
 async def test_there_is_nothing_to_find_of_trips_that_run_wait_or_are_over(
