@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from audit import open_trips
 from audit.comparing import delayed
-from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally, log
+from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally, log, recorded_as
 from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
 from audit.standing import policy_of, standing
@@ -202,8 +202,7 @@ class Auditor:
         found = f"is not recorded, but the record has reservations of it ({kinds})"
         if known := await self._settling.as_temporal_knows(trip_id):
             row = await self._settling.settled(await self._record.trips.adopt(known))
-            status = row.status.replace("_", " ")
-            return Difference(trip_id, "unknown_trip", found, f"it is recorded as {status} now")
+            return Difference(trip_id, "unknown_trip", found, recorded_as(row.status))
         now = dt.datetime.now(dt.UTC)
         runs = {each.first_run_id for each in reservations if each.first_run_id}
         await self._record.trips.accept(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from audit.asking import Held
-from audit.differences import Difference, DifferenceKind, Remedy
+from audit.differences import Difference, DifferenceKind, Remedy, in_words
 from audit.standing import Standing
 from record import UNHELD, RecordedTrip, Reservation, StepProgress, storable
 from shared import KINDS, Kind, SagaPolicy
@@ -64,7 +64,7 @@ def compared(look: Look, now: dt.datetime) -> list[Difference]:
     # A cancel that comes while a rollback is recorded makes the workflow end as cancelled; what was
     # told first stands.
     if look.standing in ("booked", *UNHELD) and "booked" in {row.status} ^ {look.standing}:
-        found = f"{_is(row)}, but its workflow has ended as {_words(look.standing)}"
+        found = f"{_is(row)}, but its workflow has ended as {in_words(look.standing)}"
         return [Difference(row.trip_id, "another_outcome", found, remedy="mark")]
     resolved = {step.kind for step in row.steps if step.state == "resolved"}
     if row.status == "booked":
@@ -155,11 +155,7 @@ def delayed(
 
 
 def _is(row: RecordedTrip) -> str:
-    return f"is recorded as {_words(row.status)}"
-
-
-def _words(status: str) -> str:
-    return status.replace("_", " ")
+    return f"is recorded as {in_words(row.status)}"
 
 
 def _age(age: dt.timedelta) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from shared import Kind
+from shared import Kind, TripStatus
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,16 @@ class Difference:
         """Return the sentence."""
         done = "" if self.done is None else f"; {self.done}"
         return f"Trip {self.trip_id} {self.found}{done}."
+
+
+def recorded_as(status: TripStatus) -> str:
+    """Say what a trip is recorded as from now on."""
+    return f"it is recorded as {in_words(status)} now"
+
+
+def in_words(status: str) -> str:
+    """Return a status of a trip as people write it."""
+    return status.replace("_", " ")
 
 
 def log(difference: Difference) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 import logging
 
-from audit.differences import ATTENTION, Difference, log
+from audit.differences import ATTENTION, Difference, log, recorded_as
 from audit.looking import each, unless_odd
 from bookings import (
     NEVER_STARTED,
@@ -82,7 +82,7 @@ class OpenTrips:
         if now.status == "needs_attention":
             found = "is open by the record, but its workflow was stopped from outside"
             return Difference(row.trip_id, "stopped", found, ATTENTION)
-        recorded = f"it is recorded as {now.status.replace('_', ' ')} now"
+        recorded = recorded_as(now.status)
         if now.reason == NEVER_STARTED:
             found = "was accepted, but never started"
             return Difference(row.trip_id, "never_started", found, recorded)

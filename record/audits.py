@@ -5,7 +5,6 @@ An audit asks page by page, so that each answer is short, however many trips the
 
 import datetime as dt
 import uuid
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from record.database import Database
-from record.reservations import RESERVATION_COLUMNS, Reservation, reservation
+from record.reservations import RESERVATION_COLUMNS, Reservation, by_trip, reservation
 from record.steps import RecordedTrip
 from record.tables import audits, reservations, trips, unaudited
 from record.trips import ALL_TRIPS, OPEN, recorded
@@ -168,10 +167,7 @@ class Audits:
             return list(sql.execute(within).all()), last
 
         rows, last = await self._database.read(look)
-        found: dict[str, list[Reservation]] = defaultdict(list)
-        for row in rows:
-            found[row.trip_id].append(reservation(row))
-        return found, last
+        return by_trip(map(reservation, rows)), last
 
 
 _AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))
