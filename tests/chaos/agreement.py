@@ -164,7 +164,8 @@ class Agreement(Asking):
         own = await self.ending(row.trip_id)
         cancellation = await self.ending(cancellation_id(row.trip_id))
         if own is None:
-            self.violate("lost", row.trip_id, "has no workflow, and none was deleted")
+            about = f"is {row.status} ({row.reason}), has no workflow, and none was deleted"
+            self.violate("lost", row.trip_id, about)
             return None
         for workflow_id in (row.trip_id, cancellation_id(row.trip_id)):
             again = await self.describe(workflow_id) if workflow_id in self.forgotten else None

@@ -68,6 +68,9 @@ class Asking:
         """The trips that the API has agreed to cancel."""
         self.forgotten: dict[str, Ending] = {}
         """How the workflows ended that Temporal has forgotten, by their ids."""
+        self.noted: dict[str, Ending] = {}
+        """How the workflows ended that Temporal was asked to forget. A server under load may do so
+        minutes later."""
         self.violations: list[tuple[Violation, str, str]] = []
         """What, of which trip or process, and the details."""
 
@@ -137,14 +140,14 @@ class Asking:
             return self.forgotten[workflow_id]
         description = await self.describe(workflow_id)
         if description is None:
-            return self.forgotten.get(workflow_id)
+            return self.noted.get(workflow_id)
         match description.status:
             case WorkflowExecutionStatus.COMPLETED:
                 result = self.client.get_workflow_handle(workflow_id).result
                 try:
                     status = STATUS_OF[(await persistently(result))["status"]]
                 except RPCError:  # It is being forgotten at this moment.
-                    return self.forgotten.get(workflow_id)
+                    return self.noted.get(workflow_id)
             case WorkflowExecutionStatus.CANCELED:
                 status = "cancelled"
             case unexpected:

@@ -123,6 +123,7 @@ class Callers:
         if ending is None:
             self._asking.violate("lost", workflow_id, "is gone from Temporal by itself")
             return
+        self._asking.noted[workflow_id] = ending
         await self._delete(workflow_id)
         end = time.monotonic() + FORGOTTEN_WITHIN
         last = time.monotonic() + SETTLED_WITHIN
