@@ -48,7 +48,7 @@ async def test_another_execution_reserves_nothing(record: Record) -> None:
 
 @pytest.mark.parametrize("claimed_by", ["reserve", "cancel", "tell"])
 async def test_another_execution_undoes_counts_and_tells_nothing(
-    record: Record, database_url: str, claimed_by: str
+    record: Record, claimed_by: str
 ) -> None:
     match claimed_by:
         case "reserve":
@@ -57,10 +57,10 @@ async def test_another_execution_undoes_counts_and_tells_nothing(
             await record.reservations.cancel(trip(), "car")
         case "tell":
             await record.trips.tell(trip(), news("booked"))
-    before = rows(database_url, trips), rows(database_url, reservations)
+    before = rows(record, trips), rows(record, reservations)
     for kind in KINDS:
         await change_all(record, another, kind)
-    assert (rows(database_url, trips), rows(database_url, reservations)) == before
+    assert (rows(record, trips), rows(record, reservations)) == before
 
 
 async def change_all(record: Record, own: BookVacationInput, kind: Kind) -> None:
@@ -110,20 +110,20 @@ async def test_a_kind_that_only_the_request_or_the_execution_knows_is_no_other_i
 
 @pytest.mark.parametrize("status", ["booked", "needs_attention", "rolled_back", "cancelled"])
 async def test_who_comes_with_the_id_of_a_trip_that_is_over_is_refused(
-    record: Record, database_url: str, status: TripStatus
+    record: Record, status: TripStatus
 ) -> None:
     """A trip of the first version, for one, of which nobody noted the execution."""
     await record.trips.accept(accepted(status=status, closed_at=later(60)))
     held = sa.insert(reservations).values(
         trip_id="trip", kind="car", item="a-car", state="reserved", created_at=NOON, updated_at=NOON
     )
-    execute(database_url, held)
-    before = rows(database_url, trips), rows(database_url, reservations)
+    execute(record, held)
+    before = rows(record, trips), rows(record, reservations)
     for kind in KINDS:
         with pytest.raises(ForeignTrip, match=FOREIGN):
             await record.reservations.reserve(trip(), kind)
         await change_all(record, trip(), kind)
-    assert (rows(database_url, trips), rows(database_url, reservations)) == before
+    assert (rows(record, trips), rows(record, reservations)) == before
 
 
 async def test_only_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it(

@@ -82,15 +82,15 @@ async def test_a_final_word_gives_the_step_up_at_once(record: Record) -> None:
 
 
 async def test_a_count_whose_answer_was_lost_never_counts_the_final_word_again(
-    record: Record, database_url: str
+    record: Record,
 ) -> None:
     await fail(record, "No room", final=True)
-    before = rows(database_url, reservations)
+    before = rows(record, reservations)
     # The next try finds it given up, says so in the same words, and is counted: as nothing.
     await refused(record, r"\ANo room\Z")
     assert await fail(record, "No room", final=True) == 0
     assert await fail(record, "Something else") == 0
-    assert rows(database_url, reservations) == before
+    assert rows(record, reservations) == before
 
 
 async def test_a_try_after_a_failure_books(record: Record) -> None:
@@ -215,15 +215,13 @@ async def each(record: Record, standings: list[Standing]) -> AsyncIterator[str]:
         yield standing.__name__
 
 
-async def test_a_failure_changes_nothing_once_there_is_nothing_to_book(
-    record: Record, database_url: str
-) -> None:
+async def test_a_failure_changes_nothing_once_there_is_nothing_to_book(record: Record) -> None:
     standings = [*UNDONE, *OVER_AND_OUT, booked, cancelling, given_up, wants_another_item]
     async for trip_id in each(record, standings):
-        before = rows(database_url, trips), rows(database_url, reservations)
+        before = rows(record, trips), rows(record, reservations)
         assert await fail(record, "Late words", trip_id) == 0, trip_id
         assert await fail(record, "Late words", trip_id, final=True) == 0, trip_id
-        assert (rows(database_url, trips), rows(database_url, reservations)) == before, trip_id
+        assert (rows(record, trips), rows(record, reservations)) == before, trip_id
 
 
 # Undoing
@@ -248,13 +246,11 @@ async def test_failures_to_undo_are_counted_with_the_last_words(record: Record) 
         assert held.failures == before.failures
 
 
-async def test_a_failure_to_undo_changes_nothing_once_the_step_is_undone(
-    record: Record, database_url: str
-) -> None:
+async def test_a_failure_to_undo_changes_nothing_once_the_step_is_undone(record: Record) -> None:
     async for trip_id in each(record, UNDONE):
-        before = rows(database_url, reservations)
+        before = rows(record, reservations)
         assert await fail_to_undo(record, "Late words", trip_id) == 0, trip_id
-        assert rows(database_url, reservations) == before, trip_id
+        assert rows(record, reservations) == before, trip_id
 
 
 async def test_an_undo_that_is_given_up_needs_attention_and_refuses_late_bookings(
@@ -286,35 +282,33 @@ async def test_a_stuck_undo_that_is_tried_again_is_not_stuck_and_refuses_late_bo
 
 
 async def test_a_stuck_undo_that_succeeds_is_undone_and_refuses_late_bookings(
-    record: Record, database_url: str
+    record: Record,
 ) -> None:
     async for trip_id in each(record, [nothing, failed_once, given_up, booked]):
         await give_up_undo(record, trip_id)
         await record.reservations.cancel(trip(trip_id), "hotel")
         assert (await trip_in(record, trip_id)).steps[1].state == "undone", trip_id
         await refused(record, trip_id=trip_id)
-        before = rows(database_url, reservations)
+        before = rows(record, reservations)
         await give_up_undo(record, trip_id, "Late words")
         await record.reservations.resolve(trip(trip_id), "hotel", "Late note")
-        assert rows(database_url, reservations) == before, trip_id
+        assert rows(record, reservations) == before, trip_id
 
 
-async def test_an_undo_is_not_given_up_once_the_step_is_undone(
-    record: Record, database_url: str
-) -> None:
+async def test_an_undo_is_not_given_up_once_the_step_is_undone(record: Record) -> None:
     async for trip_id in each(record, UNDONE):
-        before = rows(database_url, trips), rows(database_url, reservations)
+        before = rows(record, trips), rows(record, reservations)
         await give_up_undo(record, trip_id)
-        assert (rows(database_url, trips), rows(database_url, reservations)) == before, trip_id
+        assert (rows(record, trips), rows(record, reservations)) == before, trip_id
 
 
 async def test_an_undo_that_is_given_up_late_does_not_open_a_trip_that_is_over(
-    record: Record, database_url: str
+    record: Record,
 ) -> None:
     async for trip_id in each(record, OVER_AND_OUT):
-        before = rows(database_url, trips)
+        before = rows(record, trips)
         await give_up_undo(record, trip_id)
-        assert rows(database_url, trips) == before, trip_id
+        assert rows(record, trips) == before, trip_id
 
 
 async def test_a_stuck_undo_is_its_own_trips_only(record: Record) -> None:

@@ -6,10 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,10 +16,10 @@ import sqlalchemy as sa
 from alembic import command
 
 from record import Record, RecordUnavailable, schema
+from record import __main__ as make_migrate
 from record.tables import metadata, trips
 from shared import KINDS
 from tests.processes import DEADLINE, ROOT, bare_environment
-from tests.record import jobs
 from tests.record.databases import (
     at,
     back_to,
@@ -41,6 +40,14 @@ OUTDATED = r"\AThe record's schema is older than this version: run `make migrate
 def database_url(brand_new_url: str) -> str:
     """A database that nobody has prepared: how it gets its schema is what is tested here."""
     return brand_new_url
+
+
+@pytest.fixture
+def database(postgres: str, database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection of another client to it."""
+    name = sa.make_url(database_url).database
+    with psycopg.connect(postgres, dbname=name, autocommit=True) as connection:
+        yield connection
 
 
 def tables_in(database_url: str) -> dict[str, dict[str, bool]]:
@@ -88,14 +95,28 @@ async def test_many_first_calls_at_once_make_one_schema(
     assert [new for _, new in answers].count(True) == 1
 
 
-@pytest.mark.parametrize("first", ["book", "migrate"])
-async def test_many_processes_come_first_at_once(
-    database_url: str, processes: ProcessPoolExecutor, first: str
-) -> None:
-    job = {"book": jobs.book, "migrate": jobs.migrate}[first]
-    await jobs.in_processes(processes, job, database_url)
-    async with Record.open(database_url) as record:
-        assert len(await record.reservations.everything()) == (first == "book")
+def test_processes_that_come_first_at_once_make_one_schema(database_url: str) -> None:
+    """As a worker, an API and `make migrate` do."""
+    environment = bare_environment() | {"DATABASE_URL": database_url}
+    orders = [["-c", FIRST_CALL], ["-m", "record"]]
+    started = [
+        subprocess.Popen([sys.executable, *order], cwd=ROOT, env=environment) for order in orders
+    ]
+    assert [process.wait(DEADLINE) for process in started] == [0, 0]
+    assert revision_of(database_url) == head()
+
+
+FIRST_CALL = """
+import asyncio, os
+from record import Record, database as limits
+
+async def run():
+    limits.LOCK_LIMIT = limits.BUSY_LIMIT = limits.CALL_LIMIT = 60.0
+    async with Record.open(os.environ["DATABASE_URL"]) as record:
+        await record.database.prepare()
+
+asyncio.run(run())
+"""
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
@@ -111,41 +132,14 @@ async def test_the_schema_has_the_columns_that_the_queries_know(database_url: st
     }
 
 
-@pytest.mark.parametrize("which", [{}, {"owner": "shop"}, {"status": "booked"}])
-async def test_a_page_is_found_in_an_index(record: Record, which: dict[str, Any]) -> None:
-    statements: list[tuple[str, Any]] = []
-
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        statements.append((statement, parameters))
-
-    sa.event.listen(record.database._engine, "before_cursor_execute", note)
-    await record.trips.page(20, after=None, **which)
-    statement, parameters = next(one for one in statements if "LIMIT" in one[0])
-    postgresql = record.database._engine.dialect.name == "postgresql"
-    explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
-    with record.database._engine.connect() as connection:
-        if postgresql:
-            # Of an empty table anything else is cheaper.
-            connection.exec_driver_sql("SET enable_seqscan = off")
-            connection.exec_driver_sql("SET enable_bitmapscan = off")
-        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert "_".join(["trips", "by", *(which or ["age"])]) in plan
-    assert "Sort" not in plan and "TEMP B-TREE" not in plan
-
-
 # A schema that is older
 
 
 async def test_an_older_schema_is_waited_for_until_somebody_migrates_it(database_url: str) -> None:
     at(database_url, "0002")
     async with Record.open(database_url) as record:
-        for call in (
-            record.database.prepare,
-            record.reservations.everything,
-            lambda: record.trips.page(10),
-        ):
-            with pytest.raises(RecordUnavailable, match=OUTDATED):
-                await call()
+        with pytest.raises(RecordUnavailable, match=OUTDATED):
+            await record.database.prepare()
         with pytest.raises(RecordUnavailable, match=OUTDATED):
             await record.trips.accept(accepted())
         # Nobody but `make migrate` has changed it.
@@ -298,33 +292,22 @@ async def test_the_projects_folder_may_have_a_percent_sign_in_its_name(
     await _every_call_works(database_url)
 
 
-def run_migrate(**settings: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "record"],
-        cwd=ROOT,
-        env=bare_environment() | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def test_make_migrate_says_in_one_line_why_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_migrate, "stop_at_once_when_told", lambda: None)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/missing/x.db")
+    with pytest.raises(SystemExit, match=r"\AThe record is unavailable: .*unable to open"):
+        make_migrate.main()
 
 
-def test_make_migrate_says_in_one_line_why_it_cannot(tmp_path: Path) -> None:
-    process = run_migrate(DATABASE_URL=f"sqlite:///{tmp_path}/missing/x.db")
-    said, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 1
-    assert said.startswith("The record is unavailable: ")
-    assert "Traceback" not in said
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_make_migrate_can_be_stopped_while_it_waits(tmp_path: Path, number: int) -> None:
+def test_make_migrate_can_be_stopped_while_it_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(DEADLINE)
         url = f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
-        process = run_migrate(DATABASE_URL=url)
+        environment = bare_environment() | {"DATABASE_URL": url}
+        process = subprocess.Popen([sys.executable, "-m", "record"], cwd=ROOT, env=environment)
         connection, _ = silent.accept()
-        process.send_signal(number)
-        process.communicate(timeout=DEADLINE)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 128 + signal.SIGINT
         connection.close()
-    assert process.returncode == 128 + number
