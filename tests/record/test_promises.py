@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from record import Promises, Record, promises_now
+from record import Record, promises_now
 from record.database import POSTGRESQL_CONNECTIONS, SQLITE_READERS, Connections
-from record.promises import _LATE, _OPEN_TRIPS, _STUCK, _UNKNOWN, Waiting
+from record.promises import _LATE, _OPEN_TRIPS, _STUCK, _UNKNOWN, Promises, Waiting
 from record.tables import reservations, trips
 from record.trips import _COLUMNS
 from shared import KINDS

@@ -121,13 +121,13 @@ async def test_a_reserve_that_races_its_cancel_always_ends_cancelled(
 ) -> None:
     for number in range(40):
         own, (record, other) = trip(f"trip-{number}"), pair[:: (-1) ** number]
-        reserved, cancelled = await asyncio.gather(
+        answers: list[object] = await asyncio.gather(
             record.reservations.reserve(own, "car"),
             other.reservations.cancel(own, "car"),
             return_exceptions=True,
         )
-        assert cancelled is None
-        assert reserved is None or isinstance(reserved, ReservationRefused)
+        assert answers[1] is None
+        assert answers[0] is None or isinstance(answers[0], ReservationRefused)
     assert {row.state for row in await pair[0].reservations.everything()} == {"cancelled"}
 
 
