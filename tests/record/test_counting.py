@@ -75,16 +75,11 @@ async def test_at_as_many_failures_as_attempts_the_step_is_given_up(record: Reco
     await refused(record, r"\AFailure 2\Z")
 
 
-async def test_a_final_word_gives_the_step_up_at_once(record: Record) -> None:
-    assert await fail(record, "No room", final=True) == 1
-    assert (await row(record)).verdict == "failed"
-    await refused(record, r"\ANo room\Z")
-
-
-async def test_a_count_whose_answer_was_lost_never_counts_the_final_word_again(
+async def test_a_final_word_gives_the_step_up_at_once_and_is_never_counted_again(
     record: Record,
 ) -> None:
-    await fail(record, "No room", final=True)
+    assert await fail(record, "No room", final=True) == 1
+    assert (await row(record)).verdict == "failed"
     before = rows(record, reservations)
     # The next try finds it given up, says so in the same words, and is counted: as nothing.
     await refused(record, r"\ANo room\Z")
@@ -117,21 +112,6 @@ async def test_a_failure_does_not_change_what_may_be_asked_for(record: Record) -
     for book in BOOKINGS:
         with pytest.raises(ReservationRefused):
             await book(record, with_item("hotel", "another"))
-
-
-async def test_failures_from_many_connections_are_all_counted(
-    pair: tuple[Record, Record],
-) -> None:
-    own = trip(attempts=1_000)
-    counted = await asyncio.gather(
-        *(
-            record.reservations.count_failure(own, "hotel", "No answer", final=False)
-            for record in pair
-            for _ in range(15)
-        )
-    )
-    assert sorted(counted) == list(range(1, 31))
-    assert (await row(pair[0])).failures == 30
 
 
 async def test_of_many_last_failures_at_once_none_goes_beyond_the_attempts(

@@ -78,12 +78,14 @@ def test_a_relative_file_lies_in_the_projects_folder_whichever_the_process_start
         "postgresql+psycopg://nobody:secret@no-such-host.invalid/x",
         "sqlite:///{folder}/missing/x.db",
         "sqlite:///{folder}",
+        "sqlite:///{folder}/corrupt.db",
         "sqlite:///file:{folder}/read-only.db?mode=ro&uri=true",
     ],
 )
 async def test_a_database_out_of_reach_is_unavailable(
     tmp_path: Path, unused_tcp_port: int, url: str, call: Call
 ) -> None:
+    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
     with closing(sqlite3.connect(tmp_path / "read-only.db")) as empty:
         empty.execute("PRAGMA journal_mode = WAL")
     async with Record.open(url.format(folder=tmp_path, port=unused_tcp_port)) as record:
@@ -107,13 +109,6 @@ async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(
         while pool.checkedin():  # type: ignore[attr-defined]
             await asyncio.sleep(0.01)  # The loop still holds what has just been done.
             gc.collect()
-
-
-async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
-    async with Record.open(f"sqlite:///{tmp_path}/corrupt.db") as record:
-        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record.database.prepare()
 
 
 async def test_a_database_that_comes_later_is_used_from_then_on(tmp_path: Path) -> None:

@@ -232,15 +232,7 @@ class Shape:
 
     def steps(self) -> list[StepProgress]:
         before = self.told or [untried(kind) for kind in KINDS]
-        return [
-            StepProgress(
-                **{
-                    **step,
-                    **self.otherwise.get(step["kind"], {}),
-                }
-            )
-            for step in before
-        ]
+        return [StepProgress(**step | self.otherwise.get(step["kind"], {})) for step in before]
 
 
 ALL_BOOKED = [row(kind, "reserved") for kind in KINDS]
@@ -266,17 +258,10 @@ SHAPES_OF_2_0_0 = {
         {"booked_at": later(60)},
         {FLIGHT: {"last_error": "odd \ufffd ? words"}},
     ),
-    "rolled-back-at-the-car": Shape(
-        "rolled_back",
-        [undone(CAR, 1, last_error="No car"), untried(HOTEL), untried(FLIGHT)],
-        [row(CAR, "cancelled", item=None)],
-        {"reason": "No car"},
-        {CAR: FAILED},
-    ),
     "rolled-back-at-the-flight": Shape(
         "rolled_back",
         [undone(CAR), undone(HOTEL), undone(FLIGHT, 3, last_error="No") | {"undo_attempts": 2}],
-        ALL_UNDONE,
+        [*ALL_UNDONE[:2], row(FLIGHT, "cancelled", item=None)],
         {"reason": "No"},
         {FLIGHT: FAILED},
     ),
@@ -284,12 +269,6 @@ SHAPES_OF_2_0_0 = {
         "cancelled",
         [undone(CAR), undone(HOTEL, booking_seconds=None), untried(FLIGHT)],
         ALL_UNDONE[:2],
-    ),
-    "booked-and-cancelled": Shape(
-        "cancelled",
-        [undone(kind) for kind in KINDS],
-        ALL_UNDONE,
-        {"booked_at": later(30), "cancelled_at": later(40)},
     ),
     "stuck": Shape(
         "needs_attention",
@@ -356,13 +335,6 @@ SHAPES_OF_2_0_0 = {
             CAR: {"state": "booked", "attempts": 1, "held": True, "booking_seconds": 0.0},
             HOTEL: {"state": "booking", "attempts": 1},
         },
-    ),
-    "just-accepted": Shape(
-        "running",
-        None,
-        [],
-        {**OPEN, "told_at": None, "first_run_id": None},
-        {CAR: {"state": "booking", "attempts": 1}},
     ),
     "booked-and-told-by-an-older-version": Shape(
         "booked",

@@ -16,12 +16,6 @@ HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
 # One booking per step, however often it is asked for
 
 
-async def test_reserving_holds_the_item_and_returns_nothing(record: Record) -> None:
-    answer: object = await record.reservations.reserve(trip(), "car")  # type: ignore[func-returns-value]
-    assert answer is None
-    assert await record.reservations.everything() == [HELD]
-
-
 async def test_reserving_again_changes_nothing(record: Record) -> None:
     await record.reservations.reserve(trip(), "car")
     before = rows(record, reservations)
@@ -43,44 +37,26 @@ async def test_another_item_than_the_one_held_is_refused(record: Record) -> None
     assert await record.reservations.everything() == [HELD]
 
 
-async def test_of_two_items_at_once_one_is_held_and_the_other_refused(
-    pair: tuple[Record, Record],
+async def test_trips_and_kinds_do_not_touch_each_other_and_come_in_the_order_of_booking(
+    record: Record,
 ) -> None:
-    calls = [
-        record.reservations.reserve(with_item("car", item), "car")
-        for record, item in zip(pair, "ab", strict=True)
-    ]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert sorted(type(answer).__name__ for answer in answers) == ["NoneType", "ReservationRefused"]
-    winner = "ab"[answers.index(None)]
-    assert [row.item for row in await pair[0].reservations.everything()] == [winner]
-
-
-async def test_trips_and_kinds_do_not_touch_each_other(record: Record) -> None:
-    for trip_id in ("one", "two"):
-        for kind in KINDS:
+    for trip_id in ("trip", "another"):
+        for kind in reversed(KINDS):
             await record.reservations.reserve(trip(trip_id), kind)
-    await record.reservations.cancel(trip("one"), "hotel")
+    await record.reservations.cancel(trip(), "hotel")
     assert [
-        (row.trip_id, row.kind)
-        for row in await record.reservations.everything()
-        if row.state == "reserved"
+        (row.trip_id, row.kind, row.state) for row in await record.reservations.everything()
     ] == [
-        *(("one", kind) for kind in KINDS if kind != "hotel"),
-        *(("two", kind) for kind in KINDS),
+        *(("another", kind, "reserved") for kind in KINDS),
+        *(
+            ("trip", "car", "reserved"),
+            ("trip", "hotel", "cancelled"),
+            ("trip", "flight", "reserved"),
+        ),
     ]
-
-
-async def test_a_trip_is_shown_in_the_order_of_booking(record: Record) -> None:
-    await record.reservations.cancel(trip(), "flight")
-    await record.reservations.reserve(trip(), "hotel")
-    await record.reservations.reserve(trip(), "car")
-    await record.reservations.reserve(trip("another"), "car")
-    assert await record.reservations.of("trip") == [
-        HELD,
-        Reservation("trip", "hotel", "a-hotel", "reserved", "first-run"),
-        Reservation("trip", "flight", None, "cancelled", "first-run"),
-    ]
+    held = await record.reservations.of("trip")
+    assert held == (await record.reservations.of_all(["trip"]))["trip"]
+    assert held[0] == HELD
 
 
 async def test_any_text_is_an_item_and_an_id(record: Record) -> None:

@@ -27,6 +27,7 @@ from tests.record.databases import (
     head,
     make_newer,
     on_postgresql,
+    on_sqlite,
     revision_of,
     rows,
     transaction,
@@ -68,12 +69,6 @@ async def migrate(database_url: str) -> None:
 # A brand-new database
 
 
-async def test_a_brand_new_database_gets_its_schema_with_the_first_call(database_url: str) -> None:
-    async with Record.open(database_url) as record:
-        await record.reservations.reserve(trip(), "car")
-    assert revision_of(database_url) == head()
-
-
 def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
     async def open_and_close() -> None:
         async with Record.open(f"sqlite:///{tmp_path}/new.db"):
@@ -93,6 +88,7 @@ async def test_many_first_calls_at_once_make_one_schema(
         calls = [record.trips.accept(accepted()) for record in records for _ in range(3)]
         answers = await asyncio.gather(*calls)
     assert [new for _, new in answers].count(True) == 1
+    assert revision_of(database_url) == head()
 
 
 def test_processes_that_come_first_at_once_make_one_schema(database_url: str) -> None:
@@ -194,31 +190,6 @@ async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     assert [row[0] for row in rows(database_url, trips)] == ["trip"]
 
 
-@on_postgresql
-async def test_what_is_reserved_during_the_migration_is_not_missed(
-    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "LOCK_LIMIT", DEADLINE)
-    at(database_url, "0002")
-    with database.transaction():
-        database.execute(
-            "INSERT INTO reservations VALUES ('late', 'car', 'x', 'reserved', now(), now())"
-        )
-        migrating = asyncio.create_task(migrate(database_url))
-        # It has derived the trips that it sees, and waits for the table.
-        waits = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        async with asyncio.timeout(DEADLINE):
-            while database.execute(waits).fetchone() == (0,):
-                # Within a transaction the server tells the same again and again.
-                database.execute("SELECT pg_stat_clear_snapshot()")
-                await asyncio.sleep(0.01)
-    await migrating
-    assert [row[0] for row in rows(database_url, trips)] == ["late"]
-
-
 # A schema that is newer
 
 
@@ -283,6 +254,7 @@ async def test_every_migration_can_be_taken_back(database_url: str) -> None:
 # make migrate
 
 
+@on_sqlite
 async def test_the_projects_folder_may_have_a_percent_sign_in_its_name(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
