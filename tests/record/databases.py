@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 
 from record import Record, schema
 from record.database import _sqlite
+from record.tables import reservations, trips
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
@@ -72,6 +73,14 @@ def rows(where: Record | str, table: sa.FromClause) -> list[tuple[Any, ...]]:
     """Return every row of a table."""
     with transaction(where) as connection:
         return [tuple(row) for row in connection.execute(sa.select(table))]
+
+
+@contextmanager
+def unchanged(record: Record) -> Iterator[None]:
+    """Check that nothing changes in the record."""
+    before = [rows(record, table) for table in (trips, reservations)]
+    yield
+    assert [rows(record, table) for table in (trips, reservations)] == before
 
 
 def at(database_url: str, revision: str) -> None:

@@ -2,14 +2,15 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
 
 from record import Record, Reservation, ReservationRefused
-from record.tables import reservations, trips
+from record.tables import reservations
 from shared import KINDS, BookVacationInput, Execution, Kind, TripStatus
-from tests.record.databases import execute, rows
+from tests.record.databases import execute, unchanged
 from tests.record.trips import NOON, accepted, later, news, trip, trip_in, with_item
 
 FOREIGN = r"\AThe id trip is another trip's\Z"
@@ -45,21 +46,21 @@ async def test_another_execution_reserves_nothing(record: Record) -> None:
     ]
 
 
-@pytest.mark.parametrize("claimed_by", ["reserve", "cancel", "tell"])
+CLAIMS: dict[str, Callable[[Record], Awaitable[None]]] = {
+    "reserve": lambda record: record.reservations.reserve(trip(), "car"),
+    "cancel": lambda record: record.reservations.cancel(trip(), "car"),
+    "tell": lambda record: record.trips.tell(trip(), news("booked")),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 async def test_another_execution_undoes_counts_and_tells_nothing(
-    record: Record, claimed_by: str
+    record: Record, claim: Callable[[Record], Awaitable[None]]
 ) -> None:
-    match claimed_by:
-        case "reserve":
-            await record.reservations.reserve(trip(), "car")
-        case "cancel":
-            await record.reservations.cancel(trip(), "car")
-        case "tell":
-            await record.trips.tell(trip(), news("booked"))
-    before = rows(record, trips), rows(record, reservations)
-    for kind in KINDS:
-        await change_all(record, another, kind)
-    assert (rows(record, trips), rows(record, reservations)) == before
+    await claim(record)
+    with unchanged(record):
+        for kind in KINDS:
+            await change_all(record, another, kind)
 
 
 async def change_all(record: Record, own: BookVacationInput, kind: Kind) -> None:
@@ -117,12 +118,11 @@ async def test_who_comes_with_the_id_of_a_trip_that_is_over_is_refused(
         trip_id="trip", kind="car", item="a-car", state="reserved", created_at=NOON, updated_at=NOON
     )
     execute(record, held)
-    before = rows(record, trips), rows(record, reservations)
-    for kind in KINDS:
-        with pytest.raises(ReservationRefused, match=FOREIGN):
-            await record.reservations.reserve(trip(), kind)
-        await change_all(record, trip(), kind)
-    assert (rows(record, trips), rows(record, reservations)) == before
+    with unchanged(record):
+        for kind in KINDS:
+            with pytest.raises(ReservationRefused, match=FOREIGN):
+                await record.reservations.reserve(trip(), kind)
+            await change_all(record, trip(), kind)
 
 
 async def test_only_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it(

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from record import Record, RecordUnavailable
 from record import database as limits
+from record.tables import trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT
@@ -27,6 +28,7 @@ from tests.record.databases import (
     on_sqlite,
     others,
     small_disk,
+    transaction,
     url_of,
 )
 from tests.record.trips import accepted, news, trip
@@ -265,31 +267,20 @@ async def test_a_call_that_was_given_up_while_it_waited_for_its_turn_is_not_made
 # Locks
 
 
-async def test_a_locked_sqlite_can_be_read_and_is_unavailable_for_writes_until_it_is_released(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_locked_record_can_be_read_and_is_unavailable_for_writes_until_it_is_released(
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "BUSY_LIMIT", 0.05)
-    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as record:
-        await put(record, "trip")
-        with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            with pytest.raises(RecordUnavailable, match=LOCKED):
-                await record.reservations.reserve(trip(), "car")
-            assert await record.trips.by_id("trip") == accepted()
-        await record.reservations.reserve(trip(), "car")
-
-
-@on_postgresql
-async def test_a_locked_row_can_be_read_and_is_unavailable_for_writes_until_it_is_released(
-    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await put(record, "trip")
     monkeypatch.setattr(limits, "LOCK_LIMIT", 0.3)
-    with locked(database):
-        with pytest.raises(RecordUnavailable, match=LOCKED):
-            await record.reservations.reserve(trip(), "car")
-        assert await record.trips.by_id("trip") == accepted()
-    await record.reservations.reserve(trip(), "car")
+    monkeypatch.setattr(limits, "BUSY_LIMIT", 0.05)
+    await put(record, "trip")
+    async with Record.open(url_of(record)) as other:
+        with transaction(record) as locking:
+            # Any transaction that may write locks SQLite.
+            locking.execute(sa.select(trips).with_for_update())
+            with pytest.raises(RecordUnavailable, match=LOCKED):
+                await other.reservations.reserve(trip(), "car")
+            assert await other.trips.by_id("trip") == accepted()
+        await other.reservations.reserve(trip(), "car")
 
 
 @on_postgresql

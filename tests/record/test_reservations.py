@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from record import Record, RecordBroken, Reservation, ReservationRefused
 from record.tables import reservations
 from shared import KINDS
-from tests.record.databases import execute, rows
+from tests.record.databases import execute, unchanged
 from tests.record.trips import trip, with_item
 
 HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
@@ -18,9 +18,8 @@ HELD = Reservation("trip", "car", "a-car", "reserved", "first-run")
 
 async def test_reserving_again_changes_nothing(record: Record) -> None:
     await record.reservations.reserve(trip(), "car")
-    before = rows(record, reservations)
-    await record.reservations.reserve(trip(), "car")
-    assert rows(record, reservations) == before
+    with unchanged(record):
+        await record.reservations.reserve(trip(), "car")
 
 
 async def test_many_reserves_at_once_are_one_reservation(pair: tuple[Record, Record]) -> None:
@@ -72,9 +71,8 @@ async def test_any_text_is_an_item_and_an_id(record: Record) -> None:
 async def test_cancelling_again_changes_nothing(record: Record) -> None:
     await record.reservations.reserve(trip(), "car")
     await record.reservations.cancel(trip(), "car")
-    before = rows(record, reservations)
-    await record.reservations.cancel(trip(), "car")
-    assert rows(record, reservations) == before
+    with unchanged(record):
+        await record.reservations.cancel(trip(), "car")
 
 
 @pytest.mark.parametrize("booked_before", [True, False])

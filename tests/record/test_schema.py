@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -41,14 +39,6 @@ OUTDATED = r"\AThe record's schema is older than this version: run `make migrate
 def database_url(brand_new_url: str) -> str:
     """A database that nobody has prepared: how it gets its schema is what is tested here."""
     return brand_new_url
-
-
-@pytest.fixture
-def database(postgres: str, database_url: str) -> Iterator[psycopg.Connection]:
-    """A connection of another client to it."""
-    name = sa.make_url(database_url).database
-    with psycopg.connect(postgres, dbname=name, autocommit=True) as connection:
-        yield connection
 
 
 def tables_in(database_url: str) -> dict[str, dict[str, bool]]:
@@ -166,15 +156,14 @@ async def test_a_migration_waits_for_another_one_however_long_it_takes(
 @on_postgresql
 async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     database_url: str,
-    database: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(schema, "LOCK_LIMIT", 0.05)
     monkeypatch.setattr(schema, "LOCK_PAUSE", 0.05)
     at(database_url, "0002")
-    with database.transaction():
-        database.execute("SELECT * FROM reservations")
+    with transaction(database_url) as forgotten:
+        forgotten.execute(sa.text("SELECT * FROM reservations"))
         migrating = asyncio.create_task(migrate(database_url))
         async with asyncio.timeout(DEADLINE):
             while "Waiting: another transaction has locked" not in caplog.text:
