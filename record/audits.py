@@ -81,7 +81,7 @@ class Audits:
         ended = _AUDIT.where(audits.c.ended_at.is_not(None))
         last = ended.order_by(audits.c.ended_at.desc()).limit(1)
         row = await self._database.read(lambda sql: sql.execute(last).one_or_none())
-        return None if row is None else _audit(row)
+        return None if row is None else Audit(**row._mapping)
 
     async def ended_trips(
         self,
@@ -179,7 +179,3 @@ def _begin(
     values = {"audit_id": begun.audit_id, "began_at": begun.began_at, "since": begun.since}
     sql.execute(sa.insert(audits).values(values))
     return begun
-
-
-def _audit(row: sa.Row[Any]) -> Audit:
-    return Audit(**row._mapping)

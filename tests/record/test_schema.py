@@ -68,7 +68,7 @@ def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_many_first_calls_at_once_make_one_schema(
+async def test_many_first_calls_and_migrations_at_once_make_one_schema(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("record.database.LOCK_LIMIT", DEADLINE)
@@ -76,33 +76,11 @@ async def test_many_first_calls_at_once_make_one_schema(
     async with AsyncExitStack() as stack:
         records = [await stack.enter_async_context(Record.open(database_url)) for _ in range(6)]
         calls = [record.trips.accept(accepted()) for record in records for _ in range(3)]
+        migrating = [asyncio.create_task(migrate(database_url)) for _ in range(2)]
         answers = await asyncio.gather(*calls)
+        await asyncio.gather(*migrating)
     assert [new for _, new in answers].count(True) == 1
     assert revision_of(database_url) == head()
-
-
-def test_processes_that_come_first_at_once_make_one_schema(database_url: str) -> None:
-    """As a worker, an API and `make migrate` do."""
-    environment = bare_environment() | {"DATABASE_URL": database_url}
-    orders = [["-c", FIRST_CALL], ["-m", "record"]]
-    started = [
-        subprocess.Popen([sys.executable, *order], cwd=ROOT, env=environment) for order in orders
-    ]
-    assert [process.wait(DEADLINE) for process in started] == [0, 0]
-    assert revision_of(database_url) == head()
-
-
-FIRST_CALL = """
-import asyncio, os
-from record import Record, database as limits
-
-async def run():
-    limits.LOCK_LIMIT = limits.BUSY_LIMIT = limits.CALL_LIMIT = 60.0
-    async with Record.open(os.environ["DATABASE_URL"]) as record:
-        await record.database.prepare()
-
-asyncio.run(run())
-"""
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
