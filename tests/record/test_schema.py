@@ -83,6 +83,22 @@ async def test_many_first_calls_and_migrations_at_once_make_one_schema(
     assert revision_of(database_url) == head()
 
 
+@on_postgresql
+async def test_a_first_call_waits_for_another_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("record.database.LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr("record.database.CALL_LIMIT", DEADLINE)
+    async with Record.open(database_url) as record:
+        with transaction(database_url) as connection:
+            schema._lock(connection)
+            calling = asyncio.create_task(record.database.prepare())
+            await asyncio.wait({calling}, timeout=0.3)
+            assert not calling.done()
+            command.upgrade(schema._config(connection), "head")
+        await calling
+
+
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
     await migrate(database_url)
     found = tables_in(database_url)
