@@ -11,14 +11,13 @@ from typing import Self
 from record.audits import Audit, Audits
 from record.database import Database
 from record.errors import (
-    HeldElsewhere,
     RecordBroken,
     RecordError,
     RecordUnavailable,
     ReservationRefused,
 )
 from record.outside import OutsideReservations
-from record.promises import Promises, promises_now
+from record.promises import promises_now
 from record.reservations import Reservation, Reservations
 from record.steps import RecordedTrip, StepProgress
 from record.tables import storable
@@ -28,12 +27,9 @@ __all__ = [
     "OPEN",
     "UNHELD",
     "Audit",
-    "Audits",
     "Database",
-    "HeldElsewhere",
     "OutsideReservations",
     "PlaceInList",
-    "Promises",
     "Record",
     "RecordBroken",
     "RecordError",

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from record.database import Database
+from record.database import Database, add_if_new, writes
 from record.reservations import RESERVATION_COLUMNS, Reservation, by_trip, reservation
 from record.steps import RecordedTrip
 from record.tables import audits, reservations, trips, unaudited
@@ -49,19 +49,20 @@ class Audits:
         """
         return await self._database.write(lambda sql: _begin(sql, overlap, first, everything))
 
-    async def begin_if_due(
-        self, overlap: dt.timedelta, first: dt.timedelta, every: dt.timedelta
+    @writes
+    def begin_if_due(
+        self,
+        sql: sa.Connection,
+        overlap: dt.timedelta,
+        first: dt.timedelta,
+        every: dt.timedelta,
     ) -> Audit | None:
         """Begin an audit as `begin` does, unless one has begun since `every` ago."""
-
-        def begin(sql: sa.Connection) -> Audit | None:
-            now = dt.datetime.now(dt.UTC)
-            recent = audits.c.began_at.between(now - every, now)
-            if sql.execute(_AUDIT.where(recent).limit(1)).one_or_none():
-                return None
-            return _begin(sql, overlap, first, everything=False)
-
-        return await self._database.write(begin)
+        now = dt.datetime.now(dt.UTC)
+        recent = audits.c.began_at.between(now - every, now)
+        if sql.execute(_AUDIT.where(recent).limit(1)).one_or_none():
+            return None
+        return _begin(sql, overlap, first, everything=False)
 
     async def end(
         self, audit_id: str, trips: int, not_compared: int, differences: Mapping[str, int]
@@ -80,7 +81,7 @@ class Audits:
         ended = _AUDIT.where(audits.c.ended_at.is_not(None))
         last = ended.order_by(audits.c.ended_at.desc()).limit(1)
         row = await self._database.read(lambda sql: sql.execute(last).one_or_none())
-        return None if row is None else _audit(row)
+        return None if row is None else Audit(**row._mapping)
 
     async def ended_trips(
         self,
@@ -123,22 +124,16 @@ class Audits:
         )
         return await self._database.read(lambda sql: recorded(sql, statement))
 
-    async def note_audited(self, compared: Collection[str], left: Collection[str]) -> None:
+    @writes
+    def note_audited(
+        self, sql: sa.Connection, compared: Collection[str], left: Collection[str]
+    ) -> None:
         """Write which trips were compared, and which are left to the next audit."""
-        done = sa.delete(unaudited).where(unaudited.c.trip_id.in_(compared))
+        sql.execute(sa.delete(unaudited).where(unaudited.c.trip_id.in_(compared)))
         now = dt.datetime.now(dt.UTC)
-        rows = [{"trip_id": trip_id, "noted_at": now} for trip_id in left]
-        note = self._database.insert_into(unaudited).on_conflict_do_nothing(
-            index_elements=["trip_id"]
-        )
-
-        def write(sql: sa.Connection) -> None:
-            if compared:
-                sql.execute(done)
-            if rows:
-                sql.execute(note, rows)
-
-        await self._database.write(write)
+        if left:
+            rows = [{"trip_id": trip_id, "noted_at": now} for trip_id in left]
+            add_if_new(sql, unaudited, rows)
 
     async def strangers(
         self, after_id: str, span: int
@@ -184,7 +179,3 @@ def _begin(
     values = {"audit_id": begun.audit_id, "began_at": begun.began_at, "since": begun.since}
     sql.execute(sa.insert(audits).values(values))
     return begun
-
-
-def _audit(row: sa.Row[Any]) -> Audit:
-    return Audit(**row._mapping)

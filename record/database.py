@@ -5,15 +5,15 @@ Whatever the database does, a call ends within `CALL_LIMIT`, with its answer or 
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -74,6 +74,8 @@ PROJECT = Path(__file__).parent.parent
 
 Answer = TypeVar("Answer")
 
+Values = Mapping[str, Any]
+
 
 class Connections(NamedTuple):
     """How many connections this process uses, how many are idle, and how many it may use."""
@@ -99,7 +101,6 @@ class Database:
         self._readers = readers
         self._prepared = False
         self._preparing = threading.Lock()
-        self._inserts: dict[str, sa.Executable] = {}
         # A database that nobody closes, such as that of a test's app, leaves nothing open.
         weakref.finalize(self, engine.dispose).atexit = False
 
@@ -173,24 +174,9 @@ class Database:
             lambda: self._transact(self._reading, work), self._readers, CALL_LIMIT
         )
 
-    @cached_property
+    @functools.cached_property
     def _reading(self) -> sa.Engine:
         return self._engine.execution_options(reads_only=True)
-
-    def insert_into(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-        """Return an insert into a table that can say what happens in a conflict."""
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        return insert(table)
-
-    def insert_if_new(self, table: sa.Table) -> sa.Executable:
-        """Return an insert that does nothing if a row is in its way, else gives the new one's key.
-
-        It is made once for each table: to make a statement takes longer than to run it.
-        """
-        if table.name not in self._inserts:
-            insert = self.insert_into(table).on_conflict_do_nothing()
-            self._inserts[table.name] = insert.returning(*table.primary_key)
-        return self._inserts[table.name]
 
     def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], Answer]) -> Answer:
         if not self._prepared:
@@ -223,6 +209,38 @@ class Database:
             # The driver's text has SQL and addresses in it, which are not for travellers. It stays
             # as the cause, for the logs.
             raise _meaning_of(error) from error
+
+
+class _Part(Protocol):
+    _database: Database
+
+
+PartT = TypeVar("PartT", bound=_Part)
+Given = ParamSpec("Given")
+
+
+def writes(
+    work: Callable[Concatenate[PartT, sa.Connection, Given], Answer],
+) -> Callable[Concatenate[PartT, Given], Coroutine[Any, Any, Answer]]:
+    """Make a method that does `work` in a transaction, whose connection `work` is given."""
+
+    @functools.wraps(work)
+    async def method(part: PartT, /, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        return await part._database.write(lambda sql: work(part, sql, *args, **kwargs))
+
+    return method
+
+
+def add_if_new(sql: sa.Connection, table: sa.Table, values: Values | Sequence[Values]) -> bool:
+    """Write a row, or several, unless another is in its way; tell whether any was written."""
+    return sql.execute(_insert_if_new(table, sql.dialect.name), values).first() is not None
+
+
+@functools.cache
+def _insert_if_new(table: sa.Table, dialect: str) -> sa.Executable:
+    # It is made once: to make a statement takes longer than to run it.
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing().returning(*table.primary_key)
 
 
 async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:

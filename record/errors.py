@@ -18,14 +18,3 @@ class RecordBroken(RecordError):
 
 class ReservationRefused(RecordError):
     """The record refuses a reservation; no later try can succeed."""
-
-
-class ForeignTrip(ReservationRefused):
-    """The trip of this id belongs to another workflow execution; only that one may change it."""
-
-
-class HeldElsewhere(ReservationRefused):
-    """A supplier outside was asked for the reservation, and only that supplier can end it."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"The {kind} was booked at a supplier that is not set up any more")

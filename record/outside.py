@@ -8,21 +8,20 @@ import datetime as dt
 
 import sqlalchemy as sa
 
-from record.database import Database
+from record.database import Database, writes
 from record.errors import ReservationRefused
 from record.reservations import (
     Reservation,
-    add,
     change,
     check_bookable,
     claim_to_book,
-    claimed,
     note,
+    put,
     reservation_of,
     was_undone,
 )
 from record.tables import reservations
-from record.trips import UNHELD, claim
+from record.trips import UNHELD, claim, claim_own
 from shared import BookVacationInput, Kind
 
 
@@ -32,8 +31,10 @@ class OutsideReservations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin_try(
+    @writes
+    def begin_try(
         self,
+        sql: sa.Connection,
         trip: BookVacationInput,
         kind: Kind,
         supplier: str,
@@ -46,22 +47,15 @@ class OutsideReservations:
         noted and that is returned, unless it is `instead_of`, which the caller has looked for at
         the supplier. Raises as `reserve` does.
         """
-
-        def begin(sql: sa.Connection) -> Reservation | None:
-            claim_to_book(self._database, sql, trip)
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "asked", supplier=supplier, over_at=over_at)
-                return None
+        claim_to_book(sql, trip)
+        held = reservation_of(sql, trip, kind)
+        if held is not None:
             check_bookable(trip, kind, held)
             changed_nothing = held.state == "asked" and held.over_at is None
             if not changed_nothing and held != instead_of:
                 return held
-            asked = change(trip, kind, state="asked", supplier=supplier, over_at=over_at)
-            sql.execute(asked)
-            return None
-
-        return await self._database.write(begin)
+        put(sql, trip, kind, held, "asked", supplier=supplier, over_at=over_at)
+        return None
 
     async def end_try(
         self,
@@ -79,12 +73,13 @@ class OutsideReservations:
 
     async def note_pending(self, trip: BookVacationInput, kind: Kind) -> None:
         """Note that the supplier has the try and has not decided yet."""
-        is_asked = reservations.c.state == "asked"
-        pending = change(trip, kind, state="pending").where(is_asked)
+        pending = change(trip, kind, state="pending").where(reservations.c.state == "asked")
         await self._database.write(lambda sql: sql.execute(pending))
 
-    async def confirm(
+    @writes
+    def confirm(
         self,
+        sql: sa.Connection,
         trip: BookVacationInput,
         kind: Kind,
         reference: str | None,
@@ -101,60 +96,50 @@ class OutsideReservations:
         confirm = change(trip, kind, state="reserved", **values).where(
             reservations.c.state.in_(["asked", "pending", "reserved"])
         )
+        if sql.execute(confirm).rowcount == 0:
+            raise was_undone(trip, kind)
 
-        def write(sql: sa.Connection) -> None:
-            if sql.execute(confirm).rowcount == 0:
-                raise was_undone(trip, kind)
-
-        await self._database.write(write)
-
-    async def begin_cancel(self, trip: BookVacationInput, kind: Kind) -> Reservation | None:
+    @writes
+    def begin_cancel(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind
+    ) -> Reservation | None:
         """Refuse every later try, and return what may be held, for it to be cancelled.
 
         `None`: the supplier holds nothing of this trip's own. Raises `RecordUnavailable`.
         """
+        if claim(sql, trip) is None:
+            return None
+        held = reservation_of(sql, trip, kind)
+        if held is None:
+            put(sql, trip, kind, None, "cancelled")
+        if held is None or held.state == "cancelled":
+            return None
+        if held.verdict == "stuck":
+            sql.execute(note(trip, kind, verdict=None))  # Its undo is tried again.
+        if held.state == "cancelling":
+            return held
+        was_sent = held.supplier and (held.state != "asked" or held.over_at is not None)
+        put(sql, trip, kind, held, "cancelling" if was_sent else "cancelled")
+        return held if was_sent else None
 
-        def begin(sql: sa.Connection) -> Reservation | None:
-            if claimed(self._database, sql, trip) is None:
-                return None
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "cancelled")
-            if held is None or held.state == "cancelled":
-                return None
-            if held.verdict == "stuck":
-                sql.execute(note(trip, kind, verdict=None))  # Its undo is tried again.
-            if held.state == "cancelling":
-                return held
-            was_sent = held.supplier and (held.state != "asked" or held.over_at is not None)
-            sql.execute(change(trip, kind, state="cancelling" if was_sent else "cancelled"))
-            return held if was_sent else None
-
-        return await self._database.write(begin)
-
-    async def begin_late_cancel(self, trip: BookVacationInput, kind: Kind, supplier: str) -> None:
+    @writes
+    def begin_late_cancel(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, supplier: str
+    ) -> None:
         """Note that a supplier holds something for a trip that is over and may hold nothing.
 
         Then `begin_cancel` returns it again. Raises `ReservationRefused` when the trip is another
         execution's, or is not over, and `RecordUnavailable`.
         """
-        values = {"supplier": supplier, "over_at": None}
-
-        def begin(sql: sa.Connection) -> None:
-            if claim(self._database, sql, trip) not in UNHELD:
-                raise ReservationRefused(f"Trip {trip.book_user_id} is not over")
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "cancelling", **values)
-            elif held.state == "cancelled":
-                again = {"state": "cancelling", "item": trip.item(kind)}
-                sql.execute(change(trip, kind, **again, **values))
-
-        await self._database.write(begin)
+        if claim_own(sql, trip) not in UNHELD:
+            raise ReservationRefused(f"Trip {trip.book_user_id} is not over")
+        held = reservation_of(sql, trip, kind)
+        if held is None or held.state == "cancelled":
+            found = {"item": trip.item(kind), "supplier": supplier, "over_at": None}
+            put(sql, trip, kind, held, "cancelling", **found)
 
     async def released(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
         """Note that the supplier holds nothing any more, and that the undo took `seconds`."""
         values = {"state": "cancelled", "over_at": None, "undo_seconds": seconds}
-        is_under_way = reservations.c.state == "cancelling"
-        released = change(trip, kind, **values).where(is_under_way)
+        released = change(trip, kind, **values).where(reservations.c.state == "cancelling")
         await self._database.write(lambda sql: sql.execute(released))

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from record.database import Database
-from record.errors import ForeignTrip, HeldElsewhere, ReservationRefused
+from record.database import Database, add_if_new, writes
+from record.errors import ReservationRefused
 from record.tables import reservations, storable, trips
-from record.trips import UNHELD, claim, execution_of
-from shared import KINDS, BookVacationInput, Kind, TripStatus
+from record.trips import UNHELD, claim, claim_own, execution_of
+from shared import KINDS, BookVacationInput, Kind
 
 ReservationState = Literal["asked", "pending", "reserved", "cancelling", "cancelled"]
 """The embedded suppliers' reservations are only `reserved` or `cancelled`; or `asked`, with no
@@ -56,54 +56,48 @@ class Reservations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
+    @writes
+    def reserve(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, seconds: float = 0.0
+    ) -> None:
         """Hold the trip's item of `kind`, whose booking took `seconds`. Again changes nothing.
 
         Raises `ReservationRefused` when the step was given up or cancelled or holds another item,
         when the trip is over, or when it belongs to another execution.
         """
+        claim_to_book(sql, trip)
+        # Mostly the step has no row yet. Then this is all there is to do.
+        if add_if_new(sql, reservations, _row(trip, kind, "reserved", booking_seconds=seconds)):
+            return
+        # Its trip is locked, so the row that is there stays.
+        held = reservation(sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one())
+        check_bookable(trip, kind, held)
+        _check_held_here(held)
+        if held.state == "asked":
+            sql.execute(change(trip, kind, state="reserved", booking_seconds=seconds))
 
-        def reserve(sql: sa.Connection) -> None:
-            claim_to_book(self._database, sql, trip)
-            # Mostly the step has no row yet. Then this is all there is to do.
-            row = row_of(trip, kind, "reserved", booking_seconds=seconds)
-            if sql.execute(self._database.insert_if_new(reservations), row).first() is not None:
-                return
-            # Its trip is locked, so the row that is there stays.
-            held = reservation(
-                sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one()
-            )
-            check_bookable(trip, kind, held)
-            if held.supplier is not None:
-                raise HeldElsewhere(kind)
-            if held.state == "asked":
-                sql.execute(change(trip, kind, state="reserved", booking_seconds=seconds))
-
-        await self._database.write(reserve)
-
-    async def cancel(self, trip: BookVacationInput, kind: Kind, seconds: float = 0.0) -> None:
+    @writes
+    def cancel(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, seconds: float = 0.0
+    ) -> None:
         """Release what the trip holds of `kind`, and refuse every later `reserve` of it.
 
         Cancelling what was never reserved leaves the tombstone alone; cancelling for an execution
         that the trip does not belong to leaves the trip alone. Doing so again changes nothing.
-        Raises `HeldElsewhere` when another supplier may hold it.
+        Raises `ReservationRefused` when another supplier may hold it.
         """
-
-        def cancel(sql: sa.Connection) -> None:
-            if claimed(self._database, sql, trip) is None:
+        if claim(sql, trip) is None:
+            return
+        held = reservation_of(sql, trip, kind)
+        if held is not None:
+            if held.state == "cancelled":
                 return
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "cancelled", undo_seconds=seconds)
-            elif held.state != "cancelled":
-                if held.supplier is not None:
-                    raise HeldElsewhere(kind)
-                sql.execute(change(trip, kind, state="cancelled", undo_seconds=seconds))
+            _check_held_here(held)
+        put(sql, trip, kind, held, "cancelled", undo_seconds=seconds)
 
-        await self._database.write(cancel)
-
-    async def count_failure(
-        self, trip: BookVacationInput, kind: Kind, words: str, *, final: bool
+    @writes
+    def count_failure(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str, *, final: bool
     ) -> int:
         """Count a failure of the supplier to book the step; return how many there are.
 
@@ -111,82 +105,67 @@ class Reservations:
         any more. A failure changes nothing, and counts as 0, when the step is booked, undone or
         given up already, when the trip is not running, or when it belongs to another execution.
         """
+        if claim(sql, trip) != "running":
+            return 0
+        held = reservation_of(sql, trip, kind)
+        if held and (held.state not in ("asked", "pending") or held.verdict is not None):
+            return 0
+        failures = (held.failures if held else 0) + 1
+        verdict = "failed" if final or failures >= trip.attempts else None
+        counted = {"failures": failures, "last_error": words, "verdict": verdict}
+        if held is None:
+            put(sql, trip, kind, None, "asked", **counted)
+        else:
+            sql.execute(note(trip, kind, **counted))
+        return failures
 
-        def count(sql: sa.Connection) -> int:
-            if claimed(self._database, sql, trip) != "running":
-                return 0
-            held = reservation_of(sql, trip, kind)
-            if held and (held.state not in ("asked", "pending") or held.verdict is not None):
-                return 0
-            failures = (held.failures if held else 0) + 1
-            verdict = "failed" if final or failures >= trip.attempts else None
-            counted = {"failures": failures, "last_error": words, "verdict": verdict}
-            if held is None:
-                add(sql, trip, kind, "asked", **counted)
-            else:
-                sql.execute(note(trip, kind, **counted))
-            return failures
-
-        return await self._database.write(count)
-
-    async def count_undo_failure(self, trip: BookVacationInput, kind: Kind, words: str) -> int:
+    @writes
+    def count_undo_failure(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str
+    ) -> int:
         """Count a failure of the supplier to undo the step; return how many there are.
 
         A failure changes nothing, and counts as 0, when the step is undone, or when the trip
         belongs to another execution.
         """
+        if claim(sql, trip) is None:
+            return 0
+        held = reservation_of(sql, trip, kind)
+        if held is None or held.state == "cancelled":
+            return 0
+        failures = held.undo_failures + 1
+        sql.execute(note(trip, kind, undo_failures=failures, last_error=words))
+        return failures
 
-        def count(sql: sa.Connection) -> int:
-            if claimed(self._database, sql, trip) is None:
-                return 0
-            held = reservation_of(sql, trip, kind)
-            if held is None or held.state == "cancelled":
-                return 0
-            failures = held.undo_failures + 1
-            sql.execute(note(trip, kind, undo_failures=failures, last_error=words))
-            return failures
-
-        return await self._database.write(count)
-
-    async def give_up_undo(self, trip: BookVacationInput, kind: Kind, words: str) -> None:
+    @writes
+    def give_up_undo(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str
+    ) -> None:
         """Write that the undo of a step is stuck, and that its trip needs attention.
 
         That changes nothing once the step is undone.
         """
+        if claim(sql, trip) is None:
+            return
+        held = reservation_of(sql, trip, kind)
+        state = "cancelling" if held is None else held.state
+        if state == "cancelled":
+            return
+        put(sql, trip, kind, held, state, verdict="stuck", last_error=words)
         is_open = (trips.c.trip_id == trip.book_user_id) & trips.c.closed_at.is_(None)
-        stuck = {"verdict": "stuck", "last_error": words}
+        sql.execute(sa.update(trips).where(is_open).values(status="needs_attention"))
 
-        def give_up(sql: sa.Connection) -> None:
-            if claimed(self._database, sql, trip) is None:
-                return
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "cancelling", **stuck)
-            elif held.state != "cancelled":
-                sql.execute(change(trip, kind, **stuck))
-            else:
-                return
-            sql.execute(sa.update(trips).where(is_open).values(status="needs_attention"))
-
-        await self._database.write(give_up)
-
-    async def resolve(self, trip: BookVacationInput, kind: Kind, words: str) -> None:
+    @writes
+    def resolve(self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str) -> None:
         """Take an operator's words that nothing is held of `kind`; refuse every later `reserve`.
 
         That changes nothing once the step is undone or resolved.
         """
-        resolved = {"verdict": "resolved", "note": words}
-
-        def resolve(sql: sa.Connection) -> None:
-            if claimed(self._database, sql, trip) is None:
-                return
-            held = reservation_of(sql, trip, kind)
-            if held is None:
-                add(sql, trip, kind, "cancelled", **resolved)
-            elif held.state != "cancelled":
-                sql.execute(change(trip, kind, state="cancelled", over_at=None, **resolved))
-
-        await self._database.write(resolve)
+        if claim(sql, trip) is None:
+            return
+        held = reservation_of(sql, trip, kind)
+        if held is None or held.state != "cancelled":
+            put(sql, trip, kind, held, "cancelled", over_at=None, verdict="resolved", note=words)
 
     async def of(self, trip_id: str) -> list[Reservation]:
         """Return the rows of one trip, tombstones included, in the order of booking."""
@@ -211,17 +190,9 @@ class Reservations:
         return [reservation(row) for row in rows]
 
 
-def claimed(database: Database, sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
-    """Claim the trip as `claim` does; `None`: it is another execution's, and not ours to change."""
-    try:
-        return claim(database, sql, trip)
-    except ForeignTrip:
-        return None
-
-
-def claim_to_book(database: Database, sql: sa.Connection, trip: BookVacationInput) -> None:
-    """Claim the trip as `claim` does. Raises `ReservationRefused` when it is over."""
-    if claim(database, sql, trip) in UNHELD:
+def claim_to_book(sql: sa.Connection, trip: BookVacationInput) -> None:
+    """Claim the trip as `claim_own` does. Raises `ReservationRefused` also when it is over."""
+    if claim_own(sql, trip) in UNHELD:
         raise ReservationRefused(f"Trip {trip.book_user_id} is over")
 
 
@@ -235,6 +206,14 @@ def check_bookable(trip: BookVacationInput, kind: Kind, held: Reservation) -> No
     if held.item != storable(item):
         raise ReservationRefused(
             f"The {kind} of trip {trip.book_user_id} is {held.item}, not {item}"
+        )
+
+
+def _check_held_here(held: Reservation) -> None:
+    """Raise `ReservationRefused` if a supplier outside was asked, for only that one can end it."""
+    if held.supplier is not None:
+        raise ReservationRefused(
+            f"The {held.kind} was booked at a supplier that is not set up any more"
         )
 
 
@@ -265,17 +244,24 @@ def by_trip(rows: Iterable[Reservation]) -> Mapping[str, list[Reservation]]:
     return found
 
 
-def add(
-    sql: sa.Connection, trip: BookVacationInput, kind: Kind, state: ReservationState, **values: Any
+def put(
+    sql: sa.Connection,
+    trip: BookVacationInput,
+    kind: Kind,
+    held: Reservation | None,
+    state: ReservationState,
+    **values: Any,
 ) -> None:
-    """Write the row of a step that has none yet."""
-    sql.execute(_ADD, row_of(trip, kind, state, **values))
+    """Write how a step stands from now on; `held` is its row, `None`: it has none yet."""
+    if held is None:
+        add_if_new(sql, reservations, _row(trip, kind, state, **values))
+    else:
+        sql.execute(change(trip, kind, state=state, **values))
 
 
-def row_of(
+def _row(
     trip: BookVacationInput, kind: Kind, state: ReservationState, **values: Any
 ) -> dict[str, Any]:
-    """Return a new row for a step of the trip."""
     now = dt.datetime.now(dt.UTC)
     return {
         "trip_id": trip.book_user_id,
@@ -309,4 +295,3 @@ _ONE = (
     .where(reservations.c.kind == sa.bindparam("kind"))
     .with_for_update()
 )
-_ADD = sa.insert(reservations)

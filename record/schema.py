@@ -5,6 +5,7 @@ its own, `make migrate`. The version before must go on working with each schema:
 contract (`docs/operations.md`).
 """
 
+import contextlib
 import functools
 import logging
 import threading
@@ -82,12 +83,10 @@ def _upgrade(engine: sa.Engine) -> None:
         _lock(connection)
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}s'"))
-        try:
-            current = _is_current(connection)
-        except SchemaOutdated:
-            current = False
-        if not current:
-            _run_migrations(connection)
+        with contextlib.suppress(SchemaOutdated):
+            if _is_current(connection):
+                return
+        _run_migrations(connection)
 
 
 def _run_migrations(connection: sa.Connection) -> None:

@@ -5,7 +5,6 @@ another execution tells of the trip. The API writes the row before it starts the
 workflow tells its ending before it closes.
 """
 
-import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -14,8 +13,8 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from record.database import Database
-from record.errors import ForeignTrip, RecordBroken
+from record.database import Database, add_if_new, writes
+from record.errors import RecordBroken, ReservationRefused
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
 from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus, cancellation_id
@@ -42,8 +41,9 @@ class Trips:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def accept(
-        self, trip: RecordedTrip, former_fingerprint: str | None = None
+    @writes
+    def accept(
+        self, sql: sa.Connection, trip: RecordedTrip, former_fingerprint: str | None = None
     ) -> tuple[RecordedTrip, bool]:
         """Write the row of a trip that is about to be started, unless there is one.
 
@@ -52,16 +52,12 @@ class Trips:
         """
         keys = [key for key in (trip.key_fingerprint, former_fingerprint) if key is not None]
         of_key = {"owner": trip.owner, "fingerprints": keys}
-
-        def accept(sql: sa.Connection) -> tuple[RecordedTrip, bool]:
-            if keys and (earlier := recorded(sql, _OF_KEY, of_key)):
-                return earlier[0], False
-            if insert_if_new(self._database, sql, trip):
-                return replace(trip, steps=steps_in(trip, {})), True
-            earlier = recorded(sql, _OF_KEY, of_key) if keys else []
-            return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
-
-        return await self._database.write(accept)
+        if keys and (earlier := recorded(sql, _OF_KEY, of_key)):
+            return earlier[0], False
+        if _add_if_new(sql, trip):
+            return replace(trip, steps=steps_in(trip, {})), True
+        earlier = recorded(sql, _OF_KEY, of_key) if keys else []
+        return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
 
     async def by_id(self, trip_id: str) -> RecordedTrip | None:
         """Return a trip, `None` if there is none of this id."""
@@ -121,7 +117,8 @@ class Trips:
 
         return set(wanted) - await self._database.read(found)
 
-    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
+    @writes
+    def tell(self, sql: sa.Connection, trip: BookVacationInput, news: TripNews) -> None:
         """Write what the trip's workflow tells of it. Telling it again changes nothing.
 
         The record passes over an earlier message that comes after a later one, and over what
@@ -136,15 +133,9 @@ class Trips:
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
         }
-
-        def tell(sql: sa.Connection) -> None:
-            # A trip that has tried to book anything was claimed then.
-            if sql.execute(_TELL, told).rowcount == 0:
-                with contextlib.suppress(ForeignTrip):
-                    claim(self._database, sql, trip)
-                    sql.execute(_TELL, told)
-
-        await self._database.write(tell)
+        # A trip that has tried to book anything was claimed then.
+        if sql.execute(_TELL, told).rowcount == 0 and claim(sql, trip) is not None:
+            sql.execute(_TELL, told)
 
     async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
         """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
@@ -234,22 +225,22 @@ class Trips:
         return await self._database.read(lambda sql: recorded(sql, statement, values))
 
 
-def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
+def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
     """Make sure that the trip belongs to the execution which acts for it; return its status.
 
     The trip's row is locked until the transaction ends. A trip that was started by other means than
-    the API has none yet. Raises `ForeignTrip`.
+    the API has none yet. `None`: the trip is another execution's, and not ours to change.
     """
     execution = execution_of(trip)
     key = {"trip_id": trip.book_user_id}
     row = sql.execute(_LOCKED, key).one_or_none()
     if row is None:
-        insert_if_new(database, sql, _unannounced(trip, execution))
+        _add_if_new(sql, _unannounced(trip, execution))
         row = sql.execute(_LOCKED, key).one()
     if row.first_run_id == execution.first_run_id:
         return cast(TripStatus, row.status)
     if row.first_run_id is not None or not _may_belong_to(row, trip):
-        raise ForeignTrip(f"The id {trip.book_user_id} is another trip's")
+        return None
     # If its cancellation is the first to claim a trip, the trip keeps its own workflow's id.
     workflow_id = row.workflow_id if row.cancelled_at else execution.workflow_id
     claimed = {"workflow_id": workflow_id, "first_run_id": execution.first_run_id}
@@ -257,10 +248,17 @@ def claim(database: Database, sql: sa.Connection, trip: BookVacationInput) -> Tr
     return cast(TripStatus, row.status)
 
 
-def insert_if_new(database: Database, sql: sa.Connection, trip: RecordedTrip) -> bool:
+def claim_own(sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
+    """Claim the trip as `claim` does. Raises `ReservationRefused` when it is another's."""
+    status = claim(sql, trip)
+    if status is None:
+        raise ReservationRefused(f"The id {trip.book_user_id} is another trip's")
+    return status
+
+
+def _add_if_new(sql: sa.Connection, trip: RecordedTrip) -> bool:
     """Write the row of a trip unless its id or its key is taken; tell whether it was written."""
-    values = {name: getattr(trip, name) for name in _COLUMNS}
-    return sql.execute(database.insert_if_new(trips), values).one_or_none() is not None
+    return add_if_new(sql, trips, {name: getattr(trip, name) for name in _COLUMNS})
 
 
 def recorded(
@@ -269,9 +267,8 @@ def recorded(
     """Return the trips that a statement finds, with their steps."""
     rows = sql.execute(statement, values).all()
     reserved: dict[str, dict[str, Row]] = defaultdict(dict)
-    for at in range(0, len(rows), IDS_AT_ONCE):
-        ids = [row.trip_id for row in rows[at : at + IDS_AT_ONCE]]
-        for row in sql.execute(_RESERVED, {"ids": ids}):
+    if rows:
+        for row in sql.execute(_RESERVED, {"ids": [row.trip_id for row in rows]}):
             reserved[row.trip_id][row.kind] = row
     return [_recorded(row, reserved[row.trip_id]) for row in rows]
 

@@ -1,9 +1,8 @@
 """The record over each kind of database, and others who use the same one."""
 
-import multiprocessing
+import shutil
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AsyncExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,45 +10,59 @@ import sqlalchemy as sa
 
 from record import Record
 from record import database as limits
+from record.tables import metadata
+from tests.conftest import new_database
 from tests.faults import DEADLINE
-from tests.record import jobs
+from tests.record.databases import transaction, url_of
+
+Pair = tuple[Record, Record]
 
 
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    """The record over a database of its own."""
-    async with Record.open(database_url) as opened:
-        # Its connections are there, too, when the test begins.
-        await opened.database.prepare()
-        yield opened
-
-
-@pytest.fixture
-async def pair(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Record, Record]]:
-    """Two records with connections of their own over one database, which wait for each other."""
-    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
-    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
-    async with AsyncExitStack() as stack:
-        first, second = [
-            await stack.enter_async_context(Record.open(database_url)) for _ in range(2)
-        ]
-        await first.database.prepare()
+@pytest.fixture(scope="package")
+async def sqlite_pair(
+    prepared_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Pair]:
+    """Two records over one file that the tests of this room share."""
+    url = f"sqlite:///{shutil.copy(prepared_file, tmp_path_factory.mktemp('shared'))}"
+    async with Record.open(url) as first, Record.open(url) as second:
         yield first, second
 
 
 @pytest.fixture(scope="package")
-def processes() -> Iterator[ProcessPoolExecutor]:
-    """Four processes that share nothing with this one."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(4, spawn, initializer=jobs.wait_for_each_other) as pool:
-        yield pool
+async def postgresql_pair(postgres: str, prepared_database: str) -> AsyncIterator[Pair]:
+    """The like in PostgreSQL."""
+    with new_database(postgres, prepared_database) as url:
+        async with Record.open(url) as first, Record.open(url) as second:
+            yield first, second
 
 
 @pytest.fixture
-def database(postgres: str, database_url: str) -> Iterator[psycopg.Connection]:
-    """A connection of another client to the PostgreSQL database of the test."""
-    name = sa.make_url(database_url).database
+def record(database_kind: str, request: pytest.FixtureRequest) -> Record:
+    """The record, empty. Who spoils its database asks for `database_url` and opens another."""
+    shared: Record = request.getfixturevalue(f"{database_kind}_pair")[0]
+    with transaction(shared) as connection:
+        for table in metadata.tables.values():
+            connection.execute(sa.delete(table))
+    return shared
+
+
+@pytest.fixture
+def pair(
+    record: Record,
+    database_kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Pair:
+    """Two records with connections of their own over one database, which wait for each other."""
+    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
+    both: Pair = request.getfixturevalue(f"{database_kind}_pair")
+    return both
+
+
+@pytest.fixture
+def database(postgres: str, record: Record) -> Iterator[psycopg.Connection]:
+    """A connection of another client to the PostgreSQL database of the record."""
+    name = sa.make_url(url_of(record)).database
     with psycopg.connect(postgres, dbname=name, autocommit=True) as connection:
         yield connection

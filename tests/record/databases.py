@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from record import schema
+from record import Record, schema
 from record.database import _sqlite
+from record.tables import reservations, trips
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
@@ -41,10 +42,18 @@ def downgrade() -> None:
 '''
 
 
+def url_of(record: Record) -> str:
+    return record.database._engine.url.render_as_string(hide_password=False)
+
+
 @contextmanager
-def transaction(database_url: str) -> Iterator[sa.Connection]:
-    """Begin a transaction that has none of the record's limits."""
-    url = sa.make_url(database_url)
+def transaction(where: Record | str) -> Iterator[sa.Connection]:
+    """Begin a transaction on a connection of the record, or on one of its own without limits."""
+    if isinstance(where, Record):
+        with where.database._engine.begin() as connection:
+            yield connection
+        return
+    url = sa.make_url(where)
     engine = _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url)
     try:
         with engine.begin() as connection:
@@ -53,17 +62,25 @@ def transaction(database_url: str) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-def execute(database_url: str, *statements: str | sa.Executable) -> None:
+def execute(where: Record | str, *statements: str | sa.Executable) -> None:
     """Execute statements in a transaction of their own."""
-    with transaction(database_url) as connection:
+    with transaction(where) as connection:
         for statement in statements:
             connection.execute(sa.text(statement) if isinstance(statement, str) else statement)
 
 
-def rows(database_url: str, table: sa.FromClause) -> list[tuple[Any, ...]]:
-    """Return every row of a table, by a connection of its own."""
-    with transaction(database_url) as connection:
+def rows(where: Record | str, table: sa.FromClause) -> list[tuple[Any, ...]]:
+    """Return every row of a table."""
+    with transaction(where) as connection:
         return [tuple(row) for row in connection.execute(sa.select(table))]
+
+
+@contextmanager
+def unchanged(record: Record) -> Iterator[None]:
+    """Check that nothing changes in the record."""
+    before = [rows(record, table) for table in (trips, reservations)]
+    yield
+    assert [rows(record, table) for table in (trips, reservations)] == before
 
 
 def at(database_url: str, revision: str) -> None:

@@ -58,14 +58,12 @@ async def test_to_end_an_audit_again_changes_nothing(record: Record) -> None:
     assert await record.audits.last() == ended
 
 
-async def test_an_audit_is_due_so_long_after_the_last_one_has_begun(
-    record: Record, database_url: str
-) -> None:
+async def test_an_audit_is_due_so_long_after_the_last_one_has_begun(record: Record) -> None:
     first = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
     assert first is not None
     assert first.since == first.began_at - DAY
     assert await record.audits.begin_if_due(HOUR, DAY, every=HOUR) is None
-    execute(database_url, sa.update(audits).values(began_at=first.began_at - HOUR))
+    execute(record, sa.update(audits).values(began_at=first.began_at - HOUR))
     second = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
     assert second is not None and second.audit_id != first.audit_id
 
@@ -94,16 +92,14 @@ async def test_what_is_left_is_kept_until_it_is_compared(record: Record) -> None
     assert await record.audits.unaudited_trips(later(1), "", 9) == []
 
 
-async def test_every_reservation_of_an_unknown_trip_is_found_once(
-    record: Record, database_url: str
-) -> None:
+async def test_every_reservation_of_an_unknown_trip_is_found_once(record: Record) -> None:
     for number in range(6):
         user_id = f"trip-{number}"
         await record.trips.accept(of(user_id, status="running", closed_at=None, first_run_id=None))
         for kind in ("car", "hotel"):
             await record.reservations.reserve(trip(book_user_id=user_id), kind)
     lost = ["trip-0", "trip-3", "trip-5"]
-    execute(database_url, sa.delete(trips).where(trips.c.trip_id.in_(lost)))
+    execute(record, sa.delete(trips).where(trips.c.trip_id.in_(lost)))
     for span in (1, 2, 100):
         found: list[tuple[str, str]] = []
         after: str | None = ""

@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,10 +17,20 @@ import sqlalchemy as sa
 
 from record import Record, RecordUnavailable
 from record import database as limits
+from record.tables import trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT
-from tests.record.databases import disconnect_all, on_postgresql, on_sqlite, others, small_disk
+from tests.record.databases import (
+    disconnect_all,
+    execute,
+    on_postgresql,
+    on_sqlite,
+    others,
+    small_disk,
+    transaction,
+    url_of,
+)
 from tests.record.trips import accepted, news, trip
 
 UNAVAILABLE = r"\AThe record is unavailable\Z"
@@ -31,22 +40,12 @@ SILENT = r"\AThe record does not answer\Z"
 
 Call = Callable[[Record], Awaitable[object]]
 
-WRITES: dict[str, Call] = {
-    "accept": lambda record: record.trips.accept(accepted()),
-    "tell": lambda record: record.trips.tell(trip(), news()),
+CALLS: dict[str, Call] = {
     "reserve": lambda record: record.reservations.reserve(trip(), "car"),
-    "cancel": lambda record: record.reservations.cancel(trip(), "car"),
-}
-READS: dict[str, Call] = {
-    "prepare": lambda record: record.database.prepare(),
-    "trip": lambda record: record.trips.by_id("trip"),
+    "by_id": lambda record: record.trips.by_id("trip"),
 }
 
-
-def each(calls: dict[str, Call]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(
-        "call", [pytest.param(call, id=name) for name, call in calls.items()]
-    )
+of_each_kind = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 async def put(record: Record, *trip_ids: str) -> None:
@@ -73,7 +72,7 @@ def test_a_relative_file_lies_in_the_projects_folder_whichever_the_process_start
 # Out of reach
 
 
-@each(WRITES | READS)
+@of_each_kind
 @pytest.mark.parametrize(
     "url",
     [
@@ -81,12 +80,14 @@ def test_a_relative_file_lies_in_the_projects_folder_whichever_the_process_start
         "postgresql+psycopg://nobody:secret@no-such-host.invalid/x",
         "sqlite:///{folder}/missing/x.db",
         "sqlite:///{folder}",
+        "sqlite:///{folder}/corrupt.db",
         "sqlite:///file:{folder}/read-only.db?mode=ro&uri=true",
     ],
 )
 async def test_a_database_out_of_reach_is_unavailable(
     tmp_path: Path, unused_tcp_port: int, url: str, call: Call
 ) -> None:
+    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
     with closing(sqlite3.connect(tmp_path / "read-only.db")) as empty:
         empty.execute("PRAGMA journal_mode = WAL")
     async with Record.open(url.format(folder=tmp_path, port=unused_tcp_port)) as record:
@@ -112,13 +113,6 @@ async def test_a_record_that_nobody_holds_any_more_leaves_nothing_open(
             gc.collect()
 
 
-async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
-    async with Record.open(f"sqlite:///{tmp_path}/corrupt.db") as record:
-        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record.database.prepare()
-
-
 async def test_a_database_that_comes_later_is_used_from_then_on(tmp_path: Path) -> None:
     async with Record.open(f"sqlite:///{tmp_path}/later/x.db") as record:
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
@@ -128,14 +122,12 @@ async def test_a_database_that_comes_later_is_used_from_then_on(tmp_path: Path) 
 
 
 @on_postgresql
-async def test_a_standby_that_refuses_writes_is_unavailable(
-    record: Record, database: psycopg.Connection
-) -> None:
-    name = database.info.dbname
-    database.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    disconnect_all(database)
-    with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-        await record.reservations.reserve(trip(), "car")
+async def test_a_standby_that_refuses_writes_is_unavailable(database_url: str) -> None:
+    name = sa.make_url(database_url).database
+    execute(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with Record.open(database_url) as record:
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record.reservations.reserve(trip(), "car")
 
 
 # Connections that break
@@ -153,22 +145,22 @@ async def test_connections_that_were_dropped_while_idle_are_not_missed(
 
 @on_postgresql
 async def test_a_connection_that_drops_during_a_statement_is_unavailable_and_the_next_one_works(
-    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "LOCK_TRY", DEADLINE)
     monkeypatch.setattr(limits, "STATEMENT_LIMIT", DEADLINE)
-    async with Record.open(database_url) as record:
-        await put(record, "trip")
+    async with Record.open(url_of(record)) as other:
+        await put(other, "trip")
         with locked(database):
-            cancelling = asyncio.create_task(record.reservations.cancel(trip(), "car"))
+            cancelling = asyncio.create_task(other.reservations.cancel(trip(), "car"))
             async with asyncio.timeout(DEADLINE):
                 while not disconnect_all(database, "wait_event_type = 'Lock'"):
                     await asyncio.sleep(0.01)
                 with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
                     await cancelling
-        assert await record.reservations.everything() == []
-        await record.reservations.cancel(trip(), "car")
-        assert [row.state for row in await record.reservations.everything()] == ["cancelled"]
+        assert await other.reservations.everything() == []
+        await other.reservations.cancel(trip(), "car")
+        assert [row.state for row in await other.reservations.everything()] == ["cancelled"]
 
 
 @on_postgresql
@@ -182,34 +174,36 @@ async def test_connections_that_are_frozen_while_idle_are_given_up_for_others(
 
 @on_postgresql
 async def test_a_statement_that_takes_too_long_is_given_up_and_its_connection_is_not(
-    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def backend(sql: sa.Connection) -> object:
+        return sql.scalar(sa.select(sa.func.pg_backend_pid()))
+
     # It limits the pauses between statements, too, which last on a machine that others share.
     monkeypatch.setattr(limits, "STATEMENT_LIMIT", 1.0)
-    async with Record.open(database_url) as record:
-        await record.database.prepare()
-        connections = others(database)
+    async with Record.open(url_of(record)) as other:
+        before = await other.database.read(backend)
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
-            await record.database.read(
+            await other.database.read(
                 lambda sql: sql.execute(sa.select(sa.func.pg_sleep(DEADLINE)))
             )
-        assert await record.trips.by_id("trip") is None
-        assert others(database) == connections
+        assert await other.database.read(backend) == before
 
 
 @on_postgresql
 async def test_who_is_frozen_in_a_transaction_holds_its_locks_no_longer_than_a_statement_may_take(
-    database_url: str, record: Record, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Record, Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "STATEMENT_LIMIT", 0.2)
-    monkeypatch.setattr(limits, "LOCK_LIMIT", DEADLINE)
-    monkeypatch.setattr(limits, "CALL_LIMIT", DEADLINE)
+    record, _ = pair
     await put(record, "trip")
-    async with Record.open(database_url) as other:
-        with other.database._engine.connect() as connection:
-            connection.execute(sa.text("SELECT * FROM trips FOR UPDATE"))
-            await record.reservations.cancel(trip(), "car")
-            connection.invalidate()
+    async with Record.open(url_of(record)) as other:
+        with monkeypatch.context() as of_the_other:
+            of_the_other.setattr(limits, "STATEMENT_LIMIT", 0.2)
+            connection = other.database._engine.connect()
+        connection.execute(sa.text("SELECT * FROM trips FOR UPDATE"))
+        await record.reservations.cancel(trip(), "car")
+        connection.invalidate()
+        connection.close()
 
 
 # A server that says nothing
@@ -232,7 +226,7 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable_
                 await record.reservations.reserve(trip(), "car")
 
 
-@each(WRITES | READS)
+@of_each_kind
 async def test_no_call_takes_longer_than_its_limit_whatever_it_waits_for(
     monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
@@ -254,10 +248,10 @@ async def test_no_call_takes_longer_than_its_limit_whatever_it_waits_for(
 
 @on_sqlite
 async def test_a_call_that_was_given_up_while_it_waited_for_its_turn_is_not_made_later(
-    record: Record, database_url: str, monkeypatch: pytest.MonkeyPatch
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "CALL_LIMIT", 0.2)
-    with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as writer:
+    with closing(sqlite3.connect(record.database._engine.url.database or "")) as writer:
         writer.execute("BEGIN IMMEDIATE")
         first = asyncio.create_task(put(record, "first"))
         await asyncio.sleep(0)
@@ -273,41 +267,20 @@ async def test_a_call_that_was_given_up_while_it_waited_for_its_turn_is_not_made
 # Locks
 
 
-@each(WRITES)
-async def test_a_locked_sqlite_is_unavailable_until_it_is_released(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+async def test_a_locked_record_can_be_read_and_is_unavailable_for_writes_until_it_is_released(
+    record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "BUSY_LIMIT", 0.05)
-    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as record:
-        await put(record, "trip")
-        with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            with pytest.raises(RecordUnavailable, match=LOCKED):
-                await call(record)
-        await call(record)
-
-
-@each(READS)
-async def test_a_locked_sqlite_is_read_all_the_same(tmp_path: Path, call: Call) -> None:
-    async with Record.open(f"sqlite:///{tmp_path}/locked.db") as record:
-        await put(record, "trip")
-        with closing(sqlite3.connect(tmp_path / "locked.db")) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            await call(record)
-
-
-@on_postgresql
-@pytest.mark.parametrize("call", ["tell", "cancel", "reserve"])
-async def test_a_locked_row_is_unavailable_until_it_is_released(
-    record: Record, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    await put(record, "trip")
     monkeypatch.setattr(limits, "LOCK_LIMIT", 0.3)
-    with locked(database):
-        with pytest.raises(RecordUnavailable, match=LOCKED):
-            await WRITES[call](record)
-        assert (await record.trips.by_id("trip")) == accepted()
-    await WRITES[call](record)
+    monkeypatch.setattr(limits, "BUSY_LIMIT", 0.05)
+    await put(record, "trip")
+    async with Record.open(url_of(record)) as other:
+        with transaction(record) as locking:
+            # Any transaction that may write locks SQLite.
+            locking.execute(sa.select(trips).with_for_update())
+            with pytest.raises(RecordUnavailable, match=LOCKED):
+                await other.reservations.reserve(trip(), "car")
+            assert await other.trips.by_id("trip") == accepted()
+        await other.reservations.reserve(trip(), "car")
 
 
 @on_postgresql
@@ -328,7 +301,7 @@ async def test_trips_that_a_forgotten_transaction_has_locked_delay_no_other(
             for kind in KINDS:
                 await record.reservations.reserve(other, kind)
             await record.trips.tell(other, news())
-        assert not any(call.done() for call in waiting)
+        assert [call for call in waiting if call.done()] == []
     # They go on by themselves once it is over.
     await asyncio.gather(*waiting)
     held = {
@@ -354,26 +327,18 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(tmp_path: Path) ->
             await record.reservations.reserve(trip("a-last-trip"), "car")
 
 
-async def test_a_file_that_may_grow_no_more_is_unavailable_until_it_may(
-    tmp_path: Path, processes: ProcessPoolExecutor
-) -> None:
-    # In a process of its own, because the limit is one of the whole process.
-    url = f"sqlite:///{tmp_path}/full.db"
-    await asyncio.get_running_loop().run_in_executor(processes, _limit_and_fill_up, url)
-
-
-def _limit_and_fill_up(database_url: str) -> None:
-    async def run() -> None:
-        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        async with Record.open(database_url) as record:
-            await record.database.prepare()
-            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited[1]))
+async def test_a_file_that_may_grow_no_more_is_unavailable_until_it_may(tmp_path: Path) -> None:
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with Record.open(f"sqlite:///{tmp_path}/full.db") as record:
+        await record.database.prepare()
+        # It limits this whole process, which writes no other file meanwhile.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited[1]))
+        try:
             written = await fill_up(record, UNAVAILABLE)
+        finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-            assert len(await record.reservations.everything()) == written
-            await record.reservations.reserve(trip("a-last-trip"), "car")
-
-    asyncio.run(run())
+        assert len(await record.reservations.everything()) == written
+        await record.reservations.reserve(trip("a-last-trip"), "car")
 
 
 async def fill_up(record: Record, why: str) -> int:
@@ -393,8 +358,8 @@ async def fill_up(record: Record, why: str) -> int:
 
 
 @on_sqlite
-async def test_sqlite_writes_ahead(record: Record, database_url: str) -> None:
-    with closing(sqlite3.connect(sa.make_url(database_url).database or "")) as other:
+async def test_sqlite_writes_ahead(record: Record) -> None:
+    with closing(sqlite3.connect(record.database._engine.url.database or "")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

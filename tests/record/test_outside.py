@@ -6,7 +6,7 @@ import datetime as dt
 import pytest
 
 from record import Record, Reservation, ReservationRefused
-from tests.record.trips import NOON, accepted, news, trip, trip_in, with_item
+from tests.record.trips import NOON, accepted, news, trip, trip_in
 
 OVER, LATER = NOON + dt.timedelta(minutes=2), NOON + dt.timedelta(minutes=4)
 
@@ -57,12 +57,6 @@ async def test_a_trip_that_is_over_is_not_tried_any_more(record: Record) -> None
     with pytest.raises(ReservationRefused, match="Trip trip is over"):
         await begin(record)
     assert await record.reservations.everything() == []
-
-
-async def test_another_item_of_the_same_trip_is_refused(record: Record) -> None:
-    await begin(record)
-    with pytest.raises(ReservationRefused, match="is a-hotel, not another"):
-        await record.outside.begin_try(with_item("hotel", "another"), "hotel", SUPPLIER, LATER)
 
 
 async def test_only_the_try_that_changed_nothing_is_forgotten(record: Record) -> None:

@@ -6,21 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
 
 from record import Record, RecordUnavailable, schema
+from record import __main__ as make_migrate
 from record.tables import metadata, trips
 from shared import KINDS
 from tests.processes import DEADLINE, ROOT, bare_environment
-from tests.record import jobs
 from tests.record.databases import (
     at,
     back_to,
@@ -28,6 +25,7 @@ from tests.record.databases import (
     head,
     make_newer,
     on_postgresql,
+    on_sqlite,
     revision_of,
     rows,
     transaction,
@@ -61,12 +59,6 @@ async def migrate(database_url: str) -> None:
 # A brand-new database
 
 
-async def test_a_brand_new_database_gets_its_schema_with_the_first_call(database_url: str) -> None:
-    async with Record.open(database_url) as record:
-        await record.reservations.reserve(trip(), "car")
-    assert revision_of(database_url) == head()
-
-
 def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
     async def open_and_close() -> None:
         async with Record.open(f"sqlite:///{tmp_path}/new.db"):
@@ -76,7 +68,7 @@ def test_a_record_that_nobody_asks_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_many_first_calls_at_once_make_one_schema(
+async def test_many_first_calls_and_migrations_at_once_make_one_schema(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("record.database.LOCK_LIMIT", DEADLINE)
@@ -84,18 +76,27 @@ async def test_many_first_calls_at_once_make_one_schema(
     async with AsyncExitStack() as stack:
         records = [await stack.enter_async_context(Record.open(database_url)) for _ in range(6)]
         calls = [record.trips.accept(accepted()) for record in records for _ in range(3)]
+        migrating = [asyncio.create_task(migrate(database_url)) for _ in range(2)]
         answers = await asyncio.gather(*calls)
+        await asyncio.gather(*migrating)
     assert [new for _, new in answers].count(True) == 1
+    assert revision_of(database_url) == head()
 
 
-@pytest.mark.parametrize("first", ["book", "migrate"])
-async def test_many_processes_come_first_at_once(
-    database_url: str, processes: ProcessPoolExecutor, first: str
+@on_postgresql
+async def test_a_first_call_waits_for_another_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = {"book": jobs.book, "migrate": jobs.migrate}[first]
-    await jobs.in_processes(processes, job, database_url)
+    monkeypatch.setattr("record.database.LOCK_LIMIT", DEADLINE)
+    monkeypatch.setattr("record.database.CALL_LIMIT", DEADLINE)
     async with Record.open(database_url) as record:
-        assert len(await record.reservations.everything()) == (first == "book")
+        with transaction(database_url) as connection:
+            schema._lock(connection)
+            calling = asyncio.create_task(record.database.prepare())
+            await asyncio.wait({calling}, timeout=0.3)
+            assert not calling.done()
+            command.upgrade(schema._config(connection), "head")
+        await calling
 
 
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
@@ -111,41 +112,14 @@ async def test_the_schema_has_the_columns_that_the_queries_know(database_url: st
     }
 
 
-@pytest.mark.parametrize("which", [{}, {"owner": "shop"}, {"status": "booked"}])
-async def test_a_page_is_found_in_an_index(record: Record, which: dict[str, Any]) -> None:
-    statements: list[tuple[str, Any]] = []
-
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        statements.append((statement, parameters))
-
-    sa.event.listen(record.database._engine, "before_cursor_execute", note)
-    await record.trips.page(20, after=None, **which)
-    statement, parameters = next(one for one in statements if "LIMIT" in one[0])
-    postgresql = record.database._engine.dialect.name == "postgresql"
-    explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
-    with record.database._engine.connect() as connection:
-        if postgresql:
-            # Of an empty table anything else is cheaper.
-            connection.exec_driver_sql("SET enable_seqscan = off")
-            connection.exec_driver_sql("SET enable_bitmapscan = off")
-        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert "_".join(["trips", "by", *(which or ["age"])]) in plan
-    assert "Sort" not in plan and "TEMP B-TREE" not in plan
-
-
 # A schema that is older
 
 
 async def test_an_older_schema_is_waited_for_until_somebody_migrates_it(database_url: str) -> None:
     at(database_url, "0002")
     async with Record.open(database_url) as record:
-        for call in (
-            record.database.prepare,
-            record.reservations.everything,
-            lambda: record.trips.page(10),
-        ):
-            with pytest.raises(RecordUnavailable, match=OUTDATED):
-                await call()
+        with pytest.raises(RecordUnavailable, match=OUTDATED):
+            await record.database.prepare()
         with pytest.raises(RecordUnavailable, match=OUTDATED):
             await record.trips.accept(accepted())
         # Nobody but `make migrate` has changed it.
@@ -176,15 +150,14 @@ async def test_a_migration_waits_for_another_one_however_long_it_takes(
 @on_postgresql
 async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     database_url: str,
-    database: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(schema, "LOCK_LIMIT", 0.05)
     monkeypatch.setattr(schema, "LOCK_PAUSE", 0.05)
     at(database_url, "0002")
-    with database.transaction():
-        database.execute("SELECT * FROM reservations")
+    with transaction(database_url) as forgotten:
+        forgotten.execute(sa.text("SELECT * FROM reservations"))
         migrating = asyncio.create_task(migrate(database_url))
         async with asyncio.timeout(DEADLINE):
             while "Waiting: another transaction has locked" not in caplog.text:
@@ -198,31 +171,6 @@ async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     async with asyncio.timeout(DEADLINE):
         await migrating
     assert [row[0] for row in rows(database_url, trips)] == ["trip"]
-
-
-@on_postgresql
-async def test_what_is_reserved_during_the_migration_is_not_missed(
-    database_url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "LOCK_LIMIT", DEADLINE)
-    at(database_url, "0002")
-    with database.transaction():
-        database.execute(
-            "INSERT INTO reservations VALUES ('late', 'car', 'x', 'reserved', now(), now())"
-        )
-        migrating = asyncio.create_task(migrate(database_url))
-        # It has derived the trips that it sees, and waits for the table.
-        waits = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        async with asyncio.timeout(DEADLINE):
-            while database.execute(waits).fetchone() == (0,):
-                # Within a transaction the server tells the same again and again.
-                database.execute("SELECT pg_stat_clear_snapshot()")
-                await asyncio.sleep(0.01)
-    await migrating
-    assert [row[0] for row in rows(database_url, trips)] == ["late"]
 
 
 # A schema that is newer
@@ -289,6 +237,7 @@ async def test_every_migration_can_be_taken_back(database_url: str) -> None:
 # make migrate
 
 
+@on_sqlite
 async def test_the_projects_folder_may_have_a_percent_sign_in_its_name(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,33 +247,22 @@ async def test_the_projects_folder_may_have_a_percent_sign_in_its_name(
     await _every_call_works(database_url)
 
 
-def run_migrate(**settings: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "record"],
-        cwd=ROOT,
-        env=bare_environment() | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def test_make_migrate_says_in_one_line_why_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_migrate, "stop_at_once_when_told", lambda: None)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/missing/x.db")
+    with pytest.raises(SystemExit, match=r"\AThe record is unavailable: .*unable to open"):
+        make_migrate.main()
 
 
-def test_make_migrate_says_in_one_line_why_it_cannot(tmp_path: Path) -> None:
-    process = run_migrate(DATABASE_URL=f"sqlite:///{tmp_path}/missing/x.db")
-    said, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 1
-    assert said.startswith("The record is unavailable: ")
-    assert "Traceback" not in said
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_make_migrate_can_be_stopped_while_it_waits(tmp_path: Path, number: int) -> None:
+def test_make_migrate_can_be_stopped_while_it_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(DEADLINE)
         url = f"postgresql+psycopg://trips@127.0.0.1:{silent.getsockname()[1]}/trips"
-        process = run_migrate(DATABASE_URL=url)
+        environment = bare_environment() | {"DATABASE_URL": url}
+        process = subprocess.Popen([sys.executable, "-m", "record"], cwd=ROOT, env=environment)
         connection, _ = silent.accept()
-        process.send_signal(number)
-        process.communicate(timeout=DEADLINE)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 128 + signal.SIGINT
         connection.close()
-    assert process.returncode == 128 + number
