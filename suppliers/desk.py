@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from temporalio.exceptions import ApplicationError
+
 from record import Record, RecordBroken, RecordUnavailable, Reservation, ReservationRefused
 from shared import BookVacationInput, Kind
 from suppliers.observed import Call, Observer, observed
@@ -44,8 +46,11 @@ class Undecided(SupplierError):
         self.wait = wait
 
 
-class RecordAway(Exception):
+class RecordAway(ApplicationError):
     """The record cannot be asked now. No supplier has failed, so nothing counts."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, type="RecordAway")
 
 
 @dataclass(frozen=True)
@@ -285,10 +290,10 @@ async def in_record(call: Awaitable[Answer]) -> Answer:
     except ReservationRefused as refused:
         raise Refused(str(refused)) from refused
     except RecordUnavailable as error:
-        raise RecordAway(str(error)) from error
+        raise RecordAway(str(error)) from None
     except RecordBroken as bug:
         logger.exception("The record is broken")
-        raise RecordAway(str(bug)) from bug
+        raise RecordAway(str(bug)) from None
 
 
 def _age(held: Reservation | None) -> float:
