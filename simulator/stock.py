@@ -38,9 +38,6 @@ CREATE TABLE IF NOT EXISTS tries (
 );
 """
 
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_REFERENCES = len(_DIGITS) ** 6
-
 
 @dataclass(frozen=True)
 class Row:
@@ -58,9 +55,7 @@ class Row:
         """The supplier's name for it: unique, and no hint at how many reservations exist."""
         if self.item is None or self.state in ("late", "pending"):
             return None
-        number = self.id * 1_000_000_007 % _REFERENCES  # One to one: no common factor.
-        digits = (_DIGITS[number // len(_DIGITS) ** place % len(_DIGITS)] for place in range(6))
-        return "".join(digits)
+        return f"{self.id * 1_000_000_007 % 16**6:06X}"  # One to one: no common factor.
 
 
 class Stock:
