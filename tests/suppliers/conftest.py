@@ -93,6 +93,7 @@ class TestClock:
         return self._began + dt.timedelta(seconds=self.after)
 
     async def pause(self, seconds: float) -> None:
+        """Let that time go by."""
         self.after += seconds
 
 
