@@ -59,7 +59,7 @@ class Subject:
     kind: Kind
     items: Items
     record: Record
-    """For the desk: a supplier that keeps something in a record has one of its own."""
+    """For the desk."""
     late: float = 0.0
     token: str | None = None
     try_seconds: float = 30.0
