@@ -67,14 +67,10 @@ class EmbeddedSupplier:
 
     async def _find(self, trip: BookVacationInput) -> Confirmed | Released | None:
         rows = await in_record(self.record.reservations.of(trip.book_user_id))
-        states = {row.kind: row.state for row in rows}
-        match states.get(self.kind):
-            case None | "asked":
-                return None
-            case "reserved":
-                return Confirmed()
-            case _:
-                return Released()
+        state = next((row.state for row in rows if row.kind == self.kind), "asked")
+        if state == "asked":
+            return None
+        return Confirmed() if state == "reserved" else Released()
 
     async def _take_time(self, trip: BookVacationInput) -> None:
         await in_time(asyncio.sleep(self.latency), trip, self.kind)
