@@ -2,9 +2,10 @@
 docs' example. The tests of the activities check what the embedded supplier keeps."""
 
 import argparse
+import asyncio
 import datetime as dt
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tests.suppliers.example_service import AirlineService
 from tests.suppliers.subject import Items, Subject
 
 OUR_OWN = ("http", "example")
+
+Pause = Callable[[float], Awaitable[None]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,26 +102,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
 
 
 @asynccontextmanager
-async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Subject]:
+async def given(
+    record: Record, options: argparse.Namespace, pause: Pause = asyncio.sleep
+) -> AsyncIterator[Subject]:
     """Ask the supplier of the options."""
     kind, where, token = options.supplier_kind, options.supplier, options.supplier_token
     supplier = HttpSupplier(kind, where, token) if is_url(where) else factory_of(where)()
-    yield Subject(
-        supplier,
-        kind,
-        Items(
-            options.supplier_item,
-            other=options.supplier_other_item,
-            unknown=options.supplier_unknown_item,
-            sold_out=options.supplier_sold_out_item,
-            pending=options.supplier_pending_item,
-        ),
-        record,
-        late=options.supplier_late_seconds,
-        token=token,
-        try_seconds=options.supplier_try_seconds,
-        patience=options.supplier_patience,
-    )
+    try:
+        yield Subject(
+            supplier,
+            kind,
+            Items(
+                options.supplier_item,
+                other=options.supplier_other_item,
+                unknown=options.supplier_unknown_item,
+                sold_out=options.supplier_sold_out_item,
+                pending=options.supplier_pending_item,
+            ),
+            record,
+            late=options.supplier_late_seconds,
+            token=token,
+            try_seconds=options.supplier_try_seconds,
+            patience=options.supplier_patience,
+            pause=pause,
+        )
+    finally:
+        await supplier.close()
 
 
 def is_url(where: str) -> bool:
@@ -149,13 +158,23 @@ async def simulated(
         simulator.now += seconds
         await clock.pause(seconds)
 
-    url = str(simulator.server.make_url("/hotels"))
-    names = ("valid-hotel", "valid-other", "unknown-hotel", "sold-out-hotel", "pending-hotel")
-    items, supplier = Items(*names), HttpSupplier("hotel", url, "t0ken")
+    options = argparse.Namespace(
+        supplier=str(simulator.server.make_url("/hotels")),
+        supplier_kind="hotel",
+        supplier_item="valid-hotel",
+        supplier_other_item="another-hotel",
+        supplier_unknown_item="unknown-hotel",
+        supplier_sold_out_item="sold-out-hotel",
+        supplier_pending_item="pending-hotel",
+        supplier_token="t0ken",
+        supplier_late_seconds=0.0,
+        supplier_try_seconds=30.0,
+        supplier_patience=120.0,
+    )
     try:
-        yield Subject(supplier, "hotel", items, record, token="t0ken", pause=pause)
+        async with given(record, options, pause) as subject:
+            yield subject
     finally:
-        await supplier.close()
         await simulator.stop()
 
 

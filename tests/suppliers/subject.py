@@ -252,4 +252,3 @@ class Subject:
                         if not isinstance(await self.supplier.find(trip), Confirmed | Pending):
                             break
                         await self.supplier.cancel(trip)
-        await self.supplier.close()

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from record import Record
-from suppliers import HttpSupplier
 from tests.processes import ROOT
 from tests.suppliers import test_conformance as suite
-from tests.suppliers.conftest import TestClock, example, given, pytest_configure, simulated
+from tests.suppliers.conftest import TestClock, example, pytest_configure, simulated
 from tests.suppliers.subject import Subject
 
 DOCS = ROOT / "docs" / "suppliers.md"
@@ -64,49 +63,23 @@ async def test_a_late_seconds_that_is_too_short_fails(record: Record, clock: Tes
 # The options
 
 
-@pytest.fixture
-def give(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Give:
-    """Give this very run options of the suite, for as long as the test takes."""
-
-    def give(*options: str) -> argparse.Namespace:
-        for option in options:
-            name, _, value = option.removeprefix("--").partition("=")
-            monkeypatch.setattr(pytestconfig.option, name.replace("-", "_"), value)
-        return pytestconfig.option
-
-    return give
-
-
-async def test_the_supplier_of_a_url_is_asked(
-    record: Record, tmp_path: Path, clock: TestClock, give: Give
-) -> None:
-    async with simulated(record, tmp_path, clock) as subject:
-        assert isinstance(subject.supplier, HttpSupplier)
-        options = give(
-            f"--supplier={subject.supplier._url}",
-            "--supplier-kind=hotel",
-            "--supplier-item=valid-hotel",
-            "--supplier-unknown-item=unknown-hotel",
-            "--supplier-token=t0ken",
-        )
-        async with given(record, options) as asked:
-            await suite.test_a_trip_is_booked_and_found(asked)
-            await suite.test_an_unknown_item_is_refused_in_words_for_travellers(asked)
-            await asked.clear()
-
-
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("supplier", "item", "told"),
     [
-        (["--supplier=http://127.0.0.1:1/x"], "--supplier needs --supplier-item"),
-        (["--supplier=nowhere:X", "--supplier-item=x"], "is no URL and no module:name"),
-        (["--supplier=tests.suppliers.script:X", "--supplier-item=x"], "has no attribute 'X'"),
+        ("http://127.0.0.1:1/x", None, "--supplier needs --supplier-item"),
+        ("nowhere:X", "x", "is no URL and no module:name"),
+        ("tests.suppliers.script:X", "x", "has no attribute 'X'"),
     ],
 )
 def test_a_bad_option_is_refused(
-    pytestconfig: pytest.Config, give: Give, options: list[str], told: str
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    supplier: str,
+    item: str | None,
+    told: str,
 ) -> None:
-    give(*options)
+    monkeypatch.setattr(pytestconfig.option, "supplier", supplier)
+    monkeypatch.setattr(pytestconfig.option, "supplier_item", item)
     with pytest.raises(pytest.UsageError, match=told):
         pytest_configure(pytestconfig)
 
