@@ -5,7 +5,7 @@ done. The stock knows states and places, and not why something is booked or refu
 """
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,10 +96,11 @@ class Stock:
         )
         return Row(added.lastrowid or 0, kind, trip_id, item, state, due)
 
-    def move(self, row: Row, state: State, due: float | None = None) -> None:
+    def move(self, row: Row, state: State, due: float | None = None) -> Row:
         """Change a reservation's state."""
         change = "UPDATE reservations SET state = ?, due = ? WHERE id = ?"
         self._sql.execute(change, (state, due, row.id))
+        return replace(row, state=state, due=due)
 
     def drop(self, row: Row) -> None:
         """Forget a late booking."""

@@ -134,17 +134,3 @@ async def test_what_is_too_large_is_not_read_to_its_end(
     assert "an answer of more than 65536 bytes (status 200)" in caplog.text
     async with asyncio.timeout(DEADLINE):
         await service.hung_up.wait()
-
-
-async def test_a_supplier_works_in_one_event_loop_after_the_other(service: RawService) -> None:
-    supplier = HttpSupplier("hotel", service.url, TOKEN)
-    service.says(OK)
-
-    async def once() -> Any:
-        found = await call(supplier, "GET", trip())
-        await supplier.close()
-        return found
-
-    await supplier.close()  # It was never asked.
-    for _ in range(3):
-        assert await asyncio.to_thread(asyncio.run, once()) == HELD
