@@ -61,33 +61,28 @@ class TestContract:
         assert (await simulator.put("t", "valid-id", kind)).status == 409
         assert (await simulator.get("t", kind)).body["state"] == "cancelled"
 
-    @pytest.mark.parametrize("trip_id", ["a/b", "%252f", "a b\n{c}", "?#;&+", "日本👪", "a\x00b"])
-    async def test_a_trip_may_have_any_name(self, simulator: Simulator, trip_id: str) -> None:
-        assert (await simulator.put(trip_id, trip_id)).body["item"] == trip_id
-        assert (await simulator.get(trip_id)).status == 200
+    async def test_a_trip_may_have_any_name(self, simulator: Simulator) -> None:
+        names = ["a/b", "%252f", "a b\n{c}", "?#;&+", "日本👪", "a\x00b"]
+        for name in names:
+            assert (await simulator.put(name, name)).body["item"] == name
+            assert (await simulator.get(name)).status == 200
+            assert (await simulator.delete(name)).status == 200
         rows = (await simulator.call("GET", "/reservations")).body
-        assert [row["trip_id"] for row in rows] == [trip_id]
-        assert (await simulator.delete(trip_id)).status == 200
+        assert [row["trip_id"] for row in rows] == names
 
-    @pytest.mark.parametrize(
-        "content",
-        [b"", b"[" * 9_000, b"[]", b'{"item": ""}', b'{"item": 1}', b'{"item": "\xff"}'],
-    )
-    async def test_what_is_malformed_is_refused_and_does_nothing(
-        self, simulator: Simulator, content: bytes
+    async def test_what_is_malformed_nowhere_or_too_large_is_a_problem_and_does_nothing(
+        self, simulator: Simulator
     ) -> None:
-        refused = await simulator.call("PUT", "/cars/reservations/t", data=content)
-        assert (refused.status, refused.body["status"]) == (400, 400)
-        assert not await simulator.states()
-
-    async def test_what_is_nowhere_or_too_large_is_a_problem(self, simulator: Simulator) -> None:
+        odd = [b"", b"[" * 9_000, b"[]", b'{"item": ""}', b'{"item": 1}', b'{"item": "\xff"}']
         for method, path, data, status in (
+            *(("PUT", "/cars/reservations/t", content, 400) for content in odd),
             ("PUT", "/cars/reservations/t", b" " * 70_000, 413),
             ("GET", "/ships/reservations/t", None, 404),
             ("POST", "/cars/reservations/t", None, 405),
         ):
             refused = await simulator.call(method, path, data=data)
             assert (refused.status, refused.body["status"]) == (status, status)
+        assert not await simulator.states()
 
     async def test_others_than_the_holder_of_the_token_are_turned_away(
         self, tmp_path: Path
@@ -405,7 +400,8 @@ BROKEN: dict[Way, tuple[int, str]] = {
     "maybe": (200, '{"state": "maybe"}'),
     "wrong item": (200, "another one"),
 }
-"""How such an answer begins, or what it has in it; the others are true answers or none."""
+"""The status of a broken answer, and a part of its text. In the other ways the answer is true, or
+there is none."""
 
 
 class TestFaults:
