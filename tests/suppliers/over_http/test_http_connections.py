@@ -81,14 +81,14 @@ async def test_calls_one_after_the_other_share_a_connection(
     assert [sent.connection for sent in service.requests] == [1, 1, 1, 1]
 
 
-async def test_100_calls_are_under_way_at_once(service: RawService, hotels: HttpSupplier) -> None:
+async def test_many_calls_are_under_way_at_once(service: RawService, hotels: HttpSupplier) -> None:
     service.says(OK)
     service.answering.clear()
-    calls = [asyncio.create_task(call(hotels, "PUT", trip(f"trip-{n}"))) for n in range(100)]
-    await service.asked(100)
+    calls = [asyncio.create_task(call(hotels, "PUT", trip(f"trip-{n}"))) for n in range(40)]
+    await service.asked(40)
     service.answering.set()
-    assert await asyncio.gather(*calls) == [HELD] * 100
-    assert {sent.trip_id for sent in service.requests} == {f"trip-{n}" for n in range(100)}
+    assert await asyncio.gather(*calls) == [HELD] * 40
+    assert {sent.trip_id for sent in service.requests} == {f"trip-{n}" for n in range(40)}
 
 
 async def test_there_are_no_more_connections_than_were_asked_for(service: RawService) -> None:
