@@ -13,7 +13,15 @@ from temporalio.testing import ActivityEnvironment
 import activities
 from record import Record, Reservation
 from shared import KINDS, UNDECIDED, BookVacationInput, Kind
-from suppliers import Desks, OutcomeUnknown, OutsideDesk, SupplierError, Unavailable, Undecided
+from suppliers import (
+    Desks,
+    OutcomeUnknown,
+    OutsideDesk,
+    RecordAway,
+    SupplierError,
+    Unavailable,
+    Undecided,
+)
 from suppliers.tries import LAST_TRY, SupplierFailed, SupplierRefused
 from tests.conftest import trip
 from tests.suppliers.script import Script
@@ -207,3 +215,9 @@ async def test_a_bug_of_a_suppliers_class_is_worth_another_try_and_its_text_stay
     assert isinstance(error, SupplierFailed)
     assert str(error) == "The hotel supplier failed"
     assert "int() of 'Tue, 1 Jan'" in caplog.text
+
+
+async def test_a_try_that_found_the_record_away_costs_nothing(record: Record) -> None:
+    assert isinstance(await fails(record, RecordAway("The record is away")), RecordAway)
+    (row,) = await record.reservations.everything()
+    assert row.failures == 0
