@@ -60,19 +60,15 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _service(stock: Stock, arguments: argparse.Namespace) -> SimulatorService:
+def _service(stock: Stock, given: argparse.Namespace) -> SimulatorService:
     mode = Mode(
-        idempotent=not arguments.no_idempotency,
-        tombstones=not arguments.no_tombstones,
-        late_seconds=arguments.late_seconds,
+        idempotent=not given.no_idempotency,
+        tombstones=not given.no_tombstones,
+        late_seconds=given.late_seconds,
     )
-    return SimulatorService(
-        SimulatedSuppliers(stock, mode, arguments.pending_seconds),
-        arguments.token,
-        arguments.slow_seconds,
-        SimulatedFaults(share=arguments.faults),
-        arguments.seed,
-    )
+    suppliers = SimulatedSuppliers(stock, mode, given.pending_seconds)
+    faults = SimulatedFaults(share=given.faults)
+    return SimulatorService(suppliers, given.token, given.slow_seconds, faults, given.seed)
 
 
 async def _serve(service: SimulatorService, host: str, port: int) -> None:

@@ -78,7 +78,7 @@ class SimulatedSuppliers:
             return _sold_out(kind, item)
         row = self.stock.add(kind, trip_id, name, *self._begin(item, self._clock()))
         lost = "lost-answer" in item.words and tries == 1
-        return self._told(row, HTTPStatus.CREATED, cut_off=lost)
+        return replace(self._told(row, HTTPStatus.CREATED), cut_off=lost)
 
     def find(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Tell what a trip holds."""
@@ -98,13 +98,11 @@ class SimulatedSuppliers:
             words = Item.named(row.item or "").words
             if row.state == "confirmed" and "non-refundable" in words:
                 return SimulatedAnswer.problem(HTTPStatus.CONFLICT, "This fare cannot be refunded")
-            if "slow-to-cancel" in words:
-                due = self._clock() + self._pending_seconds
-                self.stock.move(row, "cancelling", due)
-                return self._cancelling(due)
-            self.stock.move(row, "cancelled")
+            slowly = "slow-to-cancel" in words
+            due = self._clock() + self._pending_seconds if slowly else None
+            row = self.stock.move(row, "cancelling" if slowly else "cancelled", due)
         if row.state == "cancelling":
-            return self._cancelling(row.due)
+            return self._undecided(row, {"state": "cancelling"})
         return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
 
     def is_slow(self, kind: str, trip_id: str) -> bool:
@@ -155,31 +153,27 @@ class SimulatedSuppliers:
             return SimulatedAnswer.problem(
                 HTTPStatus.CONFLICT, f"The reservation of this {kind} was cancelled"
             )
-        held = [row for row in rows if row.state in ("confirmed", "pending")]
+        held = {row.item: row for row in rows if row.state in ("confirmed", "pending")}
         if not (held and self.mode.idempotent):
             return None
-        if any(row.item == item.name for row in held):
-            return self._told(next(row for row in held if row.item == item.name))
+        if item.name in held:
+            return self._told(held[item.name])
         return SimulatedAnswer.problem(
             HTTPStatus.CONFLICT, f"This trip has a reservation of another {kind}"
         )
 
-    def _told(
-        self, row: Row, status: HTTPStatus = HTTPStatus.OK, cut_off: bool = False
-    ) -> SimulatedAnswer:
+    def _told(self, row: Row, status: HTTPStatus = HTTPStatus.OK) -> SimulatedAnswer:
         """Return what a reservation is. One that is being cancelled is still held."""
         state = "confirmed" if row.state == "cancelling" else row.state
         about = {"state": state, "item": row.item, "reference": row.reference}
         body = {name: value for name, value in about.items() if value is not None}
-        if row.state == "pending":
-            return SimulatedAnswer(HTTPStatus.ACCEPTED, body, self._wait(row.due), cut_off)
-        return SimulatedAnswer(status, body, cut_off=cut_off)
+        return (
+            self._undecided(row, body) if row.state == "pending" else SimulatedAnswer(status, body)
+        )
 
-    def _cancelling(self, due: float | None) -> SimulatedAnswer:
-        return SimulatedAnswer(HTTPStatus.ACCEPTED, {"state": "cancelling"}, self._wait(due))
-
-    def _wait(self, due: float | None) -> int:
-        return max(1, math.ceil((due or 0.0) - self._clock()))
+    def _undecided(self, row: Row, body: dict[str, Any]) -> SimulatedAnswer:
+        wait = max(1, math.ceil((row.due or 0.0) - self._clock()))
+        return SimulatedAnswer(HTTPStatus.ACCEPTED, body, wait)
 
 
 def _down(kind: str) -> SimulatedAnswer:

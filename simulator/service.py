@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, TypeVar
-from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
@@ -66,7 +65,7 @@ class SimulatorService:
                 path = f"/{kind}s/reservations/{{id:[^/]+}}"
                 app.router.add_route(method, path, partial(self._perhaps_broken, kind))
         app.router.add_put("/faults", self._set_faults)
-        app.router.add_delete("/faults", self._end_faults)
+        app.router.add_delete("/faults", self._set_faults)
         app.router.add_put("/mode", self._set_mode)
         app.router.add_get("/reservations", self._list)
         app.router.add_get("/livez", _livez)
@@ -86,7 +85,7 @@ class SimulatorService:
         return _said(answer) if way in (None, "slow", "late") else _broken(request, way)
 
     async def _answer(self, kind: str, request: web.Request, late: bool) -> SimulatedAnswer:
-        trip_id = _id(request)
+        trip_id = request.match_info["id"]
         if request.method == "GET":
             return self._suppliers.find(kind, trip_id)
         if request.method == "DELETE":
@@ -99,13 +98,9 @@ class SimulatorService:
         return self._suppliers.book(kind, trip_id, order.item, late)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        self._faults = await _body(request, SimulatedFaults)
+        is_end = request.method == "DELETE"
+        self._faults = NO_FAULTS if is_end else await _body(request, SimulatedFaults)
         logger.info("Faults: %s", self._faults)
-        return web.json_response(self._faults.model_dump())
-
-    async def _end_faults(self, _request: web.Request) -> web.Response:
-        self._faults = NO_FAULTS
-        logger.info("Faults: none")
         return web.json_response(self._faults.model_dump())
 
     async def _set_mode(self, request: web.Request) -> web.Response:
@@ -142,14 +137,6 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
 
 async def _livez(_request: web.Request) -> web.Response:
     return web.json_response({"status": "alive"})
-
-
-def _id(request: web.Request) -> str:
-    """Return what the address names: any text, percent-encoded."""
-    try:
-        return unquote(request.rel_url.raw_path.rpartition("/")[2], errors="strict")
-    except UnicodeDecodeError:
-        raise web.HTTPBadRequest(text="The address is not UTF-8") from None
 
 
 async def _body(request: web.Request, form: type[Body]) -> Body:

@@ -5,7 +5,7 @@ done. The stock knows states and places, and not why something is booked or refu
 """
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,9 +38,6 @@ CREATE TABLE IF NOT EXISTS tries (
 );
 """
 
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_REFERENCES = len(_DIGITS) ** 6
-
 
 @dataclass(frozen=True)
 class Row:
@@ -58,9 +55,7 @@ class Row:
         """The supplier's name for it: unique, and no hint at how many reservations exist."""
         if self.item is None or self.state in ("late", "pending"):
             return None
-        number = self.id * 1_000_000_007 % _REFERENCES  # One to one: no common factor.
-        digits = (_DIGITS[number // len(_DIGITS) ** place % len(_DIGITS)] for place in range(6))
-        return "".join(digits)
+        return f"{self.id * 1_000_000_007 % 16**6:06X}"  # One to one: no common factor.
 
 
 class Stock:
@@ -101,10 +96,11 @@ class Stock:
         )
         return Row(added.lastrowid or 0, kind, trip_id, item, state, due)
 
-    def move(self, row: Row, state: State, due: float | None = None) -> None:
+    def move(self, row: Row, state: State, due: float | None = None) -> Row:
         """Change a reservation's state."""
         change = "UPDATE reservations SET state = ?, due = ? WHERE id = ?"
         self._sql.execute(change, (state, due, row.id))
+        return replace(row, state=state, due=due)
 
     def drop(self, row: Row) -> None:
         """Forget a late booking."""

@@ -33,10 +33,7 @@ composition: ContextVar[Composition] = ContextVar("composition")
 
 def composed() -> Composition:
     """Return what the process has set, or else what the settings say."""
-    try:
-        return composition.get()
-    except LookupError:
-        return _composed_from_settings()
+    return composition.get(None) or _composed_from_settings()
 
 
 @functools.cache

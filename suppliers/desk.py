@@ -11,7 +11,10 @@ import logging
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
+
+from temporalio.exceptions import ApplicationError
 
 from record import Record, RecordBroken, RecordUnavailable, Reservation, ReservationRefused
 from shared import BookVacationInput, Kind
@@ -44,8 +47,11 @@ class Undecided(SupplierError):
         self.wait = wait
 
 
-class RecordAway(Exception):
+class RecordAway(ApplicationError):
     """The record cannot be asked now. No supplier has failed, so nothing counts."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, type="RecordAway")
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,14 @@ class OutsideDesk:
 
     async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, or find it held."""
+        outside = self.record.outside
         over_at = _now() + dt.timedelta(seconds=trip.policy.try_timeout)
-        earlier = await self._begin_try(trip, over_at)
+        begin = partial(outside.begin_try, trip, self.kind, self.name, over_at)
+        earlier = await in_record(begin())
         if earlier is not None:
             if found := await self._held_already(trip, earlier, tried):
                 return found
-            overtaken = await self._begin_try(trip, over_at, instead_of=earlier)
+            overtaken = await in_record(begin(instead_of=earlier))
             if overtaken is not None:
                 raise self._undecided(trip, overtaken)
         if _now() >= over_at:
@@ -135,7 +143,7 @@ class OutsideDesk:
             answer = await self._ask("book", self.supplier.book(trip, tried.number), trip)
         except (Refused, Unavailable):
             if earlier is None:  # Otherwise the earlier call may still take effect.
-                await in_record(self.record.outside.end_try(trip, self.kind, over_at, None))
+                await in_record(outside.end_try(trip, self.kind, over_at, None))
             raise
         except (OutcomeUnknown, asyncio.CancelledError):
             await self._may_appear_from_now_on(trip, over_at)
@@ -182,13 +190,6 @@ class OutsideDesk:
         """Note that the call has ended: its booking may take effect from now on."""
         if self.late > 0:
             await in_record(self.record.outside.end_try(trip, self.kind, over_at, _now()))
-
-    async def _begin_try(
-        self, trip: BookVacationInput, over_at: dt.datetime, instead_of: Reservation | None = None
-    ) -> Reservation | None:
-        return await in_record(
-            self.record.outside.begin_try(trip, self.kind, self.name, over_at, instead_of)
-        )
 
     async def _ask(self, call: Call, asking: Awaitable[Answer], trip: BookVacationInput) -> Answer:
         return await in_time(observed(self.observer, self.kind, call, asking), trip, self.kind)
@@ -285,10 +286,10 @@ async def in_record(call: Awaitable[Answer]) -> Answer:
     except ReservationRefused as refused:
         raise Refused(str(refused)) from refused
     except RecordUnavailable as error:
-        raise RecordAway(str(error)) from error
+        raise RecordAway(str(error)) from None
     except RecordBroken as bug:
         logger.exception("The record is broken")
-        raise RecordAway(str(bug)) from bug
+        raise RecordAway(str(bug)) from None
 
 
 def _age(held: Reservation | None) -> float:

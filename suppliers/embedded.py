@@ -52,9 +52,10 @@ class EmbeddedSupplier:
         """Do nothing: the process closes its record itself."""
 
     async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
-        await self._take_time(trip)
-        if tried.number <= self.outage_attempts:
-            await self._take_time(trip)
+        is_down = tried.number <= self.outage_attempts
+        latency = 2 * self.latency if is_down else self.latency
+        await in_time(asyncio.sleep(latency), trip, self.kind)
+        if is_down:
             raise Unavailable("Hotel service is down. Retrying...")
         if "invalid" in (trip.item(self.kind) or ""):
             raise Refused(f"Invalid {self.kind} booking, rolling back!")
@@ -67,14 +68,7 @@ class EmbeddedSupplier:
 
     async def _find(self, trip: BookVacationInput) -> Confirmed | Released | None:
         rows = await in_record(self.record.reservations.of(trip.book_user_id))
-        states = {row.kind: row.state for row in rows}
-        match states.get(self.kind):
-            case None | "asked":
-                return None
-            case "reserved":
-                return Confirmed()
-            case _:
-                return Released()
-
-    async def _take_time(self, trip: BookVacationInput) -> None:
-        await in_time(asyncio.sleep(self.latency), trip, self.kind)
+        state = next((row.state for row in rows if row.kind == self.kind), "asked")
+        if state == "asked":
+            return None
+        return Confirmed() if state == "reserved" else Released()

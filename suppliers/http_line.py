@@ -75,10 +75,9 @@ class HttpLine:
         self._headers = headers
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        """Close the connections of this event loop."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -109,9 +108,7 @@ class HttpLine:
         raise failure
 
     def _opened(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._loop = loop
+        if self._session is None:
             self._session = aiohttp.ClientSession(
                 # Services do not share connections, so a frozen one takes none from another.
                 connector=aiohttp.TCPConnector(

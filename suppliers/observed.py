@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, TypeVar
 
 from shared import Kind
-from suppliers.port import Confirmed, Pending, Refused, Unavailable
+from suppliers.port import Confirmed, Pending, Refused, Released, Unavailable
 
 Call = Literal["book", "cancel", "find"]
 
@@ -26,29 +26,31 @@ async def observed(
     if observer is None:
         return await answering
     begun = time.perf_counter()
-    # So it stays for a cancelled call, and for any other exception.
-    outcome: Outcome = "unknown"
+    ended: object = None
     try:
-        answer = await answering
-        outcome = _meaning_of(answer)
-    except Refused:
-        outcome = "refused"
-        raise
-    except Unavailable:
-        outcome = "unavailable"
+        ended = answer = await answering
+    except BaseException as error:
+        ended = error
         raise
     else:
         return answer
     finally:
-        observer(kind, call, outcome, time.perf_counter() - begun)
+        observer(kind, call, _meaning_of(ended), time.perf_counter() - begun)
 
 
-def _meaning_of(answer: object) -> Outcome:
-    match answer:
+def _meaning_of(ended: object) -> Outcome:
+    """Return what a call has come to; `unknown` for a cancelled one, and for any other error."""
+    match ended:
         case Confirmed():
             return "confirmed"
         case Pending():
             return "pending"
+        case Released():
+            return "released"
         case None:
             return "not_found"
-    return "released"
+        case Refused():
+            return "refused"
+        case Unavailable():
+            return "unavailable"
+    return "unknown"

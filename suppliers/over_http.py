@@ -180,22 +180,21 @@ class HttpSupplier:
                 answer = await self._line.ask(method, url, call.headers, body)
                 call.status = answer.status
         except NotSent as error:
-            about = {"trip_id": trip.book_user_id}
-            logger.warning("The %s supplier cannot be reached: %s", self.kind, error, extra=about)
+            self._log(logging.WARNING, trip, "cannot be reached: %s", error)
             raise Unavailable(f"The {self.kind} supplier cannot be reached") from None
         except NoAnswer as error:
             if error.status in BAD_CREDENTIALS:
-                raise self._not_let_in(error.status) from None
+                raise self._not_let_in(trip, error.status) from None
             raise self._broken(trip, str(error)) from None
         if answer.status in BAD_CREDENTIALS:
-            raise self._not_let_in(answer.status, answer.wait)
+            raise self._not_let_in(trip, answer.status, answer.wait)
         return answer
 
-    def _not_let_in(self, status: int, wait: float | None = None) -> Unavailable:
+    def _not_let_in(
+        self, trip: BookVacationInput, status: int, wait: float | None = None
+    ) -> Unavailable:
         setting = f"{self.kind.upper()}_SUPPLIER_TOKEN"
-        logger.error(
-            "The %s supplier refuses our credentials (%d): see %s", self.kind, status, setting
-        )
+        self._log(logging.ERROR, trip, "refuses our credentials (%d): see %s", status, setting)
         return Unavailable(f"The {self.kind} supplier is not available", wait)
 
     def _no(self, trip: BookVacationInput, answer: Answer, what: str) -> Refused | OutcomeUnknown:
@@ -207,29 +206,19 @@ class HttpSupplier:
 
     def _failure(self, trip: BookVacationInput, answer: Answer) -> OutcomeUnknown:
         """Return the meaning of an answer that says nothing about the reservation."""
-        if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-            return self._broken(trip, f"a redirect ({answer.status})")
-        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        if answer.status < HTTPStatus.BAD_REQUEST:
             return self._broken(trip, f"the status {answer.status}")
-        about = {"trip_id": trip.book_user_id}
-        logger.warning(
-            "The %s supplier answered %d: %s", self.kind, answer.status, _id(trip), extra=about
-        )
-        busy = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        return OutcomeUnknown(
-            f"The {self.kind} supplier {'is busy' if busy else 'failed'}", answer.wait
-        )
+        self._log(logging.WARNING, trip, "answered %d: %s", answer.status, _id(trip))
+        what = "is busy" if answer.status == HTTPStatus.TOO_MANY_REQUESTS else "failed"
+        return OutcomeUnknown(f"The {self.kind} supplier {what}", answer.wait)
 
     def _broken(self, trip: BookVacationInput, what: str) -> OutcomeUnknown:
-        about = {"trip_id": trip.book_user_id}
-        logger.error(
-            "The %s supplier broke the contract with %s: %s",
-            self.kind,
-            _id(trip),
-            what,
-            extra=about,
-        )
+        self._log(logging.ERROR, trip, "broke the contract with %s: %s", _id(trip), what)
         return OutcomeUnknown(f"The {self.kind} supplier failed")
+
+    def _log(self, level: int, trip: BookVacationInput, what: str, *values: object) -> None:
+        about = {"trip_id": trip.book_user_id}
+        logger.log(level, f"The %s supplier {what}", self.kind, *values, extra=about)
 
     def _detail(self, answer: Answer) -> str | None:
         """Return the words of a problem that are meant for people (RFC 9457)."""

@@ -9,14 +9,13 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from shared import UNDECIDED, BookVacationInput, Kind, cut
 from suppliers.desk import RecordAway, Try, Undecided, in_record
-from suppliers.port import Refused, TryAgain
+from suppliers.port import OutcomeUnknown, Refused, TryAgain
 
 MAX_HEARTBEAT_INTERVAL = 5.0
 
@@ -40,10 +39,10 @@ class SupplierRefused(_InWords, ValueError):
 
 
 class SupplierFailed(_InWords, RuntimeError):
-    """A failure of the supplier: Temporal tries again after `wait` seconds."""
+    """A failure of the supplier: Temporal tries again after `wait`."""
 
-    def __init__(self, words: str, wait: float) -> None:
-        super().__init__(words, type="SupplierFailed", next_retry_delay=dt.timedelta(seconds=wait))
+    def __init__(self, words: str, wait: dt.timedelta) -> None:
+        super().__init__(words, type="SupplierFailed", next_retry_delay=wait)
 
 
 async def ask_supplier(
@@ -62,57 +61,38 @@ async def ask_supplier(
     """
     async with _heartbeats():
         try:
-            failure = await _failure(kind, trip, tried, asking)
-            if failure is None:
-                return
-            failures = await in_record(count(failure.words, failure.final))
-        except RecordAway as away:
-            raise ApplicationError(str(away), type="RecordAway") from None
-    if failure.final or failures >= most:
-        raise SupplierRefused(failure.words)
+            await asking
+        except Undecided as undecided:
+            delay = _within_deadline(undecided.wait, tried)
+            raise ApplicationError(str(undecided), type=UNDECIDED, next_retry_delay=delay) from None
+        except RecordAway:
+            raise
+        except (Refused, TryAgain) as told:
+            failure: Refused | TryAgain = told
+        except Exception:
+            about = {"trip_id": trip.book_user_id}
+            activity.logger.exception("The %s supplier failed", kind, extra=about)
+            failure = OutcomeUnknown(f"The {kind} supplier failed")
+        else:
+            return
+        words = cut(str(failure))
+        failures = await in_record(count(words, isinstance(failure, Refused)))
+    if isinstance(failure, Refused) or failures >= most:
+        raise SupplierRefused(words)
     # The tutorial's hotel heartbeats before it fails, too.
     activity.heartbeat()
-    policy = trip.policy
-    backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
-    wait = min(backoff, policy.retry_interval_cap) if failure.wait is None else failure.wait
-    raise SupplierFailed(failure.words, _within_deadline(wait, tried))
+    policy, wait = trip.policy, failure.wait
+    if wait is None:
+        backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
+        wait = min(backoff, policy.retry_interval_cap)
+    raise SupplierFailed(words, _within_deadline(wait, tried))
 
 
-class _Failure(NamedTuple):
-    """A supplier's failure, in its words or ours."""
-
-    words: str
-    final: bool = False
-    wait: float | None = None
-    """Seconds for which the supplier wants to be left alone."""
-
-
-async def _failure(
-    kind: Kind, trip: BookVacationInput, tried: Try, asking: Awaitable[object]
-) -> _Failure | None:
-    try:
-        await asking
-    except Undecided as undecided:
-        delay = dt.timedelta(seconds=_within_deadline(undecided.wait, tried))
-        raise ApplicationError(str(undecided), type=UNDECIDED, next_retry_delay=delay) from None
-    except Refused as refused:
-        return _Failure(cut(str(refused)), final=True)
-    except TryAgain as failure:
-        return _Failure(cut(str(failure)), wait=failure.wait)
-    except RecordAway:
-        raise
-    except Exception:
-        told = {"trip_id": trip.book_user_id}
-        activity.logger.exception("The %s supplier failed", kind, extra=told)
-        return _Failure(f"The {kind} supplier failed")
-    return None
-
-
-def _within_deadline(wait: float, tried: Try) -> float:
+def _within_deadline(wait: float, tried: Try) -> dt.timedelta:
     """Return how long to wait for a supplier that asks for `wait` seconds."""
     limit = activity.info().schedule_to_close_timeout
     latest = limit.total_seconds() - tried.seconds - LAST_TRY if limit else 0.0
-    return min(wait, latest) if latest > 0 else wait
+    return dt.timedelta(seconds=min(wait, latest) if latest > 0 else wait)
 
 
 def this_try() -> Try:

@@ -1,12 +1,12 @@
-"""Whom the conformance suite asks: the supplier of the options, or else our own and the example."""
+"""The suppliers that the conformance suite asks: that of the options, or else the simulator and the
+docs' example. The tests of the activities check what the embedded supplier keeps."""
 
 import argparse
+import asyncio
 import datetime as dt
 import importlib
-import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from record import Record
-from shared import KINDS, BookVacationInput
-from suppliers import Confirmed, EmbeddedSupplier, HttpSupplier, Released, Supplier, Try, desk
+from shared import KINDS
+from suppliers import HttpSupplier, Supplier, desk
 from tests.simulator.simulated import Simulator
 from tests.suppliers.example import Airline
 from tests.suppliers.example_service import AirlineService
 from tests.suppliers.subject import Items, Subject
 
-OUR_OWN = ("embedded", "http", "example")
+OUR_OWN = ("http", "example")
+
+Pause = Callable[[float], Awaitable[None]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,7 +62,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 async def subject(
     request: pytest.FixtureRequest,
     record: Record,
-    prepared_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Subject]:
@@ -70,8 +71,6 @@ async def subject(
             asked = given(record, request.config.option)
         case "http":
             asked = simulated(record, tmp_path, TestClock(monkeypatch))
-        case "embedded":
-            asked = embedded(record, prepared_file, tmp_path)
         case "example":
             asked = example(record, TestClock(monkeypatch))
     async with asked as supplier:
@@ -93,6 +92,7 @@ class TestClock:
         return self._began + dt.timedelta(seconds=self.after)
 
     async def pause(self, seconds: float) -> None:
+        """Let that time go by."""
         self.after += seconds
 
 
@@ -102,26 +102,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
 
 
 @asynccontextmanager
-async def given(record: Record, options: argparse.Namespace) -> AsyncIterator[Subject]:
+async def given(
+    record: Record, options: argparse.Namespace, pause: Pause = asyncio.sleep
+) -> AsyncIterator[Subject]:
     """Ask the supplier of the options."""
     kind, where, token = options.supplier_kind, options.supplier, options.supplier_token
     supplier = HttpSupplier(kind, where, token) if is_url(where) else factory_of(where)()
-    yield Subject(
-        supplier,
-        kind,
-        Items(
-            options.supplier_item,
-            other=options.supplier_other_item,
-            unknown=options.supplier_unknown_item,
-            sold_out=options.supplier_sold_out_item,
-            pending=options.supplier_pending_item,
-        ),
-        record,
-        late=options.supplier_late_seconds,
-        token=token,
-        try_seconds=options.supplier_try_seconds,
-        patience=options.supplier_patience,
-    )
+    try:
+        yield Subject(
+            supplier,
+            kind,
+            Items(
+                options.supplier_item,
+                other=options.supplier_other_item,
+                unknown=options.supplier_unknown_item,
+                sold_out=options.supplier_sold_out_item,
+                pending=options.supplier_pending_item,
+            ),
+            record,
+            late=options.supplier_late_seconds,
+            token=token,
+            try_seconds=options.supplier_try_seconds,
+            patience=options.supplier_patience,
+            pause=pause,
+        )
+    finally:
+        await supplier.close()
 
 
 def is_url(where: str) -> bool:
@@ -141,36 +147,8 @@ def factory_of(where: str) -> Callable[[], Supplier]:
 
 
 @asynccontextmanager
-async def embedded(record: Record, prepared_file: Path, folder: Path) -> AsyncIterator[Subject]:
-    """Ask the embedded supplier, over a record that is not the desk's."""
-    own = shutil.copy(prepared_file, folder / "embedded.db")
-    items = Items("valid-hotel", other="valid-other", unknown="invalid-hotel")
-    async with Record.open(f"sqlite:///{own}") as its_own:
-        yield Subject(Undesked(EmbeddedSupplier("hotel", its_own)), "hotel", items, record)
-
-
-@dataclass(frozen=True)
-class Undesked:
-    """What is its own desk, asked as a supplier is."""
-
-    desk: EmbeddedSupplier
-
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed:
-        return await self.desk.book(trip, Try(attempt))
-
-    async def cancel(self, trip: BookVacationInput) -> Released:
-        return await self.desk.cancel(trip, Try())
-
-    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
-        return await self.desk.find(trip)
-
-    async def close(self) -> None:
-        await self.desk.close()
-
-
-@asynccontextmanager
 async def simulated(
-    record: Record, folder: Path, clock: TestClock, late: float = 0.0, **mode: Any
+    record: Record, folder: Path, clock: TestClock, **mode: Any
 ) -> AsyncIterator[Subject]:
     """Ask a simulator through the HTTP client."""
     simulator = Simulator(folder / "suppliers.db", token="t0ken", slow_seconds=0.0, seed=1)
@@ -180,13 +158,23 @@ async def simulated(
         simulator.now += seconds
         await clock.pause(seconds)
 
-    url = str(simulator.server.make_url("/hotels"))
-    names = ("valid-hotel", "valid-other", "unknown-hotel", "sold-out-hotel", "pending-hotel")
-    items, supplier = Items(*names), HttpSupplier("hotel", url, "t0ken")
+    options = argparse.Namespace(
+        supplier=str(simulator.server.make_url("/hotels")),
+        supplier_kind="hotel",
+        supplier_item="valid-hotel",
+        supplier_other_item="another-hotel",
+        supplier_unknown_item="unknown-hotel",
+        supplier_sold_out_item="sold-out-hotel",
+        supplier_pending_item="pending-hotel",
+        supplier_token="t0ken",
+        supplier_late_seconds=0.0,
+        supplier_try_seconds=30.0,
+        supplier_patience=120.0,
+    )
     try:
-        yield Subject(supplier, "hotel", items, record, late, token="t0ken", pause=pause)
+        async with given(record, options, pause) as subject:
+            yield subject
     finally:
-        await supplier.close()
         await simulator.stop()
 
 

@@ -9,7 +9,7 @@ from temporalio.client import Client
 
 from record import Record
 from settings import Settings
-from shared import KINDS, BookVacationInput, Execution, Kind
+from shared import BookVacationInput, Kind
 from suppliers import (
     Confirmed,
     OutcomeUnknown,
@@ -19,6 +19,7 @@ from suppliers import (
     Unavailable,
     compose,
 )
+from tests.record import trips
 from tests.workers import running_worker
 
 UNKNOWN = OutcomeUnknown("The hotel supplier failed")
@@ -28,11 +29,8 @@ NO = Refused("The hotel is full")
 QUICK, SURE = Confirmed("QK7R2M"), Released()
 
 
-def trip(trip_id: str = "trip", run: str = "first-run", **changes: Any) -> BookVacationInput:
-    """Return a trip as an activity of a workflow execution asks for it."""
-    items: dict[str, Any] = {f"book_{kind}_id": f"a-{kind}" for kind in KINDS}
-    execution = Execution(trip_id, run)
-    return BookVacationInput(3, trip_id, **items | {"execution": execution} | changes)
+trip = trips.trip
+"""Returns a trip as an activity of a workflow execution asks for it."""
 
 
 class Script:

@@ -30,8 +30,9 @@ from suppliers import (
 
 Answer = TypeVar("Answer")
 
-BUSY_TRIES = 5
-"""A supplier that wants to be asked again later is asked so often before a check gives up."""
+BUSY_TRIES = 10
+"""A supplier that wants to be asked again later is asked so often before a check gives up. An undo
+has as many tries."""
 
 MOST_BOOKINGS = 10
 """Of one trip, by a supplier that books more than once: each is cancelled."""
@@ -59,7 +60,7 @@ class Subject:
     kind: Kind
     items: Items
     record: Record
-    """For the desk: a supplier that keeps something in a record has one of its own."""
+    """For the desk."""
     late: float = 0.0
     token: str | None = None
     try_seconds: float = 30.0
@@ -148,31 +149,22 @@ class Subject:
         """Cancel, until it is done."""
         try:
             if self.late > 0:
-                return await self._cancel_at_desk(trip)
+                await self.through(lambda: self.desk().cancel(trip, Try()), crowd=True)
+                return
             waited = 0.0
             while waited <= self.patience:
                 answer = await self.ask("cancel", lambda: self.supplier.cancel(trip))
                 if isinstance(answer, Released):
-                    return None
+                    return
                 if not isinstance(answer, Pending):
                     pytest.fail(f"cancel answered {answer!r}; it must be Released or Pending")
                 waited += answer.wait or 1.0
                 await self.pause(answer.wait or 1.0)
                 if isinstance(await self.find(trip), Released):
-                    return None
+                    return
         except Refused as refused:
             pytest.fail(f"cancel was refused; the suite needs an item with a refund: {refused}")
         pytest.fail(f"the cancellation was not done within {self.patience:g} seconds")
-
-    async def _cancel_at_desk(self, trip: BookVacationInput) -> None:
-        for attempt in range(trip.policy.undo_attempts):
-            try:
-                await self.through(lambda: self.desk().cancel(trip, Try()), takes_tries=True)
-            except TryAgain as error:
-                await self.pause(error.wait or min(2.0**attempt, LONGEST_PAUSE))
-            else:
-                return
-        pytest.fail("cancel did not succeed within the tries that an undo has")
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Ask what a trip holds."""
@@ -202,39 +194,31 @@ class Subject:
 
     # How
 
-    async def through(
-        self, call: Callable[[], Awaitable[Answer]], takes_tries: bool = False
-    ) -> Answer:
+    async def through(self, call: Callable[[], Awaitable[Answer]], crowd: bool = False) -> Answer:
         """Ask at a desk until it is decided, as the saga does."""
         waited = 0.0
         while waited <= self.try_seconds + self.late + self.patience:
             try:
-                return await self.ask("the supplier", call, takes_tries=takes_tries)
+                return await self.ask("the supplier", call, crowd)
             except Undecided as undecided:
                 waited += max(undecided.wait, 0.01)
                 await self.pause(max(undecided.wait, 0.01))
         pytest.fail("it was never decided, long after the time in which bookings may appear")
 
     async def ask(
-        self,
-        question: str,
-        call: Callable[[], Awaitable[Answer]],
-        crowd: bool = False,
-        takes_tries: bool = False,
+        self, question: str, call: Callable[[], Awaitable[Answer]], crowd: bool = False
     ) -> Answer:
         """Ask once, or again if the supplier says when. Fail on what a quiet day does not have."""
-        for _ in range(BUSY_TRIES):
+        for number in range(BUSY_TRIES):
             try:
                 async with asyncio.timeout(self.try_seconds):
                     return await call()
             except (Refused, Undecided):
                 raise
             except TryAgain as error:
-                if takes_tries:
-                    raise
                 if error.wait is None and not crowd:
                     pytest.fail(f"{question} raised {error!r}, and the suite had done nothing odd")
-                await self.pause(error.wait or 1.0)
+                await self.pause(error.wait or min(2.0**number, LONGEST_PAUSE))
             except TimeoutError:
                 pytest.fail(f"{question} took more than {self.try_seconds:g} seconds")
             except Exception as error:
@@ -252,4 +236,3 @@ class Subject:
                         if not isinstance(await self.supplier.find(trip), Confirmed | Pending):
                             break
                         await self.supplier.cancel(trip)
-        await self.supplier.close()

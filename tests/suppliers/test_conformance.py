@@ -1,8 +1,8 @@
 """Does a supplier keep the port? Each test is a promise; docs/suppliers.md tells how to run it.
 
-It asks a supplier by URL or class (`--supplier=…`), and without that our own and the example of the
-docs. What it needs for that is a supplier on which nobody else books, and items as the options name
-them. Everything that it books it cancels.
+It asks a supplier by URL or class (`--supplier=…`). Without that it asks the simulator and the
+docs' example. It needs a supplier on which nobody else books, and items as the options name them.
+It cancels all that it books.
 """
 
 import asyncio

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from record import Record
-from suppliers import HttpSupplier
 from tests.processes import ROOT
 from tests.suppliers import test_conformance as suite
-from tests.suppliers.conftest import TestClock, example, given, pytest_configure, simulated
+from tests.suppliers.conftest import TestClock, example, pytest_configure, simulated
 from tests.suppliers.subject import Subject
 
 DOCS = ROOT / "docs" / "suppliers.md"
@@ -38,23 +37,21 @@ async def failing(subject: Subject) -> set[Check]:
     return failed
 
 
-@pytest.mark.parametrize("late", [0.0, 4.0])
-async def test_a_supplier_that_keeps_less_fails_unless_it_says_so(
-    record: Record, tmp_path: Path, clock: TestClock, late: float
+async def test_a_supplier_that_keeps_less_fails(
+    record: Record, tmp_path: Path, clock: TestClock
 ) -> None:
-    keeping_less = simulated(record, tmp_path, clock, late, idempotent=False, tombstones=False)
-    async with keeping_less as subject:
+    less = {"idempotent": False, "tombstones": False}
+    async with simulated(record, tmp_path, clock, **less) as subject:
         failed = await failing(subject)
     # Without tombstones the race ends as it happens to.
     failed.discard(suite.test_a_cancellation_that_meets_the_booking_leaves_nothing)
-    needs = {
+    assert failed == {
         suite.test_a_trip_is_booked_once_however_often_it_is_sent,
         suite.test_a_trip_is_booked_once_by_many_calls_at_once,
         suite.test_another_item_of_a_booked_trip_is_refused,
         suite.test_a_cancelled_trip_holds_nothing_and_refuses_every_later_booking,
         suite.test_a_trip_that_was_cancelled_before_it_was_booked_refuses_every_booking,
     }
-    assert failed == (set() if late else needs)
 
 
 async def test_a_late_seconds_that_is_too_short_fails(record: Record, clock: TestClock) -> None:
@@ -66,48 +63,23 @@ async def test_a_late_seconds_that_is_too_short_fails(record: Record, clock: Tes
 # The options
 
 
-@pytest.fixture
-def give(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Give:
-    """Give this very run options of the suite, for as long as the test takes."""
-
-    def give(*options: str) -> argparse.Namespace:
-        for option in options:
-            name, _, value = option.removeprefix("--").partition("=")
-            monkeypatch.setattr(pytestconfig.option, name.replace("-", "_"), value)
-        return pytestconfig.option
-
-    return give
-
-
-async def test_the_supplier_of_a_url_is_asked(
-    record: Record, tmp_path: Path, clock: TestClock, give: Give
-) -> None:
-    async with simulated(record, tmp_path, clock) as subject:
-        assert isinstance(subject.supplier, HttpSupplier)
-        options = give(
-            f"--supplier={subject.supplier._url}",
-            "--supplier-kind=hotel",
-            "--supplier-item=valid-hotel",
-            "--supplier-unknown-item=unknown-hotel",
-            "--supplier-token=t0ken",
-        )
-        async with given(record, options) as asked:
-            assert await failing(asked) == set()
-            await asked.clear()
-
-
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("supplier", "item", "told"),
     [
-        (["--supplier=http://127.0.0.1:1/x"], "--supplier needs --supplier-item"),
-        (["--supplier=nowhere:X", "--supplier-item=x"], "is no URL and no module:name"),
-        (["--supplier=tests.suppliers.script:X", "--supplier-item=x"], "has no attribute 'X'"),
+        ("http://127.0.0.1:1/x", None, "--supplier needs --supplier-item"),
+        ("nowhere:X", "x", "is no URL and no module:name"),
+        ("tests.suppliers.script:X", "x", "has no attribute 'X'"),
     ],
 )
 def test_a_bad_option_is_refused(
-    pytestconfig: pytest.Config, give: Give, options: list[str], told: str
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    supplier: str,
+    item: str | None,
+    told: str,
 ) -> None:
-    give(*options)
+    monkeypatch.setattr(pytestconfig.option, "supplier", supplier)
+    monkeypatch.setattr(pytestconfig.option, "supplier_item", item)
     with pytest.raises(pytest.UsageError, match=told):
         pytest_configure(pytestconfig)
 

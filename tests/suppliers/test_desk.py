@@ -23,14 +23,13 @@ from suppliers import (
     Pending,
     RecordAway,
     Refused,
-    Released,
     SupplierError,
     Try,
     Unavailable,
     Undecided,
-    desk,
 )
 from tests.suppliers import script
+from tests.suppliers.conftest import TestClock
 from tests.suppliers.script import DOWN, NO, QUICK, SURE, UNKNOWN, Script
 
 POLICY = SagaPolicy(try_timeout=100, retry_interval=1, step_deadline=600)
@@ -43,26 +42,6 @@ NOW = dt.datetime.now(dt.UTC)
 
 def trip(run: str = "first-run") -> BookVacationInput:
     return script.trip(run=run, policy=POLICY)
-
-
-class Clock:
-    """The time, as the desk sees it."""
-
-    def __init__(self) -> None:
-        self.now = dt.datetime.now(dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        return self.now
-
-    def after(self, seconds: float) -> None:
-        self.now += dt.timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(desk, "_now", clock)
-    return clock
 
 
 @pytest.fixture
@@ -90,8 +69,9 @@ async def states(record: Record) -> list[tuple[str, str | None]]:
 
 
 # The second line of a story has the questions to the supplier and its answers. The third has the
-# calls at the desk, their outcomes and the seconds that go by. The fourth has the state and the
-# reference that the record has in the end. A late supplier's bookings may appear 60 seconds late.
+# calls at the desk, their outcomes, the seconds that go by, and perhaps that the trip is over. The
+# fourth has the state and the reference that the record has in the end. A late supplier's bookings
+# may appear 60 seconds late.
 STORIES = """
 a recorded booking is not asked for again
   book confirmed
@@ -201,6 +181,18 @@ a refused cancellation leaves what is held
   book confirmed, cancel refused
   book confirmed, cancel refused
   cancelling QK7R2M
+what shows up for a trip that is over is cancelled, and not booked again
+  find confirmed, cancel released
+  over, cancel_late_booking released, book refused
+  cancelled None
+what shows up after its undo is cancelled again
+  book confirmed, cancel released, find confirmed, cancel released
+  book confirmed, cancel released, over, cancel_late_booking released
+  cancelled QK7R2M
+what is refused to be cancelled late is noted, and asked again by a later undo
+  find confirmed, cancel refused, find confirmed, cancel released
+  over, cancel_late_booking refused, cancel released
+  cancelled None
 """
 
 ANSWERS = {
@@ -226,7 +218,7 @@ async def test_a_desk_books_once_and_undoes_what_may_be_held(
     hotels: OutsideDesk,
     supplier: Script,
     record: Record,
-    clock: Clock,
+    clock: TestClock,
     told: str,
     asked: str,
     calls: str,
@@ -237,10 +229,14 @@ async def test_a_desk_books_once_and_undoes_what_may_be_held(
     supplier.says(*(ANSWERS[question.split()[1]] for question in questions))
     for step in calls.split(", "):
         if step.isdigit():
-            clock.after(int(step))
+            clock.after += int(step)
+            continue
+        if step == "over":
+            await over(record)
             continue
         call, outcome = step.split()
-        said = await outcome_of(getattr(hotels, call)(trip(), Try()))
+        tried = () if call == "cancel_late_booking" else (Try(),)
+        said = await outcome_of(getattr(hotels, call)(trip(), *tried))
         assert type(said) is type(ANSWERS[outcome]), step
     assert supplier.asked == [question.split()[0] for question in questions]
     assert [f"{state} {reference}" for state, reference in await states(record)] == [becomes]
@@ -257,59 +253,48 @@ async def outcome_of(asking: Awaitable[object]) -> object:
 # Booking
 
 
-async def test_what_is_confirmed_is_recorded_with_its_reference_and_where_it_is_held(
-    hotels: OutsideDesk, supplier: Script, record: Record
+async def test_a_try_is_noted_before_it_is_sent_and_what_is_confirmed_with_its_reference(
+    hotels: OutsideDesk, supplier: Script, record: Record, clock: TestClock
 ) -> None:
-    supplier.says(QUICK)
+    async def look() -> Confirmed:
+        (row,) = await record.reservations.everything()
+        assert (row.state, row.supplier) == ("asked", "hotels.example")
+        assert row.over_at == clock() + dt.timedelta(seconds=POLICY.try_timeout)
+        return QUICK
+
+    supplier.says(look)
     assert await hotels.book(trip(), Try()) == QUICK
     (row,) = await record.reservations.everything()
     assert (row.state, row.item, row.reference) == ("reserved", "a-hotel", "QK7R2M")
     assert (row.supplier, row.over_at, row.first_run_id) == ("hotels.example", None, "first-run")
 
 
-async def test_a_try_is_noted_before_it_is_sent(
-    hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
-) -> None:
-    async def look() -> Confirmed:
-        (row,) = await record.reservations.everything()
-        assert (row.state, row.supplier) == ("asked", "hotels.example")
-        assert row.over_at == clock.now + dt.timedelta(seconds=POLICY.try_timeout)
-        return QUICK
-
-    supplier.says(look)
-    await hotels.book(trip(), Try())
-
-
-async def test_what_cannot_be_noted_is_not_sent(
-    hotels: OutsideDesk, supplier: Script, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("write", "asked"), [("begin_try", ["book"]), ("confirm", ["book", "find"])]
+)
+async def test_what_cannot_be_noted_is_not_sent_and_what_could_not_be_recorded_is_found(
+    hotels: OutsideDesk,
+    supplier: Script,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    write: str,
+    asked: list[str],
 ) -> None:
     async def away(*_: Any) -> None:
         raise RecordUnavailable("The record does not answer")
 
-    monkeypatch.setattr(OutsideReservations, "begin_try", away)
-    with pytest.raises(RecordAway, match="The record does not answer"):
-        await hotels.book(trip(), Try())
-    assert supplier.asked == []
-
-
-async def test_a_booking_that_could_not_be_recorded_is_found(
-    hotels: OutsideDesk, supplier: Script, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(*_: Any) -> None:
-        raise RecordUnavailable("The record does not answer")
-
-    supplier.says(QUICK, QUICK)
+    supplier.says(QUICK)
     with monkeypatch.context() as patched:
-        patched.setattr(OutsideReservations, "confirm", away)
-        with pytest.raises(RecordAway):
+        patched.setattr(OutsideReservations, write, away)
+        with pytest.raises(RecordAway, match="The record does not answer"):
             await hotels.book(trip(), Try())
     assert await hotels.book(trip(), Try()) == QUICK
-    assert supplier.asked == ["book", "find"]
+    assert supplier.asked == asked
     assert await states(record) == [("reserved", "QK7R2M")]
 
 
 async def test_a_call_that_is_broken_off_is_over_then(
-    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
+    late_hotels: OutsideDesk, supplier: Script, record: Record, clock: TestClock
 ) -> None:
     calling = asyncio.Event()
 
@@ -327,11 +312,11 @@ async def test_a_call_that_is_broken_off_is_over_then(
     with pytest.raises(asyncio.CancelledError):
         await call
     (row,) = await record.reservations.everything()
-    assert (row.state, row.over_at) == ("cancelling", clock.now)
+    assert (row.state, row.over_at) == ("cancelling", clock())
 
 
 async def test_a_pending_booking_is_asked_for_until_it_is_decided(
-    hotels: OutsideDesk, supplier: Script, record: Record, clock: Clock
+    hotels: OutsideDesk, supplier: Script, record: Record, clock: TestClock
 ) -> None:
     supplier.says(Pending(20), Pending(), OutcomeUnknown("Away"), QUICK)
     waits = []
@@ -340,7 +325,7 @@ async def test_a_pending_booking_is_asked_for_until_it_is_decided(
             await hotels.book(trip(), Try())
         waits.append(undecided.value.wait)
         assert await states(record) == [("pending", None)]
-        clock.after(40)
+        clock.after += 40
     assert await hotels.book(trip(), Try()) == QUICK
     assert supplier.asked == ["book", "find", "find", "find"]
     assert waits[0] == 20
@@ -348,7 +333,7 @@ async def test_a_pending_booking_is_asked_for_until_it_is_decided(
 
 
 async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
-    late_hotels: OutsideDesk, supplier: Script, clock: Clock
+    late_hotels: OutsideDesk, supplier: Script, clock: TestClock
 ) -> None:
     supplier.says(UNKNOWN, OutcomeUnknown("Busy", 20), None)
     with pytest.raises(OutcomeUnknown):
@@ -356,20 +341,20 @@ async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
     with pytest.raises(Undecided) as undecided:
         await late_hotels.book(trip(), Try())
     assert undecided.value.wait == 20
-    clock.after(LATE - 10)
+    clock.after += LATE - 10
     with pytest.raises(Undecided) as undecided:
         await late_hotels.book(trip(), Try())
     assert 0 < undecided.value.wait <= 10
 
 
 async def test_a_process_that_was_frozen_since_its_note_does_not_send(
-    hotels: OutsideDesk, supplier: Script, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hotels: OutsideDesk, supplier: Script, clock: TestClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = OutsideReservations.begin_try
 
     async def frozen(*arguments: Any) -> Any:
         noted = await note(*arguments)
-        clock.after(POLICY.try_timeout)
+        clock.after += POLICY.try_timeout
         return noted
 
     monkeypatch.setattr(OutsideReservations, "begin_try", frozen)
@@ -395,18 +380,6 @@ async def test_a_try_that_ends_after_its_undo_has_begun_is_no_booking(
     assert await states(record) == [("cancelled", None)]
 
 
-async def test_what_an_operator_has_settled_is_not_booked_any_more(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(UNKNOWN)
-    with pytest.raises(OutcomeUnknown):
-        await hotels.book(trip(), Try())
-    await record.reservations.resolve(trip(), "hotel", "Cancelled by telephone")
-    with pytest.raises(Refused, match="was undone already"):
-        await hotels.book(trip(), Try())
-    assert supplier.asked == ["book"]
-
-
 # What shows up after a trip's end
 
 
@@ -414,80 +387,32 @@ async def over(record: Record, status: TripStatus = "rolled_back") -> None:
     await record.trips.tell(trip(), TripNews(status, None, NOW, NOW))
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["undone", "never booked"])
-async def test_what_shows_up_for_a_trip_that_is_over_is_noted_and_cancelled(
-    hotels: OutsideDesk, supplier: Script, record: Record, known: bool
-) -> None:
-    if known:
-        supplier.says(QUICK, SURE)
-        await hotels.book(trip(), Try())
-        await hotels.cancel(trip(), Try())
-    await over(record)
-    supplier.asked.clear()
-
-    async def noted() -> Released:
-        (row,) = await record.reservations.everything()
-        assert (row.state, row.supplier, row.item) == ("cancelling", "hotels.example", "a-hotel")
-        return SURE
-
-    supplier.says(QUICK)
-    assert await hotels.find(trip()) == QUICK
-    supplier.says(QUICK, noted)
-    assert await hotels.cancel_late_booking(trip()) == SURE
-    assert [state for state, _ in await states(record)] == ["cancelled"]
-    with pytest.raises(Refused):
-        await hotels.book(trip(), Try())
-
-
-async def test_what_is_refused_to_be_cancelled_late_is_asked_again_by_a_later_undo(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    await over(record)
-    supplier.says(QUICK, Refused("This fare cannot be refunded"), QUICK, SURE)
-    with pytest.raises(Refused, match="This fare cannot be refunded"):
-        await hotels.cancel_late_booking(trip())
-    await hotels.cancel(trip(), Try())
-    assert supplier.asked == ["find", "cancel"] * 2
-    assert [state for state, _ in await states(record)] == ["cancelled"]
-
-
-@pytest.mark.parametrize("status", ["running", "booked", "needs_attention"])
-async def test_a_trip_that_may_hold_something_has_no_late_bookings(
-    hotels: OutsideDesk, supplier: Script, record: Record, status: TripStatus
+@pytest.mark.parametrize(
+    ("status", "run", "told"),
+    [
+        *((status, "first-run", "is not over") for status in ("running", "needs_attention")),
+        ("booked", "first-run", "is not over"),
+        ("rolled_back", "another-run", "is another trip's"),
+    ],
+)
+async def test_only_the_trips_own_execution_cancels_late_bookings_and_only_once_it_is_over(
+    hotels: OutsideDesk,
+    supplier: Script,
+    record: Record,
+    status: TripStatus,
+    run: str,
+    told: str,
 ) -> None:
     supplier.says(QUICK)
     await hotels.book(trip(), Try())
     await over(record, status)
-    with pytest.raises(Refused, match="is not over"):
-        await hotels.cancel_late_booking(trip())
+    with pytest.raises(Refused, match=told):
+        await hotels.cancel_late_booking(trip(run))
     assert supplier.asked == ["book"]
     assert await states(record) == [("reserved", "QK7R2M")]
 
 
-async def test_another_executions_late_booking_is_not_cancelled(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    await over(record)
-    with pytest.raises(Refused, match="is another trip's"):
-        await hotels.cancel_late_booking(trip(run="another-run"))
-    assert supplier.asked == []
-    assert await states(record) == []
-
-
-# Whose it is
-
-
-async def test_another_execution_books_and_undoes_nothing_of_the_trip(
-    hotels: OutsideDesk, supplier: Script, record: Record
-) -> None:
-    supplier.says(QUICK)
-    await hotels.book(trip(), Try())
-    another = trip(run="another-run")
-    with pytest.raises(Refused, match="is another trip's"):
-        await hotels.book(another, Try())
-    await hotels.cancel(another, Try())
-    assert supplier.asked == ["book"]
-    assert await states(record) == [("reserved", "QK7R2M")]
+# Where it is held
 
 
 async def test_what_was_booked_here_before_the_supplier_was_set_up_is_undone_here(

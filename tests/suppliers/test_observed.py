@@ -4,24 +4,17 @@ import asyncio
 
 import pytest
 
-from record import Record
 from shared import Kind
 from suppliers import (
     Confirmed,
-    EmbeddedSupplier,
     OutcomeUnknown,
     Pending,
     Refused,
     Released,
-    Try,
     TryAgain,
     Unavailable,
 )
-from suppliers.observed import observed
-from tests.suppliers.script import trip
-
-Told = tuple[Kind, str, str]
-
+from suppliers.observed import Call, Outcome, observed
 
 ANSWERS = [
     (Confirmed("H-1"), "confirmed"),
@@ -39,42 +32,19 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS, ids=lambda each: repr(each))
 async def test_each_call_is_told_once_and_answered_as_it_was(answer: object, outcome: str) -> None:
-    told: list[Told] = []
-    times: list[float] = []
-
-    def observer(kind: Kind, call: str, outcome: str, seconds: float) -> None:
-        told.append((kind, call, outcome))
-        times.append(seconds)
+    told: list[tuple[Kind, Call, Outcome, float]] = []
 
     async def answering() -> object:
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    asking = observed(observer, "hotel", "book", answering())
+    asking = observed(lambda *call: told.append(call), "hotel", "book", answering())
     if isinstance(answer, BaseException):
         with pytest.raises(type(answer)):
             await asking
     else:
         assert await asking == answer
-    assert told == [("hotel", "book", outcome)]
-    assert 0 <= times[0] < 10
-
-
-async def test_the_embedded_supplier_is_observed_and_books_as_before(record: Record) -> None:
-    told: list[Told] = []
-    car = EmbeddedSupplier(
-        "car", record, observer=lambda kind, call, outcome, _: told.append((kind, call, outcome))
-    )
-    assert await car.book(trip(), Try()) == Confirmed()
-    assert await car.find(trip()) == Confirmed()
-    assert await car.cancel_late_booking(trip()) == Released()
-    with pytest.raises(Refused):
-        await car.book(trip(), Try())
-    await car.close()
-    assert told == [
-        ("car", "book", "confirmed"),
-        ("car", "find", "confirmed"),
-        ("car", "cancel", "released"),
-        ("car", "book", "refused"),
-    ]
+    [(*call, seconds)] = told
+    assert call == ["hotel", "book", outcome]
+    assert 0 <= seconds < 10
