@@ -27,7 +27,7 @@ from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_
 
 from telemetry.logs import trip_of
 from telemetry.requests import METHODS
-from telemetry.untraced import TracedCall, Tracing
+from telemetry.traces import TracedCall, Tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -105,7 +105,7 @@ def test_a_refused_key_is_told_and_waited_for(running: Service, proxy: Secured) 
         proxy.start(api_key="wrong")
         worker.wait_for_output("Polling task queue")
         wait_until(lambda: running.status_of("/readyz") == 200, "the API is ready")
-        assert worker.output.count("Waiting for ") == 1
+        assert worker.output.count(CREDENTIALS) == 1
         assert worker.stop() == running.api.stop() == 0
     finally:
         proxy.start()
