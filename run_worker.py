@@ -143,7 +143,7 @@ async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing)
     port = settings.metrics_port
     async with worker_telemetry(names, settings.metrics_host, port) as telemetry:
         working = work(settings, config, tracing, telemetry)
-        await run_until_told(working, settings.worker_grace_seconds, telemetry.stopping)
+        await run_until_told(working, settings.worker_grace_seconds, telemetry.health.stopping)
 
 
 def main() -> None:

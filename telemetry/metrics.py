@@ -5,9 +5,11 @@ that has endless values.
 https://prometheus.io/docs/practices/naming/, https://opentelemetry.io/docs/specs/semconv/http/
 """
 
+import time
 from collections.abc import Mapping
 
 import prometheus_client
+from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from shared import KINDS, Kind
@@ -20,6 +22,12 @@ TRIP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_6
 
 TRY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120)
 """Seconds, up to the most that one try may take."""
+
+METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
+"""The methods that are counted by their name. A client may send any other word.
+https://opentelemetry.io/docs/specs/semconv/http/http-metrics/"""
 
 ENDED = ("booked", "rolled_back", "cancelled")
 """How a trip ends. One that was booked and is cancelled later ends twice."""
@@ -114,6 +122,29 @@ class WorkerMetrics:
                 self.try_duration.labels(kind, action)
                 for outcome in TRY_OUTCOMES:
                     self.tries.labels(kind, self.suppliers[kind], action, outcome)
+
+
+def measure_requests(app: Flask, metrics: ApiMetrics) -> None:
+    """Count each request, from now on.
+
+    Call it before anything else is put into the app. Then the time covers everything, and the
+    status is the one that is sent.
+    """
+
+    @app.before_request
+    def begin() -> None:
+        g.begun = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        begun = g.pop("begun", None)
+        if begun is not None:
+            # A path has ids in it. Where no route fits, it has whatever a client sends.
+            route = request.url_rule.rule if request.url_rule else ""
+            method = request.method if request.method in METHODS else "_OTHER"
+            counted = metrics.request_duration.labels(method, route, response.status_code)
+            counted.observe(time.perf_counter() - begun)
+        return response
 
 
 def _registry() -> CollectorRegistry:

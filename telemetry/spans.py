@@ -26,7 +26,7 @@ from temporalio import activity, workflow
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
 from telemetry.logs import trip_of
-from telemetry.requests import METHODS
+from telemetry.metrics import METHODS
 from telemetry.traces import TracedCall, Tracing
 
 if TYPE_CHECKING:
