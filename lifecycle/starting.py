@@ -1,7 +1,8 @@
-"""How a process starts: it waits for what it cannot work without."""
+"""How a process starts: it may open enough files, and waits for what it cannot work without."""
 
 import asyncio
 import logging
+import resource
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -9,8 +10,29 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+OPEN_FILES = (32_768, 8_192, 4_096)
+"""The first is enough for every process under any setting. Some systems have a bound besides the
+hard limit and do not tell it, so smaller numbers are tried, too."""
+
 SHORTEST_WAIT, LONGEST_WAIT = 0.25, 4.0
 """Seconds between two tries. The wait doubles with each try."""
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit of open files; many systems allow 1,024 unless they are asked.
+
+    Nothing is lowered. Where the system refuses, the limit stays as it is.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in OPEN_FILES:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft == resource.RLIM_INFINITY or soft >= allowed:
+            return
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        except (OSError, ValueError):
+            continue
+        return
 
 
 async def until_there(
