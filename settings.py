@@ -184,10 +184,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _deployment_with_build(self) -> Self:
-        if self.worker_deployment is not None and self.worker_build_id is None:
-            raise ValueError("WORKER_BUILD_ID: must be set, because WORKER_DEPLOYMENT is set")
-        if self.worker_build_id is not None and self.worker_deployment is None:
-            raise ValueError("WORKER_DEPLOYMENT: must be set, because WORKER_BUILD_ID is set")
+        if (self.worker_deployment is None) != (self.worker_build_id is None):
+            raise ValueError("WORKER_DEPLOYMENT, WORKER_BUILD_ID: set both of them, or neither")
         return self
 
     @property
