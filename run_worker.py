@@ -5,6 +5,7 @@
 
 import asyncio
 import datetime as dt
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,10 +26,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 import activities
 import suppliers
 from audit import Auditor
-from connection import connect, encryption_of, not_polling, temporal_config
+from connection import TemporalAway, connect, encryption_of, not_polling, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from telemetry import Tracing, WorkerTelemetry, configure_logging, start_tracing, worker_telemetry
@@ -50,23 +51,27 @@ def create_worker(
     client: Client,
     settings: Settings,
     interceptors: Sequence[Interceptor] = (),
-    task_queue: str = TASK_QUEUE_NAME,
-    activities: Sequence[Callable[..., Any]] = ACTIVITIES,
-    workflows: Sequence[type] = WORKFLOWS,
-    calls_per_second: float | None = None,
+    step: Step | None = None,
 ) -> Worker:
-    """Return a worker, by default the one for the trips' task queue. It is not started yet."""
+    """Return the worker for the trips' task queue, or that for the queue of one step's kind.
+
+    It is not started yet.
+    """
+    queue, activities, workflows, rate = TASK_QUEUE_NAME, ACTIVITIES, WORKFLOWS, None
+    if step is not None:
+        queue, rate = task_queue_of(step.kind), settings.calls_per_second[step.kind]
+        activities, workflows = [step.book, step.undo], []
+    version, deployment = settings.worker_version, None
+    if version is not None:
+        # A trip ends by the version that it began with. What a version does not poll goes to the
+        # current one, so workers of activities alone have a version, too.
+        deployment = WorkerDeploymentConfig(version, True, VersioningBehavior.PINNED)
     # The sandbox loads the workflows' modules anew for each trip, for a quarter of the worker's CPU
     # time. The tests run every workflow and every replay in it, so it has nothing to find.
     sandboxed = settings.workflow_sandbox
-    version, deployment = settings.worker_version, None
-    if version is not None:
-        # A trip ends by the version that it began with. Workers of activities alone have a version,
-        # too: what a version does not poll goes to the current version.
-        deployment = WorkerDeploymentConfig(version, True, VersioningBehavior.PINNED)
     return Worker(
         client,
-        task_queue=task_queue,
+        task_queue=queue,
         workflows=workflows,
         activities=activities,
         interceptors=list(interceptors),
@@ -78,7 +83,7 @@ def create_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         # Temporal shares the rate out among all workers of the queue.
-        max_task_queue_activities_per_second=calls_per_second,
+        max_task_queue_activities_per_second=rate,
         graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -90,25 +95,28 @@ def create_workers(
 ) -> list[Worker]:
     """Return the workers that run trips, not yet started.
 
-    Besides the trips' task queue they poll one for each kind, in every case: a trip has known since
-    its start which of them it uses.
+    The queue of each kind is polled in any case: trips that use it may be under way.
     """
-    workers = [create_worker(client, settings, interceptors)]
-    for step in STEPS:
-        queue, rate = task_queue_of(step.kind), settings.suppliers[step.kind].calls_per_second
-        both = [step.book, step.undo]
-        workers.append(create_worker(client, settings, interceptors, queue, both, (), rate))
-    return workers
+    return [create_worker(client, settings, interceptors, step) for step in (None, *STEPS)]
 
 
 async def work(
     settings: Settings, config: ClientConnectConfig, tracing: Tracing, telemetry: WorkerTelemetry
 ) -> None:
     """Work until cancelled: wait for Temporal and the database, then poll."""
-    encryption = encryption_of(settings.payload_keys)
-    client = await connect(config, encryption, telemetry.runtime, tracing.plugins)
+    encryption, temporal = encryption_of(settings.payload_keys), config["target_host"]
+    connecting = functools.partial(connect, config, encryption, telemetry.runtime, tracing.plugins)
+    client = await until_there(f"Temporal at {temporal}", connecting, TemporalAway)
     async with Record.open(settings.database_url) as record:
         await until_there("the database", record.database.prepare, RecordUnavailable)
+
+        async def obstacle() -> str | None:
+            try:
+                await record.database.prepare()
+            except RecordError as error:
+                return str(error)
+            return await not_polling(client)
+
         observer, follow_call = telemetry.supplier_called, tracing.follow_call
         composed = suppliers.compose(record, settings, observer, follow_call)
         suppliers.composition.set(composed)
@@ -123,21 +131,10 @@ async def work(
                 polling.create_task(auditor.open_trips.compare_for_ever())
                 if settings.audit_interval_seconds is not None:
                     polling.create_task(auditor.audit_for_ever(settings.audit_interval_seconds))
-                version = settings.worker_version
-                as_version = f" as {version.to_canonical_string()}" if version else ""
-                logger.info("Polling task queue %s%s", TASK_QUEUE_NAME, as_version)
-                telemetry.started(record.database.connections, lambda: _obstacle(client, record))
+                logger.info("Polling task queue %s", TASK_QUEUE_NAME)
+                telemetry.started(record.database.connections, obstacle)
         finally:
             await composed.close()
-
-
-async def _obstacle(client: Client, record: Record) -> str | None:
-    """Return what keeps the worker from working now, `None` if nothing does."""
-    try:
-        await record.database.prepare()
-    except RecordError as error:
-        return str(error)
-    return await not_polling(client)
 
 
 async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing) -> None:
@@ -146,7 +143,7 @@ async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing)
     port = settings.metrics_port
     async with worker_telemetry(names, settings.metrics_host, port) as telemetry:
         working = work(settings, config, tracing, telemetry)
-        await run_until_told(working, settings.worker_grace_seconds, telemetry.stopping)
+        await run_until_told(working, settings.worker_grace_seconds, telemetry.health.stopping)
 
 
 def main() -> None:

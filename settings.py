@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from temporalio.common import WorkerDeploymentVersion
+from yarl import URL
 
 from shared import KINDS, Kind, SagaPolicy
 
@@ -97,16 +98,8 @@ class SupplierSettings(BaseSettings):
     @property
     def name(self) -> str:
         """A short name of the supplier: `embedded`, or host and port of the service."""
-        match = BASE_URL.fullmatch(self.url or "")
-        if match is None:
-            return "embedded"
-        default = 443 if match[0].startswith("https") else 80
-        return f"{match['host'].lower()}:{match['port'] or default}"
-
-    @property
-    def has_own_queue(self) -> bool:
-        """Whether the kind's activities have a task queue of their own."""
-        return self.url is not None or self.calls_per_second is not None
+        url = URL(self.url or "")
+        return f"{url.host_subcomponent}:{url.port}" if url.host else "embedded"
 
 
 class Settings(BaseSettings):
@@ -191,10 +184,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _deployment_with_build(self) -> Self:
-        if self.worker_deployment is not None and self.worker_build_id is None:
-            raise ValueError("WORKER_BUILD_ID: must be set, because WORKER_DEPLOYMENT is set")
-        if self.worker_build_id is not None and self.worker_deployment is None:
-            raise ValueError("WORKER_DEPLOYMENT: must be set, because WORKER_BUILD_ID is set")
+        if (self.worker_deployment is None) != (self.worker_build_id is None):
+            raise ValueError("WORKER_DEPLOYMENT, WORKER_BUILD_ID: set both of them, or neither")
         return self
 
     @property
@@ -226,7 +217,9 @@ class Settings(BaseSettings):
             undo_attempts=self.undo_attempts,
             stuck_retry_interval=self.stuck_retry_interval_seconds,
             trip_deadline=self.trip_deadline_seconds,
-            own_queues=tuple(kind for kind in KINDS if self.suppliers[kind].has_own_queue),
+            own_queues=tuple(
+                kind for kind, told in self.suppliers.items() if told.url or told.calls_per_second
+            ),
         )
 
 

@@ -52,17 +52,12 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True)
 class SagaPolicy:
-    """How patiently a trip is booked and undone. All times are in seconds.
-
-    It travels in the workflow's input, because workflow code may not read the environment. So a
-    trip keeps the policy that it started with.
-    """
+    """How patiently a trip is booked and undone, in seconds. A trip keeps what it started with."""
 
     step_deadline: float = 600.0
     """The most a booking step may take, all tries and waits included."""
     try_timeout: float = 120.0
-    """The most that a supplier may take to answer one try of a step or of an undo. Real ones take
-    up to two minutes."""
+    """The most that one try of a step or of an undo may take. Real suppliers take two minutes."""
     heartbeat_timeout: float = 10.0
     """After this long without a heartbeat a try counts as lost with its worker."""
     retry_interval: float = 1.0
@@ -72,14 +67,12 @@ class SagaPolicy:
     undo_attempts: int = 10
     """The supplier's failures after which an undo is stuck and the trip needs attention."""
     stuck_retry_interval: float = 3600.0
-    """The wait before a stuck undo is first tried again without anyone asking. It doubles with
-    each further try, up to a day."""
+    """The wait before a stuck undo is tried again by itself. It doubles each time, up to a day."""
     trip_deadline: float = 3600.0
-    """A trip that is not booked so long after its workflow was started is undone: nobody expects it
-    any more when, say, a worker comes back after a day. An undo that takes as long is stuck."""
+    """A trip that is not booked so long after its start is undone. An undo that takes as long is
+    stuck."""
     own_queues: tuple[Kind, ...] = ()
-    """The kinds whose activities have a task queue of their own: a slow or rate-limited supplier
-    then delays no other."""
+    """The kinds whose activities have their own task queue, so that they delay no others."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +88,12 @@ class Execution:
 
 @dataclass(frozen=True)
 class BookVacationInput:
-    """The input of the workflows and of their activities: one trip.
-
-    `attempts`: after so many failures of its supplier a booking step is given up. `book_user_id` is
-    the trip's id.
-    """
+    """The input of the workflows and of their activities: one trip."""
 
     attempts: int
+    """After so many failures of its supplier a booking step is given up."""
     book_user_id: str
+    """The trip's id."""
     book_car_id: str
     book_hotel_id: str
     book_flight_id: str
@@ -115,10 +106,7 @@ class BookVacationInput:
     """The workflow execution that the trip belongs to. `None`: the one that runs the activity."""
 
     def item(self, kind: Kind) -> str | None:
-        """Return the id of the item that this trip wants of `kind`.
-
-        `None`: the trip wants nothing of it, because it is older than the kind.
-        """
+        """Return the item that the trip wants of `kind`; `None`: it is older than the kind."""
         item: str | None = getattr(self, f"book_{kind}_id")
         return item
 
@@ -143,14 +131,11 @@ class TripNews:
 
 
 class BookingResult(TypedDict):
-    """The result of `BookingWorkflow` and `CancelBookingWorkflow`.
-
-    `message` is what was booked on success (`booked_car` and so on) and the root cause, in the
-    supplier's words, on failure.
-    """
+    """The result of `BookingWorkflow` and `CancelBookingWorkflow`."""
 
     status: Literal["success", "failure", "cancelled"]
     message: dict[str, str] | str
+    """What was booked (`booked_car` and so on), or the root cause in the supplier's words."""
 
 
 def cut(text: str) -> str:

@@ -3,7 +3,6 @@
 This room knows nothing of trips.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -27,6 +26,7 @@ from connection.refusals import CREDENTIALS, refusal, refusal_of
 __all__ = [
     "CREDENTIALS",
     "Encryption",
+    "TemporalAway",
     "UnreadablePayload",
     "connect",
     "converted_json",
@@ -51,8 +51,9 @@ COMPRESSION = GrpcCompression.NONE
 """Our messages have a few kB at the most. The SDK's default compression costs 8% of the CPU that a
 booking takes, and 10 to 15% of a look-up's."""
 
-RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to connect."""
+
+class TemporalAway(Exception):
+    """Temporal, or the namespace, cannot be used now. The text tells why."""
 
 
 async def connect(
@@ -61,28 +62,23 @@ async def connect(
     runtime: Runtime | None = None,
     plugins: Sequence[Plugin] = (),
 ) -> Client:
-    """Connect to Temporal, and wait for as long as it or the namespace is not there.
+    """Return a client that has reached Temporal and the namespace. Raises `TemporalAway`.
 
-    What it waits for is logged once, however long the wait lasts. Without a `runtime` the SDK's
-    default one is used.
+    Without a `runtime` the SDK's default one is used.
     """
-    address = config["target_host"]
-    said: set[str] = set()
-    while True:
-        try:
-            client = await _client(config, encryption, runtime, plugins)
-            # The SDK ends a worker whose namespace is not there. A new one is described seconds
-            # before the server lets anybody work in it. So this asks as a worker does.
-            await described_queue(client)
-        except (RPCError, RuntimeError) as error:
-            obstacle = _obstacle(error, address, config.get("namespace", "default"))
-        else:
-            logger.info("Connected to Temporal at %s", address)
-            return client
-        if obstacle not in said:
-            logger.warning("%s", obstacle)
-            said.add(obstacle)
-        await asyncio.sleep(RETRY_INTERVAL)
+    try:
+        client = await _client(config, encryption, runtime, plugins)
+        # The SDK ends a worker whose namespace is not there. A new one is described seconds before
+        # the server lets anybody work in it. So this asks as a worker does.
+        await described_queue(client)
+    except (RPCError, RuntimeError) as error:
+        if isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND:
+            namespace = config.get("namespace", "default")
+            raise TemporalAway(f"the namespace '{namespace}' does not exist") from None
+        reason = refusal_of(error)
+        raise TemporalAway(f"it {reason}" if reason else str(error)) from None
+    logger.info("Connected to Temporal at %s", config["target_host"])
+    return client
 
 
 async def lazy_client(
@@ -124,16 +120,3 @@ def warn_if_in_clear(client: object, encryption: Encryption) -> None:
             "PAYLOAD_KEYS is set, but the Temporal client does not encrypt: travellers' names go "
             "to Temporal in clear. Make the client with connection.converter_of"
         )
-
-
-def _obstacle(error: RPCError | RuntimeError, address: str, namespace: str) -> str:
-    """Return what a worker waits for that has met this error."""
-    if isinstance(error, RuntimeError):
-        text, reason = str(error), refusal(str(error))
-    elif error.status == RPCStatusCode.NOT_FOUND:
-        return f"Waiting: the Temporal namespace '{namespace}' does not exist at {address}"
-    else:
-        text, reason = error.message, refusal_of(error)
-    if reason is not None:
-        return f"Waiting: Temporal at {address} {reason}"
-    return f"Waiting for Temporal at {address}: {text}"

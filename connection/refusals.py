@@ -57,7 +57,9 @@ def refusal(text: str) -> str | None:
     return next((reason for found, reason in REASONS.items() if re.search(found, text)), None)
 
 
-def refusal_of(error: RPCError) -> str | None:
+def refusal_of(error: RPCError | RuntimeError) -> str | None:
     """Return why Temporal refuses, by the status or the text of an error."""
     # A proxy before Temporal may not know gRPC and its statuses.
-    return CREDENTIALS if error.status in BAD_CREDENTIALS else refusal(error.message)
+    if isinstance(error, RPCError) and error.status in BAD_CREDENTIALS:
+        return CREDENTIALS
+    return refusal(str(error))

@@ -3,8 +3,7 @@
 It knows nothing of what a process does, and it imports nothing of ours.
 """
 
-from lifecycle.open_files import allow_open_files
-from lifecycle.starting import until_there
+from lifecycle.starting import allow_open_files, until_there
 from lifecycle.stopping import STOP_LIMIT, leave, run_until_told, stop_at_once_when_told
 
 __all__ = [

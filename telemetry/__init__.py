@@ -2,11 +2,9 @@
 
 from telemetry.gauges import show_connections, show_places, show_promises
 from telemetry.logs import configure_logging
-from telemetry.metrics import ApiMetrics
-from telemetry.requests import measure_requests
+from telemetry.metrics import ApiMetrics, measure_requests
 from telemetry.sdk import SdkMetrics, scraped
-from telemetry.traces import start_tracing
-from telemetry.untraced import Tracing
+from telemetry.traces import Tracing, start_tracing
 from telemetry.worker import WorkerTelemetry, worker_telemetry
 
 __all__ = [

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -14,28 +14,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared import TripStatus
-from telemetry.metrics import (
-    AUDIT_DIFFERENCES,
-    AUDIT_LAST_SUCCESS,
-    DATABASE_CONNECTIONS,
-    DATABASE_CONNECTIONS_MAX,
-    OUTCOME_UNKNOWN_AGE,
-    OUTCOMES_UNKNOWN,
-    PLACES,
-    PLACES_IN_USE,
-    RECORD_UP,
-    REQUESTS_WAITING,
-    TRIPS_OPEN,
-    TRIPS_PAST_DEADLINE,
-    UNDO_STUCK_AGE,
-    UNDOS_STUCK,
-    Gauge,
-)
 
 logger = logging.getLogger(__name__)
 
-Reading = Mapping[Gauge, float | Mapping[str, float]]
-"""The value of each gauge, or its values by those of its label."""
+Gauges = Iterable[GaugeMetricFamily]
 
 CountConnections = Callable[[], tuple[int, int, int]]
 """Tells how many connections are in use, are idle, and may be in use."""
@@ -79,23 +61,23 @@ class _Audit(Protocol):
     def differences(self) -> Mapping[str, int] | None: ...
 
 
-class AtScrape(Collector):
+class _AtScrape(Collector):
     """Calls `read` at each scrape and shows what it returns."""
 
-    def __init__(self, registry: CollectorRegistry, read: Callable[[], Reading]) -> None:
+    def __init__(self, read: Callable[[], Gauges]) -> None:
         self._read = read
-        registry.register(self)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges that can be read."""
-        for gauge, told in self._read().items():
-            if not isinstance(told, Mapping):
-                yield GaugeMetricFamily(gauge.name, gauge.meaning, value=told)
-                continue
-            family = GaugeMetricFamily(gauge.name, gauge.meaning, labels=[gauge.label or ""])
-            for value, number in told.items():
-                family.add_metric([value], number)
-            yield family
+    def collect(self) -> Gauges:
+        """Return the gauges that can be read."""
+        return self._read()
+
+
+def _by(label: str, name: str, meaning: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    """Return a gauge that has a value for each value of its label."""
+    family = GaugeMetricFamily(name, meaning, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
 
 
 class _Seldom:
@@ -105,14 +87,14 @@ class _Seldom:
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Reading]]) -> None:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Gauges]]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
-        self._asked: concurrent.futures.Future[Reading] | None = None
+        self._asked: concurrent.futures.Future[Gauges] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Reading:
+    def answer(self) -> Gauges:
         """Return the answer. Raises what the question raises, and `TimeoutError`."""
         with self._lock:
             now = time.monotonic()
@@ -132,53 +114,93 @@ def show_promises(
 ) -> None:
     """Show how the promises stand as the record tells it, or that it cannot be read."""
 
-    async def ask() -> Reading:
-        now = await promises()
-        audit = await last_audit()
-        told: dict[Gauge, float | Mapping[str, float]] = {
-            TRIPS_OPEN: {str(status): count for status, count in now.open_trips.items()},
-            TRIPS_PAST_DEADLINE: now.past_deadline,
-            UNDOS_STUCK: now.stuck_undos.count,
-            UNDO_STUCK_AGE: now.stuck_undos.age(),
-            OUTCOMES_UNKNOWN: now.unknown_outcomes.count,
-            OUTCOME_UNKNOWN_AGE: now.unknown_outcomes.age(),
-        }
-        if audit is not None and audit.ended_at is not None:
-            told[AUDIT_LAST_SUCCESS] = audit.ended_at.timestamp()
-            told[AUDIT_DIFFERENCES] = audit.differences or {}
-        return told
+    async def ask() -> Gauges:
+        now, audit = await promises(), await last_audit()
+        of_record = [
+            _by(
+                "status",
+                "booking_trips_open",
+                "Trips that are running or need attention, as the record has them.",
+                {str(status): count for status, count in now.open_trips.items()},
+            ),
+            GaugeMetricFamily(
+                "booking_trips_past_deadline",
+                "Trips that are still running after TRIP_DEADLINE_SECONDS.",
+                now.past_deadline,
+            ),
+            GaugeMetricFamily(
+                "booking_undos_stuck", "Undos that wait for an operator.", now.stuck_undos.count
+            ),
+            GaugeMetricFamily(
+                "booking_undo_stuck_oldest_age_seconds",
+                "How long the oldest of them has waited; 0 if none waits.",
+                now.stuck_undos.age(),
+            ),
+            GaugeMetricFamily(
+                "booking_outcomes_unknown",
+                "Bookings of which nobody knows whether their supplier holds them.",
+                now.unknown_outcomes.count,
+            ),
+            GaugeMetricFamily(
+                "booking_outcome_unknown_oldest_age_seconds",
+                "How long this has been so for the oldest of them; 0 if there is no such booking.",
+                now.unknown_outcomes.age(),
+            ),
+        ]
+        if audit is None or audit.ended_at is None:
+            return of_record
+        return [
+            *of_record,
+            GaugeMetricFamily(
+                "booking_audit_last_success_timestamp_seconds",
+                "When an audit was last carried out to its end.",
+                audit.ended_at.timestamp(),
+            ),
+            _by(
+                "difference",
+                "booking_audit_differences",
+                "Trips in which that audit found a difference.",
+                audit.differences or {},
+            ),
+        ]
 
     seldom = _Seldom(ask)
 
-    def read() -> Reading:
+    def read() -> Gauges:
+        name, meaning = "booking_record_up", "Whether the record could be read: 1, or 0."
         try:
-            return {RECORD_UP: 1.0, **seldom.answer()}
+            return [GaugeMetricFamily(name, meaning, 1), *seldom.answer()]
         except Exception as error:
             # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
-            return {RECORD_UP: 0.0}
+            return [GaugeMetricFamily(name, meaning, 0)]
 
-    AtScrape(registry, read)
+    registry.register(_AtScrape(read))
 
 
 def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
     """Show how many places for requests there are, and which callers hold them."""
 
-    def read() -> Reading:
+    def read() -> Gauges:
         count, in_use, waiting = look()
-        return {PLACES: count, PLACES_IN_USE: in_use, REQUESTS_WAITING: waiting}
+        return [
+            _by("place", "booking_places", "How many requests there may be at once.", count),
+            _by("place", "booking_places_in_use", "How many requests there are now.", in_use),
+            _by("caller", "booking_requests_waiting", "Requests that wait for a trip.", waiting),
+        ]
 
-    AtScrape(registry, read)
+    registry.register(_AtScrape(read))
 
 
 def show_connections(registry: CollectorRegistry, count: CountConnections) -> None:
     """Show how many connections to the database there are."""
 
-    def read() -> Reading:
+    def read() -> Gauges:
         in_use, idle, most = count()
-        return {
-            DATABASE_CONNECTIONS: {"in_use": in_use, "idle": idle},
-            DATABASE_CONNECTIONS_MAX: most,
-        }
+        name, meaning = "booking_database_connections", "Connections to the record's database."
+        return [
+            _by("state", name, meaning, {"in_use": in_use, "idle": idle}),
+            GaugeMetricFamily(f"{name}_max", "How many of them may be in use at once.", most),
+        ]
 
-    AtScrape(registry, read)
+    registry.register(_AtScrape(read))

@@ -22,9 +22,6 @@ from shared import cancelled_trip
 NONE = "-"
 """Stands for the missing id of a line that concerns no trip, or no trace."""
 
-OF_TRIPS = frozenset({"BookingWorkflow", "CancelBookingWorkflow"})
-"""The types of the workflows whose ids are trips' ids."""
-
 ESCAPES = str.maketrans(
     {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
     | {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -64,11 +61,9 @@ def configure_logging(
     threading.excepthook = lambda of: _log_uncaught(of.exc_type, of.exc_value, of.exc_traceback)
 
 
-def trip_of(workflow_type: str | None, workflow_id: str | None) -> str | None:
-    """Return the id of the trip that a workflow is about, `None` if it is about no one trip."""
-    if workflow_id is None or workflow_type not in OF_TRIPS:
-        return None
-    return cancelled_trip(workflow_id) or workflow_id
+def trip_of(workflow_id: str | None) -> str | None:
+    """Return the id of the trip that a workflow books or cancels."""
+    return workflow_id and (cancelled_trip(workflow_id) or workflow_id)
 
 
 class _InContext:
@@ -95,10 +90,9 @@ class _InContext:
         details = getattr(record, "temporal_activity", None)
         details = details or getattr(record, "temporal_workflow", None)
         if details is not None:
-            return trip_of(details.get("workflow_type"), details.get("workflow_id"))
+            return trip_of(details.get("workflow_id"))
         if activity.in_activity():
-            info = activity.info()
-            return trip_of(info.workflow_type, info.workflow_id)
+            return trip_of(activity.info().workflow_id)
         return self._trip_at_hand()
 
 

@@ -1,14 +1,15 @@
-"""Every metric of ours: its name, what it means, its labels and its buckets.
+"""Every count and duration of ours: its name, what it means, its labels and its buckets.
 
 Names and units are as Prometheus and OpenTelemetry want them. No label holds an id or anything else
 that has endless values.
 https://prometheus.io/docs/practices/naming/, https://opentelemetry.io/docs/specs/semconv/http/
 """
 
+import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import prometheus_client
+from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from shared import KINDS, Kind
@@ -22,6 +23,12 @@ TRIP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_6
 TRY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120)
 """Seconds, up to the most that one try may take."""
 
+METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
+"""The methods that are counted by their name. A client may send any other word.
+https://opentelemetry.io/docs/specs/semconv/http/http-metrics/"""
+
 ENDED = ("booked", "rolled_back", "cancelled")
 """How a trip ends. One that was booked and is cancelled later ends twice."""
 
@@ -30,53 +37,6 @@ TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "record_away", "lost",
 with a failure that is followed by another try. `undecided`, `record_away` and `lost` cost no
 attempt: the supplier has not decided yet, the record could not be asked, or the try has timed out
 or was given up by a worker that stops. `cancelled`: its trip gave it up."""
-
-
-class Gauge(NamedTuple):
-    """A value that is read at each scrape. With a label it has one for each value of the label."""
-
-    name: str
-    meaning: str
-    label: str | None = None
-
-
-RECORD_UP = Gauge("booking_record_up", "Whether the record could be read: 1, or 0.")
-TRIPS_OPEN = Gauge(
-    "booking_trips_open",
-    "Trips that are running or need attention, as the record has them.",
-    "status",
-)
-UNDOS_STUCK = Gauge("booking_undos_stuck", "Undos that wait for an operator.")
-UNDO_STUCK_AGE = Gauge(
-    "booking_undo_stuck_oldest_age_seconds",
-    "How long the oldest of them has waited; 0 if none waits.",
-)
-OUTCOMES_UNKNOWN = Gauge(
-    "booking_outcomes_unknown",
-    "Bookings of which nobody knows whether their supplier holds them.",
-)
-OUTCOME_UNKNOWN_AGE = Gauge(
-    "booking_outcome_unknown_oldest_age_seconds",
-    "How long this has been so for the oldest of them; 0 if there is no such booking.",
-)
-TRIPS_PAST_DEADLINE = Gauge(
-    "booking_trips_past_deadline", "Trips that are still running after TRIP_DEADLINE_SECONDS."
-)
-AUDIT_LAST_SUCCESS = Gauge(
-    "booking_audit_last_success_timestamp_seconds", "When an audit was last carried out to its end."
-)
-AUDIT_DIFFERENCES = Gauge(
-    "booking_audit_differences", "Trips in which that audit found a difference.", "difference"
-)
-PLACES = Gauge("booking_places", "How many requests there may be at once.", "place")
-PLACES_IN_USE = Gauge("booking_places_in_use", "How many requests there are now.", "place")
-REQUESTS_WAITING = Gauge("booking_requests_waiting", "Requests that wait for a trip.", "caller")
-DATABASE_CONNECTIONS = Gauge(
-    "booking_database_connections", "Connections to the record's database.", "state"
-)
-DATABASE_CONNECTIONS_MAX = Gauge(
-    "booking_database_connections_max", "How many of them may be in use at once."
-)
 
 
 class ApiMetrics:
@@ -162,6 +122,29 @@ class WorkerMetrics:
                 self.try_duration.labels(kind, action)
                 for outcome in TRY_OUTCOMES:
                     self.tries.labels(kind, self.suppliers[kind], action, outcome)
+
+
+def measure_requests(app: Flask, metrics: ApiMetrics) -> None:
+    """Count each request, from now on.
+
+    Call it before anything else is put into the app. Then the time covers everything, and the
+    status is the one that is sent.
+    """
+
+    @app.before_request
+    def begin() -> None:
+        g.begun = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        begun = g.pop("begun", None)
+        if begun is not None:
+            # A path has ids in it. Where no route fits, it has whatever a client sends.
+            route = request.url_rule.rule if request.url_rule else ""
+            method = request.method if request.method in METHODS else "_OTHER"
+            counted = metrics.request_duration.labels(method, route, response.status_code)
+            counted.observe(time.perf_counter() - begun)
+        return response
 
 
 def _registry() -> CollectorRegistry:

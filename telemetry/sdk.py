@@ -42,8 +42,26 @@ class SdkMetrics:
     """
 
     def __init__(self) -> None:
-        self.runtime, port = _measured_runtime()
-        self._url = f"http://{LOOPBACK}:{port}/metrics"
+        while True:
+            # The SDK can choose a free port itself, but does not say which.
+            with socket.socket() as probe:
+                probe.bind((LOOPBACK, 0))
+                address = f"{LOOPBACK}:{probe.getsockname()[1]}"
+            metrics = PrometheusConfig(
+                address,
+                counters_total_suffix=True,
+                unit_suffix=True,
+                durations_as_seconds=True,
+                histogram_bucket_overrides=BUCKETS,
+            )
+            try:
+                self.runtime = Runtime(telemetry=TelemetryConfig(SDK_LOGGING, metrics))
+            except ValueError as error:
+                if "Address already in use" not in str(error):
+                    raise
+            else:
+                break
+        self._url = f"http://{address}/metrics"
 
     def read(self) -> bytes:
         """Return the metrics as they stand; nothing if that takes too long."""
@@ -59,27 +77,6 @@ class SdkMetrics:
 def scraped(registry: CollectorRegistry, sdk: SdkMetrics | None) -> bytes:
     """Return all metrics of a process, as `CONTENT_TYPE` says. It takes three seconds at most."""
     return generate_latest(registry) + (sdk.read() if sdk else b"")
-
-
-def _measured_runtime() -> tuple[Runtime, int]:
-    """Return a runtime that serves its metrics to this machine alone, and its port."""
-    while True:
-        # The SDK can choose a free port itself, but does not say which.
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
-        config = PrometheusConfig(
-            f"{LOOPBACK}:{port}",
-            counters_total_suffix=True,
-            unit_suffix=True,
-            durations_as_seconds=True,
-            histogram_bucket_overrides=BUCKETS,
-        )
-        try:
-            return Runtime(telemetry=TelemetryConfig(logging=SDK_LOGGING, metrics=config)), port
-        except ValueError as error:
-            if "Address already in use" not in str(error):
-                raise
 
 
 def unmeasured_runtime() -> Runtime:

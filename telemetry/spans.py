@@ -22,12 +22,12 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from temporalio import activity, workflow
+from temporalio import workflow
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
 from telemetry.logs import trip_of
-from telemetry.requests import METHODS
-from telemetry.untraced import TracedCall, Tracing
+from telemetry.metrics import METHODS
+from telemetry.traces import TracedCall, Tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -191,10 +191,8 @@ class _OfTrips(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Complete a span that has begun."""
         workflow_id = (span.attributes or {}).get(WORKFLOW_ID)
-        if isinstance(workflow_id, str):
-            trip_id = trip_of(_type_of(span.name, workflow_id), workflow_id)
-            if trip_id is not None:
-                span.set_attribute(TRIP_ID, trip_id)
+        if isinstance(workflow_id, str) and (trip_id := trip_of(workflow_id)):
+            span.set_attribute(TRIP_ID, trip_id)
         if span.name.startswith(A_TRY):
             trying.set(span.get_span_context())
 
@@ -210,17 +208,6 @@ class _OfTrips(SpanProcessor):
     def shutdown(self) -> None:
         """Send what has not been sent yet, and nothing any more."""
         self._sending.shutdown()
-
-
-def _type_of(name: str, workflow_id: str) -> str | None:
-    """Return the type of the workflow that one of the SDK's spans is about."""
-    if workflow.in_workflow():
-        return workflow.info().workflow_type
-    if activity.in_activity() and activity.info().workflow_id == workflow_id:
-        return activity.info().workflow_type
-    what, _, workflow_type = name.partition(":")
-    # All else that a client asks it asks of a trip, whichever of its workflows acts on it.
-    return workflow_type if what == "StartWorkflow" else "BookingWorkflow"
 
 
 class Export(OTLPSpanExporter):

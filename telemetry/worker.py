@@ -1,38 +1,89 @@
-"""What a worker tells of itself at a port of its own, put together."""
+"""The worker's HTTP port: whether it lives, whether it can work, and its metrics.
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+The port is served on the worker's event loop, so `/livez` tells that the loop turns.
+"""
+
+import asyncio
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
+from aiohttp import web
+from prometheus_client import CollectorRegistry
 from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor
 
 from shared import Kind
 from telemetry.gauges import CountConnections, show_connections
-from telemetry.health import Obstacle, WorkerHealth, health_port
 from telemetry.metrics import WorkerMetrics
-from telemetry.sdk import SdkMetrics, scraped, unmeasured_runtime
+from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped, unmeasured_runtime
 from telemetry.tries import MeasuringInterceptor
 
-SupplierCalled = Callable[[Kind, str, str, float], object]
-"""Takes the kind, the call, what came of it, and the seconds that it took."""
+Obstacle = str | None
+"""What keeps a worker from working, `None` if nothing does."""
 
-Started = Callable[[CountConnections, Callable[[], Awaitable[Obstacle]]], object]
-"""Takes what counts the connections to the database, and what finds an obstacle to the work."""
+ANSWER_LIMIT = 4.0
+"""Seconds after which a question whether the worker is ready is answered in any case."""
+
+CLOSE_LIMIT = 1.0
+"""Seconds that a stopping process waits for answers that are being sent."""
 
 
-class WorkerTelemetry(NamedTuple):
-    """What a worker needs in order to tell of itself. By default it tells nothing."""
+class WorkerHealth:
+    """Whether a worker can work. It cannot before its start, nor once it stops."""
 
-    runtime: Runtime
-    """For the Temporal client."""
-    interceptors: Sequence[Interceptor] = ()
-    """For the workers of the Temporal SDK."""
-    supplier_called: SupplierCalled | None = None
-    started: Started = lambda *_: None
-    """To be called when the worker polls."""
-    stopping: Callable[[], object] = lambda: None
-    """To be called when the worker takes no more work."""
+    def __init__(self) -> None:
+        self._obstacle: Obstacle = "The worker is starting"
+        self._ask: Callable[[], Awaitable[Obstacle]] | None = None
+        self._asking: asyncio.Future[Obstacle] | None = None
+
+    def started(self, ask: Callable[[], Awaitable[Obstacle]]) -> None:
+        """Take note that the worker works as long as `ask` finds no obstacle."""
+        if self._ask is None:
+            self._obstacle, self._ask = None, ask
+
+    def stopping(self) -> None:
+        """Take note that the worker takes no more work. Nothing changes that."""
+        self._obstacle = "The worker is stopping"
+
+    async def obstacle(self) -> Obstacle:
+        """Return what keeps the worker from working now."""
+        if self._obstacle or self._ask is None:
+            return self._obstacle
+        # One question at a time, however many want to know and however long it hangs.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                found = await asyncio.shield(self._asking)
+        except TimeoutError:
+            found = "Temporal or the record does not answer"
+        return self._obstacle or found
+
+
+class WorkerTelemetry:
+    """What a worker needs in order to tell of itself. Without `metrics` it counts nothing."""
+
+    def __init__(self, runtime: Runtime, metrics: WorkerMetrics | None = None) -> None:
+        self.runtime = runtime
+        """For the Temporal client."""
+        self.interceptors: list[Interceptor] = [MeasuringInterceptor(metrics)] if metrics else []
+        """For the workers of the Temporal SDK."""
+        self.supplier_called = metrics.supplier_called if metrics else None
+        self.health = WorkerHealth()
+        self._registry = metrics.registry if metrics else CollectorRegistry()
+
+    def started(
+        self, connections: CountConnections, ask: Callable[[], Awaitable[Obstacle]]
+    ) -> None:
+        """Take note that the worker works as long as `ask` finds no obstacle.
+
+        `connections` counts those to the database.
+        """
+        show_connections(self._registry, connections)
+        self.health.started(ask)
 
 
 @asynccontextmanager
@@ -47,17 +98,58 @@ async def worker_telemetry(
     if port is None:
         yield WorkerTelemetry(unmeasured_runtime())
         return
-    metrics, sdk, health = WorkerMetrics(suppliers), SdkMetrics(), WorkerHealth()
+    metrics, sdk = WorkerMetrics(suppliers), SdkMetrics()
+    telemetry = WorkerTelemetry(sdk.runtime, metrics)
+    scrape = functools.partial(scraped, metrics.registry, sdk)
+    async with worker_port(host, port, telemetry.health, scrape):
+        yield telemetry
 
-    def started(connections: CountConnections, ask: Callable[[], Awaitable[Obstacle]]) -> None:
-        show_connections(metrics.registry, connections)
-        health.started(ask)
 
-    async with health_port(host, port, health, lambda: scraped(metrics.registry, sdk)):
-        yield WorkerTelemetry(
-            sdk.runtime,
-            [MeasuringInterceptor(metrics)],
-            metrics.supplier_called,
-            started,
-            health.stopping,
-        )
+@asynccontextmanager
+async def worker_port(
+    host: str, port: int, health: WorkerHealth, scrape: Callable[[], bytes]
+) -> AsyncIterator[None]:
+    """Serve `/livez`, `/readyz` and `/metrics`, until the end of the block.
+
+    `scrape`, which is called in a thread, returns the metrics. Raises `SystemExit` with one line
+    when the address cannot be bound.
+    """
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        obstacle = await health.obstacle()
+        if obstacle is None:
+            return web.json_response({"status": "ok"})
+        problem = {
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": obstacle,
+        }
+        return web.json_response(problem, status=503, content_type="application/problem+json")
+
+    async def metrics(_: web.Request) -> web.Response:
+        told = await asyncio.get_running_loop().run_in_executor(scraping, scrape)
+        return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE})
+
+    # The loop's own threads may all be waiting for the names of suppliers.
+    scraping = ThreadPoolExecutor(1, thread_name_prefix="scraping")
+    app = web.Application()
+    app.add_routes(
+        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_LIMIT)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            sys.exit(
+                f"Cannot listen on METRICS_HOST, METRICS_PORT ({host}, {port}): {error.strerror}"
+            )
+        yield
+    finally:
+        await runner.cleanup()
+        scraping.shutdown(wait=False)

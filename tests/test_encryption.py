@@ -7,16 +7,14 @@ import asyncio
 import base64
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from flask import Flask, Response, request
 from temporalio.client import Client
 
 from shared import KINDS
+from tests.api.serving import serving
 from tests.encrypting import seen, setting
 from tests.processes import FAST_TIMERS, Service, service, supplier_urls, wait_until
 
@@ -33,67 +31,46 @@ SERVER_LOG = ("--log-level", "info")
 """By default the tests' server tells less than what it would tell of somebody's trips."""
 
 
-class Talkative(BaseHTTPRequestHandler):
+class Talkative:
     """Suppliers that repeat in each answer what they were asked for."""
 
-    tried: ClassVar[set[str]] = set()
-    pending: ClassVar[dict[str, str]] = {}
-    decided: ClassVar[bool] = False
-    keep_cars: ClassVar[bool] = False
+    def __init__(self) -> None:
+        self.tried: set[str] = set()
+        self.pending: dict[str, str] = {}
+        self.decided = False
+        self.keep_cars = False
+        self.app = Flask("talkative")
+        self.app.add_url_rule("/<path:_>", view_func=self.answer, methods=["PUT", "GET", "DELETE"])
 
-    def do_PUT(self) -> None:
-        item = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["item"]
-        first = self.path not in self.tried
-        self.tried.add(self.path)
+    def answer(self, _: str) -> Response:
+        match request.method:
+            case "PUT":
+                return self.put(request.path, request.get_json()["item"])
+            case "DELETE" if "cars" in request.path and self.keep_cars:
+                return self.says(409, detail=f"{ITEMS['car']} is not given back")
+            case "DELETE":
+                return Response(status=204)
+        if request.path not in self.pending:
+            return self.says(404, detail="Nothing is held")
+        state = "confirmed" if self.decided else "pending"
+        return self.says(200, state=state, item=self.pending[request.path], reference="R")
+
+    def put(self, path: str, item: str) -> Response:
+        first = path not in self.tried
+        self.tried.add(path)
         if "busy" in item and first:
-            self.say(503, detail=f"{item} is busy")
-        elif "sold-out" in item:
-            self.say(422, detail=f"{item} is sold out")
-        elif "pending" in item:
-            self.pending[self.path] = item
-            self.say(202, state="pending")
-        else:
-            self.say(201, state="confirmed", item=item, reference=f"R-{item}")
+            return self.says(503, detail=f"{item} is busy")
+        if "sold-out" in item:
+            return self.says(422, detail=f"{item} is sold out")
+        if "pending" in item:
+            self.pending[path] = item
+            return self.says(202, state="pending")
+        return self.says(201, state="confirmed", item=item, reference=f"R-{item}")
 
-    def do_GET(self) -> None:
-        if self.path in self.pending:
-            state = "confirmed" if self.decided else "pending"
-            self.say(200, state=state, item=self.pending[self.path], reference="R")
-        else:
-            self.say(404, detail="Nothing is held")
-
-    def do_DELETE(self) -> None:
-        if "cars" in self.path and self.keep_cars:
-            self.say(409, detail=f"{ITEMS['car']} is not given back")
-        else:
-            self.say(204)
-
-    def say(self, status: int, **told: str) -> None:
-        body = json.dumps(told).encode() if told else b""
-        self.send_response(status)
+    def says(self, status: int, **told: str) -> Response:
         kind = "application/problem+json" if "detail" in told else "application/json"
-        self.send_header("Content-Type", kind)
-        self.send_header("Retry-After", "1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-@contextmanager
-def talkative_suppliers() -> Iterator[int]:
-    """Serve them from a thread; yields the port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Talkative)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        headers = {"Content-Type": kind, "Retry-After": "1"}
+        return Response(json.dumps(told), status, headers)
 
 
 def book(running: Service, wait: bool = True, **words: Any) -> dict[str, Any]:
@@ -122,7 +99,7 @@ def until_step(running: Service, user_id: str, kind: str, **wanted: object) -> d
     return found
 
 
-def live_through_everything(running: Service) -> None:
+def live_through_everything(running: Service, suppliers: Talkative) -> None:
     """Have trips that end in every way, and see that the API shows each as it is."""
     car, hotel, flight = ITEMS.values()
     booked = book(running, hotel="busy")
@@ -139,13 +116,13 @@ def live_through_everything(running: Service) -> None:
     running.request("POST", f"/bookings/{cancelled}/cancel")
     assert looked_up(running, cancelled, wait=30)["status"] == "cancelled"
 
-    Talkative.keep_cars = True
+    suppliers.keep_cars = True
     stuck = book(running, wait=False, flight="sold-out")["user_id"]
     step = until_step(running, stuck, "car", state="stuck")
     assert step["last_error"] == f"{car} is not given back"
     running.request("POST", f"/bookings/{stuck}/undo/car/resolve", {"note": NOTE})
     assert looked_up(running, stuck, wait=30)["status"] == "rolled_back"
-    Talkative.keep_cars = False
+    suppliers.keep_cars = False
 
     after = running.request("POST", f"/bookings/{booked['user_id']}/cancel").body
     assert after["status"] == "cancelled"
@@ -158,8 +135,9 @@ def live_through_everything(running: Service) -> None:
 )
 def test_temporal_learns_no_name_and_no_item(keys: str, found: set[str]) -> None:
     """Without encryption they are found: the search sees them."""
+    suppliers = Talkative()
     with (
-        talkative_suppliers() as port,
+        serving(suppliers.app) as port,
         service(
             "sqlite",
             (*FAST_TIMERS, *SERVER_LOG),
@@ -171,7 +149,7 @@ def test_temporal_learns_no_name_and_no_item(keys: str, found: set[str]) -> None
         ) as running,
     ):
         running.start()
-        live_through_everything(running)
+        live_through_everything(running, suppliers)
         running.workers[0].stop()
         running.temporal.stop()
         files = [*running.temporal.log.parent.glob("temporal.db*"), running.temporal.log]
@@ -189,12 +167,12 @@ async def keys_of(running: Service, user_id: str) -> set[str]:
 
 def test_encryption_is_turned_on_and_its_keys_change_under_open_trips() -> None:
     """In each stage a worker of the one before is there still, as in a rollout."""
-    Talkative.decided = False
     stages = ["", setting("plain", "old"), setting("old"), setting("old", "new")]
     stages += [setting("new", "old")]
     begun: list[str] = []
+    suppliers = Talkative()
     with (
-        talkative_suppliers() as port,
+        serving(suppliers.app) as port,
         service("sqlite", PAYLOAD_KEYS="", **supplier_urls(port)) as running,
     ):
         running.temporal.start()
@@ -215,7 +193,7 @@ def test_encryption_is_turned_on_and_its_keys_change_under_open_trips() -> None:
                 assert before.stop() == 0
             assert {looked_up(running, each)["status"] for each in begun} == {"running"}
             before = worker
-        Talkative.decided = True
+        suppliers.decided = True
         assert [looked_up(running, each, wait=30)["status"] for each in begun] == ["booked"] * 5
         used = [asyncio.run(keys_of(running, each)) for each in begun]
         # Those that began in clear, and the last one, may have ended without the old key.

@@ -20,43 +20,46 @@ POLICY = {
     "TRIP_DEADLINE_SECONDS": "63",
 }
 
-VERSION = {"WORKER_DEPLOYMENT": "trip-booking", "WORKER_BUILD_ID": "2.1.0+5_rc"}
-"""Two that come together."""
-
 EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
 
 SECRET = "not-to-be-shown-0123456789"
 
-BAD_VALUES = [
-    *((name, "0") for name in (*POLICY, "BOOK_WAIT_SECONDS", "AUDIT_INTERVAL_SECONDS")),
-    *(("WORKER_GRACE_SECONDS", bad) for bad in ("0", "-1", "nan", "inf", "86401", "x", "")),
-    *(("HOTEL_LATENCY_SECONDS", bad) for bad in ("-1", "inf", "3601")),
-    *(("HOTEL_OUTAGE_ATTEMPTS", bad) for bad in ("-1", "1.5", "101")),
-    ("UNDO_ATTEMPTS", "1001"),
-    *((name, bad) for name in ("PORT", "METRICS_PORT") for bad in ("0", "65536", "http")),
-    ("METRICS_HOST", ""),
-    *(("MAX_OPEN_BOOKINGS", bad) for bad in ("0", "10001")),
-    *(("MAX_OPEN_BOOKINGS_PER_CALLER", bad) for bad in ("0", "10001")),
-    *(("BOOKINGS_PER_SECOND_PER_CALLER", bad) for bad in ("0", "0.0001", "1.5", "10001", "nan")),
-    *(("MAX_LONG_POLLS", bad) for bad in ("-1", "10001")),
-    ("ALLOW_ANONYMOUS", "perhaps"),
-    ("WORKFLOW_SANDBOX", "perhaps"),
-    *(("HOST", bad) for bad in ("", "0.0.0.0", "::", "192.0.2.1", "trips.example")),
-    *(
-        ("TEMPORAL_UI_URL", bad)
-        for bad in ("", "localhost:8233", "ftp://x", "javascript:x", "http://x\ny")
-    ),
-    *(
-        ("DATABASE_URL", bad)
-        for bad in ("", "reservations.db", "sqlite+aiosqlite:///x.db", f"mysql://u:{SECRET}@db/x")
-    ),
-    *(("DATABASE_URL", f"sqlite{bad}") for bad in ("://", ":///:memory:")),
-    *(("DATABASE_URL", f"postgresql+psycopg://{bad}/x") for bad in ("db:port", "u:p@db:port")),
-    *(("WORKER_DEPLOYMENT", bad) for bad in ("", "a.b", "a:b", "a b", "a\n", "ä", "a" * 201)),
-    *(("WORKER_BUILD_ID", bad) for bad in ("", "a:b", "a b", "a'b", "a\n", "ä", "a" * 201)),
-    ("LOG_FORMAT", "xml"),
-    ("LOG_LEVEL", "LOUD"),
-]
+BAD_VALUES = {
+    **{name: ["0"] for name in (*POLICY, "BOOK_WAIT_SECONDS", "AUDIT_INTERVAL_SECONDS")},
+    "WORKER_GRACE_SECONDS": ["0", "nan", "inf", "86401", "x", ""],
+    "HOTEL_LATENCY_SECONDS": ["-1", "inf", "3601"],
+    "HOTEL_OUTAGE_ATTEMPTS": ["-1", "1.5", "101"],
+    "UNDO_ATTEMPTS": ["0", "1001"],
+    "PORT": ["0", "65536", "http"],
+    "METRICS_PORT": ["0", "65536"],
+    "METRICS_HOST": [""],
+    "MAX_OPEN_BOOKINGS": ["0", "10001"],
+    "MAX_OPEN_BOOKINGS_PER_CALLER": ["0", "10001"],
+    "BOOKINGS_PER_SECOND_PER_CALLER": ["0", "0.0001", "1.5", "10001", "nan"],
+    "MAX_LONG_POLLS": ["-1", "10001"],
+    "ALLOW_ANONYMOUS": ["perhaps"],
+    "WORKFLOW_SANDBOX": ["perhaps"],
+    "HOST": ["", "0.0.0.0", "::", "192.0.2.1", "trips.example"],
+    "TEMPORAL_UI_URL": ["", "localhost:8233", "javascript:x", "http://x\ny"],
+    "DATABASE_URL": [
+        *("", "reservations.db", "sqlite+aiosqlite:///x.db", f"mysql://u:{SECRET}@db/x"),
+        *("sqlite://", "sqlite:///:memory:", "postgresql+psycopg://u:p@db:port/x"),
+    ],
+    "WORKER_DEPLOYMENT": ["", "a.b", "a:b", "a b", "a\n", "ä", "a" * 201],
+    "WORKER_BUILD_ID": ["", "a:b", "a b", "a'b", "a\n", "ä", "a" * 201],
+    "LOG_FORMAT": ["xml"],
+    "LOG_LEVEL": ["LOUD"],
+    "CAR_SUPPLIER_URL": [
+        *("", "cars.example", "ftp://cars.example", "http://", "http://cars.example:0"),
+        *(f"http://{SECRET}@cars.example", f"http://me:{SECRET}@cars.example/"),
+        *("http://cars.example:65536", "http://cars.example:http", "http://cars.example/?key=1"),
+        *("http://cars.example/#cars", "http://cars .example", "http://cars..example"),
+        *(f"http://{'a' * 64}.example", "http://cars\\.example", "http://cars.example\n"),
+    ],
+    "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é", "=a"],
+    "FLIGHT_SUPPLIER_LATE_SECONDS": ["-1", "86401"],
+    "FLIGHT_SUPPLIER_CALLS_PER_SECOND": ["0", "100001"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -74,18 +77,15 @@ def test_a_variable_of_make_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_workers_version_is_a_build_of_a_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().worker_version is None
-    for name, text in VERSION.items():
-        monkeypatch.setenv(name, text)
-    assert load_settings().worker_version == WorkerDeploymentVersion(*VERSION.values())
-
-
-@pytest.mark.parametrize("name", VERSION)
-def test_a_half_of_the_workers_version_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    (missing,) = VERSION.keys() - {name}
-    monkeypatch.setenv(name, VERSION[name])
-    with pytest.raises(SystemExit) as stopped:
-        load_settings()
-    assert str(stopped.value) == f"Bad setting {missing}: must be set, because {name} is set"
+    both = {"WORKER_DEPLOYMENT": "trips", "WORKER_BUILD_ID": "2.1.0+5_rc"}
+    for name, value in both.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().worker_version == WorkerDeploymentVersion("trips", "2.1.0+5_rc")
+    for name, value in both.items():
+        monkeypatch.delenv(name)
+        with pytest.raises(SystemExit, match="WORKER_DEPLOYMENT, WORKER_BUILD_ID: set both"):
+            load_settings()
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,47 +118,6 @@ def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(
     assert load_settings().saga_policy.own_queues == ("flight",)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(
-            ("CAR_SUPPLIER_URL", bad)
-            for bad in (
-                "",
-                "cars.example",
-                "ftp://cars.example",
-                "http://",
-                f"http://{SECRET}@cars.example",
-                f"http://me:{SECRET}@cars.example/",
-                "http://cars.example:0",
-                "http://cars.example:65536",
-                "http://cars.example:http",
-                "http://cars.example/?key=1",
-                "http://cars.example/#cars",
-                "http://cars .example",
-                "http://cars..example",
-                f"http://{'a' * 64}.example",
-                "http://cars\\.example",
-                "http://cars.example\n",
-            )
-        ),
-        *(("HOTEL_SUPPLIER_TOKEN", bad) for bad in ("", "a b", f"{SECRET}\n", f"{SECRET}é", "=a")),
-        *(("FLIGHT_SUPPLIER_LATE_SECONDS", bad) for bad in ("-1", "86401")),
-        *(("FLIGHT_SUPPLIER_CALLS_PER_SECOND", bad) for bad in ("0", "100001")),
-    ],
-)
-def test_a_bad_value_for_a_supplier_stops_the_process_with_one_line_that_names_its_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    kind, _, _ = name.partition("_")
-    monkeypatch.setenv(f"{kind}_SUPPLIER_URL", "http://supplier.example")
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:
-        load_settings()
-    assert_one_line(stopped.value, starts=f"Bad setting {name}: ")
-    assert SECRET not in str(stopped.value)
-
-
 @pytest.mark.parametrize("name", ["TOKEN", "LATE_SECONDS"])
 def test_what_only_a_service_has_needs_its_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"CAR_SUPPLIER_{name}", "60")
@@ -167,21 +126,16 @@ def test_what_only_a_service_has_needs_its_url(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:3001/cars", "https://[::1]/", "http://cars.example/a/b"]
+    ("name", "value"), [(name, value) for name, values in BAD_VALUES.items() for value in values]
 )
-def test_a_supplier_may_be_anywhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("CAR_SUPPLIER_URL", url)
-    assert load_settings().suppliers["car"].url == url
-
-
-@pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_bad_value_stops_the_process_with_one_line_that_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
+    for kind in KINDS:
+        monkeypatch.setenv(f"{kind.upper()}_SUPPLIER_URL", "http://supplier.example")
     monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit, match=rf"\ABad setting {name}: .+\Z") as stopped:
         load_settings()
-    assert_one_line(stopped.value, starts=f"Bad setting {name}: ")
     assert SECRET not in str(stopped.value)
 
 
@@ -231,13 +185,6 @@ def test_the_longest_wait_between_tries_is_never_shorter_than_the_first() -> Non
     assert policy.retry_interval_cap == 20
 
 
-def assert_one_line(stopped: SystemExit, starts: str) -> None:
-    message = stopped.code
-    assert isinstance(message, str)
-    assert message.startswith(starts)
-    assert len(message.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     ("url", "name"),
     [
@@ -248,5 +195,7 @@ def assert_one_line(stopped: SystemExit, starts: str) -> None:
         ("http://[::1]:3001/hotels", "[::1]:3001"),
     ],
 )
-def test_a_supplier_is_named_by_host_and_port(url: str | None, name: str) -> None:
+def test_a_supplier_may_be_anywhere_and_is_named_by_host_and_port(
+    url: str | None, name: str
+) -> None:
     assert SupplierSettings(url=url).name == name

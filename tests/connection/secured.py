@@ -23,7 +23,7 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/loca
 
 API_KEY = "the-key-of-a-test"
 
-Door = Literal["tls", "client certificate", "api key", "expired", "foreign"]
+Door = Literal["tls", "client certificate", "api key", "expired"]
 """What a port of the proxy has: plain TLS, a further condition, or a bad certificate of its own."""
 
 DAY = dt.timedelta(days=1)
@@ -81,15 +81,13 @@ class Secured:
     """The proxy, its ports and the certificates of who comes to them; nothing is started yet."""
 
     def __init__(self, folder: Path, temporal_address: str) -> None:
-        self.authority, self.foreign = Authority(folder, "ours"), Authority(folder, "theirs")
+        self.authority = Authority(folder, "ours")
         self.ports: dict[Door, int] = {door: free_port() for door in get_args(Door)}
         self.client = self.authority.issue("client")
         self.expired_client = self.authority.issue("expired-client", expired=True)
-        self.foreign_client = self.foreign.issue("foreign-client")
-        self._certificates = dict.fromkeys(self.ports, self.authority.issue("server")) | {
-            "expired": self.authority.issue("expired-server", expired=True),
-            "foreign": self.foreign.issue("foreign-server"),
-        }
+        self.foreign_client = Authority(folder, "theirs").issue("foreign-client")
+        self._certificates = dict.fromkeys(self.ports, self.authority.issue("server"))
+        self._certificates["expired"] = self.authority.issue("expired-server", expired=True)
         self._folder = folder
         self._temporal_address = temporal_address
         self._pid = folder / "nginx.pid"

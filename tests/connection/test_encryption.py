@@ -4,13 +4,22 @@ import base64
 import re
 
 import pytest
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
-from connection import Encryption, UnreadablePayload, converted_json, converter_of
+from connection import (
+    Encryption,
+    UnreadablePayload,
+    converted_json,
+    converter_of,
+    encryption_of,
+)
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+OLD_TEXT, NEW_TEXT = (base64.b64encode(key).decode() for key in (OLD, NEW))
+BAD_KEY = "not-to-be-shown-0123456789"
 SECRET = "Zephyrine Quillfeather"
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=f'"{SECRET}"'.encode())
 NEITHER = Payload(metadata={"encoding": b"binary/null"})
@@ -39,13 +48,40 @@ def test_two_payloads_are_never_encrypted_alike(encryption: Encryption) -> None:
     assert len({payload.data[12:] for payload in sealed}) == 1_000
 
 
-def test_every_key_decrypts(encryption: Encryption) -> None:
+def by(setting: str) -> Encryption:
+    return encryption_of(SecretStr(setting))
+
+
+def test_the_settings_first_key_encrypts_and_every_key_decrypts() -> None:
+    both = by(f"new:{NEW_TEXT}, old:{OLD_TEXT}")
+    assert Encryption({"new": NEW}, None).decrypt(both.encrypt([PLAIN])) == [PLAIN]
     by_old = Encryption({"old": OLD}, "old").encrypt([PLAIN])
-    assert encryption.decrypt([*by_old, PLAIN, *encryption.encrypt([NEITHER])]) == [
-        PLAIN,
-        PLAIN,
-        NEITHER,
-    ]
+    assert both.decrypt([*by_old, NEITHER, *both.encrypt([PLAIN])]) == [PLAIN, NEITHER, PLAIN]
+    decrypting = by(f"plain,old:{OLD_TEXT}")
+    assert (decrypting.encrypts, decrypting.decrypts) == (False, True)
+    assert decrypting.encrypt([PLAIN]) == [PLAIN]
+    assert decrypting.decrypt(by_old) == [PLAIN]
+
+
+@pytest.mark.parametrize("setting", ["", " ", ",", "plain"])
+def test_without_a_key_nothing_is_encrypted(setting: str) -> None:
+    unencrypted = by(setting)
+    assert (unencrypted.encrypts, unencrypted.decrypts) == (False, False)
+    assert unencrypted.encrypt([PLAIN]) == [PLAIN]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *("x", OLD_TEXT, f":{OLD_TEXT}", f"a b:{OLD_TEXT}", "a:", "a:b", f"2026:{BAD_KEY}"),
+        *(f"a:{OLD_TEXT}{end}" for end in ("x", "=", f",a:{OLD_TEXT}", ",plain")),
+    ],
+)
+def test_a_bad_key_stops_the_process_with_one_line_that_does_not_show_it(bad: str) -> None:
+    with pytest.raises(SystemExit, match=r"\ABad setting PAYLOAD_KEYS: key \d.+\Z") as stopped:
+        by(bad)
+    assert BAD_KEY not in str(stopped.value)
+    assert OLD_TEXT not in str(stopped.value)
 
 
 @pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])

@@ -18,8 +18,6 @@ from tests.connection.stub_server import CONNECTED, Answer, stub_server
 from tests.trips import eventually
 from tests.workers import running_worker
 
-IDLE = "The worker does not poll the task queue saga-task-queue"
-
 ALIVE, DEAD = 60, 120
 """Seconds. A poll lasts for a minute at most. The server lists a poller for some minutes more."""
 
@@ -64,66 +62,53 @@ async def asking(
         yield await lazy_client({"target_host": address})
 
 
-@pytest.mark.parametrize(
-    ("pollers", "ready"),
-    [([], False), ([DEAD], False), ([ALIVE], True), ([DEAD, ALIVE], True), ([DEAD, DEAD], False)],
-    ids=str,
-)
-async def test_only_a_worker_that_has_polled_lately_counts(pollers: list[int], ready: bool) -> None:
-    async with asking(*map(poller, pollers)) as client:
-        obstacle = await nobody_takes_trips(client)
-    assert obstacle == (None if ready else "No worker is polling the task queue saga-task-queue")
-
-
+IDLE = "No worker is polling the task queue saga-task-queue"
 NOT_CURRENT = "No version of the worker is current; polling: trips 1"
 NOT_POLLING = "No worker of the current version, trips 2, is polling"
+
+NONE_CURRENT = TaskQueueVersioningInfo()
+V2_CURRENT = TaskQueueVersioningInfo(current_deployment_version=V2)
 
 
 @pytest.mark.parametrize(
     ("pollers", "routing", "obstacle"),
     [
+        # Only a worker that has polled lately counts.
+        ([], None, IDLE),
+        ([(DEAD, UNVERSIONED), (DEAD, UNVERSIONED)], None, IDLE),
+        ([(DEAD, UNVERSIONED), (ALIVE, UNVERSIONED)], None, None),
         # No version is current: trips go to workers that have none.
-        ([V1], TaskQueueVersioningInfo(), NOT_CURRENT),
-        ([V1, UNVERSIONED], TaskQueueVersioningInfo(), None),
-        ([UNVERSIONED], TaskQueueVersioningInfo(current_deployment_version=V2), NOT_POLLING),
+        ([(ALIVE, V1)], NONE_CURRENT, NOT_CURRENT),
+        ([(ALIVE, V1), (ALIVE, UNVERSIONED)], NONE_CURRENT, None),
+        ([(ALIVE, UNVERSIONED)], V2_CURRENT, NOT_POLLING),
         # A version that is drained, or not current yet, takes none up for the current one.
-        ([V1], TaskQueueVersioningInfo(current_deployment_version=V2), NOT_POLLING),
-        ([V1, V2], TaskQueueVersioningInfo(current_deployment_version=V2), None),
+        ([(ALIVE, V1)], V2_CURRENT, NOT_POLLING),
+        ([(ALIVE, V1), (ALIVE, V2)], V2_CURRENT, None),
         # While a further version is tried with some of the trips, the others decide.
-        ([V1], ramping(40), None),
-        ([V1], ramping(100), NOT_POLLING),
-        ([V2], ramping(100), None),
+        ([(ALIVE, V1)], ramping(40), None),
+        ([(ALIVE, V1)], ramping(100), NOT_POLLING),
+        ([(ALIVE, V2)], ramping(100), None),
     ],
-    ids=str,
 )
-async def test_only_a_worker_of_the_version_that_gets_new_trips_counts(
-    pollers: list[WorkerDeploymentVersion],
-    routing: TaskQueueVersioningInfo,
+async def test_only_a_live_worker_of_the_version_that_gets_new_trips_takes_them(
+    pollers: list[tuple[int, WorkerDeploymentVersion]],
+    routing: TaskQueueVersioningInfo | None,
     obstacle: str | None,
 ) -> None:
-    versions = [poller(ALIVE, version) for version in pollers]
-    async with asking(*versions, routing=routing) as client:
+    async with asking(*(poller(*each) for each in pollers), routing=routing) as client:
         assert await nobody_takes_trips(client) == obstacle
 
 
 @pytest.mark.parametrize(
-    ("pollers", "obstacle"),
-    [
-        ([], IDLE),
-        ([("another", ALIVE)], IDLE),
-        ([("own", DEAD), ("another", ALIVE)], IDLE),
-        ([("own", ALIVE)], None),
-        ([("another", DEAD), ("own", DEAD), ("own", ALIVE)], None),
-    ],
-    ids=str,
+    ("own", "polls"), [([], False), ([DEAD], False), ([ALIVE], True), ([DEAD, ALIVE], True)]
 )
-async def test_only_a_recent_poll_of_its_own_counts(
-    pollers: list[tuple[str, int]], obstacle: str | None
-) -> None:
-    own = (await lazy_client({"target_host": "localhost:1"})).identity
-    polled = [poller(age, identity=own if who == "own" else who) for who, age in pollers]
-    async with asking(*polled) as client:
-        assert await not_polling(client) == obstacle
+async def test_only_a_recent_poll_of_its_own_counts(own: list[int], polls: bool) -> None:
+    identity = (await lazy_client({"target_host": "localhost:1"})).identity
+    polled = [poller(age, identity=identity) for age in own]
+    async with asking(poller(ALIVE, identity="another"), *polled) as client:
+        obstacle = await not_polling(client)
+    idle = "The worker does not poll the task queue saga-task-queue"
+    assert obstacle == (None if polls else idle)
 
 
 async def test_a_temporal_that_cannot_be_asked_is_an_obstacle(

@@ -5,13 +5,11 @@ be had neither from PyPI nor from Debian.
 https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """
 
-import gzip
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from flask import Flask, request
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -20,6 +18,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from telemetry.spans import TRIP_ID
+from tests.api.serving import serving
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,8 +60,6 @@ class Receiver:
     requests: int = 0
     status: int = 200
     """What it answers."""
-    answering: threading.Event = field(default_factory=threading.Event)
-    """Cleared, it holds all answers back."""
 
     def of_trip(self, trip_id: str) -> list[Received]:
         """Return the spans of a trip."""
@@ -74,8 +71,7 @@ class Receiver:
         return [each for each in self.spans if each.span.trace_id in roots]
 
     def take(self, body: bytes) -> None:
-        request = ExportTraceServiceRequest.FromString(body)
-        for of_resource in request.resource_spans:
+        for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             told = {each.key: value_of(each) for each in of_resource.resource.attributes}
             for of_scope in of_resource.scope_spans:
                 for span in of_scope.spans:
@@ -86,41 +82,20 @@ class Receiver:
 def receiving() -> Iterator[Receiver]:
     """A receiver that listens."""
     receiver = Receiver()
-    receiver.answering.set()
+    app = Flask("receiver")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers["Content-Encoding"] == "gzip":
-                body = gzip.decompress(body)
-            assert self.path == "/v1/traces"
-            assert self.headers["Content-Type"] == "application/x-protobuf"
-            receiver.requests += 1
-            receiver.answering.wait()
-            if receiver.status == 200:
-                receiver.take(body)
-            answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(receiver.status)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    @app.post("/v1/traces")
+    def take() -> tuple[bytes, int, dict[str, str]]:
+        assert request.content_type == "application/x-protobuf"
+        receiver.requests += 1
+        if receiver.status == 200:
+            receiver.take(request.data)
+        answer = ExportTraceServiceResponse().SerializeToString()
+        return answer, receiver.status, {"Content-Type": "application/x-protobuf"}
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    receiver.endpoint = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(app) as port:
+        receiver.endpoint = f"http://127.0.0.1:{port}"
         yield receiver
-    finally:
-        receiver.answering.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def tree(spans: list[Received]) -> str:

@@ -171,9 +171,19 @@ async def test_a_scrape_is_answered_while_every_place_is_taken(
     assert (await scraped(api)).counts("booking_places_in_use", "place") == {}
 
 
-async def test_each_app_of_a_process_counts_for_itself(away: Client) -> None:
-    one, other = api_of(away), api_of(away)
-    await one.get("/livez")
+async def test_requests_are_counted_by_route_and_never_by_path(away: Client) -> None:
+    api, other = api_of(away), api_of(away)
+    for number in range(3):
+        await api.get(f"/bookings/nobody-{number}")
+        await api.get(f"/nowhere/{number}")
+        await api.call(f"ODD{number}", "/book")
+        await api.get(f"/static/nothing-{number}.css")
     name = "http_server_request_duration_seconds_count"
-    assert (await scraped(one)).counts(name, "http_route") == {("/livez",): 1}
-    assert (await scraped(other)).counts(name, "http_route") == {}
+    labels = ("http_request_method", "http_route", "http_response_status_code")
+    assert (await scraped(api)).counts(name, *labels) == {
+        ("GET", "/bookings/<user_id>", "404"): 3,
+        ("GET", "", "404"): 3,
+        ("_OTHER", "", "405"): 3,
+        ("GET", "/static/<path:filename>", "404"): 3,
+    }
+    assert (await scraped(other)).counts(name, *labels) == {}, "Each app counts for itself"

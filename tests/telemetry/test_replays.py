@@ -1,18 +1,13 @@
 """Tracing never stands in a trip's way: on or off, from its start or from the middle."""
 
-import contextlib
-import datetime as dt
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHistory
-from temporalio.service import RPCError
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from record import Record
@@ -90,47 +85,6 @@ async def test_a_trip_that_another_worker_ends_is_one_trace_all_the_same(
     assert per_activity == [1, 1, 1, 2], "The lost try and the next one are one activity's"
     assert workflow.start_time and workflow.end_time
     assert all(workflow.start_time <= (span.start_time or 0) for span in begun)
-
-
-@workflow.defn
-class OfNoTrip:
-    """A workflow that is about no one trip, as an audit is."""
-
-    @workflow.run
-    async def run(self) -> None:
-        await workflow.execute_activity(look, start_to_close_timeout=dt.timedelta(seconds=10))
-
-
-@activity.defn
-async def look() -> None:
-    """Look at a trip."""
-    client = activity.client()
-    with contextlib.suppress(RPCError):
-        await client.get_workflow_handle("some-trip").query("progress")
-
-
-async def test_the_trip_s_id_is_on_the_spans_of_trips_only(
-    traced_client: Client, exporter: InMemorySpanExporter
-) -> None:
-    queue = uuid.uuid4().hex
-    async with Worker(
-        traced_client,
-        task_queue=queue,
-        workflows=[OfNoTrip],
-        activities=[look],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
-        await traced_client.execute_workflow(OfNoTrip.run, id="audit-1", task_queue=queue)
-    told = {
-        span.name: (span.attributes or {}).get(TRIP_ID) for span in exporter.get_finished_spans()
-    }
-    assert told == {
-        "StartWorkflow:OfNoTrip": None,
-        "RunWorkflow:OfNoTrip": None,
-        "StartActivity:look": None,
-        "RunActivity:look": None,
-        "QueryWorkflow:progress": "some-trip",
-    }
 
 
 def test_a_workflow_that_a_stopped_worker_forgets_has_not_ended(

@@ -202,16 +202,19 @@ def test_each_line_of_the_logs_leads_to_its_trace_and_tells_nothing_of_the_trave
 
 
 def test_all_spans_are_sent_when_the_processes_stop() -> None:
+    settings: dict[str, Any] = {
+        "OTEL_BSP_SCHEDULE_DELAY": 3_600_000,
+        "OTEL_SERVICE_NAME": "named",
+    }
     with (
         receiving() as receiver,
-        service(
-            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, OTEL_BSP_SCHEDULE_DELAY=3_600_000
-        ) as running,
+        service(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **settings) as running,
     ):
         running.start()
-        body = {"name": NAME, **ITEMS}
-        trip = running.request("POST", "/book", body).body["user_id"]
+        trip = running.request("POST", "/book", {"name": NAME, **ITEMS}).body["user_id"]
         assert receiver.spans == []
         assert [process.stop() for process in (running.api, *running.workers[:1])] == [0, 0]
-    told = {each.name for each in receiver.of_trip(trip)}
-    assert {"POST /book", "RunWorkflow:BookingWorkflow", "RunActivity:record_trip"} <= told
+    told = receiver.of_trip(trip)
+    sent = {"POST /book", "RunWorkflow:BookingWorkflow", "RunActivity:record_trip"}
+    assert sent <= {each.name for each in told}
+    assert {each.service for each in told} == {"named"}

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from telemetry import health
-from telemetry.health import WorkerHealth, health_port
+from telemetry import worker as telemetry_of_worker
+from telemetry.worker import WorkerHealth, worker_port
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 
@@ -33,7 +33,7 @@ class Port:
 @asynccontextmanager
 async def serving(port: int, state: WorkerHealth) -> AsyncIterator[Port]:
     async with (
-        health_port("127.0.0.1", port, state, lambda: b"one_metric 1.0\n"),
+        worker_port("127.0.0.1", port, state, lambda: b"one_metric 1.0\n"),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         yield Port(session)
@@ -91,7 +91,7 @@ async def test_a_question_that_was_asked_before_the_stop_does_not_call_it_ready(
 async def test_what_hangs_is_asked_once_and_keeps_nobody_waiting(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "ANSWER_LIMIT", 0.2)
+    monkeypatch.setattr(telemetry_of_worker, "ANSWER_LIMIT", 0.2)
     state, worker = WorkerHealth(), Worker()
     worker.answers.clear()
     state.started(worker.ask)
