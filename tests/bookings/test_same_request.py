@@ -8,7 +8,7 @@ from bookings import BookingDiffers, Bookings
 from bookings.trips import is_same
 from record import Record
 from shared import KINDS
-from tests.bookings.requests import JOHN, SHOP, new_id, new_trip, stub
+from tests.bookings.requests import JOHN, SHOP, new_id, stub
 from tests.conftest import IMPATIENT
 
 REQUEST = {"name": "Jo", "attempts": 5, "car": "c", "hotel": "h", "flight": "f"}
@@ -60,10 +60,3 @@ async def test_what_another_version_has_recorded_is_understood(
     assert (await asked.page(None, 10, None, SHOP))[0] == [await asked.look_up(user_id, SHOP)]
     with pytest.raises(BookingDiffers):
         await asked.book(new_id(), JOHN | {"car": "other"}, SHOP.name, 0, key="k")
-
-
-async def test_a_kind_that_a_request_leaves_out_is_no_step(record: Record) -> None:
-    request = {"car": "c", "flight": "f", "hotel": None, "boat": "b"}
-    await record.trips.accept(new_trip("older", request=request))
-    trip = await Bookings(stub(), record, IMPATIENT).look_up("older", SHOP)
-    assert [(step.kind, step.item) for step in trip.steps] == [("car", "c"), ("flight", "f")]

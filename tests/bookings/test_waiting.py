@@ -1,15 +1,16 @@
 """A wait ends with the trip, with the time, or when the client that waits has gone."""
 
 import asyncio
-import time
-from collections.abc import Callable
+import contextlib
+from collections.abc import Collection
 
 import pytest
 
 from bookings import Bookings
+from bookings.waiting import RecordWatch
 from connection import lazy_client
-from record import Record, RecordedTrip
-from tests.bookings.requests import DESK, JOHN, SHOP, new_id, stub
+from record import Record, RecordBroken, RecordedTrip, RecordUnavailable
+from tests.bookings.requests import DESK, JOHN, SHOP, new_id, new_trip, stub
 from tests.conftest import IMPATIENT
 
 
@@ -28,19 +29,13 @@ def waits(asked: Bookings, request: pytest.FixtureRequest) -> Bookings:
     return asked
 
 
-def after(seconds: float) -> Callable[[], bool]:
-    """Tell that the client has gone once so many seconds have passed."""
-    then = time.monotonic() + seconds
-    return lambda: time.monotonic() > then
-
-
 async def test_a_wait_ends_when_the_client_has_gone(waits: Bookings) -> None:
     user_id = new_id()
     async with asyncio.timeout(30):
-        trip = await waits.book(user_id, JOHN, SHOP.name, 600, after(0.3))
+        trip = await waits.book(user_id, JOHN, SHOP.name, 600, lambda: True)
         assert trip.status == "running"
-        assert (await waits.look_up_after(user_id, DESK, 600, after(0.3))).status == "running"
-        assert (await waits.cancel(user_id, DESK, 600, after(0.3))).status == "running"
+        assert (await waits.look_up_after(user_id, DESK, 600, lambda: True)).status == "running"
+        assert (await waits.cancel(user_id, DESK, 600, lambda: True)).status == "running"
     assert not waits.waits._waits, "Nothing waits on"
 
 
@@ -85,3 +80,59 @@ async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the
     await record.trips.withdraw(row.trip_id, "rolled_back", "for a test")
     async with asyncio.timeout(20):
         assert (await wait).status == "rolled_back"
+
+
+# What the record is asked
+
+
+class Rows:
+    """A record that tells of some trips, whatever it is asked about."""
+
+    def __init__(self, *trip_ids: str) -> None:
+        self.rows = [new_trip(trip_id) for trip_id in trip_ids]
+        self.asked: list[set[str]] = []
+        self.outages: list[Exception] = []
+
+    async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
+        if self.outages:
+            raise self.outages.pop()
+        self.asked.append(set(trip_ids))
+        return [row for row in self.rows if row.trip_id in trip_ids]
+
+
+def told(_: RecordedTrip) -> bool:
+    return True
+
+
+async def test_all_that_are_waited_for_are_asked_about_in_one_question() -> None:
+    rows = Rows("trip-49")
+    rows.outages = [RecordUnavailable("away"), RecordBroken("a bug")]
+    watch = RecordWatch(rows.not_just_running)
+    names = [f"trip-{number}" for number in range(50)]
+    with contextlib.ExitStack() as stack:
+        seen = {name: stack.enter_context(watch.watching(name, told)) for name in names}
+        async with asyncio.timeout(20):
+            await seen["trip-49"]
+        assert rows.asked == [set(names)], "An outage ends no wait"
+        assert [name for name in names if seen[name].done()] == ["trip-49"]
+    await asyncio.sleep(0.2)
+    assert len(rows.asked) == 1, "Nobody waits, nobody asks"
+    with watch.watching("trip-1", told):
+        pass
+    with watch.watching("trip-49", told) as again:
+        async with asyncio.timeout(20):
+            await again
+
+
+async def test_each_wait_of_a_trip_ends_when_it_says_so() -> None:
+    rows = Rows("trip-1")
+    watch = RecordWatch(rows.not_just_running)
+    with (
+        watch.watching("trip-1", lambda _: len(rows.asked) > 2) as patient,
+        watch.watching("trip-1", told) as impatient,
+    ):
+        async with asyncio.timeout(20):
+            await impatient
+            assert not patient.done()
+            await patient
+    assert len(rows.asked) == 3
