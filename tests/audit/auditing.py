@@ -31,22 +31,25 @@ async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
         await composed.close()
 
 
-async def audit(auditor: Auditor, *, everything: bool = False) -> Tally:
+class Said(list[str]):
+    """The sentences of an audit. Other tests have left trips in this Temporal."""
+
+    def of(self, *trip_ids: str) -> list[str]:
+        """Return what is said of some trips, without their ids."""
+        words = [line.split(" ", 2) for line in self]
+        return [rest for _, trip_id, rest in words if trip_id in trip_ids]
+
+
+async def audit(auditor: Auditor, *, everything: bool = False) -> tuple[Tally, Said]:
     """Audit once."""
-    said: list[str] = []
-    tally = await auditor.audit(everything=everything, told=lambda part: said.extend(part.said))
-    tally.said = said
-    return tally
+    said = Said()
+    tally = await auditor.audit(everything=everything, told=lambda each: said.append(str(each)))
+    return tally, said
 
 
-async def said_of(auditor: Auditor, trip_id: str) -> list[str]:
-    """Audit, and return what is said of a trip, without its id.
-
-    Other tests have left trips in this Temporal.
-    """
-    start = f"Trip {trip_id} "
-    tally = await audit(auditor)
-    return [line.removeprefix(start) for line in tally.said if line.startswith(start)]
+async def said_of(auditor: Auditor, *trip_ids: str) -> list[str]:
+    """Audit, and return what is said of some trips, without their ids."""
+    return (await audit(auditor))[1].of(*trip_ids)
 
 
 @asynccontextmanager
