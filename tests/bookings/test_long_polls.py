@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from bookings import Bookings
 from record import Record
-from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, ended, new_id, stuck
+from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, new_id, stuck
 from tests.conftest import IMPATIENT, TEMPORAL_CLI
 from tests.faults import DEADLINE, Call, FaultyRecord, Gate
 from tests.trips import eventually
@@ -79,23 +79,6 @@ async def test_a_trip_whose_ending_is_recorded_is_over_while_its_workflow_still_
     async with asyncio.timeout(DEADLINE):
         assert (await by_record.cancel(user_id, DESK, 600)).status == "cancelled"
     await gate.open()
-
-
-async def test_a_wait_for_the_booking_is_over_though_its_cancellation_goes_on(
-    by_record: Bookings, faults: FaultyRecord
-) -> None:
-    user_id = (await by_record.book(new_id(), JOHN, SHOP.name, 60)).user_id
-    row = await faults.trips.by_id(user_id)
-    assert row is not None
-    faults.faults["cancel", "hotel"] = gate = Gate()
-    cancelling = asyncio.create_task(by_record.cancel(user_id, DESK, 600))
-    await gate.reached()
-    async with asyncio.timeout(DEADLINE):
-        await by_record.waits.until_closed(row, 600, None)
-    assert not cancelling.done()
-    await gate.open()
-    assert (await cancelling).status == "cancelled"
-    assert (await ended(by_record, user_id)).status == "cancelled"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bookings import Bookings
 from bookings.waiting import RecordWatch
 from connection import lazy_client
 from record import Record, RecordBroken, RecordedTrip, RecordUnavailable
-from tests.bookings.requests import DESK, JOHN, SHOP, new_id, new_trip, stub
+from tests.bookings.requests import DESK, JOHN, SHOP, leave, new_id, new_trip, planted, stub
 from tests.conftest import IMPATIENT
 
 
@@ -80,6 +80,22 @@ async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the
     await record.trips.withdraw(row.trip_id, "rolled_back", "for a test")
     async with asyncio.timeout(20):
         assert (await wait).status == "rolled_back"
+
+
+async def test_a_wait_for_the_booking_is_over_though_its_cancellation_goes_on(
+    record: Record,
+) -> None:
+    user_id = await planted(record, "running")
+    row = await record.trips.by_id(user_id)
+    assert row is not None
+    wait = asyncio.create_task(
+        Bookings(stub(), record, IMPATIENT).waits.until_closed(row, 600, None)
+    )
+    assert not (await asyncio.wait({wait}, timeout=0.2))[0]
+    await leave(record, user_id, "booked")
+    await record.trips.begin_cancellation(user_id)
+    async with asyncio.timeout(20):
+        await wait
 
 
 # What the record is asked
