@@ -10,12 +10,10 @@ from temporalio.client import Client
 import audit.looking
 import audit.open_trips
 from audit import Auditor
-from bookings import Bookings
 from record import Record
 from shared import KINDS
 from tests.audit.auditing import auditing, working
-from tests.bookings.requests import leave_nothing_open
-from tests.conftest import IMPATIENT
+from tests.bookings.conftest import asked as asked
 from tests.simulator.simulated import Simulator
 
 
@@ -32,13 +30,6 @@ async def auditor(client: Client, record: Record) -> AsyncIterator[Auditor]:
     """An auditor, beside embedded suppliers."""
     async with auditing(client, record) as composed:
         yield composed
-
-
-@pytest.fixture
-async def asked(client: Client, record: Record) -> AsyncIterator[Bookings]:
-    """The bookings, of which none is left open in Temporal."""
-    yield Bookings(client, record, IMPATIENT)
-    await leave_nothing_open(client, record)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from audit.looking import each
 from bookings import Bookings, TemporalUnavailable, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable
 from record.tables import reservations
-from shared import TASK_QUEUE_NAME
 from tests.audit.auditing import (
     audit,
     auditing,
@@ -35,10 +34,8 @@ from tests.audit.auditing import (
 )
 from tests.bookings.requests import DESK, ended, new_trip, planted, stuck
 from tests.conftest import IMPATIENT
-from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys
 from tests.faults import DEADLINE, FaultyRecord, Gate
-from tests.trips import eventually
 from tests.workers import running_worker
 
 NEEDS_ATTENTION = "; it needs attention now."
@@ -255,25 +252,6 @@ async def test_the_next_audit_compares_what_has_changed_since_and_all_does_all(
     assert await said_of(auditor, user_id) == []
     _, said = await audit(auditor, everything=True)
     assert len(said.of(user_id)) == 1
-
-
-async def test_a_workflow_of_another_id_than_its_trips_is_no_unknown_trip(
-    client: Client, auditor: Auditor, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    wanted = trip_of()
-    started = await client.start_workflow(
-        "BookingWorkflow", wanted, id=f"cli-{wanted.book_user_id}", task_queue=TASK_QUEUE_NAME
-    )
-    await gate.reached()
-
-    async def listed() -> bool:
-        query = f"WorkflowId = '{started.id}' AND ExecutionStatus = 'Running'"
-        return [each.id async for each in client.list_workflows(query)] == [started.id]
-
-    await eventually(listed)
-    assert await said_of(auditor, wanted.book_user_id) == []
-    await gate.open()
 
 
 async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing(

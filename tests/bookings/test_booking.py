@@ -238,18 +238,14 @@ async def test_a_stuck_undo_ends_the_wait_for_every_request_of_its_key(
 
 
 async def test_a_trip_that_was_stopped_and_then_cancelled_has_that_outcome(
-    client: Client, asked: Bookings, faults: FaultyRecord
+    asked: Bookings, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = (await asked.book(new_id(), JOHN, "shop", 0, key=KEY)).user_id
-    await gate.reached()
-    await client.get_workflow_handle(user_id).terminate()
-    await gate.open()
+    user_id = await planted(faults, "running")
     faults.faults["cancel", "hotel"] = refuse_for_good
     assert (await asked.cancel(user_id, DESK, 60)).status == "needs_attention"
-    again = await asked.book(new_id(), JOHN, "shop", 60, key=KEY)
+    again = await asked.book(user_id, JOHN, "shop", 60)
     assert (again.status, again.has_outcome) == ("needs_attention", False)
     await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
     await ended(asked, user_id)
-    again = await asked.book(new_id(), JOHN, "shop", 0, key=KEY)
+    again = await asked.book(user_id, JOHN, "shop", 0)
     assert (again.status, again.has_outcome, again.was_booked) == ("cancelled", True, False)

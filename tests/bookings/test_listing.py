@@ -91,17 +91,17 @@ def encoded(content: str | bytes) -> str:
 
 TIME = "2026-01-31T12:00:00+00:00"
 
-FORGERIES = {
-    "nothing": "",
-    "no base64": "garbage",
-    "not ASCII": "é",
-    "a lone surrogate": "\udc80",
-    "not padded": encoded(json.dumps([TIME, "trip"])).rstrip("="),
-    "not UTF-8": encoded(b"\xff\xfe"),
-    "deeply nested": encoded("[" * 1_490),
-    "a long number": encoded("9" * 1_490),
-    **{
-        f"JSON: {ascii(value)[:60]}": encoded(json.dumps(value))
+FORGERIES = [
+    "",
+    "garbage",
+    "é",
+    "\udc80",
+    encoded(json.dumps([TIME, "trip"])).rstrip("="),
+    encoded(b"\xff\xfe"),
+    encoded("[" * 1_490),
+    encoded("9" * 1_490),
+    *(
+        encoded(json.dumps(value))
         for value in [
             {"0": TIME, "1": "trip"},
             [TIME, "trip", "more"],
@@ -113,11 +113,11 @@ FORGERIES = {
             ["0001-01-01T00:00:00+23:59", "trip"],
             ["9999-12-31T23:59:59-23:59", "trip"],
         ]
-    },
-}
+    ),
+]
 
 
-@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=[*FORGERIES])
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: ascii(forgery)[:40])
 async def test_a_forged_cursor_is_refused_and_asks_nobody(forgery: str) -> None:
     record = Record.connect("sqlite:////dev/null/nobody-is-asked.db")
     with pytest.raises(UnknownCursor):
