@@ -1,7 +1,8 @@
 """What the tests of the audit have in common."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ import audit.looking
 import audit.open_trips
 from audit import Auditor
 from record import Record
+from settings import Settings
 from shared import KINDS
-from tests.audit.auditing import auditing, working
+from suppliers import compose
+from tests.audit.auditing import auditing, book_at
 from tests.bookings.conftest import asked as asked
 from tests.simulator.simulated import Simulator
+
+Book = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +55,14 @@ async def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 async def at_suppliers(
     client: Client, record: Record, suppliers: Simulator
 ) -> AsyncIterator[Auditor]:
-    """An auditor beside workers that book at the simulated suppliers."""
-    async with working(client, record), auditing(client, record) as auditor:
+    """An auditor beside the simulated suppliers."""
+    async with auditing(client, record) as auditor:
         yield auditor
+
+
+@pytest.fixture
+async def book(record: Record, suppliers: Simulator) -> AsyncIterator[Book]:
+    """What books a trip at the simulated suppliers, and returns its id."""
+    composed = compose(record, Settings())
+    yield partial(book_at, composed.desks, record)
+    await composed.close()
