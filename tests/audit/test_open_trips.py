@@ -271,21 +271,6 @@ async def test_a_result_that_is_no_trips_needs_attention(
     assert await found_by(open_trips, user_id) == STOPPED_OUTSIDE
 
 
-async def test_an_outage_ends_the_comparison(
-    open_trips: OpenTrips, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await record.trips.accept(new_trip(new_id()))
-
-    async def away(*_: object) -> None:
-        raise RecordUnavailable("away")
-
-    monkeypatch.setattr(record.trips, "by_id", away)
-    monkeypatch.setattr(record.trips, "withdraw", away)
-    monkeypatch.setattr(bookings.settling, "START_LIMIT", dt.timedelta(0))
-    with pytest.raises(RecordUnavailable):
-        await of(open_trips)
-
-
 async def test_it_goes_on_for_ever_and_says_what_it_finds(
     open_trips: OpenTrips,
     record: Record,

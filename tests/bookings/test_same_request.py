@@ -14,23 +14,10 @@ from tests.conftest import IMPATIENT
 REQUEST = {"name": "Jo", "attempts": 5, "car": "c", "hotel": "h", "flight": "f"}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "recorded"),
-    [
-        (REQUEST, REQUEST),
-        (REQUEST, dict(reversed(REQUEST.items()))),
-        (REQUEST, {name: str(value) for name, value in REQUEST.items()}),
-        (REQUEST | {"boat": None}, REQUEST),
-        (REQUEST | {"boat": "b"}, REQUEST),
-        (REQUEST, REQUEST | {"boat": "b"}),
-        (REQUEST, {}),
-    ],
-    ids=str,
-)
-def test_a_field_that_only_one_of_them_knows_makes_no_difference(
-    wanted: dict[str, Any], recorded: dict[str, Any]
-) -> None:
-    assert is_same(wanted, recorded)
+def test_a_field_that_only_one_of_them_knows_makes_no_difference() -> None:
+    assert is_same(REQUEST, {name: str(value) for name, value in reversed(REQUEST.items())})
+    assert is_same(REQUEST | {"boat": "b"}, REQUEST)
+    assert is_same(REQUEST, REQUEST | {"boat": "b"})
 
 
 @pytest.mark.parametrize(

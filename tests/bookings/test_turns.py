@@ -1,6 +1,7 @@
 """Trips are started so many at once, callers take turns, and nobody waits in vain."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -19,6 +20,7 @@ class Gate:
         self._patience = patience
         self.began: list[str] = []
         self._ends: dict[str, asyncio.Future[None]] = {}
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def take(self, caller: str, name: str) -> None:
         async with self.turns.turn(caller, self._patience):
@@ -29,6 +31,7 @@ class Gate:
     async def begin(self, *names: str) -> list[asyncio.Task[None]]:
         """Begin turns that are named for their callers, `a1` for `a`."""
         tasks = [asyncio.create_task(self.take(name[0], name)) for name in names]
+        self.tasks += tasks
         await soon()
         return tasks
 
@@ -41,13 +44,32 @@ class Gate:
             await soon()
 
 
+NewGate = Callable[..., Gate]
+
+
+@pytest.fixture
+async def new_gate() -> AsyncIterator[NewGate]:
+    """What makes a gate, no turn of which outlasts the test."""
+    made: list[Gate] = []
+
+    def new_gate(at_once: int, **changes: float) -> Gate:
+        made.append(Gate(at_once, **changes))
+        return made[-1]
+
+    yield new_gate
+    tasks = [task for gate in made for task in gate.tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def soon() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_so_many_have_a_turn_at_once_and_callers_alternate() -> None:
-    gate = Gate(2)
+async def test_so_many_have_a_turn_at_once_and_callers_alternate(new_gate: NewGate) -> None:
+    gate = new_gate(2)
     await gate.begin("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
     assert gate.began == ["a1", "a2"]
     for number, name in enumerate(["a3", "b1", "c1", "a4", "b2", "a5"]):
@@ -59,8 +81,8 @@ async def test_so_many_have_a_turn_at_once_and_callers_alternate() -> None:
     assert gate.began[-2:] == ["d1", "d2"]
 
 
-async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain() -> None:
-    gate = Gate(1)
+async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain(new_gate: NewGate) -> None:
+    gate = new_gate(1)
     tasks = await gate.begin("a1", "a2", "b1")
     await gate.end("a1", error=TemporalUnavailable("away"))
     failed = await asyncio.gather(*tasks, return_exceptions=True)
@@ -69,8 +91,10 @@ async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain() -> None:
     assert gate.began == ["a1", "c1"]
 
 
-async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through() -> None:
-    gate = Gate(2)
+async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through(
+    new_gate: NewGate,
+) -> None:
+    gate = new_gate(2)
     late, *_ = await gate.begin("a1", "a2", "b1", "c1")
     await gate.end("a2")
     await gate.end("a1", error=TemporalUnavailable("slow"))
@@ -79,8 +103,8 @@ async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through(
     assert gate.began == ["a1", "a2", "b1", "c1"]
 
 
-async def test_a_failure_of_ones_own_is_no_others() -> None:
-    gate = Gate(1)
+async def test_a_failure_of_ones_own_is_no_others(new_gate: NewGate) -> None:
+    gate = new_gate(1)
     first, _ = await gate.begin("a1", "b1")
     await gate.end("a1", error=ValueError("of its own"))
     with pytest.raises(ValueError, match="of its own"):
@@ -88,8 +112,10 @@ async def test_a_failure_of_ones_own_is_no_others() -> None:
     assert gate.began == ["a1", "b1"]
 
 
-async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn() -> None:
-    gate = Gate(1, patience=0.05)
+async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn(
+    new_gate: NewGate,
+) -> None:
+    gate = new_gate(1, patience=0.05)
     _, second = await gate.begin("a1", "b1")
     with pytest.raises(TemporalUnavailable, match="Too many trips"):
         await second
@@ -99,8 +125,10 @@ async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn() -> N
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_who_is_cancelled_leaves_its_turn_to_the_next(granted: bool) -> None:
-    gate = Gate(1)
+async def test_who_is_cancelled_leaves_its_turn_to_the_next(
+    new_gate: NewGate, granted: bool
+) -> None:
+    gate = new_gate(1)
     _, second, _ = await gate.begin("a1", "b1", "c1")
     if granted:
         gate._ends["a1"].set_result(None)
