@@ -37,7 +37,7 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
             client, record, composition.desks, settings.saga_policy, settings.calls_per_second
         )
         try:
-            return await auditor.audit(everything=everything, told=lambda part: _write(*part.said))
+            return await auditor.audit(everything=everything, told=lambda each: _write(str(each)))
         finally:
             await composition.close()
 
@@ -50,9 +50,8 @@ def _write(*lines: str) -> None:
 def _summary(tally: Tally) -> list[str]:
     lines = [f"{tally}."]
     if tally.not_compared:
-        away = (
-            f" The suppliers of {', '.join(tally.away)} could not be asked." if tally.away else ""
-        )
+        kinds = ", ".join(sorted(tally.away))
+        away = f" The suppliers of {kinds} could not be asked." if kinds else ""
         lines.append(f"Trips left to the next audit: {tally.not_compared}.{away}")
     if tally.odd:
         lines.append(f"Trips of which nothing can be made, as logged above: {tally.odd}.")

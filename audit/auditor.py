@@ -7,7 +7,7 @@ time, and two audits may run at once.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from temporalio.client import Client
 
@@ -16,8 +16,7 @@ from audit.comparing import delayed
 from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally, log, recorded_as
 from audit.looking import Looking, each, unless_odd
 from audit.mending import Mending
-from audit.standing import policy_of, standing
-from bookings import BookingsError, Settling, TripWorkflows
+from bookings import BookingsError, Settling, TripWorkflows, acting_workflow
 from record import Audit, Record, RecordedTrip, RecordError, Reservation
 from shared import KINDS, Kind, SagaPolicy, cut
 from suppliers import Desks
@@ -62,13 +61,11 @@ class Auditor:
         self._mending = Mending(self._workflows, record, desks)
         self._late = max(desk.late for desk in desks.values())
 
-    async def audit(
-        self, *, everything: bool, told: Callable[[Tally], object] = lambda _: None
-    ) -> Tally:
+    async def audit(self, *, everything: bool, told: Callable[[Difference], object] = log) -> Tally:
         """Audit now: every trip, or those that have changed since the last audit.
 
-        `told` gets each part as it is done. Raises `BookingsError` when Temporal cannot be asked,
-        and `RecordError`.
+        Each difference is `told` as it is found. Raises `BookingsError` when Temporal cannot be
+        asked, and `RecordError`.
         """
         begun = await self._record.audits.begin(OVERLAP, FIRST, everything=everything)
         return await self._run(begun, told)
@@ -85,60 +82,48 @@ class Auditor:
                 audits, every = self._record.audits, dt.timedelta(seconds=interval)
                 due = due or await audits.begin_if_due(OVERLAP, FIRST, every)
                 if due is not None:
-                    await self._run(due, lambda _: None)
+                    await self._run(due)
                     due = None
             except (BookingsError, RecordError) as error:
                 logger.warning("The audit waits: %s", error)
             except Exception:
                 logger.exception("The audit failed")
 
-    async def _run(self, audit: Audit, told: Callable[[Tally], object]) -> Tally:
-        tally = Tally()
-        async for part in self._parts(audit):
-            told(part)
-            tally.add(part)
-        differences = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
-        counts = tally.trips, tally.not_compared
-        await self._record.audits.end(audit.audit_id, *counts, differences)
-        logger.info("Audit: %s", tally)
-        return tally
-
-    async def _parts(self, audit: Audit) -> AsyncIterator[Tally]:
-        """Yield what each part of the audit comes to, page by page."""
-        trips, audits = self._record.trips, self._record.audits
-        yield await self._compare_open()
-        before, last = audit.began_at - open_trips.ON_ITS_WAY, ""
-        while rows := await trips.open_trips(before, last, PAGE):
-            yield await self._look_after_open(rows)
-            last = rows[-1].trip_id
+    async def _run(self, audit: Audit, told: Callable[[Difference], object] = log) -> Tally:
+        tally, audits = Tally(told), self._record.audits
+        async for rows, differences in self.open_trips.compare():
+            for difference in differences:
+                tally.note([difference])
+            await self._look_after_open(rows, tally)
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
-            yield await self._compare(rows)
+            await self._compare(rows, tally)
             after = rows[-1]
         last = ""
         # Without a beginning all of them are among those that have ended.
         while audit.since and (rows := await audits.unaudited_trips(audit.since, last, PAGE)):
-            yield await self._compare(rows)
+            await self._compare(rows, tally)
             last = rows[-1].trip_id
         beyond: str | None = ""
         while beyond is not None:
             strangers, beyond = await audits.strangers(beyond, SPAN)
-            yield await self._take_in_all(strangers)
-
-    async def _take_in_all(self, strangers: Mapping[str, Sequence[Reservation]]) -> Tally:
-        tally = Tally()
-        for trip_id, reservations in strangers.items():
-            difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
-            if difference is not None:
-                _say([difference], tally)
-            else:
-                tally.not_compared += 1
-                tally.odd += 1
+            await self._take_in_all(strangers, tally)
+        counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
+        await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
+        logger.info("Audit: %s", tally)
         return tally
 
-    async def _compare(self, rows: Sequence[RecordedTrip]) -> Tally:
+    async def _take_in_all(
+        self, strangers: Mapping[str, Sequence[Reservation]], tally: Tally
+    ) -> None:
+        for trip_id, reservations in strangers.items():
+            difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
+            tally.note([difference] if difference else [])
+            tally.not_compared += difference is None
+            tally.odd += difference is None
+
+    async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """Compare trips that have ended, and do what may be done about what is found."""
-        tally = Tally()
         looks = await self._looking.look_at(rows)
         done: set[str] = set()
         left: set[str] = set()
@@ -148,37 +133,26 @@ class Auditor:
                 tally.odd += 1
                 continue
             tally.elsewhere += look.elsewhere
-            tally.away = sorted({*tally.away, *look.not_asked})
+            tally.away |= look.not_asked
             differences, again = await self._mending.mend(look)
-            _say(differences, tally)
-            if look.is_whole:
-                tally.trips += 1
-            else:
-                tally.not_compared += 1
+            tally.note(differences)
+            tally.trips += look.is_whole
+            tally.not_compared += not look.is_whole
             # What was mended is looked at again, whether it stays so.
             (done if look.is_whole and not again else left).add(trip_id)
         await self._record.audits.note_audited(done, left)
-        return tally
 
-    async def _compare_open(self) -> Tally:
-        """Compare all open trips with Temporal."""
-        tally = Tally()
-        for difference in await self.open_trips.compare():
-            _say([difference], tally)
-        return tally
-
-    async def _look_after_open(self, rows: Sequence[RecordedTrip]) -> Tally:
+    async def _look_after_open(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """See that no open trip takes too long."""
-        tally = Tally(trips=len(rows))
         by_trip = await self._record.reservations.of_all([row.trip_id for row in rows])
 
         async def late(row: RecordedTrip) -> list[Difference]:
             return await self._delayed(row, by_trip.get(row.trip_id, ()))
 
         for differences in await each(late, rows):
-            _say(differences or (), tally)
+            tally.note(differences or [])
             tally.odd += differences is None
-        return tally
+        tally.trips += len(rows)
 
     async def _delayed(
         self, row: RecordedTrip, reservations: Iterable[Reservation]
@@ -188,10 +162,10 @@ class Auditor:
         if row.status != "running" or not delayed(row, by_kind, self._policy, self._late, now):
             return []
         # By the settings of today; but a trip keeps to those that it was started with.
-        policy = await policy_of(self._workflows, row)
-        if policy is None or await standing(self._workflows, row) != "running":
+        begun = await self._workflows.started_with(acting_workflow(row))
+        if begun is None or await self._workflows.standing(row) != "running":
             return []
-        found = delayed(row, by_kind, policy, self._late, now)
+        found = delayed(row, by_kind, begun.policy, self._late, now)
         if await self._record.trips.by_id(row.trip_id) != row:
             return []
         return found
@@ -219,10 +193,3 @@ class Auditor:
             )
         )
         return Difference(trip_id, "unknown_trip", found, ATTENTION)
-
-
-def _say(differences: Sequence[Difference], tally: Tally) -> None:
-    """Log the differences of a trip, and count them."""
-    for difference in differences:
-        log(difference)
-    tally.note(differences)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from audit.asking import Held
 from audit.differences import Difference, DifferenceKind, Remedy, in_words
-from audit.standing import Standing
 from record import UNHELD, RecordedTrip, Reservation, StepProgress, storable
-from shared import KINDS, Kind, SagaPolicy
+from shared import KINDS, Kind, SagaPolicy, TripStatus
 from suppliers import AnotherItem, Confirmed, Pending, Released
 
 CLOSING = dt.timedelta(minutes=2)
@@ -33,7 +32,8 @@ class Look:
     """What a look at a trip has shown."""
 
     row: RecordedTrip
-    standing: Standing
+    standing: TripStatus | None
+    """How it stands by its workflow; `None`: the workflow was stopped, or Temporal knows none."""
     reservations: Mapping[Kind, Reservation]
     held: Mapping[Kind, Held] = field(default_factory=dict)
     """What each supplier says, of those that were asked."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -70,8 +70,10 @@ def log(difference: Difference) -> None:
 
 @dataclass
 class Tally:
-    """What an audit, or a part of it, has come to."""
+    """What an audit has come to."""
 
+    told: Callable[[Difference], object] = log
+    """Is told each difference as it is found."""
     trips: int = 0
     """How many were compared, also of those that are still running."""
     not_compared: int = 0
@@ -80,26 +82,16 @@ class Tally:
     """Reservations at suppliers that are not set up any more, so that nobody could be asked."""
     differences: Counter[str] = field(default_factory=Counter)
     """In how many trips each kind was found."""
-    said: list[str] = field(default_factory=list)
-    """The sentences of this part."""
-    away: list[str] = field(default_factory=list)
+    away: set[Kind] = field(default_factory=set)
     """The kinds whose suppliers could not be asked."""
     odd: int = 0
     """Trips of which nothing could be made: what Temporal has of them cannot be read, say."""
 
     def note(self, differences: Sequence[Difference]) -> None:
-        """Count the differences of a trip, and keep what they say."""
+        """Tell the differences of one trip, and count each kind of them once."""
+        for difference in differences:
+            self.told(difference)
         self.differences.update({difference.kind for difference in differences})
-        self.said += map(str, differences)
-
-    def add(self, part: "Tally") -> None:
-        """Add a part, but not its sentences."""
-        self.trips += part.trips
-        self.not_compared += part.not_compared
-        self.elsewhere += part.elsewhere
-        self.differences += part.differences
-        self.away = sorted({*self.away, *part.away})
-        self.odd += part.odd
 
     def __str__(self) -> str:
         """Return a line that sums it up."""

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from audit.asking import Held, Line, NotAsked
 from audit.comparing import Look, compared
-from audit.standing import standing
 from bookings import BookingsError, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable, Reservation
 from shared import BookVacationInput, Kind
@@ -77,7 +76,7 @@ class Looking:
 
     async def _look(self, row: RecordedTrip, reservations: Iterable[Reservation]) -> Look:
         by_kind = {each.kind: each for each in reservations}
-        stands = await standing(self._workflows, row)
+        stands = await self._workflows.standing(row)
         now = dt.datetime.now(dt.UTC)
         look = Look(row, stands, by_kind)
         if stands != "running":

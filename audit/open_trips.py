@@ -8,6 +8,7 @@ know.
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import AsyncIterator
 
 from audit.differences import ATTENTION, Difference, log, recorded_as
 from audit.looking import each, unless_odd
@@ -44,29 +45,28 @@ class OpenTrips:
         self._workflows = workflows
         self._settling = settling
 
-    async def compare(self) -> list[Difference]:
-        """Compare, mend, and return what differed.
+    async def compare(self) -> AsyncIterator[tuple[list[RecordedTrip], list[Difference]]]:
+        """Compare and mend; yield some open trips at a time, and what differed.
 
         Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
         """
         before = dt.datetime.now(dt.UTC) - SETTLED
         running = await self._workflows.running()
-        differences: list[Difference | None] = []
         last = ""
         while rows := await self._record.trips.open_trips(before, last, BATCH):
             last = rows[-1].trip_id
             missing = [row for row in rows if acting_workflow(row) not in running]
-            differences += await each(self._settle, missing)
-        differences += await self._adopt_all(running)
-        return [difference for difference in differences if difference is not None]
+            yield rows, [found for found in await each(self._settle, missing) if found]
+        yield [], await self._adopt_all(running)
 
     async def compare_for_ever(self) -> None:
         """Compare at intervals. An outage is logged, and the next comparison finds what is left."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
-                for difference in await self.compare():
-                    log(difference)
+                async for _, differences in self.compare():
+                    for difference in differences:
+                        log(difference)
             except (BookingsError, RecordError) as error:
                 logger.warning("No audit: %s", error)
             except Exception:
@@ -89,7 +89,7 @@ class OpenTrips:
         found = "is open by the record, but its workflow has ended"
         return Difference(row.trip_id, "lost_ending", found, recorded)
 
-    async def _adopt_all(self, running: set[str]) -> list[Difference | None]:
+    async def _adopt_all(self, running: set[str]) -> list[Difference]:
         """Record the trips that were started by other means and that no worker has taken up yet."""
         bookings = {
             workflow_id
@@ -97,7 +97,8 @@ class OpenTrips:
             if may_be_id(workflow_id) and not cancelled_trip(workflow_id)
         }
         missing = await self._record.trips.missing(bookings)
-        return [await unless_odd(workflow_id, self._adopt(workflow_id)) for workflow_id in missing]
+        found = [await unless_odd(each, self._adopt(each)) for each in missing]
+        return [difference for difference in found if difference]
 
     async def _adopt(self, workflow_id: str) -> Difference | None:
         """Record the trip of a workflow; `None`: it was recorded already, or has just begun.

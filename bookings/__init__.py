@@ -5,9 +5,7 @@ mends itself, and `TemporalRefuses` if somebody has to change something. The rec
 `UnreadablePayload`, pass through as they are.
 """
 
-from bookings.asking import asking_temporal
 from bookings.bookings import Bookings
-from bookings.callers import Caller
 from bookings.errors import (
     BookingConflict,
     BookingDiffers,
@@ -20,7 +18,7 @@ from bookings.errors import (
 )
 from bookings.settling import Settling
 from bookings.temporal import TripWorkflows
-from bookings.trips import NEVER_STARTED, STOPPED, Trip, acting_workflow, may_be_id
+from bookings.trips import NEVER_STARTED, STOPPED, Caller, Trip, acting_workflow, may_be_id
 from connection import UnreadablePayload
 from record import RecordError, RecordUnavailable, StepProgress
 
@@ -45,6 +43,5 @@ __all__ = [
     "UnknownCursor",
     "UnreadablePayload",
     "acting_workflow",
-    "asking_temporal",
     "may_be_id",
 ]

@@ -1,17 +1,14 @@
 """What the API asks of the record and of Temporal: book, look up, list, cancel, repair, wait."""
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from temporalio.client import Client, WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
+from temporalio.client import Client
 
-from bookings.asking import asking_temporal, is_missing_workflow
-from bookings.callers import Caller
 from bookings.cursors import cursor_after, place_of
 from bookings.errors import (
     BookingConflict,
@@ -19,17 +16,17 @@ from bookings.errors import (
     BookingNotFound,
     TemporalRefuses,
     TemporalUnavailable,
+    asking_temporal,
 )
-from bookings.keys import fingerprint, former_fingerprint
 from bookings.loops import PerLoop
 from bookings.settling import Settling
 from bookings.temporal import TripWorkflows
-from bookings.trips import Trip, is_same, may_be_id, shown
+from bookings.trips import Caller, Trip, is_same, may_be_id, shown
 from bookings.turns import Turns
 from bookings.waiting import Gone, Waits
 from connection import nobody_takes_trips
 from record import UNHELD, Record, RecordedTrip, RecordError, RecordUnavailable
-from shared import CANCELLED, Kind, SagaPolicy, StepState, TripStatus
+from shared import Kind, SagaPolicy, TripStatus
 
 START_PATIENCE = 30.0
 """Seconds that a request waits for the start of its trip, behind other trips. That is so for one
@@ -141,7 +138,7 @@ class Bookings:
                 await self.waits.unless_stuck(row, seconds, gone)
                 row = await self._recorded(user_id, caller)
             if row.closed_at is None:
-                row = await self._unless_ended(row)
+                row = await self._settling.settled(row, cancelled=True)
         if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if row.closed_at is not None and row.status not in UNHELD:
@@ -158,22 +155,14 @@ class Bookings:
         Raises `BookingConflict` when it is not stuck, `BookingNotFound`, `TemporalUnavailable` and
         `TemporalRefuses`.
         """
-
-        def ask(workflow_id: str) -> Awaitable[None]:
-            return self._workflows.retry_undo(workflow_id, kind)
-
-        return await self._repair(user_id, kind, caller, ask, done=("undone", "resolved"))
+        return await self._repair(user_id, kind, caller, None)
 
     async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
         """Take the caller's word that a stuck undo is settled. Doing so again changes nothing.
 
         Raises as `retry_undo` does.
         """
-
-        def ask(workflow_id: str) -> Awaitable[None]:
-            return self._workflows.resolve_undo(workflow_id, kind, note)
-
-        return await self._repair(user_id, kind, caller, ask, done=("resolved",))
+        return await self._repair(user_id, kind, caller, note)
 
     async def check_ready(self) -> str | None:
         """Return what keeps trips from being booked, or `None` when nothing does."""
@@ -197,8 +186,9 @@ class Bookings:
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None
     ) -> tuple[RecordedTrip, bool]:
         """Return the row of the trip, and whether it is new."""
-        prints = None if key is None else (fingerprint(key), former_fingerprint(owner, key))
         trips = self._record.trips
+        # The key cannot be read from the record. Before version 3 its owner was part of its hash.
+        prints = None if key is None else (_hash(key), _hash(f"{owner}\n{key}"))
         if self.admit is not None and not (prints and await trips.by_key(owner, prints)):
             self.admit(owner)
         row = RecordedTrip(
@@ -221,54 +211,25 @@ class Bookings:
             raise BookingNotFound
         return row
 
-    async def _unless_ended(self, row: RecordedTrip) -> RecordedTrip:
-        """Return the row of a trip that is open by the record, once Temporal was asked about it.
+    async def _repair(self, user_id: str, kind: Kind, caller: Caller, note: str | None) -> Trip:
+        """Have an undo resolved with a note, or else retried, and return the trip.
 
-        A trip that was never started never will be.
+        It is fine if the trip has closed because the same was asked for before.
         """
-        if row.first_run_id is None:
-            with asking_temporal():
-                known = await self._workflows.describe(row.workflow_id)
-            if known is None:
-                return await self._record.trips.withdraw(row.trip_id, "cancelled", CANCELLED)
-        return await self._settling.settled(row)
-
-    async def _repair(
-        self,
-        user_id: str,
-        kind: Kind,
-        caller: Caller,
-        ask: Callable[[str], Awaitable[None]],
-        done: Sequence[StepState],
-    ) -> Trip:
-        """Ask for the repair of an undo, and return the trip.
-
-        A trip that has closed in the meantime is fine when its step is in one of the states `done`:
-        the same repair was asked for before.
-        """
-        trip = await self.look_up(user_id, caller)
-        if trip.closed_at is None:
-            with asking_temporal(), _refusing():
-                await ask(trip.workflow_id)
-            trip = await self.look_up(user_id, caller)
+        row = await self._recorded(user_id, caller)
+        if row.closed_at is None:
+            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
+                await self._workflows.repair(row, kind, note)
+            row = await self._recorded(user_id, caller)
         # A trip has no step of a kind that came after it.
-        state = next((step.state for step in trip.steps if step.kind == kind), "not part of it")
-        if trip.closed_at is not None and state not in done:
+        state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
+        done = ("resolved",) if note is not None else ("undone", "resolved")
+        if row.closed_at is not None and state not in done:
             raise BookingConflict(
-                f"The {kind} is {state} and the trip {trip.status}; no undo is under way."
+                f"The {kind} is {state} and the trip {row.status}; no undo is under way."
             )
-        return trip
+        return shown(row)
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Translate a workflow's refusal of an update. One that has closed refuses nothing."""
-    try:
-        yield
-    except WorkflowUpdateFailedError as error:
-        if not isinstance(error.cause, ApplicationError):
-            raise
-        raise BookingConflict(f"{error.cause.message}.") from error
-    except RPCError as error:
-        if not is_missing_workflow(error):
-            raise
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,16 +4,14 @@ The record may also have lost an ending that it was told: it was restored from a
 audit asks Temporal, and so does a cancel that finds no open workflow.
 """
 
-import contextlib
 import datetime as dt
 
 from temporalio.client import WorkflowExecutionStatus
 
-from bookings.asking import asking_temporal
-from bookings.errors import BookingNotFound
 from bookings.temporal import TripWorkflows, first_run_id
 from bookings.trips import NEVER_STARTED, STOPPED, may_be_id
 from record import Record, RecordedTrip
+from shared import CANCELLED
 from workflows import BookingWorkflow
 
 START_LIMIT = dt.timedelta(minutes=1)
@@ -28,35 +26,32 @@ class Settling:
         self._record = record
         self._workflows = workflows
 
-    async def settled(self, row: RecordedTrip) -> RecordedTrip:
+    async def settled(self, row: RecordedTrip, *, cancelled: bool = False) -> RecordedTrip:
         """Return the row of an open trip, as it is after Temporal was asked about it.
 
-        Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
+        A trip that was never started and is `cancelled` never will be. Raises
+        `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
         """
-        # Between two questions a workflow that has closed may be forgotten.
-        with contextlib.suppress(BookingNotFound), asking_temporal():
-            description = await self._workflows.acting(row)
-            if description is None:
-                return await self._without_workflow(row)
-            if description.status != WorkflowExecutionStatus.RUNNING:
-                # A workflow that closes by itself tells the record first.
-                now = await self._record.trips.by_id(row.trip_id) or row
-                if now.closed_at is None and now.cancelled_at == row.cancelled_at:
-                    ending = await self._workflows.ending(description)
-                    status, reason = ending or ("needs_attention", STOPPED)
-                    return await self._record.trips.found(row, status, reason)
-        return await self._record.trips.by_id(row.trip_id) or row
+        description = await self._workflows.acting(row)
+        if description is None:
+            return await self._without_workflow(row, cancelled)
+        # A workflow that closes by itself tells the record first.
+        now = await self._record.trips.by_id(row.trip_id) or row
+        is_told = now.closed_at is not None or now.cancelled_at != row.cancelled_at
+        if is_told or description.status == WorkflowExecutionStatus.RUNNING:
+            return now
+        status, reason = await self._workflows.ending(description) or ("needs_attention", STOPPED)
+        return await self._record.trips.found(row, status, reason)
 
     async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
         """Return the row that the trip of a workflow would have; `None`: it is no trip's.
 
         Raises as `settled` does.
         """
-        with asking_temporal():
-            description = await self._workflows.describe(workflow_id)
-            if description is None or description.workflow_type != BookingWorkflow.__name__:
-                return None
-            book_input = await self._workflows.input_in_history(workflow_id)
+        description = await self._workflows.describe(workflow_id)
+        if description is None or description.workflow_type != BookingWorkflow.__name__:
+            return None
+        book_input = await self._workflows.started_with(workflow_id)
         if book_input is None or not may_be_id(book_input.book_user_id):
             return None
         return RecordedTrip(
@@ -69,11 +64,13 @@ class Settling:
             first_run_id=first_run_id(description),
         )
 
-    async def _without_workflow(self, row: RecordedTrip) -> RecordedTrip:
+    async def _without_workflow(self, row: RecordedTrip, cancelled: bool) -> RecordedTrip:
         if row.cancelled_at is not None:
             return row  # Its cancellation is about to be started; the audit sees to it.
         if row.first_run_id is not None:
             return await self._record.trips.found(row, "needs_attention", STOPPED)
+        if cancelled:
+            return await self._record.trips.withdraw(row.trip_id, "cancelled", CANCELLED)
         patience = START_LIMIT
         if row.key_fingerprint is not None:
             patience = dt.timedelta(seconds=self._workflows.policy.trip_deadline)

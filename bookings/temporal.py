@@ -19,7 +19,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings.asking import asking_temporal, is_missing_workflow
+from bookings.errors import BookingNotFound, asking_temporal
 from bookings.trips import acting_workflow
 from connection import UnreadablePayload
 from record import RecordedTrip
@@ -55,17 +55,17 @@ TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
 
 class TripWorkflows:
-    """The trips' workflows, as one Temporal client sees them. New trips start with `policy`."""
+    """The trips' workflows, as one Temporal client sees them. New trips start with `policy`.
+
+    Each method may raise `TemporalUnavailable` and `TemporalRefuses`.
+    """
 
     def __init__(self, client: Client, policy: SagaPolicy) -> None:
         self._client = client
         self.policy = policy
 
     async def start(self, row: RecordedTrip) -> None:
-        """Start the trip's workflow, unless there is one of its id.
-
-        Raises `TemporalUnavailable` and `TemporalRefuses`.
-        """
+        """Start the trip's workflow, unless there is one of its id."""
         # A trip's id is its own for as long as the namespace retains it, and for good in the
         # record.
         await self._start(
@@ -78,7 +78,7 @@ class TripWorkflows:
     async def start_cancellation(self, row: RecordedTrip) -> None:
         """Start to undo a trip that is over and is recorded as being cancelled.
 
-        Doing so again changes nothing. Raises as `start` does.
+        Doing so again changes nothing.
         """
         await self._start(
             CancelBookingWorkflow,
@@ -94,44 +94,33 @@ class TripWorkflows:
 
         The order is for the execution that the trip belongs to, or for any if the trip is not
         claimed yet. Temporal takes it also for an execution that has closed, while it knows it.
-        Raises as `start` does.
         """
+        handle = self._client.get_workflow_handle(
+            row.workflow_id, first_execution_run_id=row.first_run_id
+        )
+        with contextlib.suppress(BookingNotFound), asking_temporal():
+            await handle.cancel(rpc_timeout=RPC_TIMEOUT)
+            return True
+        return False
+
+    async def repair(self, row: RecordedTrip, kind: Kind, note: str | None) -> None:
+        """Have a stuck undo declared settled with a note, or without one tried again now.
+
+        Raises `BookingConflict`, `BookingNotFound` and `NoWorker`.
+        """
+        asked = BookingWorkflow.retry_undo if note is None else BookingWorkflow.resolve_undo
+        words = [kind] if note is None else [kind, note]
         with asking_temporal():
-            try:
-                await self.handle(row.workflow_id, row.first_run_id).cancel(rpc_timeout=RPC_TIMEOUT)
-            except RPCError as error:
-                if not is_missing_workflow(error):
-                    raise
-                return False
-        return True
-
-    async def retry_undo(self, workflow_id: str, kind: Kind) -> None:
-        """Have a stuck undo tried again now. Raises `RPCError` and `WorkflowUpdateFailedError`."""
-        await self.handle(workflow_id).execute_update(
-            BookingWorkflow.retry_undo, kind, rpc_timeout=RPC_TIMEOUT
-        )
-
-    async def resolve_undo(self, workflow_id: str, kind: Kind, note: str) -> None:
-        """Have a stuck undo declared settled. Raises as `retry_undo` does."""
-        await self.handle(workflow_id).execute_update(
-            BookingWorkflow.resolve_undo, args=[kind, note], rpc_timeout=RPC_TIMEOUT
-        )
-
-    def handle(self, workflow_id: str, first_run_id: str | None = None) -> TripHandle:
-        """Return the handle of a trip's workflow, or of its cancellation's.
-
-        A cancellation's updates and result are those of the booking itself. A cancel reaches only
-        the execution of that first run, if one is named.
-        """
-        return self._client.get_workflow_handle_for(
-            BookingWorkflow.run, workflow_id, first_execution_run_id=first_run_id
-        )
+            # A cancellation's updates are those of the booking itself.
+            await self._client.get_workflow_handle(acting_workflow(row)).execute_update(
+                asked, args=words, rpc_timeout=RPC_TIMEOUT
+            )
 
     async def closing(self, workflow_id: str) -> None:
         """Return once a workflow has closed. It holds a long poll at Temporal meanwhile.
 
-        Raises `RPCError` at the first failure: the SDK, which waits for a result likewise, would
-        ask again and again where Temporal has no long poll to spare.
+        Raises `BookingNotFound`. It gives up at the first failure: the SDK, which waits for a
+        result likewise, would ask again and again where Temporal has no long poll to spare.
         """
         question = GetWorkflowExecutionHistoryRequest(
             namespace=self._client.namespace,
@@ -140,61 +129,74 @@ class TripWorkflows:
             history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             skip_archival=True,
         )
-        while True:
-            answer = await self._client.workflow_service.get_workflow_execution_history(
-                question, timeout=LONG_POLL_TIMEOUT
-            )
-            if answer.history.events:
-                return
+        closed = False
+        while not closed:
+            with asking_temporal():
+                answer = await self._client.workflow_service.get_workflow_execution_history(
+                    question, timeout=LONG_POLL_TIMEOUT
+                )
+            closed = bool(answer.history.events)
             question.next_page_token = answer.next_page_token
 
     async def acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
-        """Return the description of the workflow that acts on a trip, `None` if there is none.
-
-        Raises `RPCError`.
-        """
+        """Return the description of the workflow that acts on a trip, `None` if there is none."""
         description = await self.describe(acting_workflow(row))
         if description is None or row.cancelled_at or row.first_run_id is None:
             return description
         # Another execution of this id is another trip's.
         return description if first_run_id(description) == row.first_run_id else None
 
+    async def standing(self, row: RecordedTrip) -> TripStatus | None:
+        """Return how a trip stands by the workflow that acts on it: running, or how it has ended.
+
+        `None`: the workflow was stopped from outside, or Temporal knows none.
+        """
+        description = await self.acting(row)
+        if description is None:
+            return None
+        if description.status == WorkflowExecutionStatus.RUNNING:
+            return "running"
+        ending = await self.ending(description)
+        return ending and ending[0]
+
     async def ending(
         self, description: WorkflowExecutionDescription
     ) -> tuple[TripStatus, str | None] | None:
         """Return how a closed workflow has ended its trip, and why.
 
-        `None`: it was stopped from outside, or its result is not a trip's. Raises `RPCError`.
+        `None`: it was stopped from outside, its result is not a trip's, or Temporal has forgotten
+        it meanwhile.
         """
         if description.status == WorkflowExecutionStatus.CANCELED:
             return "cancelled", CANCELLED
         if description.status != WorkflowExecutionStatus.COMPLETED:
             return None
         handle = self._client.get_workflow_handle(description.id, run_id=description.run_id)
-        match await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT):
-            case {"status": "success"}:
-                return "booked", None
-            case {"status": "failure", "message": str(reason)}:
-                return "rolled_back", reason
-            case {"status": "cancelled"}:
-                return "cancelled", CANCELLED
+        with contextlib.suppress(BookingNotFound), asking_temporal():
+            match await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT):
+                case {"status": "success"}:
+                    return "booked", None
+                case {"status": "failure", "message": str(reason)}:
+                    return "rolled_back", reason
+                case {"status": "cancelled"}:
+                    return "cancelled", CANCELLED
         return None
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
-        """Return what Temporal tells of a workflow, `None` when it knows none of this id.
-
-        Raises `RPCError`.
-        """
-        try:
-            return await self.handle(workflow_id).describe(rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            # An id that Temporal calls invalid (too long, say) is no trip's id.
-            if is_missing_workflow(error) or error.status == RPCStatusCode.INVALID_ARGUMENT:
-                return None
-            raise
+        """Return what Temporal tells of a workflow, `None` when it knows none of this id."""
+        with contextlib.suppress(BookingNotFound), asking_temporal():
+            try:
+                return await self._client.get_workflow_handle(workflow_id).describe(
+                    rpc_timeout=RPC_TIMEOUT
+                )
+            except RPCError as error:
+                # An id that Temporal calls invalid (too long, say) is no trip's id.
+                if error.status != RPCStatusCode.INVALID_ARGUMENT:
+                    raise
+        return None
 
     async def running(self) -> set[str]:
-        """Return the ids of all running workflows of trips. Raises as `start` does."""
+        """Return the ids of all running workflows of trips."""
         types = f"'{BookingWorkflow.__name__}', '{CancelBookingWorkflow.__name__}'"
         with asking_temporal():
             listed = self._client.list_workflows(
@@ -204,20 +206,27 @@ class TripWorkflows:
             )
             return {execution.id async for execution in listed}
 
-    async def input_in_history(self, workflow_id: str) -> BookVacationInput | None:
-        """Return the input of a trip's workflow; `None`: somebody has started it with another.
+    async def started_with(self, workflow_id: str) -> BookVacationInput | None:
+        """Return the input of a trip's workflow.
 
-        Raises `UnreadablePayload` and `RPCError`.
+        `None`: there is no such workflow, or somebody has started it with something else. Raises
+        `UnreadablePayload`.
         """
-        history = await self.handle(workflow_id).fetch_history(rpc_timeout=RPC_TIMEOUT)
-        payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
-        try:
-            (told,) = await self._client.data_converter.decode(payloads, [BookVacationInput])
-        except UnreadablePayload:
-            raise  # It may well be one.
-        except Exception:  # Each converter raises its own.
-            return None
-        return told if isinstance(told, BookVacationInput) else None
+        with contextlib.suppress(BookingNotFound), asking_temporal():
+            history = self._client.get_workflow_handle(workflow_id).fetch_history_events(
+                page_size=1, rpc_timeout=RPC_TIMEOUT
+            )
+            begun = (await anext(history)).workflow_execution_started_event_attributes
+            try:
+                (told,) = await self._client.data_converter.decode(
+                    begun.input.payloads, [BookVacationInput]
+                )
+            except UnreadablePayload:
+                raise  # It may well be one.
+            except Exception:  # Each converter raises its own.
+                return None
+            return told if isinstance(told, BookVacationInput) else None
+        return None
 
     def input_of(self, row: RecordedTrip) -> BookVacationInput:
         """Return a trip as its activities get it, with the execution that it belongs to."""

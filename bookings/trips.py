@@ -1,4 +1,4 @@
-"""A trip as the API tells of it."""
+"""A trip as the API tells of it, and the callers to whom it does."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -10,6 +10,18 @@ from shared import TripStatus, cancellation_id
 
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
 NEVER_STARTED = "The booking was accepted, but could not be started"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The caller of a request. An operator sees every trip; others see their own."""
+
+    name: str
+    operator: bool
+
+    def may_see(self, owner: str) -> bool:
+        """Tell whether this caller may see the trips of `owner`."""
+        return self.operator or owner == self.name
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,25 @@
 
 A wait asks Temporal to say when the workflow has closed (a long poll), which tells it at once.
 Temporal limits how many of them a namespace may have, and does not tell that a trip needs
-attention. So all waits also ask the record, which tells it a moment later.
+attention: its workflow stays open. So all waits also ask the record, by one question for all of
+them, which tells it a moment later.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 
-from bookings.asking import asking_temporal, is_overload
-from bookings.errors import BookingNotFound, TemporalUnavailable
+from bookings.errors import BookingNotFound, TemporalUnavailable, is_overload
 from bookings.loops import PerLoop
-from bookings.record_watch import IsOver, RecordWatch, Seen
 from bookings.temporal import TripWorkflows
 from bookings.trips import acting_workflow
-from record import Record, RecordedTrip
+from record import Record, RecordedTrip, RecordError
 
 logger = logging.getLogger(__name__)
 
+RECORD_INTERVAL = 0.5
+"""Seconds between two questions to the record."""
 POLL_RETRY_INTERVAL = 0.5
 """Seconds between two long polls while Temporal is away."""
 GONE_INTERVAL = 1.0
@@ -26,6 +28,9 @@ GONE_INTERVAL = 1.0
 
 Gone = Callable[[], bool]
 """Tells whether the client that waits has gone."""
+Seen = asyncio.Future[None]
+IsOver = Callable[[RecordedTrip], bool]
+"""Tells by a trip's row whether a wait for it is over."""
 
 
 class Waits:
@@ -53,21 +58,15 @@ class Waits:
         The wait goes on while Temporal is away, as the trip does. It ends once the client has
         `gone`.
         """
-        workflow_id = acting_workflow(row)
-
-        def is_over(now: RecordedTrip) -> bool:
-            return _has_closed(workflow_id, now)
-
-        await self._wait(row.trip_id, workflow_id, is_over, seconds, gone)
+        await self._wait(row, lambda now: _has_closed(row, now), seconds, gone)
 
     async def unless_stuck(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> None:
         """Wait as `until_closed` does, but no longer than until the trip needs attention."""
-        workflow_id = acting_workflow(row)
 
         def is_over(now: RecordedTrip) -> bool:
-            return now.status == "needs_attention" or _has_closed(workflow_id, now)
+            return now.status == "needs_attention" or _has_closed(row, now)
 
-        await self._wait(row.trip_id, workflow_id, is_over, seconds, gone)
+        await self._wait(row, is_over, seconds, gone)
 
     def stop(self) -> None:
         """End all waits now, and later ones at once: the process is about to stop."""
@@ -76,16 +75,16 @@ class Waits:
             wait.cancel()
 
     async def _wait(
-        self, user_id: str, workflow_id: str, is_over: IsOver, seconds: float, gone: Gone | None
+        self, row: RecordedTrip, is_over: IsOver, seconds: float, gone: Gone | None
     ) -> None:
         if self._stopping or not seconds:
             return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
-        with self._watches.here().watching(user_id, is_over) as seen:
+        with self._watches.here().watching(row.trip_id, is_over) as seen:
             self._waits.add(seen)
-            poll = self._begin_poll(workflow_id, seen) if polls else None
+            poll = self._begin_poll(acting_workflow(row), seen) if polls else None
             try:
                 over = False
                 while not over:
@@ -109,12 +108,12 @@ class Waits:
 
         When Temporal has no long poll to spare, or refuses it, only the record tells.
         """
-        while True:
+        while not seen.done():
             try:
-                with asking_temporal():
+                with contextlib.suppress(BookingNotFound):
                     await self._workflows.closing(workflow_id)
-            except BookingNotFound:
-                break
+                if not seen.done():
+                    seen.set_result(None)
             except TemporalUnavailable as error:
                 if is_overload(error):
                     return
@@ -122,15 +121,58 @@ class Waits:
             except Exception:
                 logger.exception("Temporal does not tell when %s ends", workflow_id)
                 return
-            else:
-                break
-        if not seen.done():
-            seen.set_result(None)
 
 
-def _has_closed(workflow_id: str, row: RecordedTrip) -> bool:
-    """Tell whether a workflow has closed, or is about to: it tells the record before it does.
+def _has_closed(row: RecordedTrip, now: RecordedTrip) -> bool:
+    """Tell whether the workflow that acted on `row` has closed, or is about to.
 
-    A workflow that was stopped from outside has told nothing; the audit finds it.
+    It tells the record before it does. One that was stopped from outside has told nothing; the
+    audit finds it.
     """
-    return row.closed_at is not None or acting_workflow(row) != workflow_id
+    return now.closed_at is not None or acting_workflow(now) != acting_workflow(row)
+
+
+class RecordWatch:
+    """Watches for the waits of one event loop, for as long as there are any.
+
+    `not_just_running` takes the ids of trips and returns the rows of those whose waits may be over.
+    """
+
+    def __init__(
+        self, not_just_running: Callable[[Collection[str]], Awaitable[list[RecordedTrip]]]
+    ) -> None:
+        self._not_just_running = not_just_running
+        self._waits: dict[Seen, tuple[str, IsOver]] = {}
+        self._rounds: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def watching(self, user_id: str, is_over: IsOver) -> Iterator[Seen]:
+        """Yield a future that is done once `is_over` says so of the trip's row."""
+        loop = asyncio.get_running_loop()
+        seen: Seen = loop.create_future()
+        self._waits[seen] = user_id, is_over
+        if self._rounds is None or self._rounds.done():
+            self._rounds = loop.create_task(self._look_in_rounds())
+        try:
+            yield seen
+        finally:
+            del self._waits[seen]
+            seen.cancel()
+            if not self._waits and self._rounds is not None:
+                self._rounds.cancel()
+                # The loop ends the task later; a wait that comes before that needs a new one.
+                self._rounds = None
+
+    async def _look_in_rounds(self) -> None:
+        while True:
+            await asyncio.sleep(RECORD_INTERVAL)
+            waits = dict(self._waits)
+            try:
+                rows = await self._not_just_running({user_id for user_id, _ in waits.values()})
+            except RecordError:
+                continue  # The waits go on: an outage of the record does not end them.
+            found = {row.trip_id: row for row in rows}
+            for seen, (user_id, is_over) in waits.items():
+                row = found.get(user_id)
+                if row is not None and not seen.done() and is_over(row):
+                    seen.set_result(None)

@@ -1,7 +1,8 @@
 """How the tests audit, and how they plant what an audit must find."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,13 +12,13 @@ from audit import Auditor, Tally
 from bookings import Bookings
 from record import Record, RecordedTrip
 from record.tables import reservations, trips
-from run_worker import create_workers
 from settings import Settings
-from suppliers import compose, composition
-from tests.bookings.requests import JOHN, SHOP, new_id
+from shared import KINDS, Execution, TripNews, TripStatus
+from suppliers import Desks, Refused, Try, compose
+from tests.bookings.requests import JOHN, SHOP, new_id, new_trip
 from tests.conftest import IMPATIENT
+from tests.conftest import trip as trip_of
 from tests.faults import DEADLINE, FaultyRecord, Gate
-from tests.workers import work_with
 
 
 @asynccontextmanager
@@ -31,41 +32,53 @@ async def auditing(client: Client, record: Record) -> AsyncIterator[Auditor]:
         await composed.close()
 
 
-async def audit(auditor: Auditor, *, everything: bool = False) -> Tally:
+class Said(list[str]):
+    """The sentences of an audit. Other tests have left trips in this Temporal."""
+
+    def of(self, *trip_ids: str) -> list[str]:
+        """Return what is said of some trips, without their ids."""
+        words = [line.split(" ", 2) for line in self]
+        return [rest for _, trip_id, rest in words if trip_id in trip_ids]
+
+
+async def audit(auditor: Auditor, *, everything: bool = False) -> tuple[Tally, Said]:
     """Audit once."""
-    said: list[str] = []
-    tally = await auditor.audit(everything=everything, told=lambda part: said.extend(part.said))
-    tally.said = said
-    return tally
+    said = Said()
+    tally = await auditor.audit(everything=everything, told=lambda each: said.append(str(each)))
+    return tally, said
 
 
-async def said_of(auditor: Auditor, trip_id: str) -> list[str]:
-    """Audit, and return what is said of a trip, without its id.
-
-    Other tests have left trips in this Temporal.
-    """
-    start = f"Trip {trip_id} "
-    tally = await audit(auditor)
-    return [line.removeprefix(start) for line in tally.said if line.startswith(start)]
-
-
-@asynccontextmanager
-async def working(client: Client, record: Record, **settings: Any) -> AsyncIterator[None]:
-    """Run all workers of a process, as the settings and the environment say."""
-    chosen = work_with(record, **settings)
-    composed = composition.get()
-    try:
-        async with AsyncExitStack() as stack:
-            for worker in create_workers(client, chosen):
-                await stack.enter_async_context(worker)
-            yield
-    finally:
-        await composed.close()
+async def said_of(auditor: Auditor, *trip_ids: str) -> list[str]:
+    """Audit, and return what is said of some trips, without their ids."""
+    return (await audit(auditor))[1].of(*trip_ids)
 
 
 async def book(asked: Bookings, **items: str) -> str:
     """Book a trip to its end, and return its id."""
     return (await asked.book(new_id(), JOHN | items, SHOP.name, DEADLINE)).user_id
+
+
+async def book_at(desks: Desks, record: Record, **items: str) -> str:
+    """Ask suppliers for a trip as its activities do, record how it ends, and return its id."""
+    user_id = new_id()
+    await record.trips.accept(new_trip(user_id, request=JOHN | items))
+    wanted = trip_of(
+        book_user_id=user_id,
+        execution=Execution(user_id, "first-run"),
+        **{f"book_{kind}_id": item for kind, item in items.items()},
+    )
+    status: TripStatus = "booked"
+    reason = None
+    try:
+        for kind in KINDS:
+            await desks[kind].book(wanted, Try())
+    except Refused as refused:
+        status, reason = "rolled_back", str(refused)
+        for kind in reversed(KINDS):
+            await desks[kind].cancel(wanted, Try())
+    now = dt.datetime.now(dt.UTC)
+    await record.trips.tell(wanted, TripNews(status, reason, now, now))
+    return user_id
 
 
 async def begin(asked: Bookings) -> str:

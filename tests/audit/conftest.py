@@ -1,7 +1,8 @@
 """What the tests of the audit have in common."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from temporalio.client import Client
 import audit.looking
 import audit.open_trips
 from audit import Auditor
-from bookings import Bookings
 from record import Record
+from settings import Settings
 from shared import KINDS
-from tests.audit.auditing import auditing, working
-from tests.bookings.requests import leave_nothing_open
-from tests.conftest import IMPATIENT
+from suppliers import compose
+from tests.audit.auditing import auditing, book_at
+from tests.bookings.conftest import asked as asked
 from tests.simulator.simulated import Simulator
+
+Book = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +35,6 @@ async def auditor(client: Client, record: Record) -> AsyncIterator[Auditor]:
     """An auditor, beside embedded suppliers."""
     async with auditing(client, record) as composed:
         yield composed
-
-
-@pytest.fixture
-async def asked(client: Client, record: Record) -> AsyncIterator[Bookings]:
-    """The bookings, of which none is left open in Temporal."""
-    yield Bookings(client, record, IMPATIENT)
-    await leave_nothing_open(client, record)
 
 
 @pytest.fixture
@@ -59,6 +55,14 @@ async def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 async def at_suppliers(
     client: Client, record: Record, suppliers: Simulator
 ) -> AsyncIterator[Auditor]:
-    """An auditor beside workers that book at the simulated suppliers."""
-    async with working(client, record), auditing(client, record) as auditor:
+    """An auditor beside the simulated suppliers."""
+    async with auditing(client, record) as auditor:
         yield auditor
+
+
+@pytest.fixture
+async def book(record: Record, suppliers: Simulator) -> AsyncIterator[Book]:
+    """What books a trip at the simulated suppliers, and returns its id."""
+    composed = compose(record, Settings())
+    yield partial(book_at, composed.desks, record)
+    await composed.close()

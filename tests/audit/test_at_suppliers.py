@@ -10,23 +10,19 @@ import sqlalchemy as sa
 from temporalio.client import Client
 
 from audit import Auditor
-from bookings import Bookings
 from record import Record
 from record.tables import audits, unaudited
 from shared import KINDS
 from tests.audit.auditing import (
     audit,
     auditing,
-    book,
     change_trip,
     execute,
     held,
     said_of,
     trip,
-    working,
 )
-from tests.bookings.requests import DESK
-from tests.faults import DEADLINE
+from tests.audit.conftest import Book
 from tests.simulator.simulated import Simulator
 
 NEEDS_ATTENTION = "; it needs attention now."
@@ -51,38 +47,29 @@ async def left(record: Record) -> set[str]:
 
 
 async def test_nothing_is_said_of_trips_that_are_as_they_must_be(
-    at_suppliers: Auditor, asked: Bookings, record: Record
+    at_suppliers: Auditor, book: Book, record: Record
 ) -> None:
-    own = [
-        await book(asked),
-        await book(asked, hotel="unknown-hotel"),
-        await book(asked, flight="sold-out-flight"),
-        await book(asked, car="unknown-car"),
-        await book(asked),
-    ]
-    await asked.cancel(own[-1], DESK, DEADLINE)
-    tally = await audit(at_suppliers)
-    assert [line for line in tally.said if line.split()[1] in own] == []
-    assert (tally.not_compared, tally.elsewhere, tally.away) == (0, 0, [])
+    own = [await book(), await book(flight="sold-out-flight"), await book(car="unknown-car")]
+    tally, said = await audit(at_suppliers)
+    assert said.of(*own) == []
+    assert (tally.not_compared, tally.elsewhere, tally.away) == (0, 0, set())
 
 
 async def test_a_booked_trip_of_which_a_supplier_holds_nothing_is_marked(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked)
+    user_id = await book()
     await suppliers.delete(user_id, "hotel")
     found = "is recorded as booked, but the hotel supplier holds nothing for it"
     assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
     assert await said_of(at_suppliers, user_id) == []
-    assert (await asked.cancel(user_id, DESK, DEADLINE)).status == "cancelled"
-    assert rows_at(suppliers, user_id, "car") == [("valid-car-id", "cancelled")]
 
 
 @pytest.mark.parametrize("kind", ["hotel", "flight"], ids=["undone", "never booked"])
 async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator, kind: str
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator, kind: str
 ) -> None:
-    user_id = await book(asked, flight="sold-out-flight")
+    user_id = await book(flight="sold-out-flight")
     items = {"hotel": "valid-hotel-id", "flight": "sold-out-flight"}
     await suppliers.call("PUT", "/mode", {"tombstones": False})
     suppliers.stock.add(kind, user_id, items[kind], "confirmed")
@@ -95,9 +82,9 @@ async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
 
 
 async def test_several_late_bookings_are_cancelled_one_by_one(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked, flight="sold-out-flight")
+    user_id = await book(flight="sold-out-flight")
     await suppliers.call("PUT", "/mode", {"tombstones": False, "idempotent": False})
     for _ in range(2):
         await suppliers.put(user_id, "valid-hotel-id", "hotel")
@@ -110,9 +97,9 @@ async def test_several_late_bookings_are_cancelled_one_by_one(
 
 
 async def test_what_the_supplier_refuses_to_cancel_is_marked_in_its_words(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked, hotel="non-refundable-4-rooms", car="unknown-car")
+    user_id = await book(hotel="non-refundable-4-rooms", car="unknown-car")
     await plant(suppliers, user_id, "hotel", "non-refundable-4-rooms")
     found = "is recorded as rolled back, but the hotel supplier held a hotel for it"
     refused = f"{found}, and that cannot be cancelled: This fare cannot be refunded"
@@ -123,9 +110,9 @@ async def test_what_the_supplier_refuses_to_cancel_is_marked_in_its_words(
 
 
 async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked, hotel="slow-to-cancel-hotel", car="unknown-car")
+    user_id = await book(hotel="slow-to-cancel-hotel", car="unknown-car")
     await plant(suppliers, user_id, "hotel", "slow-to-cancel-hotel")
     (said,) = await said_of(at_suppliers, user_id)
     assert said.endswith("held a hotel for it; its cancellation goes on with the next audit.")
@@ -138,9 +125,9 @@ async def test_a_cancellation_that_takes_its_time_goes_on_with_the_next_audit(
 
 
 async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
-    at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked, car="unknown-car")
+    user_id = await book(car="unknown-car")
     await change_trip(record, user_id, first_run_id=None)
     await plant(suppliers, user_id, "hotel", "valid-hotel-id")
     (said,) = await said_of(at_suppliers, user_id)
@@ -149,15 +136,14 @@ async def test_what_belongs_to_no_claimed_trip_is_not_cancelled(
 
 
 async def test_a_supplier_that_is_away_is_no_difference_and_is_asked_the_next_time(
-    client: Client, at_suppliers: Auditor, asked: Bookings, record: Record, suppliers: Simulator
+    client: Client, at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
-    user_id = await book(asked)
+    user_id = await book()
     await audit(at_suppliers)
     await suppliers.delete(user_id, "hotel")
     await suppliers.call("PUT", "/faults", {"share": 1, "ways": ["error before"]})
-    tally = await audit(at_suppliers)
-    assert [line for line in tally.said if user_id in line] == []
-    assert tally.away == sorted(KINDS)
+    tally, said = await audit(at_suppliers)
+    assert (said.of(user_id), tally.away) == ([], set(KINDS))
     assert user_id in await left(record)
     await suppliers.call("DELETE", "/faults")
     # Two audits of others have passed it by since, but it is not forgotten.
@@ -173,16 +159,15 @@ async def test_a_late_supplier_is_asked_only_when_it_can_know(
     client: Client,
     record: Record,
     suppliers: Simulator,
-    asked: Bookings,
+    book: Book,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOTEL_SUPPLIER_LATE_SECONDS", "1800")
-    async with working(client, record), auditing(client, record) as auditor:
-        user_id = await book(asked)
-        await suppliers.delete(user_id, "hotel")
-        tally = await audit(auditor)
-        assert [line for line in tally.said if user_id in line] == []
-        assert tally.away == []
+    user_id = await book()
+    await suppliers.delete(user_id, "hotel")
+    async with auditing(client, record) as auditor:
+        tally, said = await audit(auditor)
+        assert (said.of(user_id), tally.away) == ([], set())
         assert user_id in await left(record)
         row = await trip(record, user_id)
         assert row.closed_at is not None
@@ -193,25 +178,25 @@ async def test_a_late_supplier_is_asked_only_when_it_can_know(
 async def test_what_is_held_at_a_supplier_that_is_not_set_up_any_more_is_not_compared(
     client: Client,
     at_suppliers: Auditor,
-    asked: Bookings,
+    book: Book,
     record: Record,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    user_id = await book(asked)
+    user_id = await book()
     monkeypatch.delenv("HOTEL_SUPPLIER_URL")
     monkeypatch.setenv("CAR_SUPPLIER_URL", "http://127.0.0.1:9/cars")
     async with auditing(client, record) as another:
-        tally = await audit(another)
-    assert [line for line in tally.said if user_id in line] == []
+        tally, said = await audit(another)
+    assert said.of(user_id) == []
     # Trips that other tests have left in this Temporal may be compared, too.
     assert tally.elsewhere >= 2
     assert user_id not in await left(record)
 
 
 async def test_a_supplier_that_misspeaks_once_is_not_believed(
-    at_suppliers: Auditor, asked: Bookings, suppliers: Simulator, monkeypatch: pytest.MonkeyPatch
+    at_suppliers: Auditor, book: Book, suppliers: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user_id = await book(asked)
+    user_id = await book()
     find, questions = suppliers.suppliers.find, []
 
     def misspeak(kind: str, trip_id: str) -> Any:

@@ -6,10 +6,10 @@ import pytest
 from temporalio.client import Client
 
 from audit import DIFFERENCES, Auditor, Difference, Tally
-from bookings import Bookings
 from record import Record
 from tests.api.api_client import api_of
-from tests.audit.auditing import audit, book, change_reservation
+from tests.audit.auditing import audit, change_reservation
+from tests.bookings.requests import planted
 
 
 def told(text: str, name: str) -> dict[str, float]:
@@ -21,16 +21,14 @@ def told(text: str, name: str) -> dict[str, float]:
 async def test_the_last_audit_is_told_with_every_difference(
     client: Client,
     auditor: Auditor,
-    asked: Bookings,
-    worker: None,
     record: Record,
 ) -> None:
     before = (await api_of(client).get("/metrics")).text
     assert told(before, "booking_audit_last_success_timestamp_seconds") == {}
-    user_id = await book(asked)
+    user_id = await planted(record)
     for kind in ("car", "hotel"):
         await change_reservation(record, user_id, kind, state="cancelled")
-    tally = await audit(auditor)
+    tally, _ = await audit(auditor)
     kept = await record.audits.last()
     assert kept is not None
     assert kept.ended_at is not None
@@ -44,10 +42,11 @@ async def test_the_last_audit_is_told_with_every_difference(
 
 
 def test_a_trip_counts_once_for_each_difference() -> None:
-    tally = Tally()
+    told: list[Difference] = []
+    tally = Tally(told.append)
     tally.note(
         [Difference("a", "not_held", "has no car"), Difference("a", "not_held", "nor hotel")]
     )
     tally.note([Difference("b", "not_held", "has no car"), Difference("b", "overdue", "is late")])
     assert tally.differences == {"not_held": 2, "overdue": 1}
-    assert len(tally.said) == 4
+    assert len(told) == 4

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from bookings import Bookings, record_watch
+from bookings import Bookings, waiting
 from record import Record
 from tests.bookings.requests import leave_nothing_open
 from tests.conftest import IMPATIENT
@@ -13,8 +13,9 @@ from tests.conftest import IMPATIENT
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the waits ask the record often."""
-    monkeypatch.setattr(record_watch, "INTERVAL", 0.05)
+    """Have the waits ask often: the record, and whether the client has gone."""
+    monkeypatch.setattr(waiting, "RECORD_INTERVAL", 0.05)
+    monkeypatch.setattr(waiting, "GONE_INTERVAL", 0.05)
 
 
 @pytest.fixture

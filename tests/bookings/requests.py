@@ -12,7 +12,8 @@ from temporalio.service import RPCError
 
 from bookings import Bookings, Caller, Trip, acting_workflow
 from record import Record, RecordedTrip
-from shared import KINDS, Kind, StepState
+from shared import KINDS, Execution, Kind, StepState, TripNews
+from tests.conftest import trip
 from tests.faults import DEADLINE, FaultyRecord, refuse_for_good
 
 JOHN: dict[str, Any] = {
@@ -21,6 +22,7 @@ JOHN: dict[str, Any] = {
     **{str(kind): f"valid-{kind}-id" for kind in KINDS},
 }
 DOOMED = JOHN | {"flight": "invalid-flight-id"}
+NO_FLIGHT = "Invalid flight booking, rolling back!"
 
 SHOP = Caller("shop", operator=False)
 DESK = Caller("desk", operator=True)
@@ -56,6 +58,33 @@ def new_trip(user_id: str, **changes: Any) -> RecordedTrip:
     """Return the row of a trip that the shop has asked for."""
     row = RecordedTrip(user_id, SHOP.name, dict(JOHN), "running", user_id, dt.datetime.now(dt.UTC))
     return replace(row, **changes)
+
+
+async def planted(record: Record, status: str = "booked", **changes: Any) -> str:
+    """Write a trip as its workers have left it, and return its id. Temporal has forgotten it.
+
+    One that is running has its car and its hotel.
+    """
+    user_id = new_id()
+    await record.trips.accept(new_trip(user_id, **changes))
+    await leave(record, user_id, status)
+    return user_id
+
+
+async def leave(record: Record, user_id: str, status: str) -> None:
+    """Bring an accepted trip to where `planted` writes one."""
+    wanted = trip(book_user_id=user_id, execution=Execution(user_id, "first-run"))
+    now = dt.datetime.now(dt.UTC)
+    rows = record.reservations
+    for kind in KINDS if status == "booked" else KINDS[:2]:
+        await rows.reserve(wanted, kind)
+    if status == "booked":
+        await record.trips.tell(wanted, TripNews("booked", None, now, now))
+    if status == "rolled_back":
+        await rows.count_failure(wanted, "flight", NO_FLIGHT, final=True)
+        for kind in reversed(KINDS):
+            await rows.cancel(wanted, kind)
+        await record.trips.tell(wanted, TripNews("rolled_back", NO_FLIGHT, now, now))
 
 
 def states(trip: Trip) -> list[StepState]:

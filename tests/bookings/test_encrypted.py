@@ -1,6 +1,7 @@
 """Trips whose payloads are encrypted are booked, shown and undone as all others are.
 
-Where a key is missing nothing is lost, and a worker without it costs a trip no attempt.
+Where a key is missing nothing is lost. That a worker without it costs no attempt is tested in
+`tests/saga/test_tries.py`.
 """
 
 import contextlib
@@ -23,7 +24,6 @@ from tests.trips import (
     result_of,
     retry_undo,
     start,
-    steps_of,
     until,
     until_failed,
 )
@@ -77,20 +77,6 @@ async def test_a_trip_whose_key_is_lost_can_be_ended_and_undone(
     assert (undone.status, held(undone)) == ("cancelled", [])
     await gate.open()
     assert {row.state for row in await record.reservations.of(user_id)} == {"cancelled"}
-
-
-async def test_a_worker_without_the_key_costs_no_attempt_and_one_with_it_goes_on(
-    client: Client, record: Record
-) -> None:
-    encrypted = with_keys(client, "new")
-    waiting = await start(encrypted, trip(attempts=1))
-    work_with(record)
-    async with workflow_half(encrypted):
-        async with activity_half(client):
-            await until_failed(waiting, tries=2)
-        async with activity_half(encrypted):
-            assert (await result_of(waiting))["status"] == "success"
-    assert [step.attempts for step in (await steps_of(record, waiting)).values()] == [1, 1, 1]
 
 
 async def test_what_no_worker_can_read_ends_by_its_deadline_and_the_undo_waits_for_the_key(

@@ -61,9 +61,7 @@ async def test_readiness_tells_the_true_reason(client: Client, record: Record) -
 
 REFUSALS = {
     RPCStatusCode.PERMISSION_DENIED: BAD_CREDENTIALS,
-    RPCStatusCode.UNAUTHENTICATED: BAD_CREDENTIALS,
     RPCStatusCode.INVALID_ARGUMENT: REFUSED,
-    RPCStatusCode.FAILED_PRECONDITION: REFUSED,
 }
 
 
@@ -77,12 +75,8 @@ async def test_a_refusal_is_told_in_our_words(status: RPCStatusCode, known: Reco
     assert "secret of the server" in repr(refused.value.__cause__)
 
 
-@pytest.mark.parametrize(
-    "status",
-    # The client tries the other one again first, for a second or two.
-    [RPCStatusCode.UNAVAILABLE, pytest.param(RPCStatusCode.INTERNAL, marks=pytest.mark.slow)],
-    ids=lambda status: status.name,
-)
+@pytest.mark.slow  # The client tries again first, for a second or two.
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.INTERNAL])
 async def test_what_mends_itself_is_an_outage(status: RPCStatusCode, known: Record) -> None:
     async with stub_server([CONNECTED, Answer(error=status)]) as address:
         with pytest.raises(TemporalUnavailable):
@@ -93,7 +87,6 @@ async def test_what_mends_itself_is_an_outage(status: RPCStatusCode, known: Reco
     ("status", "told"),
     [
         (RPCStatusCode.UNAUTHENTICATED, TemporalRefuses),
-        (RPCStatusCode.PERMISSION_DENIED, TemporalRefuses),
         (RPCStatusCode.UNAVAILABLE, TemporalUnavailable),
     ],
 )
@@ -115,4 +108,4 @@ async def test_what_goes_wrong_after_the_start_leaves_a_trip_that_runs(
     async with stub_server([CONNECTED, started, Answer(error=status)]) as address:
         asked = await bookings_at(address, record)
         async with asyncio.timeout(20):
-            assert (await asked.book(new_id(), JOHN, "shop", 1)).status == "running"
+            assert (await asked.book(new_id(), JOHN, "shop", 0.2)).status == "running"

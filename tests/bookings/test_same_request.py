@@ -8,29 +8,16 @@ from bookings import BookingDiffers, Bookings
 from bookings.trips import is_same
 from record import Record
 from shared import KINDS
-from tests.bookings.requests import JOHN, SHOP, new_id, new_trip, stub
+from tests.bookings.requests import JOHN, SHOP, new_id, stub
 from tests.conftest import IMPATIENT
 
 REQUEST = {"name": "Jo", "attempts": 5, "car": "c", "hotel": "h", "flight": "f"}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "recorded"),
-    [
-        (REQUEST, REQUEST),
-        (REQUEST, dict(reversed(REQUEST.items()))),
-        (REQUEST, {name: str(value) for name, value in REQUEST.items()}),
-        (REQUEST | {"boat": None}, REQUEST),
-        (REQUEST | {"boat": "b"}, REQUEST),
-        (REQUEST, REQUEST | {"boat": "b"}),
-        (REQUEST, {}),
-    ],
-    ids=str,
-)
-def test_a_field_that_only_one_of_them_knows_makes_no_difference(
-    wanted: dict[str, Any], recorded: dict[str, Any]
-) -> None:
-    assert is_same(wanted, recorded)
+def test_a_field_that_only_one_of_them_knows_makes_no_difference() -> None:
+    assert is_same(REQUEST, {name: str(value) for name, value in reversed(REQUEST.items())})
+    assert is_same(REQUEST | {"boat": "b"}, REQUEST)
+    assert is_same(REQUEST, REQUEST | {"boat": "b"})
 
 
 @pytest.mark.parametrize(
@@ -60,10 +47,3 @@ async def test_what_another_version_has_recorded_is_understood(
     assert (await asked.page(None, 10, None, SHOP))[0] == [await asked.look_up(user_id, SHOP)]
     with pytest.raises(BookingDiffers):
         await asked.book(new_id(), JOHN | {"car": "other"}, SHOP.name, 0, key="k")
-
-
-async def test_a_kind_that_a_request_leaves_out_is_no_step(record: Record) -> None:
-    request = {"car": "c", "flight": "f", "hotel": None, "boat": "b"}
-    await record.trips.accept(new_trip("older", request=request))
-    trip = await Bookings(stub(), record, IMPATIENT).look_up("older", SHOP)
-    assert [(step.kind, step.item) for step in trip.steps] == [("car", "c"), ("flight", "f")]

@@ -1,13 +1,13 @@
 """What a trip's workflow is started with besides its input: its summary, and its owner's share."""
 
 import pytest
-from temporalio import activity
 from temporalio.common import Priority
 
 from bookings import Bookings
 from bookings.temporal import fair_share_of, summary_of
-from tests.bookings.requests import JOHN, SHOP, new_id
-from tests.faults import DEADLINE, Call, FaultyRecord, down
+from record import Record
+from tests.bookings.requests import JOHN, SHOP, planted, stub
+from tests.conftest import IMPATIENT
 
 CODE = " " * 4
 
@@ -35,20 +35,10 @@ def test_an_owners_share_has_a_key_that_temporal_takes(owner: str, key: str | No
     assert fair_share_of(owner).fairness_key == key
 
 
-async def test_a_trip_and_its_activities_have_their_owners_share(
-    asked: Bookings, faults: FaultyRecord
-) -> None:
-    shares: list[Priority] = []
-
-    async def noted(call: Call) -> None:
-        # The first try may come with the workflow's task, past the queue in which shares count.
-        if call.number == 1:
-            await down(call)
-        shares.append(activity.info().priority)
-        await call.write()
-
-    faults.faults["reserve", "hotel"] = faults.faults["cancel", "hotel"] = noted
-    booked = await asked.book(new_id(), JOHN, SHOP.name, DEADLINE)
-    assert booked.status == "booked"
-    assert (await asked.cancel(booked.user_id, SHOP, DEADLINE)).status == "cancelled"
+async def test_a_trip_and_its_cancellation_have_their_owners_share(record: Record) -> None:
+    client = stub()
+    asked = Bookings(client, record, IMPATIENT)
+    await asked.book("begun", JOHN, SHOP.name, 0)
+    await asked.cancel(await planted(record), SHOP, 0)
+    shares = [call.kwargs["priority"] for call in client.start_workflow.await_args_list]
     assert shares == [Priority(fairness_key=SHOP.name)] * 2

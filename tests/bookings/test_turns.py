@@ -1,6 +1,7 @@
 """Trips are started so many at once, callers take turns, and nobody waits in vain."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -19,6 +20,7 @@ class Gate:
         self._patience = patience
         self.began: list[str] = []
         self._ends: dict[str, asyncio.Future[None]] = {}
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def take(self, caller: str, name: str) -> None:
         async with self.turns.turn(caller, self._patience):
@@ -26,15 +28,39 @@ class Gate:
             self._ends[name] = asyncio.get_running_loop().create_future()
             await self._ends[name]
 
-    def begin(self, *names: str) -> list[asyncio.Task[None]]:
+    async def begin(self, *names: str) -> list[asyncio.Task[None]]:
         """Begin turns that are named for their callers, `a1` for `a`."""
-        return [asyncio.create_task(self.take(name[0], name)) for name in names]
+        tasks = [asyncio.create_task(self.take(name[0], name)) for name in names]
+        self.tasks += tasks
+        await soon()
+        return tasks
 
-    def end(self, name: str, error: Exception | None = None) -> None:
-        if error is None:
-            self._ends[name].set_result(None)
-        else:
-            self._ends[name].set_exception(error)
+    async def end(self, *names: str, error: Exception | None = None) -> None:
+        for name in names:
+            if error is None:
+                self._ends[name].set_result(None)
+            else:
+                self._ends[name].set_exception(error)
+            await soon()
+
+
+NewGate = Callable[..., Gate]
+
+
+@pytest.fixture
+async def new_gate() -> AsyncIterator[NewGate]:
+    """What makes a gate, no turn of which outlasts the test."""
+    made: list[Gate] = []
+
+    def new_gate(at_once: int, **changes: float) -> Gate:
+        made.append(Gate(at_once, **changes))
+        return made[-1]
+
+    yield new_gate
+    tasks = [task for gate in made for task in gate.tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def soon() -> None:
@@ -42,104 +68,76 @@ async def soon() -> None:
         await asyncio.sleep(0)
 
 
-async def test_so_many_have_a_turn_at_once_and_callers_alternate() -> None:
-    gate = Gate(2)
-    tasks = gate.begin("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
-    await soon()
+async def test_so_many_have_a_turn_at_once_and_callers_alternate(new_gate: NewGate) -> None:
+    gate = new_gate(2)
+    await gate.begin("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
     assert gate.began == ["a1", "a2"]
     for number, name in enumerate(["a3", "b1", "c1", "a4", "b2", "a5"]):
-        gate.end(gate.began[number])
-        await soon()
+        await gate.end(gate.began[number])
         assert gate.began[-1] == name
-    gate.end("b2")
-    gate.end("a5")
-    await asyncio.gather(*tasks)
+    await gate.end("b2", "a5")
     # All turns are free again.
-    gate.begin("d1", "d2", "d3")
-    await soon()
+    await gate.begin("d1", "d2", "d3")
     assert gate.began[-2:] == ["d1", "d2"]
-    gate.end("d1")
-    gate.end("d2")
-    await soon()
-    gate.end("d3")
 
 
-async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain() -> None:
-    gate = Gate(1)
-    tasks = gate.begin("a1", "a2", "b1")
-    await soon()
-    gate.end("a1", TemporalUnavailable("away"))
-    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [
-        TemporalUnavailable
-    ] * 3
-    assert gate.began == ["a1"]
-    (later,) = gate.begin("c1")
-    await soon()
-    gate.end("c1")
-    await later
+async def test_what_one_cannot_ask_nobody_who_waits_asks_in_vain(new_gate: NewGate) -> None:
+    gate = new_gate(1)
+    tasks = await gate.begin("a1", "a2", "b1")
+    await gate.end("a1", error=TemporalUnavailable("away"))
+    failed = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in failed] == [TemporalUnavailable] * 3
+    await gate.begin("c1")
+    assert gate.began == ["a1", "c1"]
 
 
-async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through() -> None:
-    gate = Gate(2)
-    late, through, waiting = gate.begin("a1", "a2", "b1")
-    await soon()
-    gate.end("a2")
-    await through
-    await soon()
-    gate.end("a1", TemporalUnavailable("slow"))
+async def test_what_one_cannot_ask_may_be_asked_by_others_where_one_got_through(
+    new_gate: NewGate,
+) -> None:
+    gate = new_gate(2)
+    late, *_ = await gate.begin("a1", "a2", "b1", "c1")
+    await gate.end("a2")
+    await gate.end("a1", error=TemporalUnavailable("slow"))
     with pytest.raises(TemporalUnavailable):
         await late
-    (last,) = gate.begin("c1")
-    await soon()
-    gate.end("b1")
-    gate.end("c1")
-    await asyncio.gather(waiting, last)
+    assert gate.began == ["a1", "a2", "b1", "c1"]
 
 
-async def test_a_failure_of_ones_own_is_no_others() -> None:
-    gate = Gate(1)
-    first, second = gate.begin("a1", "b1")
-    await soon()
-    gate.end("a1", ValueError("of its own"))
+async def test_a_failure_of_ones_own_is_no_others(new_gate: NewGate) -> None:
+    gate = new_gate(1)
+    first, _ = await gate.begin("a1", "b1")
+    await gate.end("a1", error=ValueError("of its own"))
     with pytest.raises(ValueError, match="of its own"):
         await first
-    await soon()
-    gate.end("b1")
-    await second
+    assert gate.began == ["a1", "b1"]
 
 
-async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn() -> None:
-    gate = Gate(1, patience=0.05)
-    first, second = gate.begin("a1", "b1")
+async def test_who_waits_for_long_is_told_to_come_again_and_takes_no_turn(
+    new_gate: NewGate,
+) -> None:
+    gate = new_gate(1, patience=0.05)
+    _, second = await gate.begin("a1", "b1")
     with pytest.raises(TemporalUnavailable, match="Too many trips"):
         await second
-    gate.end("a1")
-    await first
-    (third,) = gate.begin("c1")
-    await soon()
-    gate.end("c1")
-    await third
+    await gate.end("a1")
+    await gate.begin("c1")
+    assert gate.began == ["a1", "c1"]
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_who_is_cancelled_leaves_its_turn_to_the_next(granted: bool) -> None:
-    gate = Gate(1)
-    _, second, third = gate.begin("a1", "b1", "c1")
-    await soon()
+async def test_who_is_cancelled_leaves_its_turn_to_the_next(
+    new_gate: NewGate, granted: bool
+) -> None:
+    gate = new_gate(1)
+    _, second, _ = await gate.begin("a1", "b1", "c1")
     if granted:
-        gate.end("a1")
+        gate._ends["a1"].set_result(None)
         await asyncio.sleep(0)  # The turn is the second one's, which does not know it yet.
     second.cancel()
     await soon()
     if not granted:
-        gate.end("a1")
-        await soon()
+        await gate.end("a1")
     assert gate.began == ["a1", "c1"]
-    gate.end("c1")
-    await third
-
-
-# Booking
 
 
 async def test_trips_are_started_so_many_at_once_and_a_stop_waits_for_no_turn(
@@ -166,5 +164,4 @@ async def test_trips_are_started_so_many_at_once_and_a_stop_waits_for_no_turn(
     asked.stop_waiting()
     let_go.set()
     answers = await asyncio.gather(*books, return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, TemporalUnavailable)]
-    assert len(refused) == 5
+    assert [type(each) for each in answers].count(TemporalUnavailable) == 5

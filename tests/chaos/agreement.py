@@ -120,8 +120,9 @@ class Agreement(Asking):
         async with Record.open(self.service.database_url) as record:
             workflows = TripWorkflows(self.client, SagaPolicy())
             open_trips = OpenTrips(record, workflows, Settling(record, workflows))
-            for each in await open_trips.compare():
-                self.violate("disagreeing", each.trip_id, f"the audit says: {each}")
+            async for _, found in open_trips.compare():
+                for each in found:
+                    self.violate("disagreeing", each.trip_id, f"the audit says: {each}")
         self.audits = await asyncio.to_thread(_audits_in, self.service.database_url)
         for ended, differences in self.audits:
             if ended and any((differences or {}).values()):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytest
 from temporalio.client import Client
@@ -49,6 +49,7 @@ from tests.trips import (
     until_stuck,
 )
 from tests.workers import work_with
+from workflows import BookingWorkflow, CancelBookingWorkflow
 
 HISTORIES = Path(__file__).with_name("histories")
 
@@ -69,12 +70,14 @@ class Api(Stage):
         workflows = TripWorkflows(self.client, wanted.policy)
         accepted, _ = await self.record.trips.accept(row)
         await workflows.start(accepted)
-        return workflows.handle(row.workflow_id)
+        return self.client.get_workflow_handle_for(BookingWorkflow.run, row.workflow_id)
 
     async def cancellation(self, booking: Trip, **changes: Any) -> Cancellation:
         workflows = TripWorkflows(self.client, trip(**changes).policy)
         await workflows.start_cancellation(await self.record.trips.begin_cancellation(booking.id))
-        return cast(Cancellation, workflows.handle(cancellation_id(booking.id)))
+        return self.client.get_workflow_handle_for(
+            CancelBookingWorkflow.run, cancellation_id(booking.id)
+        )
 
     async def ended(self, **changes: Any) -> Trip:
         """Return a trip that needs nothing to end."""
