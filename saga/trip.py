@@ -120,7 +120,8 @@ class Saga:
     def ignore(self, name: str, arguments: Sequence[RawValue]) -> None:
         """Ignore a signal, whatever its name and inputs: a trip takes none.
 
-        Without this a malformed signal of a known name would fail every further workflow task.
+        Without this the SDK would keep each one in the worker's memory until the trip has ended, in
+        case a handler for it comes later.
         """
         workflow.logger.warning("Ignored the signal %s", cut(name))
 
