@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.saga.record_histories import HISTORIES
+from tests.saga.shapes import HISTORIES
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -12,7 +12,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 
-from tests.conftest import IMPATIENT
+from tests.conftest import IMPATIENT, trip
 from tests.saga.stage import DOOMED, Stage
 from tests.trips import (
     Trip,
@@ -21,6 +21,7 @@ from tests.trips import (
     resolve_undo,
     result_of,
     retry_undo,
+    start,
     until_stuck,
 )
 
@@ -109,8 +110,9 @@ async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(
 @pytest.mark.parametrize("size", [10_000, 500_000])
 async def test_an_item_of_any_length_does_not_block_a_trip(stage: Stage, size: int) -> None:
     """As the CLI may start it: the API takes 200 characters."""
-    await stage.booked(book_car_id="x" * size)
-    undone = await stage.start(book_car_id="x" * size, **DOOMED)
+    booked = await start(stage.client, trip(book_car_id="x" * size))
+    assert (await result_of(booked))["status"] == "success"
+    undone = await start(stage.client, trip(book_car_id="x" * size, **DOOMED))
     assert (await result_of(undone))["status"] == "failure"
     told = [event.user_metadata.summary.ByteSize() for event in await events(undone)]
     assert 500 < max(told) < 1_000
