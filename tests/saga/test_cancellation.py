@@ -112,7 +112,6 @@ async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(stage: Stage)
     assert await stage.held(stopped) == []
 
 
-@pytest.mark.shape("cancelled_after_booking")
 async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) -> None:
     booked = await stage.booked()
     row = await stage.record.trips.begin_cancellation(booked.id)
@@ -130,6 +129,7 @@ async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) 
     assert row.first_run_id == booked.first_execution_run_id
 
 
+@pytest.mark.shape("cancelled_after_booking")
 async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel_and_a_second_one(
     stage: Stage,
 ) -> None:
