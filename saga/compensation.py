@@ -125,11 +125,10 @@ class Compensations:
         self._progress.move(step.kind, "undoing")
         try:
             await run(
+                step,
                 step.undo,
-                step.kind,
                 self._input,
                 activity_id=self.next_id(step.undo),
-                summary=f"Undo {step.kind} {cut(self._input.item(step.kind) or '')}",
                 within=dt.timedelta(
                     seconds=policy.step_deadline if at_first else policy.trip_deadline
                 ),

@@ -50,11 +50,10 @@ class Saga:
         self._progress.move(step.kind, "booking")
         try:
             await run(
+                step,
                 step.book,
-                step.kind,
                 self._input,
                 activity_id=self._compensations.next_id(step.book),
-                summary=f"Book {step.kind} {cut(self._input.item(step.kind) or '')}",
                 within=self._deadline.of_step(),
             )
         except ActivityError as error:

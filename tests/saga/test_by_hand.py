@@ -121,7 +121,6 @@ async def is_paused(booking: Trip) -> bool:
 @pytest.mark.parametrize(
     ("attempts", "command", "options"),
     [
-        (2, "reset", ()),
         (3, "reset", ()),
         (2, "update-options", ("--retry-maximum-attempts", "50")),
         (3, "update-options", ("--heartbeat-timeout", "20s")),

@@ -27,12 +27,10 @@ from tests.trips import (
 
 HANDLED = ["retry_undo", "resolve_undo", "progress"]
 OTHERS = ["run", "ignore", "", "__temporal_x", "🧳" * 100]
-"""Names of signals, updates and queries that a trip has handlers for, and others."""
+"""Names of updates and queries that a trip has handlers for, and others."""
 
 ARGUMENTS: list[list[Any]] = [
     [],
-    ["hotel"],
-    ["boat", "note"],
     [None, None],
     [{"kind": ["hotel"]}, 5, []],
     [b"\xff\xfe", b"\x00"],
@@ -107,9 +105,9 @@ async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(
     assert await failed_workflow_tasks(stuck) == []
 
 
-@pytest.mark.parametrize("size", [10_000, 500_000])
-async def test_an_item_of_any_length_does_not_block_a_trip(stage: Stage, size: int) -> None:
+async def test_a_very_long_item_does_not_block_a_trip(stage: Stage) -> None:
     """As the CLI may start it: the API takes 200 characters."""
+    size = 500_000
     booked = await start(stage.client, trip(book_car_id="x" * size))
     assert (await result_of(booked))["status"] == "success"
     undone = await start(stage.client, trip(book_car_id="x" * size, **DOOMED))

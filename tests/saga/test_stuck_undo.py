@@ -18,7 +18,6 @@ from tests.trips import (
     Trip,
     cancelled,
     events,
-    eventually,
     resolve_undo,
     result_of,
     retry_undo,
@@ -52,33 +51,6 @@ async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_
     assert (resolved.state, resolved.note) == ("resolved", "settled by telephone")
     assert await stage.held(stuck) == []
     assert stage.record.tries("cancel", kind) == 1
-
-
-async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
-    stage: Stage,
-) -> None:
-    stage.breaks("cancel", "hotel", at_first(IMPATIENT.undo_attempts + 1, unavailable))
-    stuck = await stage.start(**DOOMED)
-    await until_stuck(stuck, "hotel")
-    assert stage.record.tries("cancel", "hotel") == IMPATIENT.undo_attempts
-    await retry_undo(stuck, "hotel")
-    await eventually(lambda: tried_again(stage, stuck, 4))
-    await until_stuck(stuck, "hotel")
-    hotel = (await stage.steps(stuck))["hotel"]
-    assert (hotel.undo_attempts, hotel.last_error) == (4, "The hotel is unavailable")
-    assert await stage.held(stuck) == ["hotel"]
-    await retry_undo(stuck, "hotel")
-    assert (await result_of(stuck))["message"] == ROLLED_BACK
-    hotel = (await stage.steps(stuck))["hotel"]
-    assert (hotel.state, hotel.undo_attempts) == ("undone", 5)
-    assert await stage.held(stuck) == []
-    assert await status_of(stage, stuck) == "rolled_back"
-
-
-async def tried_again(stage: Stage, booking: Trip, failures: int) -> bool:
-    """Tell whether the supplier has failed to undo the hotel so often, and the undo is stuck."""
-    hotel = (await stage.steps(booking))["hotel"]
-    return (hotel.state, hotel.undo_attempts) == ("stuck", failures)
 
 
 async def test_what_is_not_the_suppliers_failure_does_not_make_an_undo_stuck(

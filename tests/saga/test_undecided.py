@@ -139,7 +139,7 @@ async def test_an_undo_that_is_undecided_and_then_refused_is_stuck_in_the_suppli
     assert await empty_stage.held(booking) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["car", "flight"])
 async def test_a_kind_with_a_task_queue_of_its_own_is_booked_and_undone_there(
     empty_stage: Stage, kind: Kind
 ) -> None:

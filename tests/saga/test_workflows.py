@@ -120,18 +120,6 @@ async def test_a_late_try_cannot_book_after_its_undo(
     assert await stage.held(failed) == []
 
 
-async def test_a_late_try_cannot_book_what_another_try_booked_and_the_trip_undid(
-    stage: Stage, no_heartbeats: None
-) -> None:
-    gate = Gate()
-    stage.breaks("reserve", "car", at_first(1, gate))
-    failed = await stage.start(**DOOMED, policy=LOSING)
-    assert (await result_of(failed))["message"] == ROLLED_BACK
-    (late,) = await gate.open()
-    assert isinstance(late, ReservationRefused)
-    assert await stage.held(failed) == []
-
-
 async def test_two_tries_at_the_same_time_make_one_reservation(
     stage: Stage, no_heartbeats: None
 ) -> None:
