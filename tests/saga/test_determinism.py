@@ -1,8 +1,9 @@
 """Workflow code stays deterministic: a mistake in any of its files is caught by the tests.
 
-The worker runs workflows without the SDK's sandbox, for a quarter of its CPU time. So the tests
-run them in it: it catches what reads a clock, rolls dice or does I/O. It loads a workflow's modules
-anew for each trip, which would hide state that they keep; that is read off the modules.
+The worker runs workflows without the SDK's sandbox, for a quarter of its CPU time, and so do most
+tests. The random trips and all replays run in it: it catches what reads a clock, rolls dice or does
+I/O. It loads a workflow's modules anew for each trip, which would hide state that they keep; that
+is read off the modules.
 """
 
 import importlib

@@ -327,7 +327,7 @@ async def planned(
         async with Record.open(f"sqlite:///{path}") as record:
             await record.database.migrate()
             faulty = PlannedRecord(record)
-            async with running_worker(client, faulty):
+            async with running_worker(client, faulty, workflow_sandbox=True):
                 yield faulty
 
 
