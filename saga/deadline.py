@@ -54,7 +54,6 @@ class Deadline:
 
     def of_step(self) -> dt.timedelta:
         """Return how long a step that begins now may take."""
-        left = self._end - workflow.now()
-        if left >= self._step_limit or self._reset.is_behind:
+        if self._reset.is_behind:
             return self._step_limit
-        return left
+        return min(self._step_limit, self._end - workflow.now())

@@ -17,7 +17,6 @@ from tests.conftest import IMPATIENT, trip
 from tests.faults import Fault, FaultyRecord, Gate, Operation, refuse_for_good
 from tests.trips import Cancellation, Trip, held, result_of, steps_of, until_stuck
 from tests.workers import running_worker
-from workflows import BookingWorkflow
 
 AnyFault = TypeVar("AnyFault", bound=Fault)
 
@@ -99,17 +98,15 @@ class Stage:
         self, wanted: BookVacationInput, task_timeout: float | None = None
     ) -> TripWorkflows:
         timeout = None if task_timeout is None else dt.timedelta(seconds=task_timeout)
-        starting = partial(self.client.start_workflow, task_timeout=timeout)
-        return TripWorkflows(cast(Client, SimpleNamespace(start_workflow=starting)), wanted.policy)
+        start_workflow: Any = self.client.start_workflow
+        impatient = SimpleNamespace(start_workflow=partial(start_workflow, task_timeout=timeout))
+        return TripWorkflows(cast(Client, impatient), wanted.policy)
 
     async def _started(self, workflow_id: str) -> Trip:
         execution = await self.client.get_workflow_handle(workflow_id).describe()
-        self.workflows.append(
-            self.client.get_workflow_handle_for(
-                BookingWorkflow.run, workflow_id, first_execution_run_id=execution.run_id
-            )
-        )
-        return self.workflows[-1]
+        started = TripWorkflows(self.client, IMPATIENT).handle(workflow_id, execution.run_id)
+        self.workflows.append(started)
+        return started
 
     async def row(self, booking: Trip) -> RecordedTrip:
         row = await self.record.trips.by_id(booking.id)

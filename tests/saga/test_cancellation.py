@@ -100,18 +100,6 @@ async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
     await assert_nothing_is_left(stage, stopped, LAST)
 
 
-async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(stage: Stage) -> None:
-    undoing = stage.breaks("cancel", "hotel", Gate())
-    stopped, to_cancel = await stage.at_gate("reserve", LAST)
-    await stopped.cancel()
-    await undoing.reached()
-    await stopped.cancel()
-    await undoing.open()
-    await assert_nothing_is_left(stage, stopped, LAST)
-    await to_cancel.open()
-    assert await stage.held(stopped) == []
-
-
 async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) -> None:
     booked = await stage.booked()
     row = await stage.record.trips.begin_cancellation(booked.id)

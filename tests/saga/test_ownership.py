@@ -96,14 +96,3 @@ async def test_a_reset_of_a_cancelled_trip_books_nothing(stage: Stage) -> None:
 
 async def is_closed(booking: Trip) -> bool:
     return (await booking.describe()).close_time is not None
-
-
-async def test_a_reset_of_a_running_trip_goes_on_with_the_same_reservations(stage: Stage) -> None:
-    booking, gate = await stage.at_gate("reserve", "flight")
-    stage.record.faults.clear()
-    again = await reset_to(stage.client, booking, 0)
-    assert (await result_of(again))["status"] == "success"
-    await gate.open()
-    assert await stage.held(booking) == list(KINDS)
-    (row,) = await stage.record.trips.page(100)
-    assert (row.trip_id, row.status) == (booking.id, "booked")

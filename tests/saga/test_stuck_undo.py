@@ -185,12 +185,12 @@ async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_o
         assert await status_of(stage, booking) == "needs_attention"
         if repair == "resolve":
             await resolve_undo(stuck, kind, "waived")
+            if kind != list(repairs)[-1]:  # Else the trip has closed.
+                await resolve_undo(stuck, kind, "another word")
         else:
             del stage.record.faults["cancel", kind]
             await retry_undo(stuck, kind)
             await until(stuck, partial(is_undone, kind))
-        if list(repairs.values()) == ["resolve", "resolve"] and kind == "hotel":
-            await resolve_undo(stuck, kind, "another word")
     await (cancelled(booking) if ending == "cancelled" else result_of(stuck))
     steps = await stage.steps(booking)
     for kind, repair in repairs.items():
