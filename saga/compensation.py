@@ -92,19 +92,8 @@ class Compensations:
     async def _undo_in_reverse(self, steps: Sequence[Step]) -> None:
         # An undo that takes its time does not stop the others. Afterwards each waits for its own
         # way out.
-        left = [step for step in reversed(steps) if not await self._undo_at_first(step)]
+        left = [step for step in reversed(steps) if not await self._undo(step, at_first=True)]
         await asyncio.gather(*(self._settle(step) for step in left))
-
-    async def _undo_at_first(self, step: Step) -> bool:
-        """Undo a step; tell whether it is undone. Else it is stuck, or takes its time."""
-        limit = dt.timedelta(seconds=self._input.policy.step_deadline)
-        try:
-            await self._undo(step, limit, UNDECIDED)
-        except ActivityError as error:
-            if not takes_its_time(error):
-                await self._give_up(step, error)
-            return False
-        return True
 
     async def _settle(self, step: Step) -> None:
         """Return when the undo of a step has succeeded, or was stuck and is resolved.
@@ -114,7 +103,7 @@ class Compensations:
         https://docs.temporal.io/workflow-execution/event#event-history
         """
         interval = self._input.policy.stuck_retry_interval
-        undone = self._progress.steps[step.kind] == "undoing" and await self._undo_to_the_end(step)
+        undone = self._progress.steps[step.kind] == "undoing" and await self._undo(step)
         while not undone:
             try:
                 await workflow.wait_condition(
@@ -128,35 +117,33 @@ class Compensations:
                 await self._resolve(step.kind)
                 return
             self._retries_asked.discard(step.kind)
-            undone = await self._undo_to_the_end(step)
+            undone = await self._undo(step)
 
-    async def _undo_to_the_end(self, step: Step) -> bool:
-        """Undo a step; tell whether it is undone. Else it is stuck."""
-        try:
-            await self._undo(step, dt.timedelta(seconds=self._input.policy.trip_deadline))
-        except ActivityError as error:
-            await self._give_up(step, error)
-            return False
-        return True
-
-    async def _undo(self, step: Step, within: dt.timedelta, *final: str) -> None:
+    async def _undo(self, step: Step, *, at_first: bool = False) -> bool:
+        """Tell whether a step could be undone. Else it is stuck, or `at_first` takes its time."""
+        policy = self._input.policy
         self._progress.move(step.kind, "undoing")
-        await run(
-            step.undo,
-            step.kind,
-            self._input,
-            activity_id=self.next_id(step.undo),
-            summary=f"Undo {step.kind} {cut(self._input.item(step.kind) or '')}",
-            within=within,
-            final=final,
-        )
+        try:
+            await run(
+                step,
+                step.undo,
+                self._input,
+                activity_id=self.next_id(step.undo),
+                within=dt.timedelta(
+                    seconds=policy.step_deadline if at_first else policy.trip_deadline
+                ),
+                final=(UNDECIDED,) if at_first else (),
+            )
+        except ActivityError as error:
+            if at_first and takes_its_time(error):
+                return False
+            words = root_cause(error)
+            workflow.logger.error("Undo of %s is stuck: %s", step.kind, words)
+            await record_stuck_undo(self._input, step.kind, words)
+            self._progress.move(step.kind, "stuck")
+            return False
         self._progress.move(step.kind, "undone")
-
-    async def _give_up(self, step: Step, error: ActivityError) -> None:
-        words = root_cause(error)
-        workflow.logger.error("Undo of %s is stuck: %s", step.kind, words)
-        await record_stuck_undo(self._input, step.kind, words)
-        self._progress.move(step.kind, "stuck")
+        return True
 
     async def _resolve(self, kind: Kind) -> None:
         """Record the operator's word: a try which is still under way somewhere books no more."""

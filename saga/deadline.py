@@ -33,9 +33,6 @@ class Reset:
 class TripOverdue(Exception):
     """The trip was not booked until its deadline."""
 
-    def __init__(self) -> None:
-        super().__init__("The trip could not be booked in time")
-
 
 class Deadline:
     """The trip's deadline, and that of a step within it.
@@ -53,11 +50,10 @@ class Deadline:
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""
         if workflow.now() >= self._end and not self._reset.is_behind:
-            raise TripOverdue
+            raise TripOverdue("The trip could not be booked in time")
 
     def of_step(self) -> dt.timedelta:
         """Return how long a step that begins now may take."""
-        left = self._end - workflow.now()
-        if left >= self._step_limit or self._reset.is_behind:
+        if self._reset.is_behind:
             return self._step_limit
-        return left
+        return min(self._step_limit, self._end - workflow.now())

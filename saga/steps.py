@@ -38,12 +38,11 @@ class Step(NamedTuple):
 
 
 async def run(
+    step: Step,
     activity: Activity,
-    kind: Kind,
     book_input: BookVacationInput,
     *,
     activity_id: str,
-    summary: str,
     within: dt.timedelta,
     final: tuple[str, ...] = (),
 ) -> None:
@@ -53,13 +52,14 @@ async def run(
     has given up, is out of time, or fails with one of the types `final`.
     """
     policy = book_input.policy
+    verb = "Book" if activity is step.book else "Undo"
     await workflow.execute_activity(
         activity.__name__,
         book_input,
         result_type=RawValue,
-        task_queue=task_queue_of(kind) if kind in policy.own_queues else None,
+        task_queue=task_queue_of(step.kind) if step.kind in policy.own_queues else None,
         activity_id=activity_id,
-        summary=summary,
+        summary=f"{verb} {step.kind} {cut(book_input.item(step.kind) or '')}",
         schedule_to_close_timeout=within,
         start_to_close_timeout=start_to_close(book_input),
         heartbeat_timeout=dt.timedelta(seconds=policy.heartbeat_timeout),
@@ -104,13 +104,10 @@ def root_cause(error: BaseException) -> str:
         return str(error)
     cause = error.__cause__
     while cause is not None:
-        if isinstance(cause, ApplicationError) and _is_for_travellers(cause):
-            return cut(cause.message)
+        if isinstance(cause, ApplicationError):
+            # An activity that an operator fails by hand ends with a final error without a type.
+            by_hand = not cause.type and cause.non_retryable
+            if by_hand or cause.type in FOR_TRAVELLERS:
+                return cut(cause.message)
         cause = cause.__cause__
     return NO_ANSWER
-
-
-def _is_for_travellers(cause: ApplicationError) -> bool:
-    # What an operator says who fails an activity by hand has no type, and is final.
-    by_hand = not cause.type and cause.non_retryable
-    return by_hand or cause.type in FOR_TRAVELLERS

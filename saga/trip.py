@@ -50,11 +50,10 @@ class Saga:
         self._progress.move(step.kind, "booking")
         try:
             await run(
+                step,
                 step.book,
-                step.kind,
                 self._input,
                 activity_id=self._compensations.next_id(step.book),
-                summary=f"Book {step.kind} {cut(self._input.item(step.kind) or '')}",
                 within=self._deadline.of_step(),
             )
         except ActivityError as error:
@@ -120,7 +119,8 @@ class Saga:
     def ignore(self, name: str, arguments: Sequence[RawValue]) -> None:
         """Ignore a signal, whatever its name and inputs: a trip takes none.
 
-        Without this a malformed signal of a known name would fail every further workflow task.
+        Without this the SDK would keep each one in the worker's memory until the trip has ended, in
+        case a handler for it comes later.
         """
         workflow.logger.warning("Ignored the signal %s", cut(name))
 

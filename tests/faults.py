@@ -13,7 +13,7 @@ from functools import partial
 from typing import Literal
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import activities
 import run_worker
@@ -117,6 +117,7 @@ def workflow_half(client: Client) -> Worker:
         client,
         task_queue=TASK_QUEUE_NAME,
         workflows=run_worker.WORKFLOWS,
+        workflow_runner=UnsandboxedWorkflowRunner(),
         # Its workflows can tell the record how they end, all the same.
         activities=[activities.record_trip, activities.record_stuck_undo],
         no_remote_activities=True,

@@ -1,6 +1,6 @@
-"""What becomes of trips whose worker is starved, far away, stopped, killed, or a stray one.
+"""What becomes of trips whose worker is starved, far away, stopped or killed.
 
-    python -m tests.hardship starved crowd far killed locked stray
+    python -m tests.hardship starved far killed locked
 
 Everything runs with the product's own settings, on the dev server as the Procfile starts it, with
 the simulated hotel as it comes. None of these trips may be rolled back: a try that is lost with its
@@ -9,21 +9,18 @@ worker, or that finds the record away, is no failure of the supplier. Exits with
 
 import argparse
 import asyncio
-import logging
 import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.worker import Worker
 
-import activities
 from run_worker import WORKFLOWS
-from shared import KINDS, TASK_QUEUE_NAME
+from shared import KINDS
 from tests.processes import Service, free_port, service
 from tests.slowness import held_to, slow_link
 
@@ -45,13 +42,6 @@ def starved(options: argparse.Namespace) -> Iterator[str]:
             with held_to(running.workers[0], share=0.25, period=period):
                 told = book_at_once(running, 300, attempts=2)
         yield f"300 trips, attempts 2, worker at 25% in periods of {period:g} s: {told}"
-
-
-def crowd(options: argparse.Namespace) -> Iterator[str]:
-    """A thousand trips at once on one worker."""
-    with service(temporal_options=(), **SIMULATED_HOTEL) as running:
-        running.start(workers=1)
-        yield f"1,000 trips, attempts 2, a whole CPU: {book_at_once(running, 1_000, attempts=2)}"
 
 
 def far(options: argparse.Namespace) -> Iterator[str]:
@@ -103,36 +93,17 @@ def locked(options: argparse.Namespace) -> Iterator[str]:
         yield f"5 trips, attempts 1, the record locked for 20 s: {told}"
 
 
-def stray(options: argparse.Namespace) -> Iterator[str]:
-    """Trips some of whose tries reach a worker that lacks the activity."""
-    with service(temporal_options=(), **SIMULATED_HOTEL) as running:
-        running.start(workers=1)
-        told = book_at_once(running, 6, attempts=2, with_stray=True)
-        yield f"6 trips, attempts 2, a worker that lacks `book_hotel`: {told}"
-
-
 def book_at_once(
-    running: Service,
-    count: int,
-    attempts: int,
-    meanwhile: Callable[[], None] = lambda: None,
-    with_stray: bool = False,
+    running: Service, count: int, attempts: int, meanwhile: Callable[[], None] = lambda: None
 ) -> str:
     """Book so many trips at once and tell what became of them."""
-
-    async def book() -> str:
-        client = await Client.connect(running.temporal_address)
-        queue = TASK_QUEUE_NAME
-        stray = Worker(client, task_queue=queue, activities=[activities.undo_book_hotel])
-        async with stray if with_stray else nullcontext():
-            return await _book_at_once(running, client, count, attempts, meanwhile)
-
-    return asyncio.run(book())
+    return asyncio.run(_book_at_once(running, count, attempts, meanwhile))
 
 
 async def _book_at_once(
-    running: Service, client: Client, count: int, attempts: int, meanwhile: Callable[[], None]
+    running: Service, count: int, attempts: int, meanwhile: Callable[[], None]
 ) -> str:
+    client = await Client.connect(running.temporal_address)
     began = time.monotonic()
     before = (await client.count_workflows()).count
     places = asyncio.Semaphore(20)
@@ -178,9 +149,7 @@ async def _book_at_once(
     )
 
 
-ROWS: dict[str, Row] = {
-    each.__name__: each for each in (starved, crowd, far, killed, locked, stray)
-}
+ROWS: dict[str, Row] = {each.__name__: each for each in (starved, far, killed, locked)}
 
 
 def main() -> None:
@@ -189,8 +158,6 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], default=[*ROWS])
     parser.add_argument("--periods", nargs="*", type=float, default=[0.2, 1.0])
     options = parser.parse_args()
-    # The stray worker runs in this process, and logs every activity that it lacks.
-    logging.getLogger("temporalio.activity").setLevel(logging.CRITICAL)
     lines = []
     for row in options.rows:
         for line in ROWS[row](options):

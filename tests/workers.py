@@ -18,7 +18,7 @@ def work_with(record: Record, desks: Desks | None = None, **settings: Any) -> Se
     Their hotel answers at once unless `settings` say otherwise.
     """
     values: dict[str, Any] = {"hotel_latency_seconds": 0, "hotel_outage_attempts": 0, **settings}
-    chosen = Settings(worker_grace_seconds=1, workflow_sandbox=True, **values)
+    chosen = Settings(worker_grace_seconds=1, **values)
     composed = compose(record, chosen)
     if desks is not None:
         composed = composed._replace(desks=desks)

@@ -28,7 +28,6 @@ from tests.trips import (
     until_failed,
 )
 from tests.workers import running_worker, work_with
-from workflows import BookingWorkflow
 
 
 async def test_bookings_without_the_key_book_show_and_cancel_what_workers_have_encrypted(
@@ -53,10 +52,7 @@ async def test_a_trip_that_began_under_the_old_key_or_none_ends_under_the_new(
         await until_failed(begun[-1], tries=1)
     await gate.open()
     async with running_worker(rotated, record):
-        ends = [
-            await result_of(rotated.get_workflow_handle_for(BookingWorkflow.run, each.id))
-            for each in begun
-        ]
+        ends = [await result_of(rotated.get_workflow_handle(each.id)) for each in begun]
     assert [end["status"] for end in ends] == ["success", "success", "failure"]
 
 

@@ -1,110 +1,56 @@
-"""What a run of chaos tells: what became of the trips, by faults and by modes of the suppliers."""
+"""What a run of chaos tells: what became of the trips, by the faults that struck them."""
 
 import datetime as dt
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from tests.chaos.agreement import Agreement
-from tests.chaos.asking import Ending, Violation
-
-Faulted = Sequence[tuple[str, dt.datetime]]
-"""The faults that were caused, with their moments."""
-
-WRONG_AT_SUPPLIERS: tuple[Violation, ...] = ("held twice", "left at the supplier", "oversold")
+from tests.chaos.asking import Ending
 
 FAILED_CALL = re.compile(r"The \w+ supplier (?:broke the contract|answered \d|cannot be reached)")
 """What a worker writes of a call that was broken."""
 
 
-def of_faults(agreement: Agreement, faults: Faulted, endings: Sequence[Ending]) -> Iterator[str]:
-    """Tell, for each kind of fault, what became of the trips that ran when it struck.
+def of_faults(
+    faults: Sequence[tuple[str, dt.datetime]], endings: Sequence[Ending]
+) -> Iterator[str]:
+    """Tell, for each kind of fault, how many trips ran at the moments when it struck.
 
     A trip's delay is the time from the fault to the trip's end.
     """
-    struck: dict[str, list[list[tuple[Ending, float]]]] = defaultdict(list)
+    moments: dict[str, list[dt.datetime]] = defaultdict(list)
     for kind, moment in faults:
-        struck[kind].append(
-            [
-                (ending, (ending.closed - moment).total_seconds())
-                for ending in endings
-                if ending.began < moment < ending.closed
-            ]
-        )
-    row = "{:36} {:>5} {:>13} {:>4} {:>11} {:>13} {:>12} {:>13}".format
-    wrongs = ("lost", "half-booked", "double-booked", "held wrongly")
-    yield row("fault", "times", "trips running", *wrongs, "longest delay")
-    for kind, times in struck.items():
-        running = [trip for trips in times for trip in trips]
-        ids = {trip.workflow_id for trip, _ in running}
-        ids |= {agreement.trips[trip_id].name for trip_id in ids}
-        counts = _count(
-            violation for violation, subject, _ in agreement.violations if subject in ids
-        )
-        longest = max((delay for _, delay in running), default=0.0)
-        yield row(kind, len(times), len(running), *counts, f"{longest:.1f} s")
-    counts = _count(violation for violation, _, _ in agreement.violations)
-    yield row("all trips", len(faults), len(endings), *counts, "")
+        moments[kind].append(moment)
+    row = "{:36} {:>5} {:>13} {:>13}".format
+    yield row("fault", "times", "trips running", "longest delay")
+    for kind, struck in moments.items():
+        delays = [
+            (ending.closed - moment).total_seconds()
+            for moment in struck
+            for ending in endings
+            if ending.began < moment < ending.closed
+        ]
+        yield row(kind, len(struck), len(delays), f"{max(delays, default=0.0):.1f} s")
 
 
-def of_all(agreement: Agreement, endings: Sequence[Ending], seconds: float) -> Iterator[str]:
+def of_all(agreement: Agreement, seconds: float) -> Iterator[str]:
     """Tell what became of all trips, and what was wrong."""
-    ends = Counter(ending.status for ending in endings)
-    late = sum(log.count("was undone already") for log in _logs(agreement))
-    mended = sum(log.count("Audit: trip") for log in _logs(agreement))
-    yield (
-        f"{', '.join(f'{count} {status}' for status, count in sorted(ends.items()))};"
-        f" {len(agreement.cancelled)} cancellations through the API; {late} late tries refused;"
-        f" {len(agreement.forgotten)} workflows forgotten;"
-        f" {len(agreement.cancelled_at_the_end)} cancelled while the ending was recorded;"
-        f" {mended} trips mended by the workers' audits;"
-        f" {sum(bool(ended) for ended, _ in agreement.audits)} audits by the schedule;"
-        f" {seconds:.0f} s"
-    )
+    logs = "".join(worker.log.read_text() for worker in agreement.service.workers)
+    counts = {
+        **dict(sorted(agreement.statuses.items())),
+        "cancellations through the API": len(agreement.cancelled),
+        "late tries refused": logs.count("was undone already"),
+        "calls of suppliers failed": len(FAILED_CALL.findall(logs)),
+        "workflows forgotten": len(agreement.forgotten),
+        "cancelled while the ending was recorded": len(agreement.cancelled_at_the_end),
+        "trips mended by the workers' audits": logs.count("Audit: trip"),
+        "audits by the schedule": sum(bool(ended) for ended, _ in agreement.audits),
+        "seconds": round(seconds),
+    }
+    yield "; ".join(f"{count} {what}" for what, count in counts.items())
     for violation, what, how in agreement.violations:
         yield f"VIOLATION {violation}: {what} {how}"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run at suppliers of some mode has come to. `what` names the run."""
-
-    what: str
-    trips: int
-    statuses: Counter[str]
-    failed_calls: int
-    violations: Counter[str]
-
-    @classmethod
-    def of(cls, agreement: Agreement, what: str) -> "Summary":
-        """Sum up a run that is over."""
-        return cls(
-            what,
-            len(agreement.planned),
-            agreement.statuses,
-            sum(len(FAILED_CALL.findall(log)) for log in _logs(agreement)),
-            Counter(violation for violation, _, _ in agreement.violations),
-        )
-
-
-def of_modes(summaries: Iterable[Summary]) -> Iterator[str]:
-    """Tell what became of the trips of each run. A failed call is one that a worker saw fail."""
-    row = "{:30} {:>5} {:>6} {:>11} {:>9} {:>12} {:>10}".format
-    statuses = ("booked", "rolled_back", "cancelled")
-    yield row("suppliers", "trips", *statuses, "failed calls", "violations")
-    for each in summaries:
-        ends = (each.statuses[status] for status in statuses)
-        told = row(each.what, each.trips, *ends, each.failed_calls, each.violations.total())
-        kinds = ", ".join(f"{count} {kind}" for kind, count in each.violations.items())
-        yield f"{told} {kinds}".rstrip()
-
-
-def _count(violations: Iterable[Violation]) -> tuple[int, int, int, int]:
-    wrong = Counter(violations)
-    at_suppliers = sum(wrong[violation] for violation in WRONG_AT_SUPPLIERS)
-    return wrong["lost"], wrong["half-booked"], wrong["double-booked"], at_suppliers
-
-
-def _logs(agreement: Agreement) -> list[str]:
-    return [worker.log.read_text() for worker in agreement.service.workers]
+    kinds = Counter(violation for violation, _, _ in agreement.violations)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    yield f"{len(agreement.planned)} trips, {kinds.total()} violations {told}".rstrip()

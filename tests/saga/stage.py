@@ -3,25 +3,19 @@
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 from temporalio.client import Client
 
+from bookings import TripWorkflows
 from record import RecordedTrip, StepProgress
-from shared import KINDS, Kind
+from shared import KINDS, BookVacationInput, Kind, cancellation_id
 from tests.conftest import IMPATIENT, trip
 from tests.faults import Fault, FaultyRecord, Gate, Operation, refuse_for_good
-from tests.trips import (
-    Cancellation,
-    Trip,
-    held,
-    result_of,
-    start,
-    start_cancellation,
-    steps_of,
-    until_stuck,
-)
+from tests.trips import Cancellation, Trip, held, result_of, steps_of, until_stuck
 from tests.workers import running_worker
 
 AnyFault = TypeVar("AnyFault", bound=Fault)
@@ -43,6 +37,8 @@ class Stage:
 
     client: Client
     record: FaultyRecord
+    workflows: list[Trip] = field(default_factory=list)
+    """Those that it has started."""
 
     def breaks(self, operation: Operation, kind: Kind, fault: AnyFault) -> AnyFault:
         """Put a fault before the record's calls of one operation and kind."""
@@ -55,9 +51,22 @@ class Stage:
             yield
 
     async def start(self, task_timeout: float | None = None, **changes: Any) -> Trip:
-        """Start a trip. Without `task_timeout` a lost workflow task is repeated after 10 s."""
-        timeout = None if task_timeout is None else dt.timedelta(seconds=task_timeout)
-        return await start(self.client, trip(**changes), timeout)
+        """Start a trip as the API does.
+
+        Without `task_timeout` a lost workflow task is repeated after 10 s.
+        """
+        wanted = trip(name="John Doe", owner="shop", **changes)
+        row = RecordedTrip(
+            trip_id=wanted.book_user_id,
+            owner=wanted.owner,
+            request=wanted.request,
+            status="running",
+            workflow_id=wanted.book_user_id,
+            accepted_at=dt.datetime.now(dt.UTC),
+        )
+        accepted, _ = await self.record.trips.accept(row)
+        await self._workflows(wanted, task_timeout).start(accepted)
+        return await self._started(row.workflow_id)
 
     async def booked(self, **changes: Any) -> Trip:
         booking = await self.start(**changes)
@@ -81,8 +90,23 @@ class Stage:
 
     async def cancellation(self, booking: Trip, **changes: Any) -> Cancellation:
         """Have a booked trip cancelled, as the API does."""
-        await self.record.trips.begin_cancellation(booking.id)
-        return await start_cancellation(self.client, trip(book_user_id=booking.id, **changes))
+        row = await self.record.trips.begin_cancellation(booking.id)
+        await self._workflows(trip(**changes)).start_cancellation(row)
+        return cast(Cancellation, await self._started(cancellation_id(booking.id)))
+
+    def _workflows(
+        self, wanted: BookVacationInput, task_timeout: float | None = None
+    ) -> TripWorkflows:
+        timeout = None if task_timeout is None else dt.timedelta(seconds=task_timeout)
+        start_workflow: Any = self.client.start_workflow
+        impatient = SimpleNamespace(start_workflow=partial(start_workflow, task_timeout=timeout))
+        return TripWorkflows(cast(Client, impatient), wanted.policy)
+
+    async def _started(self, workflow_id: str) -> Trip:
+        execution = await self.client.get_workflow_handle(workflow_id).describe()
+        started = TripWorkflows(self.client, IMPATIENT).handle(workflow_id, execution.run_id)
+        self.workflows.append(started)
+        return started
 
     async def row(self, booking: Trip) -> RecordedTrip:
         row = await self.record.trips.by_id(booking.id)

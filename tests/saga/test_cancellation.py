@@ -1,15 +1,15 @@
 """Cancelling a trip at any moment, and after it was booked, ends with nothing held."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import pytest
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from record import ReservationRefused
 from shared import CANCELLED, KINDS, Kind
-from tests.conftest import IMPATIENT
-from tests.faults import Call, Gate, activity_half, healthy, unavailable, workflow_half
+from tests.conftest import IMPATIENT, trip
+from tests.faults import Gate, activity_half, unavailable, workflow_half
 from tests.saga.stage import DOOMED, LAST, Stage
 from tests.trips import (
     UNDO_ALL,
@@ -18,6 +18,7 @@ from tests.trips import (
     book_and_cancel_unseen,
     cancelled,
     result_of,
+    start_cancellation,
     until,
     until_failed,
 )
@@ -39,6 +40,7 @@ async def assert_nothing_is_left(stage: Stage, stopped: Trip, last: Kind) -> Non
     assert [name for name in ran if name in UNDO_ALL] == UNDO_ALL[len(KINDS) - begun :]
 
 
+@pytest.mark.shape("cancelled_before")
 async def test_a_trip_cancelled_before_its_first_step_holds_nothing(empty_stage: Stage) -> None:
     stopped = await empty_stage.start()
     await stopped.cancel()
@@ -48,6 +50,7 @@ async def test_a_trip_cancelled_before_its_first_step_holds_nothing(empty_stage:
     assert await activities_of(stopped) in ([], ["undo_book_car"])
 
 
+@pytest.mark.shape("cancelled_during_{kind}")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(stage: Stage, kind: Kind) -> None:
     stopped, gate = await stage.at_gate("reserve", kind)
@@ -58,19 +61,7 @@ async def test_a_trip_cancelled_while_a_try_runs_holds_nothing(stage: Stage, kin
     assert await stage.held(stopped) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_trip_cancelled_after_the_write_but_before_the_answer_holds_nothing(
-    stage: Stage, kind: Kind
-) -> None:
-    async def cancel_after_writing(call: Call) -> None:
-        await call.write()
-        await stopped.cancel()
-
-    stage.breaks("reserve", kind, cancel_after_writing)
-    stopped = await stage.start()
-    await assert_nothing_is_left(stage, stopped, kind)
-
-
+@pytest.mark.shape("cancelled_between_tries")
 async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(stage: Stage) -> None:
     stage.breaks("reserve", "hotel", unavailable)
     stopped = await stage.start(policy=PATIENT)
@@ -80,6 +71,7 @@ async def test_a_trip_cancelled_while_it_waits_to_try_again_holds_nothing(stage:
     assert stage.record.tries("reserve", "hotel") == 1
 
 
+@pytest.mark.shape("cancelled_after_{kind}")
 @pytest.mark.parametrize("first", ["answer", "cancel"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_nothing(
@@ -95,6 +87,7 @@ async def test_a_trip_that_learns_at_once_of_a_booked_step_and_a_cancel_holds_no
             await assert_nothing_is_left(empty_stage, stopped, kind)
 
 
+@pytest.mark.shape("cancelled_in_undo")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
     stage: Stage, kind: Kind
@@ -107,40 +100,16 @@ async def test_a_trip_cancelled_while_it_rolls_back_still_undoes_everything(
     await assert_nothing_is_left(stage, stopped, LAST)
 
 
-async def test_a_second_cancel_does_not_stop_the_undo_of_the_first(stage: Stage) -> None:
-    undoing = stage.breaks("cancel", "hotel", Gate())
-    stopped, to_cancel = await stage.at_gate("reserve", LAST)
-    await stopped.cancel()
-    await undoing.reached()
-    await stopped.cancel()
-    await undoing.open()
-    await assert_nothing_is_left(stage, stopped, LAST)
-    await to_cancel.open()
-    assert await stage.held(stopped) == []
-
-
-async def test_an_undo_that_waits_to_try_again_survives_a_cancel(stage: Stage) -> None:
-    async def cancel_and_fail_at_first(call: Call) -> None:
-        if call.number == 1:
-            await stopped.cancel()
-            await unavailable(call)
-        await healthy(call)
-
-    stage.breaks("cancel", "car", cancel_and_fail_at_first)
-    stopped = await stage.start(book_hotel_id="invalid-hotel-id")
-    await assert_nothing_is_left(stage, stopped, "hotel")
-    assert stage.record.tries("cancel", "car") == 2
-
-
 async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) -> None:
     booked = await stage.booked()
     row = await stage.record.trips.begin_cancellation(booked.id)
     assert (row.status, row.closed_at) == ("running", None)
-    for undone in (UNDO_ALL, UNDO_ALL):
-        cancellation = await stage.cancellation(booked)
+    by_hand = partial(start_cancellation, stage.client, trip(book_user_id=booked.id))
+    for cancel in (partial(stage.cancellation, booked), by_hand):
+        cancellation = await cancel()
         told = {"status": "cancelled", "message": "Voyage cancelled"}
         assert await result_of(cancellation) == told
-        assert await activities_of(cancellation) == undone
+        assert await activities_of(cancellation) == UNDO_ALL
         assert {step.state for step in (await stage.steps(booked)).values()} == {"undone"}
         assert await stage.held(booked) == []
     row = await stage.row(booked)
@@ -148,20 +117,19 @@ async def test_a_booked_trip_is_undone_in_reverse_and_twice_alike(stage: Stage) 
     assert row.first_run_id == booked.first_execution_run_id
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.shape("cancelled_after_booking")
 async def test_the_cancellation_of_a_booked_trip_survives_its_own_cancel_and_a_second_one(
-    stage: Stage, kind: Kind
+    stage: Stage,
 ) -> None:
     booked = await stage.booked()
-    gate = stage.breaks("cancel", kind, Gate())
+    gate = stage.breaks("cancel", "hotel", Gate())
     cancellation = await stage.cancellation(booked)
     await gate.reached()
-    with pytest.raises(WorkflowAlreadyStartedError):
-        await stage.cancellation(booked)
+    await stage.cancellation(booked)
     await cancellation.cancel()
     await gate.open()
     assert (await result_of(cancellation))["status"] == "cancelled"
-    assert stage.record.tries("cancel", kind) == 1
+    assert stage.record.tries("cancel", "hotel") == 1
     assert await stage.held(booked) == []
 
 

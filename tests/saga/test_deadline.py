@@ -37,6 +37,7 @@ async def past(deadline: float, booking: Trip) -> None:
     await eventually(passed)
 
 
+@pytest.mark.shape("overdue_at_its_start")
 async def test_a_trip_that_waited_too_long_for_a_worker_is_not_booked(empty_stage: Stage) -> None:
     booking = await empty_stage.start(policy=within(0.2))
     await past(0.2, booking)
@@ -47,6 +48,7 @@ async def test_a_trip_that_waited_too_long_for_a_worker_is_not_booked(empty_stag
     assert (row.status, row.reason) == ("rolled_back", OVERDUE)
 
 
+@pytest.mark.shape("overdue_in_a_step")
 async def test_a_step_gets_no_more_time_than_the_trip_has_left(stage: Stage) -> None:
     booking, gate = await stage.at_gate("reserve", "hotel", policy=within(1.5))
     assert await result_of(booking) == {"status": "failure", "message": OVERDUE}
@@ -54,18 +56,13 @@ async def test_a_step_gets_no_more_time_than_the_trip_has_left(stage: Stage) -> 
     assert await stage.held(booking) == []
 
 
-async def test_a_supplier_that_refuses_in_time_is_the_reason_even_if_the_undo_is_late(
-    stage: Stage,
-) -> None:
-    # Long enough for the supplier to refuse on any machine.
-    changes = {"policy": within(3.0), "book_hotel_id": "invalid-hotel-id"}
-    booking, gate = await stage.at_gate("cancel", "car", **changes)
-    await past(3.0, booking)
-    await gate.open()
-    assert (await result_of(booking))["message"] == "Invalid hotel booking, rolling back!"
-
-
-@pytest.mark.parametrize("task", [0, 1], ids=["its start", "a later moment"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(0, marks=pytest.mark.shape("reset_to_its_start_past_its_deadline")),
+        pytest.param(1, marks=pytest.mark.shape("reset_past_its_deadline")),
+    ],
+)
 async def test_a_running_trip_that_is_reset_has_no_deadline(empty_stage: Stage, task: int) -> None:
     async with empty_stage.worker():
         booking, gate = await empty_stage.at_gate("reserve", "hotel", policy=within(2.0))
@@ -78,12 +75,16 @@ async def test_a_running_trip_that_is_reset_has_no_deadline(empty_stage: Stage, 
     await replay(empty_stage.client, again)
 
 
-@pytest.mark.parametrize("task", [0, 1])
-async def test_a_booked_trip_that_is_reset_after_its_deadline_stays_booked(
-    stage: Stage, task: int
-) -> None:
-    booking = await stage.booked(policy=within(2.0))
-    await past(2.0, booking)
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(0, marks=pytest.mark.shape("reset_to_its_start")),
+        pytest.param(1, marks=pytest.mark.shape("reset_when_booked")),
+        pytest.param(-1, marks=pytest.mark.shape("reset_to_its_end")),
+    ],
+)
+async def test_a_booked_trip_that_is_reset_stays_booked(stage: Stage, task: int) -> None:
+    booking = await stage.booked()
     before = await stage.record.reservations.of(booking.id)
     again = await reset_to(stage.client, booking, task)
     assert (await result_of(again))["status"] == "success"
@@ -109,13 +110,13 @@ async def test_a_trip_that_was_overdue_ends_the_same_when_its_end_is_replayed_af
         await replay(client, again)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.shape("reset_in_undo")
 async def test_a_trip_that_is_reset_in_the_middle_of_its_undo_undoes_everything(
-    stage: Stage, times: int
+    stage: Stage,
 ) -> None:
     booking = await stage.start(**DOOMED)
     await result_of(booking)
-    for _ in range(times):
+    for _ in range(2):
         # To the task that heard that the flight is undone, and has the hotel undone.
         again = await reset_to(stage.client, booking, 4)
         assert (await result_of(again))["status"] == "failure"
@@ -124,11 +125,12 @@ async def test_a_trip_that_is_reset_in_the_middle_of_its_undo_undoes_everything(
     assert await stage.held(booking) == []
 
 
+@pytest.mark.shape("reset_and_cancelled")
 async def test_what_a_trip_had_begun_before_its_reset_is_undone_too(stage: Stage) -> None:
     """Its run before had come further than the run that goes back now."""
     booking = await stage.booked()
     gate = stage.breaks("reserve", "hotel", Gate())
-    again = await reset_to(stage.client, booking, 0)
+    again = await reset_to(stage.client, booking, 1)
     await gate.reached()
     await again.cancel()
     await cancelled(again)

@@ -34,7 +34,7 @@ async def at_its_end(stage: Stage, hotel: str = "valid-hotel-id") -> tuple[Trip,
 
 
 async def test_a_booked_trip_is_recorded_with_its_steps_and_its_execution(stage: Stage) -> None:
-    booking = await stage.booked(name="John", owner="shop")
+    booking = await stage.booked()
     row = await stage.row(booking)
     assert (row.status, row.reason, row.owner) == ("booked", None, "shop")
     assert [(step.kind, step.state, step.held) for step in row.steps] == [
@@ -42,7 +42,7 @@ async def test_a_booked_trip_is_recorded_with_its_steps_and_its_execution(stage:
     ]
     assert (row.workflow_id, row.first_run_id) == (booking.id, booking.first_execution_run_id)
     items = {str(kind): f"valid-{kind}-id" for kind in KINDS}
-    assert row.request == {"name": "John", "attempts": 3, **items}
+    assert row.request == {"name": "John Doe", "attempts": 3, **items}
     assert row.closed_at is not None and row.closed_at >= row.accepted_at
     made_by = {each.first_run_id for each in await stage.record.reservations.of(booking.id)}
     assert made_by == {booking.first_execution_run_id}
@@ -58,6 +58,7 @@ async def test_nobody_learns_of_an_ending_that_is_not_recorded(stage: Stage, hot
     assert (await stage.row(booking)).closed_at is not None
 
 
+@pytest.mark.shape("told_at_the_third_try")
 @pytest.mark.parametrize("fault", [down, answer_lost])
 async def test_a_workflow_tells_the_record_until_it_is_heard(stage: Stage, fault: Fault) -> None:
     stage.record.when_told = at_first(2, fault)
@@ -66,6 +67,7 @@ async def test_a_workflow_tells_the_record_until_it_is_heard(stage: Stage, fault
     assert (await stage.row(booking)).status == "booked"
 
 
+@pytest.mark.shape("cancelled_while_the_record_is_told")
 async def test_a_cancel_while_the_record_is_told_of_a_booked_trip_undoes_it(stage: Stage) -> None:
     booking, gate = await at_its_end(stage)
     await booking.cancel()

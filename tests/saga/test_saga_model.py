@@ -327,7 +327,7 @@ async def planned(
         async with Record.open(f"sqlite:///{path}") as record:
             await record.database.migrate()
             faulty = PlannedRecord(record)
-            async with running_worker(client, faulty):
+            async with running_worker(client, faulty, workflow_sandbox=True):
                 yield faulty
 
 
@@ -396,9 +396,7 @@ async def assert_it_stays_so(
     booking, before = ended.trip, await record.trips.by_id(ended.trip.id)
     assert before is not None
     status, holds = before.status, await held(record, booking)
-    first = client.get_workflow_handle_for(
-        BookingWorkflow.run, booking.id, run_id=booking.first_execution_run_id
-    )
+    first: Trip = client.get_workflow_handle(booking.id, run_id=booking.first_execution_run_id)
     runs: list[Trip | Cancellation] = [first]
     match trip.plan.afterwards:
         case "started again":

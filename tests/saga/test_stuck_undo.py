@@ -2,21 +2,22 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from record import RecordBroken, RecordUnavailable, ReservationRefused
-from shared import KINDS, BookVacationInput, Kind
+from shared import KINDS, BookVacationInput, Kind, StepState
 from tests.conftest import IMPATIENT
 from tests.faults import Gate, at_first, down, refuse_for_good, unavailable
 from tests.saga.stage import DOOMED, LAST, ROLLED_BACK, Stage
 from tests.trips import (
+    Cancellation,
     Trip,
     cancelled,
     events,
-    eventually,
     resolve_undo,
     result_of,
     retry_undo,
@@ -29,7 +30,10 @@ async def status_of(stage: Stage, booking: Trip) -> str:
     return (await stage.row(booking)).status
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    ["car", pytest.param("hotel", marks=pytest.mark.shape("stuck_and_resolved")), "flight"],
+)
 async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_run(
     stage: Stage, kind: Kind
 ) -> None:
@@ -49,33 +53,6 @@ async def test_an_undo_that_fails_for_good_needs_attention_and_the_others_still_
     assert stage.record.tries("cancel", kind) == 1
 
 
-async def test_an_undo_that_outlives_its_attempts_is_stuck_until_it_is_retried(
-    stage: Stage,
-) -> None:
-    stage.breaks("cancel", "hotel", at_first(IMPATIENT.undo_attempts + 1, unavailable))
-    stuck = await stage.start(**DOOMED)
-    await until_stuck(stuck, "hotel")
-    assert stage.record.tries("cancel", "hotel") == IMPATIENT.undo_attempts
-    await retry_undo(stuck, "hotel")
-    await eventually(lambda: tried_again(stage, stuck, 4))
-    await until_stuck(stuck, "hotel")
-    hotel = (await stage.steps(stuck))["hotel"]
-    assert (hotel.undo_attempts, hotel.last_error) == (4, "The hotel is unavailable")
-    assert await stage.held(stuck) == ["hotel"]
-    await retry_undo(stuck, "hotel")
-    assert (await result_of(stuck))["message"] == ROLLED_BACK
-    hotel = (await stage.steps(stuck))["hotel"]
-    assert (hotel.state, hotel.undo_attempts) == ("undone", 5)
-    assert await stage.held(stuck) == []
-    assert await status_of(stage, stuck) == "rolled_back"
-
-
-async def tried_again(stage: Stage, booking: Trip, failures: int) -> bool:
-    """Tell whether the supplier has failed to undo the hotel so often, and the undo is stuck."""
-    hotel = (await stage.steps(booking))["hotel"]
-    return (hotel.state, hotel.undo_attempts) == ("stuck", failures)
-
-
 async def test_what_is_not_the_suppliers_failure_does_not_make_an_undo_stuck(
     stage: Stage,
 ) -> None:
@@ -86,6 +63,7 @@ async def test_what_is_not_the_suppliers_failure_does_not_make_an_undo_stuck(
     assert (hotel.state, hotel.undo_attempts) == ("undone", 1)
 
 
+@pytest.mark.shape("undo_out_of_time")
 async def test_an_undo_whose_every_try_is_lost_delays_no_other_and_becomes_stuck(
     stage: Stage, no_heartbeats: None
 ) -> None:
@@ -101,27 +79,38 @@ async def test_an_undo_whose_every_try_is_lost_delays_no_other_and_becomes_stuck
     hotel = (await stage.steps(booking))["hotel"]
     assert (hotel.state, hotel.undo_attempts) == ("stuck", 0)
     assert hotel.last_error == "The supplier did not answer in time"
-    stage.record.faults.clear()
-    await retry_undo(cancellation, "hotel")
+    await resolve_undo(cancellation, "hotel", "settled")
     assert (await result_of(cancellation))["status"] == "cancelled"
     await gate.open()
     assert await stage.held(booking) == []
 
 
-async def test_a_stuck_undo_is_tried_again_by_itself_once_each_time_at_growing_intervals(
-    stage: Stage,
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(["hotel"], marks=pytest.mark.shape("stuck_and_retried_by_itself")),
+        pytest.param(
+            ["hotel", "car"], marks=pytest.mark.shape("stuck_twice_and_retried_by_itself")
+        ),
+    ],
+)
+async def test_stuck_undos_are_tried_again_by_themselves_once_each_time_at_growing_intervals(
+    stage: Stage, kinds: list[Kind]
 ) -> None:
-    stage.breaks("cancel", "car", at_first(IMPATIENT.undo_attempts + 3, unavailable))
+    for kind in kinds:
+        stage.breaks("cancel", kind, at_first(IMPATIENT.undo_attempts + 1, unavailable))
     rolled_back = await stage.start(**DOOMED, policy=replace(IMPATIENT, stuck_retry_interval=0.05))
     await result_of(rolled_back)
-    car = (await stage.steps(rolled_back))["car"]
-    assert (car.state, car.undo_attempts) == ("undone", IMPATIENT.undo_attempts + 4)
+    steps = await stage.steps(rolled_back)
+    for kind in kinds:
+        step = steps[kind]
+        assert (step.state, step.undo_attempts) == ("undone", IMPATIENT.undo_attempts + 2)
     timers = [
         event.timer_started_event_attributes.start_to_fire_timeout.ToMilliseconds()
         for event in await events(rolled_back)
         if event.HasField("timer_started_event_attributes")
     ]
-    assert timers == [50, 100, 200, 400]
+    assert sorted(timers) == sorted([50, 100] * len(kinds))
     assert await stage.held(rolled_back) == []
 
 
@@ -164,25 +153,58 @@ async def test_an_operators_word_is_answered_once_it_is_recorded(
     assert await stage.held(stuck) == []
 
 
+def settled(shape: str, ending: str, **repairs: str) -> object:
+    return pytest.param(ending, repairs, marks=pytest.mark.shape(shape), id=shape)
+
+
+@pytest.mark.parametrize(
+    ("ending", "repairs"),
+    [
+        settled("stuck_twice_resolved", "rolled_back", hotel="resolve", car="resolve"),
+        settled("stuck_twice_retried", "rolled_back", hotel="retry", car="retry"),
+        settled("stuck_twice_retried_and_resolved", "rolled_back", car="retry", hotel="resolve"),
+        settled("stuck_twice_and_cancelled", "cancelled", car="resolve", hotel="retry"),
+        settled("cancellation_stuck_twice", "booked and cancelled", car="resolve", flight="retry"),
+    ],
+)
 async def test_a_trip_closes_only_when_every_stuck_undo_is_settled_each_in_its_own_way(
-    stage: Stage,
+    stage: Stage, ending: str, repairs: dict[Kind, str]
 ) -> None:
-    stage.breaks("cancel", "hotel", refuse_for_good)
-    stage.breaks("cancel", "car", at_first(IMPATIENT.undo_attempts, unavailable))
-    stuck = await stage.start(**DOOMED)
-    await until_stuck(stuck, "hotel", "car")
-    await resolve_undo(stuck, "hotel", "waived")
-    await resolve_undo(stuck, "hotel", "another word")
-    await until_stuck(stuck, "car")
-    assert await status_of(stage, stuck) == "needs_attention"
-    await retry_undo(stuck, "car")
-    await result_of(stuck)
-    steps = await stage.steps(stuck)
-    assert (steps["hotel"].state, steps["hotel"].note) == ("resolved", "waived")
-    assert (steps["car"].state, steps["car"].undo_attempts) == ("undone", 4)
-    assert await stage.held(stuck) == []
+    stuck: Trip | Cancellation
+    if ending == "booked and cancelled":
+        booking = await stage.booked()
+        for kind in repairs:
+            stage.breaks("cancel", kind, refuse_for_good)
+        stuck = await stage.cancellation(booking)
+        await until_stuck(stuck, *repairs)
+    else:
+        stuck = booking = await stage.stuck(*repairs)
+    if ending == "cancelled":
+        await booking.cancel()
+    for kind, repair in repairs.items():
+        assert await status_of(stage, booking) == "needs_attention"
+        if repair == "resolve":
+            await resolve_undo(stuck, kind, "waived")
+            if kind != list(repairs)[-1]:  # Else the trip has closed.
+                await resolve_undo(stuck, kind, "another word")
+        else:
+            del stage.record.faults["cancel", kind]
+            await retry_undo(stuck, kind)
+            await until(stuck, partial(is_undone, kind))
+    await (cancelled(booking) if ending == "cancelled" else result_of(stuck))
+    steps = await stage.steps(booking)
+    for kind, repair in repairs.items():
+        told = ("resolved", "waived") if repair == "resolve" else ("undone", None)
+        assert (steps[kind].state, steps[kind].note) == told
+    assert await status_of(stage, booking) == ending.split()[-1]
+    assert await stage.held(booking) == []
 
 
+def is_undone(kind: Kind, steps: dict[Kind, StepState]) -> bool:
+    return steps[kind] == "undone"
+
+
+@pytest.mark.shape("stuck_and_retried")
 async def test_asking_twice_to_retry_retries_once(stage: Stage) -> None:
     stuck = await stage.stuck("hotel")
     gate = stage.breaks("cancel", "hotel", Gate())
@@ -218,7 +240,13 @@ async def test_an_undo_that_is_not_stuck_can_be_neither_retried_nor_resolved(sta
     assert (await result_of(booking))["status"] == "success"
 
 
-@pytest.mark.parametrize("reason", ["rolled back", "cancelled"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        pytest.param("rolled back", marks=pytest.mark.shape("stuck_and_cancelled")),
+        pytest.param("cancelled", marks=pytest.mark.shape("cancelled_while_one_is_stuck")),
+    ],
+)
 async def test_a_stuck_trip_is_not_closed_by_a_cancel(stage: Stage, reason: str) -> None:
     stage.breaks("cancel", "hotel", refuse_for_good)
     gate = stage.breaks("reserve", LAST, Gate())

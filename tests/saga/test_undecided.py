@@ -40,6 +40,7 @@ def at_hotels(stage: Stage, late: float = 0.0) -> AbstractAsyncContextManager[Sc
     return working_with(stage.client, stage.record, late=late)
 
 
+@pytest.mark.shape("pending_and_booked")
 async def test_a_pending_booking_is_asked_for_and_costs_no_try(empty_stage: Stage) -> None:
     async with at_hotels(empty_stage) as hotels:
         hotels.says(Pending(0.01), Pending(0.01), Pending(0.01), QUICK)
@@ -91,6 +92,7 @@ async def no_activity(booking: Trip) -> bool:
     return not (await booking.describe()).raw_description.pending_activities
 
 
+@pytest.mark.shape("pending_and_cancelled")
 async def test_a_trip_that_is_cancelled_while_a_supplier_decides_is_undone(
     empty_stage: Stage,
 ) -> None:
@@ -104,6 +106,7 @@ async def test_a_trip_that_is_cancelled_while_a_supplier_decides_is_undone(
     assert await empty_stage.held(booking) == []
 
 
+@pytest.mark.shape("undone_late")
 async def test_an_undo_that_takes_its_time_delays_no_other_and_leaves_no_late_booking(
     empty_stage: Stage,
 ) -> None:
@@ -119,6 +122,7 @@ async def test_an_undo_that_takes_its_time_delays_no_other_and_leaves_no_late_bo
     assert hotels.asked[-2:] == ["find", "cancel"]
 
 
+@pytest.mark.shape("undone_late_and_stuck")
 async def test_an_undo_that_is_undecided_and_then_refused_is_stuck_in_the_suppliers_words(
     empty_stage: Stage,
 ) -> None:
@@ -135,7 +139,7 @@ async def test_an_undo_that_is_undecided_and_then_refused_is_stuck_in_the_suppli
     assert await empty_stage.held(booking) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["car", "flight"])
 async def test_a_kind_with_a_task_queue_of_its_own_is_booked_and_undone_there(
     empty_stage: Stage, kind: Kind
 ) -> None:
@@ -166,6 +170,7 @@ async def running_all(client: Client, settings: Settings) -> AsyncIterator[None]
         await asyncio.gather(*running)
 
 
+@pytest.mark.shape("decided_late")
 async def test_a_supplier_that_wants_to_be_left_alone_is(empty_stage: Stage) -> None:
     async with at_hotels(empty_stage) as hotels:
         hotels.says(OutcomeUnknown("The hotel supplier is busy", 0.7), None, QUICK)

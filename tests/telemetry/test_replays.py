@@ -15,7 +15,8 @@ from run_worker import WORKFLOWS
 from telemetry.spans import TRIP_ID, SpanTracing
 from tests.conftest import trip
 from tests.faults import Gate, faulty_worker
-from tests.saga.test_replay import DECRYPTING, RECORDED, name_of, recorded
+from tests.saga.shapes import RECORDED, name_of, recorded
+from tests.saga.test_replay import DECRYPTING
 from tests.trips import Trip, reset, result_of, start, workflow_tasks
 from workflows import BookingWorkflow
 

@@ -1,0 +1,60 @@
+"""The recorded histories, one of each shape that a trip takes, and how they are recorded.
+
+The test of a trip of some shape names it: `@pytest.mark.shape("booked")`. Then its last workflow
+must run the same activities as the recorded one. `RECORD_HISTORIES=1 pytest tests/saga` records all
+of them, and with `--encrypted -k …` some in `encrypted/`. Record again only when the way that *new*
+trips run has changed on purpose, and then keep the old files in a folder of their own for as long
+as trips of the old kind may be open.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+
+from connection import Encryption
+
+HISTORIES = Path(__file__).with_name("histories")
+
+RECORDED = sorted(HISTORIES.rglob("*.json"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(HISTORIES).with_suffix(""))
+
+
+def recorded(name: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
+
+
+def activities(history: WorkflowHistory) -> list[tuple[str, str]]:
+    """Return the names and ids of the activities of a trip."""
+    return [
+        (scheduled.activity_type.name, scheduled.activity_id)
+        for event in history.events
+        if (scheduled := event.activity_task_scheduled_event_attributes).activity_id
+    ]
+
+
+async def compare_or_record(name: str, client: Client, closed: WorkflowHandle[Any, Any]) -> None:
+    """Compare a trip with the recorded one of its shape, or record it."""
+    history = await closed.fetch_history()
+    if "RECORD_HISTORIES" not in os.environ:
+        ran = [activity for activity, _ in activities(history)]
+        assert ran == [activity for activity, _ in activities(recorded(name))], "Record it again"
+        return
+    codec = client.data_converter.payload_codec
+    encrypted = isinstance(codec, Encryption) and codec.encrypts
+    file = HISTORIES / ("encrypted" if encrypted else "") / f"{name}.json"
+    text = history.to_json().replace(client.identity, "recorder")
+    told = json.loads(text, object_hook=_without_stack_trace)["events"]
+    # One event a line, without what names this machine.
+    lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in told)
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_text(f'{{"events":[\n{lines}\n]}}\n')
+
+
+def _without_stack_trace(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "stackTrace"}
