@@ -7,7 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.access import needs_key, operator
 from api.answering import answer
-from api.openapi import Operation, describe
+from api.openapi import Operation
 from api.places import SCRAPES_AT_ONCE, Places
 from api.problems import retry_later
 from api.schemas import Health
@@ -20,14 +20,14 @@ def add_health(routes: Blueprint, bookings: Bookings) -> None:
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
     @needs_key("never")
-    @describe(Operation(tag="health", answers={200: (Health,)}))
+    @Operation("health", answers={200: (Health,)})
     def livez() -> Response:
         """Tell that this process answers."""
         return answer(Health())
 
     @routes.get("/readyz")
     @needs_key("never")
-    @describe(Operation(tag="health", answers={200: (Health,)}, problems=(503,)))
+    @Operation("health", answers={200: (Health,)}, problems=(503,))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
         obstacle = await bookings.check_ready()
@@ -42,7 +42,7 @@ def add_metrics(routes: Blueprint, scrape: Callable[[], bytes]) -> None:
 
     # No coroutine, as above; and it has a thread while bookings have all the others.
     @routes.get("/metrics")
-    @describe(Operation(tag="health", text="booking_trips_accepted_total 42.0", problems=(503,)))
+    @Operation("health", text="booking_trips_accepted_total 42.0", problems=(503,))
     def metrics() -> Response:
         """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
         scraper = operator("read the metrics")

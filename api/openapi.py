@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from what the views say of themselves and the models they use.
 
-A view is marked with `describe`; the models that validate are the models in the document.
+A view is marked with its `Operation`; the models that validate are the models in the document.
 """
 
 import inspect
@@ -30,24 +30,22 @@ View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Header:
-    """A header of an answer."""
-
-    meaning: str
-    example: str
-    always: bool = True
+def header(meaning: str, example: str, *, always: bool = True) -> Schema:
+    """Return what the document says of a header of an answer."""
+    schema = {"type": "string"}
+    return {"description": meaning, "required": always, "schema": schema, "example": example}
 
 
-RETRY_AFTER = Header("Seconds after which to try again.", example=str(problems.RETRY_AFTER_SECONDS))
+RETRY_AFTER = header("Seconds after which to try again.", str(problems.RETRY_AFTER_SECONDS))
 PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": Header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
-    405: {"Allow": Header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
+    401: {"WWW-Authenticate": header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
+    405: {"Allow": header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
 COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
+OPERATION = "operation"
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
@@ -66,7 +64,7 @@ TAGS: dict[Tag, str] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """What the document says of a view besides its docstring.
+    """Marks a view as an operation of the API, and says of it what its docstring does not.
 
     The docstring's first line is the operation's summary, the whole of it the description.
     """
@@ -76,24 +74,27 @@ class Operation:
     text: str | None = None
     """An example of the answer, where it is a text."""
     problems: Sequence[int] = ()
+    """Statuses of refusals, besides those that follow from the rest."""
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     headers: type[BaseModel] | None = None
     path: type[BaseModel] | None = None
-    answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
+    answer_headers: Mapping[int, Schema] = field(default_factory=dict)
 
-
-OPERATION = "operation"
-
-
-def describe(operation: Operation) -> Callable[[View], View]:
-    """Mark a view as an operation of the API."""
-
-    def mark(view: View) -> View:
-        setattr(view, OPERATION, operation)
+    def __call__(self, view: View) -> View:
+        """Mark the view."""
+        setattr(view, OPERATION, self)
         return view
 
-    return mark
+    def refusals(self, *, public: bool) -> set[int]:
+        """Return the statuses with which a request may be refused."""
+        return {
+            *COMMON_PROBLEMS,
+            *self.problems,
+            *((404,) if self.path else ()),
+            *((413, 415) if self.body else ()),
+            *(() if public else (401, 429)),
+        }
 
 
 def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
@@ -188,7 +189,7 @@ def _operation(
                     },
                 }
             },
-            "headers": _headers(operation.answer_headers.get(status, {})),
+            "headers": operation.answer_headers.get(status, {}),
         }
     if operation.text is not None:
         entry["responses"]["200"] = {
@@ -196,8 +197,7 @@ def _operation(
             "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
             "headers": {},
         }
-    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if public else {401, 429})
-    for status in sorted(refusals):
+    for status in sorted(operation.refusals(public=public)):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],
             "content": {
@@ -206,7 +206,7 @@ def _operation(
                     "example": _problem(operation, status).body(),
                 }
             },
-            "headers": _headers(PROBLEM_HEADERS.get(status, {})),
+            "headers": PROBLEM_HEADERS.get(status, {}),
         }
     if public:
         entry["security"] = []
@@ -235,18 +235,6 @@ def _problem(operation: Operation, status: int) -> problems.Problem:
         field, *_ = operation.body.model_fields
         return problems.invalid(problems.FieldError(field, problems.WORDING["missing"]))
     return problems.Problem(status, problems.MEANING[status])
-
-
-def _headers(headers: Mapping[str, Header]) -> Schema:
-    return {
-        name: {
-            "description": header.meaning,
-            "required": header.always,
-            "schema": {"type": "string"},
-            "example": header.example,
-        }
-        for name, header in headers.items()
-    }
 
 
 def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Schema]:

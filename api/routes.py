@@ -10,7 +10,7 @@ from api.access import caller, install_access, needs_key, operator
 from api.answering import answer, links_of, location_of
 from api.health import add_health, add_metrics
 from api.intake import kind_of, read_body, read_headers, read_query
-from api.openapi import Header, Operation, describe, openapi_document
+from api.openapi import Operation, header, openapi_document
 from api.options import Options
 from api.places import AllPlaces, client_gone, install_gate
 from api.schemas import (
@@ -33,9 +33,9 @@ from api.schemas import (
 from bookings import Bookings, Trip
 from shared import new_user_id
 
-LOCATION = {"Location": Header("Where to look the booking up.", examples.LOCATION)}
+LOCATION = {"Location": header("Where to look the booking up.", examples.LOCATION)}
 PREFERENCE_APPLIED = {
-    "Preference-Applied": Header(
+    "Preference-Applied": header(
         "Tells that the answer is a 202 because of `Prefer`.", "respond-async", always=False
     )
 }
@@ -63,15 +63,13 @@ def create_blueprint(
         )
 
     @routes.post("/book")
-    @describe(
-        Operation(
-            tag="bookings",
-            body=BookRequest,
-            headers=BookHeaders,
-            answers={200: (Booked, RolledBack), 202: (Accepted,)},
-            answer_headers={202: LOCATION | PREFERENCE_APPLIED},
-            problems=(400, 413, 415, 422, 429, 503),
-        )
+    @Operation(
+        "bookings",
+        body=BookRequest,
+        headers=BookHeaders,
+        answers={200: (Booked, RolledBack), 202: (Accepted,)},
+        answer_headers={202: LOCATION | PREFERENCE_APPLIED},
+        problems=(422, 503),
     )
     async def book() -> Response:
         """Book a trip; the answer is its outcome, or 202 while it has none."""
@@ -92,11 +90,7 @@ def create_blueprint(
         return response
 
     @routes.get("/bookings")
-    @describe(
-        Operation(
-            tag="bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(400, 503)
-        )
-    )
+    @Operation("bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(503,))
     async def list_bookings() -> Response:
         """List bookings, the newest first."""
         query = read_query(PageQuery)
@@ -116,14 +110,8 @@ def create_blueprint(
         return answer(BookingPage(bookings=rows, next_cursor=next_cursor))
 
     @routes.get("/bookings/<user_id>")
-    @describe(
-        Operation(
-            tag="bookings",
-            path=TripPath,
-            query=WaitQuery,
-            answers={200: (Booking,)},
-            problems=(400, 404, 429, 503),
-        )
+    @Operation(
+        "bookings", path=TripPath, query=WaitQuery, answers={200: (Booking,)}, problems=(503,)
     )
     async def get_booking(user_id: str) -> Response:
         """Look a booking up, at once or once it has ended."""
@@ -135,14 +123,12 @@ def create_blueprint(
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")
-    @describe(
-        Operation(
-            tag="bookings",
-            path=TripPath,
-            answers={200: (Booking,), 202: (Booking,)},
-            answer_headers={202: LOCATION},
-            problems=(404, 409, 503),
-        )
+    @Operation(
+        "bookings",
+        path=TripPath,
+        answers={200: (Booking,), 202: (Booking,)},
+        answer_headers={202: LOCATION},
+        problems=(409, 503),
     )
     async def cancel_booking(user_id: str) -> Response:
         """Cancel a booking, running or booked: whatever it holds is undone."""
@@ -156,28 +142,19 @@ def create_blueprint(
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
-    @describe(
-        Operation(
-            tag="repairs",
-            path=StepPath,
-            answers={200: (Booking,)},
-            problems=(404, 409, 503),
-        )
-    )
+    @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
         trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
-    @describe(
-        Operation(
-            tag="repairs",
-            path=StepPath,
-            body=ResolveRequest,
-            answers={200: (Booking,)},
-            problems=(400, 404, 409, 413, 415, 503),
-        )
+    @Operation(
+        "repairs",
+        path=StepPath,
+        body=ResolveRequest,
+        answers={200: (Booking,)},
+        problems=(409, 503),
     )
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
