@@ -12,12 +12,11 @@ from api.keys import ANONYMOUS, keys_of
 from api.openapi import openapi_document
 from api.options import Options
 from api.places import Places, client_gone, places_for, places_now, share_of
-from api.problems import MEDIA_TYPE, FieldError, Problem
+from api.problems import MEDIA_TYPE, FieldError, Problem, install_errors
 from api.rate import BookingRate
 from api.routes import book_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
 from api.server import SharedLoopFlask, background_loop, run
-from api.translating import install_errors
 
 __all__ = [
     "ANONYMOUS",
