@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from api.places import OTHER_REQUESTS, AllPlaces, places_for, share_of
+from api.places import OTHER_REQUESTS, AllPlaces, places_for
 from tests.api.api_client import JOHN, Api, assert_problem, body_of
 from tests.api.stand_in import StandIn, over, until_waiting
 from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
@@ -48,15 +48,9 @@ async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
 
 
 def test_the_one_caller_there_is_may_have_all_places() -> None:
-    assert share_of(10, {"shop"}) is None
-    for places in places_for(10):
-        assert all(places.take("anonymous") for _ in range(places.count))
-        assert not places.take("anonymous")
-
-
-def test_of_several_callers_none_may_have_more_than_half() -> None:
-    assert share_of(10, {"shop", "desk"}) == 5
-    assert share_of(1, {"shop", "desk"}) == 1
+    for places in places_for(10, {"shop"}):
+        assert all(places.take("shop") for _ in range(places.count))
+        assert not places.take("shop")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +59,7 @@ def test_of_several_callers_none_may_have_more_than_half() -> None:
         ({}, 10),
         ({"api_keys": f"shop:{OLD},shop:{NEW}"}, 10),  # Two keys of one caller.
         ({"api_keys": KEYS}, 5),
+        ({"api_keys": KEYS, "max_open_bookings": 1}, 1),
         ({"api_keys": KEYS, "max_open_bookings_per_caller": 2}, 2),
     ],
 )
@@ -78,12 +73,12 @@ def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
         return made[0]
 
     monkeypatch.setattr("api.places_for", note)
-    over(bookings, max_open_bookings=10, **settings)
+    over(bookings, **{"max_open_bookings": 10} | settings)
     assert made[0].wait.share == share
 
 
 def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() -> None:
-    for places in places_for(10, 4):
+    for places in places_for(10, {"greedy"}, 4):
         taken = 0
         while places.take("greedy"):
             taken += 1
@@ -95,7 +90,7 @@ def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() ->
 
 
 def test_who_waits_as_often_as_it_may_can_still_look_up_and_cancel() -> None:
-    places = places_for(10, 10)
+    places = places_for(10, {"shop"}, 10)
     assert places.request.share - places.wait.share == OTHER_REQUESTS // 2
 
 
