@@ -38,7 +38,7 @@ def _trip(status: TripStatus, *steps: dict[str, Any], **changes: Any) -> dict[st
         "user_id": TRIP_ID,
         "status": status,
         "reason": None,
-        "steps": steps,
+        "steps": list(steps),
         "reservations": {},
         "started_at": STARTED_AT,
         "closed_at": CLOSED_AT,
