@@ -7,6 +7,7 @@ The Web UI runs on a site of its own and can send no API key, only a cookie; a p
 one, for a key.
 """
 
+import functools
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
@@ -48,15 +49,9 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
             )
         return response
 
-    @routes.post("/decode")
-    def decode() -> Response:
-        """Decrypt payloads."""
-        return _converted(decode_json)
-
-    @routes.post("/encode")
-    def encode() -> Response:
-        """Encrypt payloads."""
-        return _converted(encode_json)
+    for name, convert in (("decode", decode_json), ("encode", encode_json)):
+        view = functools.partial(_converted, convert)
+        routes.add_url_rule(f"/{name}", name, view, methods=["POST"])
 
     @routes.post("/cookie")
     def give_cookie() -> Response:
