@@ -4,15 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import examples
 from api.access import caller, install_access, needs_key, operator
 from api.answering import answer, links_of, location_of
-from api.health import add_health, add_metrics
 from api.intake import kind_of, read_body, read_headers, read_query
 from api.openapi import Operation, header, openapi_document
 from api.options import Options
-from api.places import AllPlaces, client_gone, install_gate
+from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
+from api.problems import retry_later
 from api.schemas import (
     Accepted,
     Booked,
@@ -22,6 +23,7 @@ from api.schemas import (
     BookingStep,
     BookingSummary,
     BookRequest,
+    Health,
     PageQuery,
     ResolveRequest,
     RolledBack,
@@ -168,8 +170,35 @@ def create_blueprint(
         """Return the OpenAPI document."""
         return openapi_document(current_app, keys_needed=bool(options.keys))
 
-    add_health(routes, bookings)
-    add_metrics(routes, scrape)
+    # No coroutine: it needs neither the event loop nor anything else that may hang.
+    @routes.get("/livez")
+    @needs_key("never")
+    @Operation("health", answers={200: (Health,)})
+    def livez() -> Response:
+        """Tell that this process answers."""
+        return answer(Health())
+
+    @routes.get("/readyz")
+    @needs_key("never")
+    @Operation("health", answers={200: (Health,)}, problems=(503,))
+    async def readyz() -> Response:
+        """Tell whether a worker polls Temporal for trips."""
+        obstacle = await bookings.check_ready()
+        if obstacle is not None:
+            raise retry_later(503, obstacle)
+        return answer(Health())
+
+    scrapes = Places(SCRAPES_AT_ONCE, SCRAPES_AT_ONCE)
+
+    # No coroutine, as above; and it has a thread while bookings have all the others.
+    @routes.get("/metrics")
+    @Operation("health", text="booking_trips_accepted_total 42.0", problems=(503,))
+    def metrics() -> Response:
+        """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
+        scraper = operator("read the metrics")
+        with scrapes.place(scraper.name):
+            return Response(scrape(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
     return routes
 
 
