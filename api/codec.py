@@ -64,21 +64,14 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
             max_age=COOKIE_SECONDS,
             path="/codec",
             httponly=True,
-            secure=_over_https(options),
+            # A page that came over https, this one or the Web UI's, cannot ask over http.
+            secure=options.temporal_ui_url.lower().startswith("https:")
+            or request.headers.get("Origin", "").lower().startswith("https:"),
             samesite="Strict",
         )
         return response
 
     return routes
-
-
-def _over_https(options: Options) -> bool:
-    """Tell whether the service is asked over https: by this page, or by the Web UI's.
-
-    A page that came over https cannot ask over http.
-    """
-    own = request.headers.get("Origin", "")
-    return any(url.lower().startswith("https:") for url in (options.temporal_ui_url, own))
 
 
 def _converted(convert: Converting) -> Response:
