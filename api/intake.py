@@ -8,7 +8,7 @@ from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from api.problems import FieldError, Problem, invalid, invalid_fields
+from api.problems import WORDING, FieldError, Problem, invalid
 from shared import KINDS, Kind
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -72,4 +72,11 @@ def _problem_unless(validate: Callable[[], Model]) -> Model:
     try:
         return validate()
     except ValidationError as error:
-        raise invalid_fields(error) from None
+        wrong = [
+            FieldError(
+                ".".join(str(part) for part in found["loc"]),
+                WORDING.get(found["type"], found["msg"].removeprefix("Value error, ")),
+            )
+            for found in error.errors(include_url=False, include_context=False)
+        ]
+        raise invalid(*wrong) from None

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, Response, g, json, request
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from api.answering import location_of
@@ -119,19 +118,6 @@ def invalid(*errors: FieldError) -> Problem:
     """Return the problem of a bad request, which names each bad field."""
     detail = "; ".join(f"{error.field}: {error.message}".removeprefix(": ") for error in errors)
     return Problem(400, detail, errors)
-
-
-def invalid_fields(error: ValidationError) -> Problem:
-    """Return the problem of input that a pydantic model refused."""
-    return invalid(
-        *(
-            FieldError(
-                ".".join(str(part) for part in found["loc"]),
-                WORDING.get(found["type"], found["msg"].removeprefix("Value error, ")),
-            )
-            for found in error.errors(include_url=False, include_context=False)
-        )
-    )
 
 
 def retry_later(status: int, detail: str, **members: str) -> Problem:
