@@ -194,7 +194,12 @@ def _operation(
     if operation.text is not None:
         entry["responses"]["200"] = {
             "description": "The text.",
-            "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "examples": {"Text": {"value": operation.text}},
+                }
+            },
             "headers": {},
         }
     for status in sorted(operation.refusals(public=public)):
@@ -203,7 +208,7 @@ def _operation(
             "content": {
                 problems.MEDIA_TYPE: {
                     "schema": schemas[ProblemDetails, "serialization"],
-                    "example": _problem(operation, status).body(),
+                    "examples": {"Problem": {"value": _problem(operation, status).body()}},
                 }
             },
             "headers": PROBLEM_HEADERS.get(status, {}),
