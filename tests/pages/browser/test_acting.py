@@ -48,6 +48,7 @@ async def test_a_trip_is_cancelled_while_it_runs(
         await expect_motion(page, "Nothing is held")
 
 
+@pytest.mark.slow
 async def test_a_stuck_undo_is_retried_and_settled_by_an_operator(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
-from tests.faults import Call, FaultyRecord, Gate, refuse_for_good, unavailable
+from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.pages.browser.browsing import (
     AWAY,
     DOOMED,
@@ -19,27 +19,6 @@ from tests.pages.browser.browsing import (
     tab,
     window,
 )
-
-
-@pytest.mark.slow
-async def test_a_retry_shows_its_number_and_the_last_error(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    gate = Gate()
-
-    async def fail_twice(call: Call) -> None:
-        await (unavailable if call.number <= 2 else gate)(call)
-
-    faults.faults["reserve", "hotel"] = fail_twice
-    async with tab(chromium, origin) as page:
-        await book(page)
-        async with no_reload(page):
-            await expect_motion(page, "Going on: booking the hotel, try 3")
-            await expect(step(page, "hotel")).to_contain_text("try 3")
-            await expect(step(page, "hotel")).to_contain_text("The hotel is unavailable")
-            await gate.open()
-            await expect_status(page, "Booked")
-            await expect(step(page, "hotel")).to_contain_text("after 3 tries, in")
 
 
 async def test_a_rollback_is_seen_to_go_forward_and_then_back(
