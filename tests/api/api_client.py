@@ -1,7 +1,6 @@
 """A caller of the API, and what its tests have in common."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -61,16 +60,6 @@ def body_of(response: TestResponse) -> dict[str, Any]:
     assert response.status_code < 400, response.text
     assert isinstance(response.json, dict)
     return response.json
-
-
-async def until(ask: Callable[[], Awaitable[TestResponse]], **wanted: object) -> dict[str, Any]:
-    """Ask until the answer has the members `wanted`, and return it; fail after a while."""
-    async with asyncio.timeout(20):
-        while True:
-            body = body_of(await ask())
-            if body.items() >= wanted.items():
-                return body
-            await asyncio.sleep(0.05)
 
 
 async def listed(
