@@ -1,11 +1,10 @@
 """The places for requests: which requests need one, what the others are told, who gets how many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
 from api.places import OTHER_REQUESTS, AllPlaces, places_for
 from tests.api.api_client import JOHN, Api, assert_problem, body_of
@@ -27,13 +26,10 @@ async def full(bookings: StandIn) -> AsyncIterator[Api]:
     assert (await api.book(JOHN)).status_code == 202, "The places were given back"
 
 
-async def test_beyond_its_bound_the_process_asks_to_try_again(full: Api) -> None:
+async def test_beyond_its_bound_only_what_waits_is_refused(full: Api) -> None:
     refused = await full.book(JOHN)
     assert_problem(refused, 429)
     assert int(refused.headers["Retry-After"]) > 0
-
-
-async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
     started = await full.book(JOHN, Prefer="respond-async")
     assert started.status_code == 202
     path = started.headers["Location"]
@@ -87,11 +83,9 @@ def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() ->
         assert places.in_use == taken + 1
         places.give_back("greedy")
         assert places.take("greedy")
-
-
-def test_who_waits_as_often_as_it_may_can_still_look_up_and_cancel() -> None:
-    places = places_for(10, {"shop"}, 10)
-    assert places.request.share - places.wait.share == OTHER_REQUESTS // 2
+    # A caller that waits as often as it may can still look its trips up.
+    both = places_for(10, {"shop"}, 10)
+    assert both.request.share - both.wait.share == OTHER_REQUESTS // 2
 
 
 async def test_another_caller_books_looks_up_cancels_and_lists_all_the_same(
@@ -101,18 +95,15 @@ async def test_another_caller_books_looks_up_cancels_and_lists_all_the_same(
     api = over(bookings, api_keys=KEYS, max_open_bookings=4)
     greedy, other = bearer(OLD), bearer(OTHER)
 
-    def book(headers: dict[str, str]) -> Coroutine[Any, Any, TestResponse]:
-        return api.call("POST", "/book", json=JOHN, headers=headers)
-
-    waiting = [asyncio.create_task(book(greedy)) for _ in range(2)]
+    waiting = [asyncio.create_task(api.book(JOHN, **greedy)) for _ in range(2)]
     await until_waiting(bookings, 2)
-    refused = await book(greedy)
+    refused = await api.book(JOHN, **greedy)
     assert_problem(refused, 429)
     assert "You have too many requests under way" in refused.text, "The fault is its own"
 
-    waiting.append(asyncio.create_task(book(other)))
+    waiting.append(asyncio.create_task(api.book(JOHN, **other)))
     await until_waiting(bookings, 3)
-    place = (await book(other | {"Prefer": "respond-async"})).headers["Location"]
+    place = (await api.book(JOHN, Prefer="respond-async", **other)).headers["Location"]
     assert (await api.get("/bookings", headers=other)).status_code == 200
     assert (await api.get(f"{place}?wait=0.01", headers=other)).status_code == 200
     waiting.append(asyncio.create_task(api.call("POST", f"{place}/cancel", headers=other)))
