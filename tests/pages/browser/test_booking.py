@@ -1,54 +1,28 @@
-"""The booking form in a real browser: a trip is booked by it, and never twice."""
+"""The booking form in a real browser: it tells what is wrong, and books no trip twice."""
 
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.faults import FaultyRecord, Gate
 from tests.pages.browser.browsing import (
     AWAY,
     ITEMS,
     JOHN,
     expect_alert,
-    expect_motion,
     expect_status,
     fill_in,
     no_reload,
     refused,
-    step,
     tab,
     trips_of,
 )
+
+pytestmark = pytest.mark.slow
 
 
 async def press(page: Page) -> None:
     await page.get_by_role("button", name="Book the trip").click()
 
 
-async def test_a_trip_is_booked_by_the_form_and_watched_to_its_end(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    async with tab(chromium, origin) as page:
-        await page.goto("/")
-        await page.get_by_label("Traveller's name").fill(JOHN["name"])
-        for kind, item in ITEMS.items():
-            await page.get_by_label(kind.capitalize()).fill(item)
-        await press(page)
-        await page.wait_for_url("**/trips/*")
-        async with no_reload(page):
-            await expect_motion(page, "Going on: booking the hotel")
-            await expect(step(page, "car")).to_contain_text("Booked")
-            await expect(step(page, "flight")).to_contain_text("Waiting")
-            await gate.open()
-            await expect_status(page, "Booked")
-            await expect_motion(page, "Everything is booked")
-            await expect(page).to_have_title("John Doe: Booked · Trip booking")
-            for kind, item in ITEMS.items():
-                await expect(step(page, kind)).to_contain_text(item)
-                await expect(step(page, kind).locator(".state")).to_contain_text("Booked in")
-
-
-@pytest.mark.slow
 async def test_what_is_wrong_is_told_at_its_fields_and_the_rest_is_kept(
     chromium: Browser, origin: str
 ) -> None:
@@ -73,7 +47,6 @@ async def test_what_is_wrong_is_told_at_its_fields_and_the_rest_is_kept(
         assert len(await trips_of(page, "Jane")) == 1
 
 
-@pytest.mark.slow
 async def test_a_double_click_books_one_trip(chromium: Browser, origin: str) -> None:
     async with tab(chromium, origin) as page:
         await fill_in(page, name="Hasty")
@@ -83,7 +56,6 @@ async def test_a_double_click_books_one_trip(chromium: Browser, origin: str) -> 
         assert len(await trips_of(page, "Hasty")) == 1
 
 
-@pytest.mark.slow
 async def test_after_a_lost_answer_the_form_books_no_second_trip_whatever_is_pressed(
     chromium: Browser, origin: str
 ) -> None:

@@ -5,10 +5,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
+from shared import KINDS
 from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.pages.browser.browsing import (
     AWAY,
     DOOMED,
+    ITEMS,
+    JOHN,
     LAST,
     book,
     expect_motion,
@@ -21,7 +24,7 @@ from tests.pages.browser.browsing import (
 )
 
 
-async def test_a_rollback_is_seen_to_go_forward_and_then_back(
+async def test_a_trip_is_booked_by_the_form_and_seen_to_go_forward_and_then_back(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
     forward, back, further_back = Gate(), Gate(), Gate()
@@ -29,7 +32,12 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
     faults.faults["cancel", "hotel"] = back
     faults.faults["cancel", "car"] = further_back
     async with tab(chromium, origin) as page:
-        await book(page, **DOOMED)
+        await page.goto("/")
+        await page.get_by_label("Traveller's name").fill(JOHN["name"])
+        for kind in KINDS:
+            await page.get_by_label(kind.capitalize()).fill((ITEMS | DOOMED)[kind])
+        await page.get_by_role("button", name="Book the trip").click()
+        await page.wait_for_url("**/trips/*")
         async with no_reload(page):
             await expect_motion(page, "Going on: booking the hotel")
             await expect(step(page, "hotel").locator(".state")).to_have_text("Booking")
@@ -50,6 +58,7 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
             await further_back.open()
             await expect_status(page, "Rolled back")
             await expect_motion(page, "Nothing is held")
+            await expect(page).to_have_title("John Doe: Rolled back · Trip booking")
             await expect(page.locator("#trip .reason")).to_contain_text(f"Invalid {LAST} booking")
 
 
