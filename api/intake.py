@@ -42,10 +42,7 @@ def read_query(model: type[Model]) -> Model:
 
 def read_headers(model: type[Model]) -> Model:
     """Return the headers that `model` names by its aliases. Raises `Problem`, 400."""
-    names = [field.alias or name for name, field in model.model_fields.items()]
-    return checked(
-        model, {name: request.headers[name] for name in names if name in request.headers}
-    )
+    return checked(model, dict(request.headers))
 
 
 def only_once(given: MultiDict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import Browser, expect
 
-from pages.examples import SIMULATOR, Example
+from pages.examples import EXAMPLES, Example
 from tests.pages.browser.browsing import (
     AWAY,
     book,
@@ -77,7 +77,7 @@ BECOMES = {
 }
 
 
-@pytest.mark.parametrize("example", SIMULATOR, ids=lambda example: example.name)
+@pytest.mark.parametrize("example", EXAMPLES["simulator"], ids=lambda example: example.name)
 async def test_an_example_becomes_what_it_promises(
     chromium: Browser, whole: Site, example: Example
 ) -> None:
