@@ -75,11 +75,3 @@ async def listed(
         if page["next_cursor"] is None:
             return found
         cursor = {"cursor": page["next_cursor"]}
-
-
-async def statuses_listed(
-    api: Api, headers: dict[str, str] | None = None, **parameters: object
-) -> dict[str, str]:
-    """Return the status of each booking that is listed, by its id."""
-    rows = await listed(api, headers, **parameters)
-    return {row["user_id"]: row["status"] for row in rows}

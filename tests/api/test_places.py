@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from api.places import OTHER_REQUESTS, AllPlaces, places_for
+from api.places import OTHER_REQUESTS, places_for
 from tests.api.api_client import JOHN, Api, assert_problem, body_of
 from tests.api.stand_in import StandIn, over, until_waiting
-from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
+from tests.api.test_access import KEYS, OLD, OTHER, bearer
 
 
 @pytest.fixture
@@ -50,27 +49,13 @@ def test_the_one_caller_there_is_may_have_all_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "share"),
-    [
-        ({}, 10),
-        ({"api_keys": f"shop:{OLD},shop:{NEW}"}, 10),  # Two keys of one caller.
-        ({"api_keys": KEYS}, 5),
-        ({"api_keys": KEYS, "max_open_bookings": 1}, 1),
-        ({"api_keys": KEYS, "max_open_bookings_per_caller": 2}, 2),
-    ],
+    ("callers", "per_caller", "count", "share"),
+    [(1, None, 10, 10), (2, None, 10, 5), (2, None, 1, 1), (2, 2, 10, 2), (1, 2, 10, 2)],
 )
-def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
-    bookings: StandIn, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
+def test_several_callers_have_half_each_unless_the_settings_say_otherwise(
+    callers: int, per_caller: int | None, count: int, share: int
 ) -> None:
-    made: list[AllPlaces] = []
-
-    def note(*arguments: Any) -> AllPlaces:
-        made.append(places_for(*arguments))
-        return made[0]
-
-    monkeypatch.setattr("api.places_for", note)
-    over(bookings, **{"max_open_bookings": 10} | settings)
-    assert made[0].wait.share == share
+    assert places_for(count, [str(n) for n in range(callers)], per_caller).wait.share == share
 
 
 def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() -> None:
@@ -88,11 +73,13 @@ def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() ->
     assert both.request.share - both.wait.share == OTHER_REQUESTS // 2
 
 
+@pytest.mark.parametrize(("count", "per_caller"), [(4, None), (10, 2)])
 async def test_another_caller_books_looks_up_cancels_and_lists_all_the_same(
-    bookings: StandIn,
+    bookings: StandIn, count: int, per_caller: int | None
 ) -> None:
     bookings.becomes = "running"
-    api = over(bookings, api_keys=KEYS, max_open_bookings=4)
+    limits = {"max_open_bookings": count, "max_open_bookings_per_caller": per_caller}
+    api = over(bookings, api_keys=KEYS, **limits)
     greedy, other = bearer(OLD), bearer(OTHER)
 
     waiting = [asyncio.create_task(api.book(JOHN, **greedy)) for _ in range(2)]
