@@ -46,6 +46,7 @@ PROBLEM_HEADERS = {
 COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
 OPERATION = "operation"
+REFERENCE = "#/components/schemas/{model}"
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
@@ -104,14 +105,13 @@ def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
         for rule in app.url_map.iter_rules()
         if hasattr(view := app.view_functions[rule.endpoint], OPERATION)
     ]
-    operations = [operation for _, _, operation in views]
-    schemas, components = _schemas(operations)
+    components = _components([operation for _, _, operation in views])
     paths: dict[str, Schema] = {}
     for rule, view, operation in views:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             public = key_needed(view) == "never"
-            entry = _operation(operation, method, schemas, components, public=public)
+            entry = _operation(operation, method, components, public=public)
             entry["operationId"] = view.__name__
             told = inspect.cleandoc(view.__doc__ or "")
             entry["summary"] = told.partition("\n")[0].rstrip(".")
@@ -137,7 +137,8 @@ class _AsWritten(GenerateJsonSchema):
         return value
 
 
-def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Schema]:
+def _components(operations: Sequence[Operation]) -> Schema:
+    """Return the schemas of all models by their names."""
     models: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemDetails, "serialization")}
     for operation in operations:
         if operation.body:
@@ -145,20 +146,18 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Sch
         for answers in operation.answers.values():
             models.update((answer, "serialization") for answer in answers)
     ordered = sorted(models, key=lambda pair: pair[0].__name__)
-    references, definitions = models_json_schema(
-        ordered, ref_template="#/components/schemas/{model}", schema_generator=_AsWritten
+    _, definitions = models_json_schema(
+        ordered, ref_template=REFERENCE, schema_generator=_AsWritten
     )
-    return references, definitions["$defs"]
+    found: Schema = definitions["$defs"]
+    return found
 
 
-def _operation(
-    operation: Operation,
-    method: str,
-    schemas: Mapping[Any, Schema],
-    components: Schema,
-    *,
-    public: bool,
-) -> Schema:
+def _reference(model: type[BaseModel]) -> Schema:
+    return {"$ref": REFERENCE.format(model=model.__name__)}
+
+
+def _operation(operation: Operation, method: str, components: Schema, *, public: bool) -> Schema:
     entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
         *_parameters(operation.path, "path"),
@@ -168,13 +167,10 @@ def _operation(
     if parameters:
         entry["parameters"] = parameters
     if operation.body:
-        schema = schemas[operation.body, "validation"]
-        entry["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        content = {"application/json": {"schema": _reference(operation.body)}}
+        entry["requestBody"] = {"required": True, "content": content}
     for status, answers in operation.answers.items():
-        found = [schemas[answer, "serialization"] for answer in answers]
+        found = [_reference(answer) for answer in answers]
         meaning = " Or: ".join(inspect.cleandoc(answer.__doc__ or "") for answer in answers)
         entry["responses"][str(status)] = {
             "description": f"Not over yet. {meaning}" if status == 202 else meaning,
@@ -207,7 +203,7 @@ def _operation(
             "description": problems.MEANING[status],
             "content": {
                 problems.MEDIA_TYPE: {
-                    "schema": schemas[ProblemDetails, "serialization"],
+                    "schema": _reference(ProblemDetails),
                     "examples": {"Problem": {"value": _problem(operation, status).body()}},
                 }
             },
