@@ -35,16 +35,6 @@ def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return only_once(MultiDict(pairs))
 
 
-def read_query(model: type[Model]) -> Model:
-    """Return the request's query parameters as `model`. Raises `Problem`, 400."""
-    return checked(model, only_once(request.args))
-
-
-def read_headers(model: type[Model]) -> Model:
-    """Return the headers that `model` names by its aliases. Raises `Problem`, 400."""
-    return checked(model, dict(request.headers))
-
-
 def only_once(given: MultiDict[str, Any]) -> dict[str, Any]:
     """Return what is given, each name once. Raises `Problem`, 400."""
     repeated = [name for name in given if len(given.getlist(name)) > 1]

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g
+from flask import Blueprint, Response, current_app, g, request
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import examples
 from api.access import caller, install_access, needs_key, operator
 from api.answering import answer, links_of, location_of
-from api.intake import kind_of, read_body, read_headers, read_query
+from api.intake import checked, kind_of, only_once, read_body
 from api.openapi import Operation, header, openapi_document
 from api.options import Options
 from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
@@ -75,7 +75,8 @@ def create_blueprint(
     )
     async def book() -> Response:
         """Book a trip; the answer is its outcome, or 202 while it has none."""
-        wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
+        wanted = read_body(BookRequest)
+        headers = checked(BookHeaders, dict(request.headers))
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(
@@ -95,7 +96,7 @@ def create_blueprint(
     @Operation("bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(503,))
     async def list_bookings() -> Response:
         """List bookings, the newest first."""
-        query = read_query(PageQuery)
+        query = checked(PageQuery, only_once(request.args))
         trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
         rows = [
             BookingSummary(
@@ -117,7 +118,7 @@ def create_blueprint(
     )
     async def get_booking(user_id: str) -> Response:
         """Look a booking up, at once or once it has ended."""
-        query = read_query(WaitQuery)
+        query = checked(WaitQuery, only_once(request.args))
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(caller().name, query.wait):
