@@ -172,10 +172,8 @@ def _problem_behind(error: Exception) -> Problem:
     # Where to look for a trip that may have got through before the line broke.
     location = {"location": location_of(g.user_id)} if "user_id" in g else {}
     match error:
-        case TemporalRefuses():
-            return Problem(500, str(error))
-        case UnreadablePayload():
-            # This is no outage: only another setting mends a key that is missing.
+        case TemporalRefuses() | UnreadablePayload():
+            # This is no outage: only another setting mends it.
             return Problem(500, str(error), members=location)
         case RecordUnavailable():
             return retry_later(503, f"{error}; try again.", **location)

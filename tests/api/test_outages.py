@@ -87,6 +87,7 @@ async def test_an_error_is_a_problem_in_our_words_and_only_an_outage_is_to_be_tr
     [
         TemporalUnavailable("away"),
         RecordUnavailable("The record is unavailable"),
+        TemporalRefuses("Temporal refuses the key."),
         UnreadablePayload("PAYLOAD_KEYS lacks a key"),
     ],
 )
