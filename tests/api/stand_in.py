@@ -37,6 +37,7 @@ STATES: dict[TripStatus, StepState] = {
 }
 """How all steps of a trip of that status stand here."""
 
+Gone = Callable[[], bool] | None
 OPEN = ("running", "needs_attention")
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
@@ -86,7 +87,7 @@ class StandIn(Bookings):
         request: Mapping[str, Any],
         owner: str,
         seconds: float,
-        gone: Callable[[], bool] | None = None,
+        gone: Gone = None,
         *,
         key: str | None = None,
         on_id: Callable[[str], object] | None = None,
@@ -120,11 +121,7 @@ class StandIn(Bookings):
         return trip
 
     async def look_up_after(
-        self,
-        user_id: str,
-        caller: Caller,
-        seconds: float,
-        gone: Callable[[], bool] | None = None,
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone = None
     ) -> Trip:
         return await self._after(await self.look_up(user_id, caller), seconds, gone)
 
@@ -143,13 +140,7 @@ class StandIn(Bookings):
         page = [self.trips[user_id] for user_id in ids[:limit]]
         return page, page[-1].user_id if len(ids) > limit else None
 
-    async def cancel(
-        self,
-        user_id: str,
-        caller: Caller,
-        seconds: float,
-        gone: Callable[[], bool] | None = None,
-    ) -> Trip:
+    async def cancel(self, user_id: str, caller: Caller, seconds: float, gone: Gone = None) -> Trip:
         trip = await self.look_up(user_id, caller)
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
@@ -169,7 +160,7 @@ class StandIn(Bookings):
     def stop_waiting(self) -> None:
         self.end_waits()
 
-    async def _after(self, trip: Trip, seconds: float, gone: Callable[[], bool] | None) -> Trip:
+    async def _after(self, trip: Trip, seconds: float, gone: Gone) -> Trip:
         if seconds and trip.status in OPEN:
             self.waiting += 1
             deadline = asyncio.get_running_loop().time() + seconds

@@ -47,6 +47,13 @@ PATIENCE = 1_000 * DEADLINE
 # No try that a test holds back may count as lost, however busy the machine is.
 IMPATIENT = {"retry_interval_seconds": 0.01, "undo_attempts": 2, "heartbeat_timeout_seconds": 60}
 
+WEB_UI: dict[str, Any] = {
+    "schemes": ("data:", "blob:"),
+    "complaints": ("error",),
+    "viewport": {"width": 1500, "height": 1500},
+}
+"""What a window for Temporal's Web UI needs. What the UI only warns of is its own affair."""
+
 AWAY = ("net::ERR_", "htmx:afterRequest", "htmx:sendError")
 """What the console tells of requests that get no answer."""
 
