@@ -49,6 +49,11 @@ class StandIn(Bookings):
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.admit = None
         self.waits = cast(Any, SimpleNamespace(max_long_polls=0, long_polls=0))
         self.trips: dict[str, Trip] = {}
         self._keys: dict[tuple[str, str], str] = {}
