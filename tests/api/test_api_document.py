@@ -18,12 +18,12 @@ UNDESCRIBED = ("api.document", "pages.")
 """What the endpoints begin with that the document leaves out: itself and the pages."""
 
 
-@pytest.fixture
-def app(bookings: StandIn) -> Flask:
-    return app_over(bookings)
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    return app_over(StandIn())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(app: Flask) -> dict[str, Any]:
     return openapi_document(app, keys_needed=True)
 

@@ -24,12 +24,12 @@ from tests.api.test_api_document import examples_of, operations
 JSON = "application/json"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def http() -> FlaskClient:
     return app_over(StandIn()).test_client()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(http: FlaskClient) -> dict[str, Any]:
     response = http.get("/openapi.json")
     assert response.json is not None
