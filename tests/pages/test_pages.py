@@ -22,22 +22,29 @@ HTMX = {"HX-Request": "true"}
 SHOP, DESK = ({"Authorization": f"Bearer {key}"} for key in (SECRET, SECRET[::-1]))
 
 
+@pytest.fixture(scope="module")
+def site() -> tuple[StandIn, Api, Api]:
+    """What the pages ask, and the pages without keys and with keys: each compiles its templates."""
+    bookings = StandIn()
+    return bookings, over(bookings), over(bookings, api_keys=KEYS)
+
+
 @pytest.fixture
-def bookings() -> StandIn:
+def bookings(site: tuple[StandIn, Api, Api]) -> StandIn:
     """What the pages ask: trips that are under way."""
-    stand_in = StandIn()
-    stand_in.becomes = "running"
-    return stand_in
+    site[0].forget()
+    site[0].becomes = "running"
+    return site[0]
 
 
 @pytest.fixture
-def api(bookings: StandIn) -> Api:
-    return over(bookings)
+def api(site: tuple[StandIn, Api, Api], bookings: StandIn) -> Api:
+    return site[1]
 
 
 @pytest.fixture
-def keyed(bookings: StandIn) -> Api:
-    return over(bookings, api_keys=KEYS)
+def keyed(site: tuple[StandIn, Api, Api], bookings: StandIn) -> Api:
+    return site[2]
 
 
 def key_in(page: TestResponse) -> str:
