@@ -19,6 +19,7 @@ from tests.pages.browser.browsing import (
     tab,
     window,
 )
+from tests.pages.browser.test_reading import obstacles
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,9 @@ async def test_a_key_is_asked_for_and_kept_for_the_tab_only(chromium: Browser, o
         await expect(page.get_by_label("Your key")).to_be_visible()
         await expect(page.get_by_text("Wanted")).to_have_count(0)
         assert await page.evaluate(STORED) is None
+        await use(page, "no such key")
+        await expect_alert(page, "This key is not valid here.")
+        assert await obstacles(page) == []
 
 
 async def test_a_key_that_is_good_no_more_is_asked_for_again(
