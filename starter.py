@@ -48,9 +48,8 @@ def create_app(
         bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
     callers = {key.caller.name for key in keys} or {api.ANONYMOUS.name}
-    share = api.share_of(settings.max_open_bookings, callers)
-    share = settings.max_open_bookings_per_caller or share
-    places = api.places_for(settings.max_open_bookings, share)
+    per_caller = settings.max_open_bookings_per_caller
+    places = api.places_for(settings.max_open_bookings, callers, per_caller)
     show_places(metrics.registry, functools.partial(api.places_now, places, bookings, callers))
     show_connections(metrics.registry, record.database.connections)
     deadline = dt.timedelta(seconds=settings.trip_deadline_seconds)

@@ -11,13 +11,12 @@ from api.intake import checked, kind_of, only_once
 from api.keys import ANONYMOUS, keys_of
 from api.openapi import openapi_document
 from api.options import Options
-from api.places import Places, client_gone, places_for, places_now, share_of
-from api.problems import MEDIA_TYPE, FieldError, Problem
+from api.places import Places, client_gone, places_for, places_now
+from api.problems import MEDIA_TYPE, FieldError, Problem, install_errors
 from api.rate import BookingRate
 from api.routes import book_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
 from api.server import SharedLoopFlask, background_loop, run
-from api.translating import install_errors
 
 __all__ = [
     "ANONYMOUS",
@@ -51,6 +50,5 @@ __all__ = [
     "places_for",
     "places_now",
     "run",
-    "share_of",
     "trip_at_hand",
 ]

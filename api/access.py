@@ -49,7 +49,7 @@ def install_access(routes: Blueprint, options: Options) -> None:
     """Refuse what a foreign page sends, and what nobody proves to be theirs."""
 
     @routes.before_app_request
-    def refuse_foreign_host() -> None:
+    def refuse_foreign() -> None:
         # A page whose own name is made to lead here (DNS rebinding) is of the same site to its
         # browser; the name gives it away. Where there are keys, the page has none.
         if options.local_only and not is_loopback(request.headers.get("Host", "localhost")):
@@ -57,12 +57,8 @@ def install_access(routes: Blueprint, options: Options) -> None:
                 403,
                 "Without API keys the service answers to localhost only, not to other host names.",
             )
-
-    @routes.before_app_request
-    def refuse_foreign_site() -> None:
-        if request.endpoint in CODEC and is_of_web_ui(options):
-            return
-        if request.method not in SAFE_METHODS and is_cross_site():
+        asked_by_ui = request.endpoint in CODEC and is_of_web_ui(options)
+        if request.method not in SAFE_METHODS and is_cross_site() and not asked_by_ui:
             raise Problem(403, "The request was sent by a page of another site.")
 
     @routes.before_app_request

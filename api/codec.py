@@ -7,6 +7,7 @@ The Web UI runs on a site of its own and can send no API key, only a cookie; a p
 one, for a key.
 """
 
+import functools
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
@@ -48,15 +49,9 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
             )
         return response
 
-    @routes.post("/decode")
-    def decode() -> Response:
-        """Decrypt payloads."""
-        return _converted(decode_json)
-
-    @routes.post("/encode")
-    def encode() -> Response:
-        """Encrypt payloads."""
-        return _converted(encode_json)
+    for name, convert in (("decode", decode_json), ("encode", encode_json)):
+        view = functools.partial(_converted, convert)
+        routes.add_url_rule(f"/{name}", name, view, methods=["POST"])
 
     @routes.post("/cookie")
     def give_cookie() -> Response:
@@ -69,21 +64,14 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
             max_age=COOKIE_SECONDS,
             path="/codec",
             httponly=True,
-            secure=_over_https(options),
+            # A page that came over https, this one or the Web UI's, cannot ask over http.
+            secure=options.temporal_ui_url.lower().startswith("https:")
+            or request.headers.get("Origin", "").lower().startswith("https:"),
             samesite="Strict",
         )
         return response
 
     return routes
-
-
-def _over_https(options: Options) -> bool:
-    """Tell whether the service is asked over https: by this page, or by the Web UI's.
-
-    A page that came over https cannot ask over http.
-    """
-    own = request.headers.get("Origin", "")
-    return any(url.lower().startswith("https:") for url in (options.temporal_ui_url, own))
 
 
 def _converted(convert: Converting) -> Response:

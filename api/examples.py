@@ -3,7 +3,6 @@
 It knows what trips consist of, and nothing of the models in `api.schemas` that show it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from shared import CANCELLED, KINDS, Kind, StepState, TripStatus
@@ -19,30 +18,27 @@ LINKS = {
 
 
 def _step(kind: Kind, state: StepState, **changes: Any) -> dict[str, Any]:
+    undone = state == "undone"
     return {
         "kind": kind,
         "item": ITEMS[kind],
         "state": state,
         "attempts": 1,
-        "undo_attempts": 0,
+        "undo_attempts": int(undone),
         "last_error": None,
         "note": None,
         "reference": "QK7R2M",
         "booking_seconds": 0.684,
-        "undo_seconds": None,
+        "undo_seconds": 0.231 if undone else None,
     } | changes
 
 
-def _undone(kind: Kind, **changes: Any) -> dict[str, Any]:
-    return _step(kind, "undone", undo_attempts=1, undo_seconds=0.231, **changes)
-
-
-def _trip(status: TripStatus, steps: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+def _trip(status: TripStatus, *steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "user_id": TRIP_ID,
         "status": status,
         "reason": None,
-        "steps": steps,
+        "steps": list(steps),
         "reservations": {},
         "started_at": STARTED_AT,
         "closed_at": CLOSED_AT,
@@ -53,15 +49,13 @@ def _trip(status: TripStatus, steps: Sequence[dict[str, Any]], **changes: Any) -
 STUCK, FAILED = KINDS[-2:]
 
 TRIPS = [
-    _trip("booked", [_step(kind, "booked") for kind in KINDS], reservations=ITEMS),
-    _trip("cancelled", [_undone(kind) for kind in KINDS], reason=CANCELLED),
+    _trip("booked", *(_step(kind, "booked") for kind in KINDS), reservations=ITEMS),
+    _trip("cancelled", *(_step(kind, "undone") for kind in KINDS), reason=CANCELLED),
     _trip(
         "needs_attention",
-        [
-            *(_undone(kind) for kind in KINDS[:-2]),
-            _step(STUCK, "stuck", undo_attempts=10, last_error=f"The {STUCK} cannot be cancelled"),
-            _undone(FAILED, last_error=f"No such {FAILED}", reference=None),
-        ],
+        *(_step(kind, "undone") for kind in KINDS[:-2]),
+        _step(STUCK, "stuck", undo_attempts=10, last_error=f"The {STUCK} cannot be cancelled"),
+        _step(FAILED, "undone", last_error=f"No such {FAILED}", reference=None),
         reservations={STUCK: ITEMS[STUCK]},
         closed_at=None,
     ),

@@ -8,7 +8,7 @@ from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from api.problems import FieldError, Problem, invalid, invalid_fields
+from api.problems import WORDING, FieldError, Problem, invalid
 from shared import KINDS, Kind
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,19 +35,6 @@ def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return only_once(MultiDict(pairs))
 
 
-def read_query(model: type[Model]) -> Model:
-    """Return the request's query parameters as `model`. Raises `Problem`, 400."""
-    return checked(model, only_once(request.args))
-
-
-def read_headers(model: type[Model]) -> Model:
-    """Return the headers that `model` names by its aliases. Raises `Problem`, 400."""
-    names = [field.alias or name for name, field in model.model_fields.items()]
-    return checked(
-        model, {name: request.headers[name] for name in names if name in request.headers}
-    )
-
-
 def only_once(given: MultiDict[str, Any]) -> dict[str, Any]:
     """Return what is given, each name once. Raises `Problem`, 400."""
     repeated = [name for name in given if len(given.getlist(name)) > 1]
@@ -72,4 +59,11 @@ def _problem_unless(validate: Callable[[], Model]) -> Model:
     try:
         return validate()
     except ValidationError as error:
-        raise invalid_fields(error) from None
+        wrong = [
+            FieldError(
+                ".".join(str(part) for part in found["loc"]),
+                WORDING.get(found["type"], found["msg"].removeprefix("Value error, ")),
+            )
+            for found in error.errors(include_url=False, include_context=False)
+        ]
+        raise invalid(*wrong) from None

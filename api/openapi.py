@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from what the views say of themselves and the models they use.
 
-A view is marked with `describe`; the models that validate are the models in the document.
+A view is marked with its `Operation`; the models that validate are the models in the document.
 """
 
 import inspect
@@ -30,24 +30,23 @@ View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Header:
-    """A header of an answer."""
-
-    meaning: str
-    example: str
-    always: bool = True
+def header(meaning: str, example: str, *, always: bool = True) -> Schema:
+    """Return what the document says of a header of an answer."""
+    schema = {"type": "string"}
+    return {"description": meaning, "required": always, "schema": schema, "example": example}
 
 
-RETRY_AFTER = Header("Seconds after which to try again.", example=str(problems.RETRY_AFTER_SECONDS))
+RETRY_AFTER = header("Seconds after which to try again.", str(problems.RETRY_AFTER_SECONDS))
 PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": Header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
-    405: {"Allow": Header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
+    401: {"WWW-Authenticate": header("How to authenticate (RFC 6750).", problems.CHALLENGE)},
+    405: {"Allow": header("The methods that the resource has.", "GET, HEAD, OPTIONS")},
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
 COMMON_PROBLEMS = {400, 403, 405, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
+OPERATION = "operation"
+REFERENCE = "#/components/schemas/{model}"
 SECURITY = {"apiKey": {"type": "http", "scheme": "bearer"}}
 INFO = {
     "title": "Trip booking",
@@ -66,7 +65,7 @@ TAGS: dict[Tag, str] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """What the document says of a view besides its docstring.
+    """Marks a view as an operation of the API, and says of it what its docstring does not.
 
     The docstring's first line is the operation's summary, the whole of it the description.
     """
@@ -76,24 +75,27 @@ class Operation:
     text: str | None = None
     """An example of the answer, where it is a text."""
     problems: Sequence[int] = ()
+    """Statuses of refusals, besides those that follow from the rest."""
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     headers: type[BaseModel] | None = None
     path: type[BaseModel] | None = None
-    answer_headers: Mapping[int, Mapping[str, Header]] = field(default_factory=dict)
+    answer_headers: Mapping[int, Schema] = field(default_factory=dict)
 
-
-OPERATION = "operation"
-
-
-def describe(operation: Operation) -> Callable[[View], View]:
-    """Mark a view as an operation of the API."""
-
-    def mark(view: View) -> View:
-        setattr(view, OPERATION, operation)
+    def __call__(self, view: View) -> View:
+        """Mark the view."""
+        setattr(view, OPERATION, self)
         return view
 
-    return mark
+    def refusals(self, *, public: bool) -> set[int]:
+        """Return the statuses with which a request may be refused."""
+        return {
+            *COMMON_PROBLEMS,
+            *self.problems,
+            *((404,) if self.path else ()),
+            *((413, 415) if self.body else ()),
+            *(() if public else (401, 429)),
+        }
 
 
 def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
@@ -103,14 +105,13 @@ def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
         for rule in app.url_map.iter_rules()
         if hasattr(view := app.view_functions[rule.endpoint], OPERATION)
     ]
-    operations = [operation for _, _, operation in views]
-    schemas, components = _schemas(operations)
+    components = _components([operation for _, _, operation in views])
     paths: dict[str, Schema] = {}
     for rule, view, operation in views:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             public = key_needed(view) == "never"
-            entry = _operation(operation, method, schemas, components, public=public)
+            entry = _operation(operation, method, components, public=public)
             entry["operationId"] = view.__name__
             told = inspect.cleandoc(view.__doc__ or "")
             entry["summary"] = told.partition("\n")[0].rstrip(".")
@@ -136,7 +137,8 @@ class _AsWritten(GenerateJsonSchema):
         return value
 
 
-def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Schema]:
+def _components(operations: Sequence[Operation]) -> Schema:
+    """Return the schemas of all models by their names."""
     models: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemDetails, "serialization")}
     for operation in operations:
         if operation.body:
@@ -144,20 +146,18 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[Any, Schema], Sch
         for answers in operation.answers.values():
             models.update((answer, "serialization") for answer in answers)
     ordered = sorted(models, key=lambda pair: pair[0].__name__)
-    references, definitions = models_json_schema(
-        ordered, ref_template="#/components/schemas/{model}", schema_generator=_AsWritten
+    _, definitions = models_json_schema(
+        ordered, ref_template=REFERENCE, schema_generator=_AsWritten
     )
-    return references, definitions["$defs"]
+    found: Schema = definitions["$defs"]
+    return found
 
 
-def _operation(
-    operation: Operation,
-    method: str,
-    schemas: Mapping[Any, Schema],
-    components: Schema,
-    *,
-    public: bool,
-) -> Schema:
+def _reference(model: type[BaseModel]) -> Schema:
+    return {"$ref": REFERENCE.format(model=model.__name__)}
+
+
+def _operation(operation: Operation, method: str, components: Schema, *, public: bool) -> Schema:
     entry: Schema = {"tags": [operation.tag], "responses": {}}
     parameters = [
         *_parameters(operation.path, "path"),
@@ -167,13 +167,10 @@ def _operation(
     if parameters:
         entry["parameters"] = parameters
     if operation.body:
-        schema = schemas[operation.body, "validation"]
-        entry["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        content = {"application/json": {"schema": _reference(operation.body)}}
+        entry["requestBody"] = {"required": True, "content": content}
     for status, answers in operation.answers.items():
-        found = [schemas[answer, "serialization"] for answer in answers]
+        found = [_reference(answer) for answer in answers]
         meaning = " Or: ".join(inspect.cleandoc(answer.__doc__ or "") for answer in answers)
         entry["responses"][str(status)] = {
             "description": f"Not over yet. {meaning}" if status == 202 else meaning,
@@ -188,25 +185,29 @@ def _operation(
                     },
                 }
             },
-            "headers": _headers(operation.answer_headers.get(status, {})),
+            "headers": operation.answer_headers.get(status, {}),
         }
     if operation.text is not None:
         entry["responses"]["200"] = {
             "description": "The text.",
-            "content": {"text/plain": {"schema": {"type": "string"}, "example": operation.text}},
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "examples": {"Text": {"value": operation.text}},
+                }
+            },
             "headers": {},
         }
-    refusals = COMMON_PROBLEMS | {*operation.problems} | (set() if public else {401, 429})
-    for status in sorted(refusals):
+    for status in sorted(operation.refusals(public=public)):
         entry["responses"][str(status)] = {
             "description": problems.MEANING[status],
             "content": {
                 problems.MEDIA_TYPE: {
-                    "schema": schemas[ProblemDetails, "serialization"],
-                    "example": _problem(operation, status).body(),
+                    "schema": _reference(ProblemDetails),
+                    "examples": {"Problem": {"value": _problem(operation, status).body()}},
                 }
             },
-            "headers": _headers(PROBLEM_HEADERS.get(status, {})),
+            "headers": PROBLEM_HEADERS.get(status, {}),
         }
     if public:
         entry["security"] = []
@@ -235,18 +236,6 @@ def _problem(operation: Operation, status: int) -> problems.Problem:
         field, *_ = operation.body.model_fields
         return problems.invalid(problems.FieldError(field, problems.WORDING["missing"]))
     return problems.Problem(status, problems.MEANING[status])
-
-
-def _headers(headers: Mapping[str, Header]) -> Schema:
-    return {
-        name: {
-            "description": header.meaning,
-            "required": header.always,
-            "schema": {"type": "string"},
-            "example": header.example,
-        }
-        for name, header in headers.items()
-    }
 
 
 def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Schema]:

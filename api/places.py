@@ -149,22 +149,17 @@ def places_now(
     )
 
 
-def share_of(max_open_bookings: int, callers: Collection[str]) -> int | None:
-    """Return how many requests of one caller may wait at once; `None`: there is no other caller.
-
-    It is half: a caller that takes all it may leaves as much to the others.
-    """
-    return max(1, max_open_bookings // 2) if len(callers) > 1 else None
-
-
-def places_for(max_open_bookings: int, per_caller: int | None = None) -> AllPlaces:
+def places_for(
+    max_open_bookings: int, callers: Collection[str], per_caller: int | None = None
+) -> AllPlaces:
     """Return the places of a process in which at most `max_open_bookings` requests wait for a trip.
 
-    A caller may hold `per_caller` of these, and half of all other places; `None`: all places.
+    Of several callers each may hold half of the places, so that one leaves as much to the others
+    as it takes. `per_caller` says otherwise of those that wait.
     """
     waits, others = max_open_bookings, OTHER_REQUESTS
-    if per_caller is not None:
-        waits, others = per_caller, others // 2
+    if per_caller or len(callers) > 1:
+        waits, others = per_caller or max(1, waits // 2), others // 2
     return AllPlaces(
         # A caller that waits as often as it may can still look its trips up and cancel them.
         request=Places(max_open_bookings + OTHER_REQUESTS, waits + others),

@@ -5,13 +5,26 @@ Every error that leaves the API is a `Problem`; nothing internal leaks through o
 
 import http
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, Response, json, request
-from pydantic import ValidationError
+from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
+
+from api.answering import location_of
+from bookings import (
+    BookingConflict,
+    BookingDiffers,
+    BookingNotFound,
+    BookingsError,
+    NoWorker,
+    RecordError,
+    RecordUnavailable,
+    TemporalRefuses,
+    UnknownCursor,
+    UnreadablePayload,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -107,44 +120,66 @@ def invalid(*errors: FieldError) -> Problem:
     return Problem(400, detail, errors)
 
 
-def invalid_fields(error: ValidationError) -> Problem:
-    """Return the problem of input that a pydantic model refused."""
-    return invalid(
-        *(
-            FieldError(
-                ".".join(str(part) for part in found["loc"]),
-                WORDING.get(found["type"], found["msg"].removeprefix("Value error, ")),
-            )
-            for found in error.errors(include_url=False, include_context=False)
-        )
-    )
-
-
 def retry_later(status: int, detail: str, **members: str) -> Problem:
     """Return the problem of what may well succeed in a moment."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Problem(status, detail, headers=headers, members=members)
 
 
-def install(app: Flask) -> None:
-    """Answer with a problem what Flask refuses, what the views refuse, and what is a bug."""
-    app.register_error_handler(Problem, Problem.response)
-    app.register_error_handler(HTTPException, _from_http_exception)
-    app.register_error_handler(Exception, _from_bug)
+def install_errors(app: Flask, on_key_conflict: Callable[[], object]) -> None:
+    """Answer every error of the app with a problem.
+
+    `on_key_conflict` is called when an idempotency key was used with another body.
+    """
+
+    def answer(error: Exception) -> Response:
+        if isinstance(error, BookingDiffers):
+            on_key_conflict()
+        return _problem_of(error).response()
+
+    app.register_error_handler(Exception, answer)
     app.after_request(_add_security_headers)
 
 
-def _from_http_exception(error: HTTPException) -> Response:
-    response = error.get_response()
-    # Werkzeug names what is allowed in headers of its own (`Allow` with 405).
-    headers = {name: value for name, value in response.headers if name == "Allow"}
-    detail = MEANING[413] if error.code == 413 else error.description or ""
-    return Problem(error.code or 500, detail, headers=headers).response()
-
-
-def _from_bug(error: Exception) -> Response:
+def _problem_of(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case HTTPException():
+            # Werkzeug names what is allowed in headers of its own (`Allow` with 405).
+            headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+            detail = MEANING[413] if error.code == 413 else error.description or ""
+            return Problem(error.code or 500, detail, headers=headers)
+        case BookingNotFound():
+            return Problem(404, "There is no such booking.")
+        case BookingDiffers():
+            return Problem(422, "This Idempotency-Key was used with another body.")
+        case BookingConflict():
+            return Problem(409, str(error))
+        case UnknownCursor():
+            return invalid(FieldError("cursor", "is not a cursor of this list"))
+        case NoWorker():
+            return retry_later(503, "No worker of the trip's version answers; try again.")
+        case BookingsError() | RecordError() | UnreadablePayload():
+            logger.error("%s: %r", error, error.__cause__)
+            return _problem_behind(error)
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return Problem(500, "The service failed to handle this request; it has been logged.").response()
+    return Problem(500, "The service failed to handle this request; it has been logged.")
+
+
+def _problem_behind(error: Exception) -> Problem:
+    """Return the problem of what the service needs and cannot use."""
+    # Where to look for a trip that may have got through before the line broke.
+    location = {"location": location_of(g.user_id)} if "user_id" in g else {}
+    match error:
+        case TemporalRefuses() | UnreadablePayload():
+            # This is no outage: only another setting mends it.
+            return Problem(500, str(error), members=location)
+        case RecordUnavailable():
+            return retry_later(503, f"{error}; try again.", **location)
+        case RecordError():
+            return Problem(500, f"{error}; it has been logged.")
+    return retry_later(503, "Temporal cannot be reached; try again.", **location)
 
 
 def _add_security_headers(response: Response) -> Response:

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g
+from flask import Blueprint, Response, current_app, g, request
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import examples
 from api.access import caller, install_access, needs_key, operator
 from api.answering import answer, links_of, location_of
-from api.health import add_health, add_metrics
-from api.intake import kind_of, read_body, read_headers, read_query
-from api.openapi import Header, Operation, describe, openapi_document
+from api.intake import checked, kind_of, only_once, read_body
+from api.openapi import Operation, header, openapi_document
 from api.options import Options
-from api.places import AllPlaces, client_gone, install_gate
+from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
+from api.problems import retry_later
 from api.schemas import (
     Accepted,
     Booked,
@@ -22,6 +23,7 @@ from api.schemas import (
     BookingStep,
     BookingSummary,
     BookRequest,
+    Health,
     PageQuery,
     ResolveRequest,
     RolledBack,
@@ -33,9 +35,9 @@ from api.schemas import (
 from bookings import Bookings, Trip
 from shared import new_user_id
 
-LOCATION = {"Location": Header("Where to look the booking up.", examples.LOCATION)}
+LOCATION = {"Location": header("Where to look the booking up.", examples.LOCATION)}
 PREFERENCE_APPLIED = {
-    "Preference-Applied": Header(
+    "Preference-Applied": header(
         "Tells that the answer is a 202 because of `Prefer`.", "respond-async", always=False
     )
 }
@@ -63,19 +65,18 @@ def create_blueprint(
         )
 
     @routes.post("/book")
-    @describe(
-        Operation(
-            tag="bookings",
-            body=BookRequest,
-            headers=BookHeaders,
-            answers={200: (Booked, RolledBack), 202: (Accepted,)},
-            answer_headers={202: LOCATION | PREFERENCE_APPLIED},
-            problems=(400, 413, 415, 422, 429, 503),
-        )
+    @Operation(
+        "bookings",
+        body=BookRequest,
+        headers=BookHeaders,
+        answers={200: (Booked, RolledBack), 202: (Accepted,)},
+        answer_headers={202: LOCATION | PREFERENCE_APPLIED},
+        problems=(422, 503),
     )
     async def book() -> Response:
         """Book a trip; the answer is its outcome, or 202 while it has none."""
-        wanted, headers = read_body(BookRequest), read_headers(BookHeaders)
+        wanted = read_body(BookRequest)
+        headers = checked(BookHeaders, dict(request.headers))
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(
@@ -92,14 +93,10 @@ def create_blueprint(
         return response
 
     @routes.get("/bookings")
-    @describe(
-        Operation(
-            tag="bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(400, 503)
-        )
-    )
+    @Operation("bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(503,))
     async def list_bookings() -> Response:
         """List bookings, the newest first."""
-        query = read_query(PageQuery)
+        query = checked(PageQuery, only_once(request.args))
         trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
         rows = [
             BookingSummary(
@@ -116,18 +113,12 @@ def create_blueprint(
         return answer(BookingPage(bookings=rows, next_cursor=next_cursor))
 
     @routes.get("/bookings/<user_id>")
-    @describe(
-        Operation(
-            tag="bookings",
-            path=TripPath,
-            query=WaitQuery,
-            answers={200: (Booking,)},
-            problems=(400, 404, 429, 503),
-        )
+    @Operation(
+        "bookings", path=TripPath, query=WaitQuery, answers={200: (Booking,)}, problems=(503,)
     )
     async def get_booking(user_id: str) -> Response:
         """Look a booking up, at once or once it has ended."""
-        query = read_query(WaitQuery)
+        query = checked(WaitQuery, only_once(request.args))
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(caller().name, query.wait):
@@ -135,14 +126,12 @@ def create_blueprint(
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")
-    @describe(
-        Operation(
-            tag="bookings",
-            path=TripPath,
-            answers={200: (Booking,), 202: (Booking,)},
-            answer_headers={202: LOCATION},
-            problems=(404, 409, 503),
-        )
+    @Operation(
+        "bookings",
+        path=TripPath,
+        answers={200: (Booking,), 202: (Booking,)},
+        answer_headers={202: LOCATION},
+        problems=(409, 503),
     )
     async def cancel_booking(user_id: str) -> Response:
         """Cancel a booking, running or booked: whatever it holds is undone."""
@@ -156,28 +145,19 @@ def create_blueprint(
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
-    @describe(
-        Operation(
-            tag="repairs",
-            path=StepPath,
-            answers={200: (Booking,)},
-            problems=(404, 409, 503),
-        )
-    )
+    @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
         trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
-    @describe(
-        Operation(
-            tag="repairs",
-            path=StepPath,
-            body=ResolveRequest,
-            answers={200: (Booking,)},
-            problems=(400, 404, 409, 413, 415, 503),
-        )
+    @Operation(
+        "repairs",
+        path=StepPath,
+        body=ResolveRequest,
+        answers={200: (Booking,)},
+        problems=(409, 503),
     )
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
@@ -191,8 +171,35 @@ def create_blueprint(
         """Return the OpenAPI document."""
         return openapi_document(current_app, keys_needed=bool(options.keys))
 
-    add_health(routes, bookings)
-    add_metrics(routes, scrape)
+    # No coroutine: it needs neither the event loop nor anything else that may hang.
+    @routes.get("/livez")
+    @needs_key("never")
+    @Operation("health", answers={200: (Health,)})
+    def livez() -> Response:
+        """Tell that this process answers."""
+        return answer(Health())
+
+    @routes.get("/readyz")
+    @needs_key("never")
+    @Operation("health", answers={200: (Health,)}, problems=(503,))
+    async def readyz() -> Response:
+        """Tell whether a worker polls Temporal for trips."""
+        obstacle = await bookings.check_ready()
+        if obstacle is not None:
+            raise retry_later(503, obstacle)
+        return answer(Health())
+
+    scrapes = Places(SCRAPES_AT_ONCE, SCRAPES_AT_ONCE)
+
+    # No coroutine, as above; and it has a thread while bookings have all the others.
+    @routes.get("/metrics")
+    @Operation("health", text="booking_trips_accepted_total 42.0", problems=(503,))
+    def metrics() -> Response:
+        """Tell what was measured, as Prometheus reads it; with API keys, for operators."""
+        scraper = operator("read the metrics")
+        with scrapes.place(scraper.name):
+            return Response(scrape(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
     return routes
 
 

@@ -113,21 +113,17 @@ class _ProblemTask(ErrorTask):
         self.write(body)
 
 
-class _Channel(HTTPChannel):
-    """A connection. A request that cannot be understood is answered with a problem."""
-
-    error_task_class = _ProblemTask
-
-
 def listen(app: Flask, host: str, port: int, threads: int) -> Server:
     """Return a server that listens at the address; `serve` makes it answer.
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
+    # waitress has one such class for the whole process.
+    HTTPChannel.error_task_class = _ProblemTask
     # At its limits waitress warns of each connection that comes or goes.
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
-        server = create_server(
+        return create_server(
             app,
             host=host,
             port=port,
@@ -146,14 +142,6 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
         )
     except OSError as error:
         sys.exit(f"Cannot listen on {authority(host, port)}: {error.strerror}")
-    # A host name may stand for several addresses, each with a listener among other sockets.
-    found: list[object] = [server]
-    if isinstance(server, MultiSocketServer):
-        found = [*(server.map or {}).values()]
-    for listener in found:
-        if isinstance(listener, BaseWSGIServer):
-            listener.channel_class = _Channel
-    return server
 
 
 def _connections_that_fit(wanted: int) -> int:

@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 import hashlib
+import http
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def add_pages(
             api=document,
             url=request.url_root.rstrip("/"),
             reference=reference,
+            phrases=http.HTTPStatus,
         )
 
     add_form(pages, bookings, options, EXAMPLES[offer])

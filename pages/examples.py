@@ -24,43 +24,37 @@ def _example(name: str, meaning: str, traveller: str, **items: str) -> Example:
     return Example(name, meaning, {"name": traveller, **valid, **items})
 
 
-EMBEDDED = [
-    _example("A good trip", "All is booked, the hotel on its second try.", "John Doe"),
-    _example(
-        "A hotel that does not exist",
-        "The car is booked, the hotel refuses, the car is undone.",
-        "Jane Smith",
-        hotel="invalid-hotel-id",
-    ),
-]
-
-SIMULATOR = [
-    _example("A good trip", "All is booked.", "John Doe"),
-    _example(
-        "A hotel that does not exist",
-        "The car is booked, the hotel refuses, the car is undone.",
-        "Jane Smith",
-        hotel="unknown-hotel",
-    ),
-    _example(
-        "A flight that is sold out",
-        "Car and hotel are booked, and undone.",
-        "Ada Byron",
-        flight="sold-out-flight",
-    ),
-    _example("A slow hotel", "It takes five seconds to answer.", "Alan Turing", hotel="slow-hotel"),
-    _example("A flaky car", "It is down for the first two tries.", "Grace Hopper", car="flaky-car"),
-    _example(
-        "A fare without refund",
-        "The flight is sold out, and the hotel cannot be given back: an operator is needed.",
-        "Mary Shelley",
-        hotel="non-refundable-hotel",
-        flight="sold-out-flight",
-    ),
-]
+HOTEL_REFUSES = "The car is booked, the hotel refuses, the car is undone."
 
 EXAMPLES: dict[Offer, Sequence[Example]] = {
-    "embedded": EMBEDDED,
-    "simulator": SIMULATOR,
-    "none": (),
+    "embedded": [
+        _example("A good trip", "All is booked, the hotel on its second try.", "John Doe"),
+        _example(
+            "A hotel that does not exist", HOTEL_REFUSES, "Jane Smith", hotel="invalid-hotel-id"
+        ),
+    ],
+    "simulator": [
+        _example("A good trip", "All is booked.", "John Doe"),
+        _example("A hotel that does not exist", HOTEL_REFUSES, "Jane Smith", hotel="unknown-hotel"),
+        _example(
+            "A flight that is sold out",
+            "Car and hotel are booked, and undone.",
+            "Ada Byron",
+            flight="sold-out-flight",
+        ),
+        _example(
+            "A slow hotel", "It takes five seconds to answer.", "Alan Turing", hotel="slow-hotel"
+        ),
+        _example(
+            "A flaky car", "It is down for the first two tries.", "Grace Hopper", car="flaky-car"
+        ),
+        _example(
+            "A fare without refund",
+            "The flight is sold out, and the hotel cannot be given back: an operator is needed.",
+            "Mary Shelley",
+            hotel="non-refundable-hotel",
+            flight="sold-out-flight",
+        ),
+    ],
+    "none": [],
 }

@@ -3,7 +3,6 @@
 It knows nothing of the API but what the document says.
 """
 
-import http
 import shlex
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
@@ -151,16 +150,3 @@ def prose(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(text.split("`"))
     )
-
-
-def examples_of(media_type: Schema) -> Iterator[tuple[str, object]]:
-    """Yield the examples of a body, each with its name. A single example has an empty name."""
-    if "example" in media_type:
-        yield "", media_type["example"]
-    for name, example in media_type.get("examples", {}).items():
-        yield name, example["value"]
-
-
-def phrase(status: str) -> str:
-    """Return what HTTP calls a status."""
-    return http.HTTPStatus(int(status)).phrase

@@ -1,7 +1,6 @@
 """A caller of the API, and what its tests have in common."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -63,16 +62,6 @@ def body_of(response: TestResponse) -> dict[str, Any]:
     return response.json
 
 
-async def until(ask: Callable[[], Awaitable[TestResponse]], **wanted: object) -> dict[str, Any]:
-    """Ask until the answer has the members `wanted`, and return it; fail after a while."""
-    async with asyncio.timeout(20):
-        while True:
-            body = body_of(await ask())
-            if body.items() >= wanted.items():
-                return body
-            await asyncio.sleep(0.05)
-
-
 async def listed(
     api: Api, headers: dict[str, str] | None = None, **parameters: object
 ) -> list[dict[str, Any]]:
@@ -86,11 +75,3 @@ async def listed(
         if page["next_cursor"] is None:
             return found
         cursor = {"cursor": page["next_cursor"]}
-
-
-async def statuses_listed(
-    api: Api, headers: dict[str, str] | None = None, **parameters: object
-) -> dict[str, str]:
-    """Return the status of each booking that is listed, by its id."""
-    rows = await listed(api, headers, **parameters)
-    return {row["user_id"]: row["status"] for row in rows}

@@ -37,21 +37,24 @@ STATES: dict[TripStatus, StepState] = {
 }
 """How all steps of a trip of that status stand here."""
 
+Gone = Callable[[], bool] | None
 OPEN = ("running", "needs_attention")
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
 
-class StandIn:
-    """Takes what `Bookings` takes, and answers as a test says.
+class StandIn(Bookings):
+    """Answers as a test says. It inherits so that mypy compares what its methods take.
 
     It keeps trips, and knows nothing of what becomes of them: a new one has the status `becomes`.
     """
 
-    admit: Callable[[str], object] | None = None
-    on_accepted: Callable[[], object] | None = None
-
     def __init__(self) -> None:
-        self.waits = SimpleNamespace(max_long_polls=0, long_polls=0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.admit = None
+        self.waits = cast(Any, SimpleNamespace(max_long_polls=0, long_polls=0))
         self.trips: dict[str, Trip] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self.becomes: TripStatus = "booked"
@@ -89,7 +92,7 @@ class StandIn:
         request: Mapping[str, Any],
         owner: str,
         seconds: float,
-        gone: Callable[[], bool] | None = None,
+        gone: Gone = None,
         *,
         key: str | None = None,
         on_id: Callable[[str], object] | None = None,
@@ -123,11 +126,7 @@ class StandIn:
         return trip
 
     async def look_up_after(
-        self,
-        user_id: str,
-        caller: Caller,
-        seconds: float,
-        gone: Callable[[], bool] | None = None,
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone = None
     ) -> Trip:
         return await self._after(await self.look_up(user_id, caller), seconds, gone)
 
@@ -146,13 +145,7 @@ class StandIn:
         page = [self.trips[user_id] for user_id in ids[:limit]]
         return page, page[-1].user_id if len(ids) > limit else None
 
-    async def cancel(
-        self,
-        user_id: str,
-        caller: Caller,
-        seconds: float,
-        gone: Callable[[], bool] | None = None,
-    ) -> Trip:
+    async def cancel(self, user_id: str, caller: Caller, seconds: float, gone: Gone = None) -> Trip:
         trip = await self.look_up(user_id, caller)
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
@@ -172,7 +165,7 @@ class StandIn:
     def stop_waiting(self) -> None:
         self.end_waits()
 
-    async def _after(self, trip: Trip, seconds: float, gone: Callable[[], bool] | None) -> Trip:
+    async def _after(self, trip: Trip, seconds: float, gone: Gone) -> Trip:
         if seconds and trip.status in OPEN:
             self.waiting += 1
             deadline = asyncio.get_running_loop().time() + seconds
@@ -220,13 +213,13 @@ def trip_of(
     }
 
 
-def app_over(bookings: StandIn | Bookings, **settings: Any) -> SharedLoopFlask:
+def app_over(bookings: Bookings, **settings: Any) -> SharedLoopFlask:
     """Return the app as `starter` composes it, less what would ask Temporal or a record."""
     with patch("starter.Bookings", lambda *_: bookings):
         return create_app(cast(Client, object()), Settings(**settings))
 
 
-def over(bookings: StandIn | Bookings, **settings: Any) -> Api:
+def over(bookings: Bookings, **settings: Any) -> Api:
     """Return a caller of the API over the stand-in."""
     return Api(app_over(bookings, **settings).test_client())
 

@@ -53,14 +53,8 @@ async def test_a_rolled_back_trip_answers_200_with_the_root_cause(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attempts": "5"},
-        {"attempts": 5.0},
-        {"attempts": 1},
-        {"attempts": 100},
-        {"name": "Zoë 漢字 🧳"},
-        {"name": "🧳"},
-        {"name": "\u202eشخص ما"},
-        {"name": "x" * 200},
+        *({"attempts": good} for good in ("5", 5.0, 1, 100)),
+        *({"name": good} for good in ("Zoë 漢字 🧳", "🧳", "\u202eشخص ما", "x" * 200)),
         {"name": "🧳" * 200, **{str(kind): "🧳" * 200 for kind in KINDS}},
         {"car": "a b/c?d#e%f"},
     ],
@@ -79,12 +73,7 @@ async def test_unusual_but_good_input_is_booked(
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"name": ""}, "name"),
-        ({"name": " \t"}, "name"),
-        ({"name": "x" * 201}, "name"),
-        ({"name": None}, "name"),
-        ({"name": 5}, "name"),
-        ({"name": "a\0b"}, "name"),
+        *(({"name": bad}, "name") for bad in ("", " \t", "x" * 201, None, 5, "a\0b")),
         ({"car": "a\nb"}, "car"),
         ({"flight": ["x"]}, "flight"),
         *(
@@ -112,21 +101,10 @@ async def test_every_field_but_the_attempts_is_required(api: Api, bookings: Stan
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{",
-        b"nonsense",
-        b"[]",
-        b'"{}"',
-        b"null",
-        b"5",
-        b"\xff\xfe{}",
-        b"\xef\xbb\xbf{}",
+        *(b"", b"{", b"[]", b'"{}"', b"null", b"\xff\xfe{}", b"\xef\xbb\xbf{}"),
         b'{"hotel": "\xed\xa0\x80"}',
         rb'{"hotel": "\ud800"}',
-        b'{"attempts": NaN}',
-        b'{"attempts": Infinity}',
-        b'{"attempts": 1e999}',
-        b'{"attempts": ' + b"9" * 5000 + b"}",
+        *(b'{"attempts": %s}' % number for number in (b"NaN", b"1e999", b"9" * 5000)),
         b"[" * 16_000,
         b'{"name": ' * 1500,
     ],
@@ -195,11 +173,9 @@ async def test_ids_tell_names_only_while_nothing_is_encrypted(
 # Waiting
 
 
-@pytest.mark.parametrize("preference", ["", "handling=strict, respond-asynchronously"])
-async def test_a_trip_that_outlasts_the_wait_is_202_with_its_place(
-    bookings: StandIn, preference: str
-) -> None:
+async def test_a_trip_that_outlasts_the_wait_is_202_with_its_place(bookings: StandIn) -> None:
     bookings.becomes = "running"
+    preference = "handling=strict, respond-asynchronously"
     response = await over(bookings, book_wait_seconds=0.05).book(JOHN, Prefer=preference)
     assert response.status_code == 202
     (user_id,) = bookings.trips
@@ -210,30 +186,19 @@ async def test_a_trip_that_outlasts_the_wait_is_202_with_its_place(
 
 
 @pytest.mark.parametrize("preference", ["respond-async", "wait=10, Respond-Async; foo=1"])
-async def test_a_caller_may_prefer_not_to_wait(
+async def test_a_caller_may_prefer_not_to_wait_for_what_is_not_over(
     api: Api, bookings: StandIn, preference: str
 ) -> None:
-    bookings.becomes = "running"
-    response = await api.book(JOHN, Prefer=preference)
-    assert (response.status_code, body_of(response)["status"]) == (202, "running")
-    assert response.headers["Location"] == body_of(response)["location"]
-    assert response.headers["Preference-Applied"] == "respond-async"
-
-
-async def test_what_is_over_answers_with_its_outcome_also_a_caller_that_does_not_wait(
-    api: Api,
-) -> None:
-    response = await api.book(JOHN, Prefer="respond-async")
-    assert (response.status_code, body_of(response)["cancelled"]) == (200, False)
-    assert "Preference-Applied" not in response.headers
-
-
-async def test_a_trip_that_needs_attention_is_202_with_its_status(
-    api: Api, bookings: StandIn
-) -> None:
-    bookings.becomes = "needs_attention"
-    response = await api.book(JOHN, Prefer="respond-async")
-    assert (response.status_code, body_of(response)["status"]) == (202, "needs_attention")
+    for status in ("running", "needs_attention"):
+        bookings.becomes = status
+        response = await api.book(JOHN, Prefer=preference)
+        assert (response.status_code, body_of(response)["status"]) == (202, status)
+        assert response.headers["Location"] == body_of(response)["location"]
+        assert response.headers["Preference-Applied"] == "respond-async"
+    bookings.becomes = "booked"
+    over_already = await api.book(JOHN, Prefer=preference)
+    assert (over_already.status_code, body_of(over_already)["cancelled"]) == (200, False)
+    assert "Preference-Applied" not in over_already.headers
 
 
 async def test_a_look_up_that_waits_returns_as_soon_as_the_trip_ends(
@@ -295,15 +260,6 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
     }
 
 
-async def test_only_what_is_held_is_called_a_reservation(api: Api, bookings: StandIn) -> None:
-    trip = bookings.add("needs_attention", reason="Sold out")
-    trip.steps[0].held = True
-    found = body_of(await api.get(f"/bookings/{trip.user_id}"))
-    assert (found["status"], found["reason"]) == ("needs_attention", "Sold out")
-    assert found["reservations"] == {"car": "valid-car-id"}
-    assert found["closed_at"] is None
-
-
 @pytest.mark.parametrize("wait", ["-1", "61", "soon", "nan", "", "1&wait=2"])
 async def test_a_bad_wait_is_a_400(api: Api, wait: str) -> None:
     assert_problem(await api.get(f"/bookings/any?wait={wait}"), 400, "wait")
@@ -361,12 +317,17 @@ async def test_a_cancel_answers_with_the_trip(api: Api, bookings: StandIn) -> No
     assert body_of(await api.get(path)) == body_of(cancelled)
 
 
-async def test_a_cancel_that_goes_on_is_202_with_its_place(bookings: StandIn) -> None:
-    trip = bookings.add("running", workflow_id="cancellation:john", run_id="")
+async def test_a_cancel_that_goes_on_is_202_with_its_place_and_what_is_still_held(
+    bookings: StandIn,
+) -> None:
+    trip = bookings.add("running", workflow_id="cancellation:john", run_id="", reason="Cancelled")
+    trip.steps[0].held = True
     path = f"/bookings/{trip.user_id}"
     begun = await over(bookings, book_wait_seconds=0.05).call("POST", f"{path}/cancel")
     assert (begun.status_code, body_of(begun)["status"]) == (202, "running")
     assert begun.headers["Location"] == path
+    assert body_of(begun)["reservations"] == {"car": "valid-car-id"}
+    assert (body_of(begun)["reason"], body_of(begun)["closed_at"]) == ("Cancelled", None)
     assert body_of(begun)["links"]["web_ui"].endswith("/workflows/cancellation%3Ajohn")
 
 
@@ -386,14 +347,10 @@ async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> 
     shown = [(step["state"], step["note"]) for step in resolved["steps"]]
     assert shown == [("undone", None), ("resolved", NOTE["note"]), ("stuck", None)]
     assert_problem(await api.call("POST", f"{path}/undo/boat/retry"), 404)
-    assert_problem(await api.call("POST", f"{path}/undo/flight/resolve", json={}), 400, "note")
+    for bad in ({}, *({"note": note} for note in (" ", "a\0b", "x" * 201, 5))):
+        refused = await api.call("POST", f"{path}/undo/flight/resolve", json=bad)
+        assert_problem(refused, 400, "note")
     assert_problem(await api.call("POST", f"{path}/undo/flight/resolve", data=b"{}"), 415)
-
-
-@pytest.mark.parametrize("note", ["", " ", "a\0b", "x" * 201, 5, None], ids=ascii)
-async def test_a_bad_note_is_named(api: Api, note: object) -> None:
-    response = await api.call("POST", "/bookings/any/undo/car/resolve", json={"note": note})
-    assert_problem(response, 400, "note")
 
 
 # Health and what every answer carries
@@ -424,9 +381,7 @@ async def test_a_bug_is_a_500_that_tells_nothing_internal(
     ("method", "path", "body", "status"),
     [
         ("GET", "/livez", b"", 200),
-        ("GET", "/openapi.json", b"", 200),
         ("GET", "/nowhere", b"", 401),
-        ("GET", "/bookings/x", b"", 401),
         ("POST", "/book", b"{", 400),
         ("POST", "/book", b" " * 20_000, 413),
         ("GET", "/bookings/x", b"", 404),

@@ -12,19 +12,18 @@ from pydantic import BaseModel
 from api import schemas
 from api.openapi import openapi_document
 from api.problems import MEDIA_TYPE
-from tests.api.api_client import JOHN
 from tests.api.stand_in import StandIn, app_over
 
 UNDESCRIBED = ("api.document", "pages.")
 """What the endpoints begin with that the document leaves out: itself and the pages."""
 
 
-@pytest.fixture
-def app(bookings: StandIn) -> Flask:
-    return app_over(bookings)
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    return app_over(StandIn())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(app: Flask) -> dict[str, Any]:
     return openapi_document(app, keys_needed=True)
 
@@ -35,17 +34,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{method.upper()} {path}", operation
 
 
-def media_types(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the media types of all answers."""
-    for name, operation in operations(document):
-        for status, response in operation["responses"].items():
-            for media_type in response["content"].values():
-                yield f"{name} {status}", media_type
-
-
 def examples_of(media_type: dict[str, Any]) -> list[Any]:
-    named = [example["value"] for example in media_type.get("examples", {}).values()]
-    return [media_type["example"]] if "example" in media_type else named
+    return [example["value"] for example in media_type["examples"].values()]
 
 
 def assert_fits(document: dict[str, Any], schema: dict[str, Any], example: object) -> None:
@@ -72,14 +62,6 @@ def test_it_has_every_route(app: Flask, document: dict[str, Any]) -> None:
     assert described == routes
 
 
-def test_every_operation_tells_its_errors_as_problems(document: dict[str, Any]) -> None:
-    for name, operation in operations(document):
-        refusals = {status for status in operation["responses"] if int(status) >= 400}
-        assert refusals >= {"400", "403", "405", "431", "500"}, name
-        for status in refusals:
-            assert MEDIA_TYPE in operation["responses"][status]["content"], (name, status)
-
-
 def test_it_has_what_linters_and_generators_ask_for(document: dict[str, Any]) -> None:
     """Redocly's recommended rules and `spectral:oas` passed on 25 November 2026."""
     assert document["servers"] and document["info"]["contact"] and document["info"]["license"]
@@ -88,18 +70,10 @@ def test_it_has_what_linters_and_generators_ask_for(document: dict[str, Any]) ->
     for name, operation in found.items():
         assert set(operation["tags"]) <= tags, name
         assert operation["summary"] and operation["description"], name
-        assert any(status.startswith("4") for status in operation["responses"]), name
+        refusals = {status for status in operation["responses"] if int(status) >= 400}
+        assert refusals >= {"400", "403", "405", "431", "500"}, name
+        assert all(MEDIA_TYPE in operation["responses"][status]["content"] for status in refusals)
     assert {tag for operation in found.values() for tag in operation["tags"]} == tags
-
-
-def test_what_it_says_of_a_booking_is_what_is_checked(document: dict[str, Any]) -> None:
-    components = document["components"]
-    schema = components["schemas"]["BookRequest"] | {"components": components}
-    validator = jsonschema_rs.validator_for(schema)
-    schemas.BookRequest.model_validate(JOHN)
-    assert validator.is_valid(JOHN)
-    for changes in ({"attempts": 0}, {"attempts": True}, {"name": ""}, {"colour": "red"}):
-        assert not validator.is_valid(JOHN | changes), changes
 
 
 def test_every_answer_has_an_example_and_every_example_fits_its_schema(
@@ -117,10 +91,12 @@ def test_every_answer_has_an_example_and_every_example_fits_its_schema(
     for schema in [*components.values(), *members, *parameters]:
         for example in schema.get("examples", []):
             assert_fits(document, schema, example)
-    for name, media_type in media_types(document):
-        assert examples_of(media_type), name
-        for example in examples_of(media_type):
-            assert_fits(document, media_type["schema"], example)
+    for name, operation in operations(document):
+        for response in operation["responses"].values():
+            for media_type in response["content"].values():
+                assert examples_of(media_type), name
+                for example in examples_of(media_type):
+                    assert_fits(document, media_type["schema"], example)
 
 
 def test_an_example_of_a_trip_stands_as_the_answer_says(document: dict[str, Any]) -> None:

@@ -17,8 +17,6 @@ PATTERN = re.compile(
 )
 
 GOOD = {
-    "abc": "abc",
-    '"abc"': "abc",
     '"order:123"': "order:123",
     "order:123": "order:123",
     "3q2+7w/Zz==": "3q2+7w/Zz==",
@@ -33,31 +31,16 @@ GOOD = {
 BAD = [
     "",
     '""',
-    '"abc',
-    'abc"',
-    'a"b',
-    "a b",
-    "a,b",
-    "abc, abc",
-    '"abc", "abc"',
-    r"a\b",
-    r'"a\b"',
-    '"abc" ;v=1',
-    '"abc";V=1',
-    '"abc";v=',
-    '"abc"x',
-    "\xe9",
-    '"\xe9"',
-    "\x7f",
-    '"a\tb"',
-    "x" * 256,
-    '"' + "x" * 256 + '"',
+    *('"abc', 'abc"', 'a"b', "a b", "a,b", "abc, abc", '"abc", "abc"', r"a\b", r'"a\b"'),
+    *('"abc" ;v=1', '"abc";V=1', '"abc";v=', '"abc"x', "\xe9", '"\xe9"', "\x7f", '"a\tb"'),
+    *("x" * 256, '"' + "x" * 256 + '"'),
 ]
 
 
 @pytest.mark.parametrize("header", GOOD, ids=ascii)
 def test_a_good_key_is_read_without_its_quotes(header: str) -> None:
     assert BookHeaders.model_validate({"Idempotency-Key": header}).key == GOOD[header]
+    assert BookHeaders.model_validate({"Idempotency-Key": f"\t{header} "}).key == GOOD[header]
     assert PATTERN.search(header), "The document says so"
 
 
@@ -66,10 +49,6 @@ def test_a_bad_key_is_refused(header: str) -> None:
     with pytest.raises(ValidationError):
         BookHeaders.model_validate({"Idempotency-Key": header})
     assert not PATTERN.search(header), "The document says so"
-
-
-def test_blanks_around_a_key_do_not_count() -> None:
-    assert BookHeaders.model_validate({"Idempotency-Key": '\t"abc" '}).key == "abc"
 
 
 @pytest.mark.parametrize("header", [["abc", "abc"], ["a\\b"], ["\xe9"], [""]], ids=ascii)

@@ -1,16 +1,14 @@
 """The places for requests: which requests need one, what the others are told, who gets how many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from werkzeug.test import TestResponse
 
-from api.places import OTHER_REQUESTS, AllPlaces, places_for, share_of
+from api.places import OTHER_REQUESTS, places_for
 from tests.api.api_client import JOHN, Api, assert_problem, body_of
 from tests.api.stand_in import StandIn, over, until_waiting
-from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
+from tests.api.test_access import KEYS, OLD, OTHER, bearer
 
 
 @pytest.fixture
@@ -27,13 +25,10 @@ async def full(bookings: StandIn) -> AsyncIterator[Api]:
     assert (await api.book(JOHN)).status_code == 202, "The places were given back"
 
 
-async def test_beyond_its_bound_the_process_asks_to_try_again(full: Api) -> None:
+async def test_beyond_its_bound_only_what_waits_is_refused(full: Api) -> None:
     refused = await full.book(JOHN)
     assert_problem(refused, 429)
     assert int(refused.headers["Retry-After"]) > 0
-
-
-async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
     started = await full.book(JOHN, Prefer="respond-async")
     assert started.status_code == 202
     path = started.headers["Location"]
@@ -48,42 +43,23 @@ async def test_what_does_not_wait_needs_no_place(full: Api) -> None:
 
 
 def test_the_one_caller_there_is_may_have_all_places() -> None:
-    assert share_of(10, {"shop"}) is None
-    for places in places_for(10):
-        assert all(places.take("anonymous") for _ in range(places.count))
-        assert not places.take("anonymous")
-
-
-def test_of_several_callers_none_may_have_more_than_half() -> None:
-    assert share_of(10, {"shop", "desk"}) == 5
-    assert share_of(1, {"shop", "desk"}) == 1
+    for places in places_for(10, {"shop"}):
+        assert all(places.take("shop") for _ in range(places.count))
+        assert not places.take("shop")
 
 
 @pytest.mark.parametrize(
-    ("settings", "share"),
-    [
-        ({}, 10),
-        ({"api_keys": f"shop:{OLD},shop:{NEW}"}, 10),  # Two keys of one caller.
-        ({"api_keys": KEYS}, 5),
-        ({"api_keys": KEYS, "max_open_bookings_per_caller": 2}, 2),
-    ],
+    ("callers", "per_caller", "count", "share"),
+    [(1, None, 10, 10), (2, None, 10, 5), (2, None, 1, 1), (2, 2, 10, 2), (1, 2, 10, 2)],
 )
-def test_the_settings_say_who_the_callers_are_and_perhaps_their_share(
-    bookings: StandIn, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: int
+def test_several_callers_have_half_each_unless_the_settings_say_otherwise(
+    callers: int, per_caller: int | None, count: int, share: int
 ) -> None:
-    made: list[AllPlaces] = []
-
-    def note(*arguments: Any) -> AllPlaces:
-        made.append(places_for(*arguments))
-        return made[0]
-
-    monkeypatch.setattr("api.places_for", note)
-    over(bookings, max_open_bookings=10, **settings)
-    assert made[0].wait.share == share
+    assert places_for(count, [str(n) for n in range(callers)], per_caller).wait.share == share
 
 
 def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() -> None:
-    for places in places_for(10, 4):
+    for places in places_for(10, {"greedy"}, 4):
         taken = 0
         while places.take("greedy"):
             taken += 1
@@ -92,32 +68,29 @@ def test_what_one_caller_leaves_another_gets_and_what_is_given_back_is_free() ->
         assert places.in_use == taken + 1
         places.give_back("greedy")
         assert places.take("greedy")
+    # A caller that waits as often as it may can still look its trips up.
+    both = places_for(10, {"shop"}, 10)
+    assert both.request.share - both.wait.share == OTHER_REQUESTS // 2
 
 
-def test_who_waits_as_often_as_it_may_can_still_look_up_and_cancel() -> None:
-    places = places_for(10, 10)
-    assert places.request.share - places.wait.share == OTHER_REQUESTS // 2
-
-
+@pytest.mark.parametrize(("count", "per_caller"), [(4, None), (10, 2)])
 async def test_another_caller_books_looks_up_cancels_and_lists_all_the_same(
-    bookings: StandIn,
+    bookings: StandIn, count: int, per_caller: int | None
 ) -> None:
     bookings.becomes = "running"
-    api = over(bookings, api_keys=KEYS, max_open_bookings=4)
+    limits = {"max_open_bookings": count, "max_open_bookings_per_caller": per_caller}
+    api = over(bookings, api_keys=KEYS, **limits)
     greedy, other = bearer(OLD), bearer(OTHER)
 
-    def book(headers: dict[str, str]) -> Coroutine[Any, Any, TestResponse]:
-        return api.call("POST", "/book", json=JOHN, headers=headers)
-
-    waiting = [asyncio.create_task(book(greedy)) for _ in range(2)]
+    waiting = [asyncio.create_task(api.book(JOHN, **greedy)) for _ in range(2)]
     await until_waiting(bookings, 2)
-    refused = await book(greedy)
+    refused = await api.book(JOHN, **greedy)
     assert_problem(refused, 429)
     assert "You have too many requests under way" in refused.text, "The fault is its own"
 
-    waiting.append(asyncio.create_task(book(other)))
+    waiting.append(asyncio.create_task(api.book(JOHN, **other)))
     await until_waiting(bookings, 3)
-    place = (await book(other | {"Prefer": "respond-async"})).headers["Location"]
+    place = (await api.book(JOHN, Prefer="respond-async", **other)).headers["Location"]
     assert (await api.get("/bookings", headers=other)).status_code == 200
     assert (await api.get(f"{place}?wait=0.01", headers=other)).status_code == 200
     waiting.append(asyncio.create_task(api.call("POST", f"{place}/cancel", headers=other)))

@@ -8,8 +8,6 @@ from tests.api.api_client import JOHN, Api, assert_problem, body_of
 from tests.api.stand_in import StandIn, over
 from tests.api.test_access import KEYS, NEW, OLD, OTHER, bearer
 
-ASYNC = {"Prefer": "respond-async"}
-
 
 @pytest.fixture
 def api(bookings: StandIn) -> Api:
@@ -48,12 +46,11 @@ async def test_a_caller_that_books_too_often_is_refused_and_no_other(
     bookings.becomes = "running"
 
     async def status_of(key: str) -> int:
-        return (await api.call("POST", "/book", json=JOHN, headers=bearer(key) | ASYNC)).status_code
+        return (await api.book(JOHN, Prefer="respond-async", **bearer(key))).status_code
 
-    assert await status_of(OLD) == 202
     # The same caller with its new key; another one.
-    assert [await status_of(key) for key in (OLD, NEW, OTHER)] == [429, 429, 202]
-    refused = await api.call("POST", "/book", json=JOHN, headers=bearer(OLD))
+    assert [await status_of(key) for key in (OLD, OLD, NEW, OTHER)] == [202, 429, 429, 202]
+    refused = await api.book(JOHN, **bearer(OLD))
     assert_problem(refused, 429)
     assert 3_590 < int(refused.headers["Retry-After"]) <= 3_600
     page = await api.call("POST", "/trips", data=JOHN, headers=bearer(OLD))
@@ -61,14 +58,12 @@ async def test_a_caller_that_books_too_often_is_refused_and_no_other(
 
 
 async def test_who_repeats_a_request_gets_what_it_has_however_often(api: Api) -> None:
-    headers = bearer(OLD) | {"Idempotency-Key": "asked-before"}
-    first = body_of(await api.call("POST", "/book", json=JOHN, headers=headers))
+    headers = bearer(OLD)
+    first = body_of(await api.book(JOHN, Idempotency_Key="before", **headers))
     for _ in range(3):
-        assert body_of(await api.call("POST", "/book", json=JOHN, headers=headers)) == first
-    other_body = await api.call("POST", "/book", json=JOHN | {"car": "x"}, headers=headers)
-    assert_problem(other_body, 422)
-    headers["Idempotency-Key"] = "not-asked-before"
-    assert_problem(await api.call("POST", "/book", json=JOHN, headers=headers), 429)
+        assert body_of(await api.book(JOHN, Idempotency_Key="before", **headers)) == first
+    assert_problem(await api.book(JOHN | {"car": "x"}, Idempotency_Key="before", **headers), 422)
+    assert_problem(await api.book(JOHN, Idempotency_Key="new", **headers), 429)
     path = f"/bookings/{first['user_id']}"
     for _ in range(3):
         assert (await api.get(path, headers=bearer(OLD))).status_code == 200

@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -72,22 +71,6 @@ def test_what_the_server_refuses_is_a_problem_too(request_: bytes, status: int) 
         assert body["status"] == status
         assert body["title"] and body["detail"]
         assert get(port).read() == b"served"
-
-
-@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
-def test_it_is_a_problem_at_each_address_of_a_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = socket.getaddrinfo
-
-    def both(host: str, port: int, *how: int) -> list[object]:
-        addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
-        return [found for address in addresses for found in real(address, port, *how)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", both)
-    with serving(small(), "localhost") as port:
-        for address in ("127.0.0.1", "::1"):
-            with socket.create_connection((address, port), timeout=10) as line:
-                line.sendall(b"nonsense\r\n\r\n")
-                assert MEDIA_TYPE.encode() in line.recv(2_000)
 
 
 def test_a_client_that_does_not_finish_its_request_is_cut_off(

@@ -5,41 +5,46 @@ import datetime as dt
 import html
 import re
 import uuid
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from werkzeug.test import TestResponse
 
 from bookings import StepProgress
 from pages import trip_pages, wording
-from shared import KINDS, StepState
+from shared import StepState, TripStatus
 from tests.api.api_client import JOHN, Api
 from tests.api.stand_in import StandIn, over
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
 HTMX = {"HX-Request": "true"}
-
-
 SHOP, DESK = ({"Authorization": f"Bearer {key}"} for key in (SECRET, SECRET[::-1]))
 
 
+@pytest.fixture(scope="module")
+def site() -> tuple[StandIn, Api, Api]:
+    """What the pages ask, and the pages without keys and with keys: each compiles its templates."""
+    bookings = StandIn()
+    return bookings, over(bookings), over(bookings, api_keys=KEYS)
+
+
 @pytest.fixture
-def bookings() -> StandIn:
+def bookings(site: tuple[StandIn, Api, Api]) -> StandIn:
     """What the pages ask: trips that are under way."""
-    stand_in = StandIn()
-    stand_in.becomes = "running"
-    return stand_in
+    site[0].forget()
+    site[0].becomes = "running"
+    return site[0]
 
 
 @pytest.fixture
-def api(bookings: StandIn) -> Api:
-    return over(bookings)
+def api(site: tuple[StandIn, Api, Api], bookings: StandIn) -> Api:
+    return site[1]
 
 
 @pytest.fixture
-def keyed(bookings: StandIn) -> Api:
-    return over(bookings, api_keys=KEYS)
+def keyed(site: tuple[StandIn, Api, Api], bookings: StandIn) -> Api:
+    return site[2]
 
 
 def key_in(page: TestResponse) -> str:
@@ -99,8 +104,6 @@ async def test_another_trip_under_the_key_of_a_form_is_refused_and_leads_to_the_
     ("changes", "field", "words"),
     [
         ({"name": " "}, "name", "must not be blank"),
-        ({"car": ""}, "car", "must not be empty"),
-        ({"attempts": "0"}, "attempts", "must be a whole number"),
         ({"attempts": "1.5"}, "attempts", "must be a whole number"),
     ],
 )
@@ -119,11 +122,9 @@ async def test_what_is_bad_is_told_at_its_field_and_the_rest_stays(
     assert bookings.trips == {}
 
 
-@pytest.mark.parametrize("form", [{"seats": "2"}, {"name": ["John", "Jane"]}])
-async def test_what_the_api_refuses_the_form_does_not_take(
-    api: Api, bookings: StandIn, form: dict[str, Any]
-) -> None:
-    assert (await send(api, JOHN | form)).status_code == 400
+async def test_what_the_api_refuses_the_form_does_not_take(api: Api, bookings: StandIn) -> None:
+    for form in ({"seats": "2"}, {"name": ["John", "Jane"]}):
+        assert (await send(api, JOHN | form)).status_code == 400
     assert bookings.trips == {}
 
 
@@ -133,16 +134,12 @@ async def test_a_link_fills_in_the_form(api: Api) -> None:
     assert "<script>alert" not in page.text
 
 
-@pytest.mark.parametrize(
-    ("offer", "shown"),
-    [("embedded", "invalid-hotel-id"), ("simulator", "sold-out-flight"), ("none", "")],
-)
-async def test_the_examples_are_those_of_the_suppliers(
-    bookings: StandIn, offer: str, shown: str
-) -> None:
-    page = (await over(bookings, page_examples=offer).get("/")).text
-    assert shown in page
-    assert ("Examples" in page) is bool(shown)
+async def test_the_examples_are_those_of_the_suppliers(bookings: StandIn) -> None:
+    shown = {"embedded": "invalid-hotel-id", "simulator": "sold-out-flight", "none": ""}
+    for offer, item in shown.items():
+        page = (await over(bookings, page_examples=offer).get("/")).text
+        assert item in page
+        assert ("Examples" in page) is bool(item)
 
 
 # Watching
@@ -166,14 +163,13 @@ async def test_an_open_page_is_told_once_of_each_change(api: Api, bookings: Stan
     assert not re.search(r"data-live\s+hx-get", ended.text), "It asks no more"
 
 
-@pytest.mark.parametrize("path", ["/trips/nobody", "/trips/nobody/now", "/trips?limit=0"])
-async def test_a_refusal_is_a_page_in_the_words_of_the_api(api: Api, path: str) -> None:
-    refused = await api.get(path)
-    problem = await api.get(path.replace("/now", "").replace("/trips", "/bookings"))
-    assert refused.status_code == problem.status_code
-    assert problem.json is not None
-    assert html.escape(problem.json["detail"]) in refused.text
-    assert refused.mimetype == "text/html"
+async def test_a_refusal_is_a_page_in_the_words_of_the_api(api: Api) -> None:
+    for path in ("/trips/nobody", "/trips/nobody/now", "/trips?limit=0"):
+        refused = await api.get(path)
+        problem = await api.get(path.replace("/now", "").replace("/trips", "/bookings"))
+        assert problem.json is not None
+        assert (refused.status_code, refused.mimetype) == (problem.status_code, "text/html")
+        assert html.escape(problem.json["detail"]) in refused.text
 
 
 async def test_an_open_page_asks_less_often_once_the_trip_takes_long(
@@ -248,12 +244,14 @@ async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> 
 # Keys
 
 
-@pytest.mark.parametrize("path", ["/", "/trips", "/trips/x", "/trips/x?seen=1"])
-async def test_a_page_without_a_key_asks_for_one_and_tells_nothing(keyed: Api, path: str) -> None:
-    page = await keyed.get(path)
-    assert page.status_code == 200
-    assert 'id="key-form"' in page.text
-    assert f'data-wants-key="{path}' in page.text
+async def test_a_page_without_a_key_asks_for_one_and_tells_nothing(keyed: Api) -> None:
+    for path in ("/", "/trips", "/trips/x?seen=1"):
+        page = await keyed.get(path)
+        assert page.status_code == 200
+        assert 'id="key-form"' in page.text
+        assert f'data-wants-key="{path}' in page.text
+    for path in ("/docs", "/static/pages.css"):
+        assert 'id="key-form"' not in (await keyed.get(path)).text
 
 
 async def test_a_page_shows_what_its_caller_may_see_and_do(keyed: Api) -> None:
@@ -267,11 +265,6 @@ async def test_a_page_shows_what_its_caller_may_see_and_do(keyed: Api) -> None:
     assert (refused.status_code, "Only an operator" in refused.text) == (403, True)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/static/pages.css"])
-async def test_what_tells_of_no_trip_needs_no_key(keyed: Api, path: str) -> None:
-    assert (await keyed.get(path)).status_code == 200
-
-
 async def test_what_an_open_page_asks_needs_a_key(keyed: Api) -> None:
     wrong = await keyed.get("/trips", headers=HTMX | {"Authorization": "Bearer wrong"})
     assert "This key is not valid here." in wrong.text
@@ -280,13 +273,13 @@ async def test_what_an_open_page_asks_needs_a_key(keyed: Api) -> None:
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("path", ["/", "/trips/x", "/docs", "/static/pages.css", "/static/no.css"])
-async def test_every_page_and_file_is_safe_from_other_sites(api: Api, path: str) -> None:
-    assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
-    headers = (await api.get(path)).headers
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "same-origin"
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
+async def test_every_page_and_file_is_safe_from_other_sites(api: Api) -> None:
+    for path in ("/", "/trips/x", "/docs", "/static/pages.css", "/static/no.css"):
+        assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
+        headers = (await api.get(path)).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
 async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) -> None:
@@ -302,13 +295,9 @@ async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) ->
 # Words
 
 
-STATES: tuple[StepState, ...] = tuple(wording.STATES)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_each_state_has_words_and_a_symbol(state: StepState) -> None:
-    assert wording.STATES[state]
-    assert wording.effort(StepProgress(KINDS[0], "item", state, attempts=1)) == ""
+def test_each_state_has_words() -> None:
+    assert set(wording.STATES) == set(get_args(StepState))
+    assert set(wording.STATUSES) == set(wording.STATUS_SYMBOLS) == set(get_args(TripStatus))
 
 
 @pytest.mark.parametrize(
@@ -316,10 +305,11 @@ def test_each_state_has_words_and_a_symbol(state: StepState) -> None:
     [
         (StepProgress("car", "x", "booking", attempts=2), "try 2", ""),
         (
-            StepProgress("car", "x", "booked", attempts=3, booking_seconds=61.4),
+            StepProgress("car", "x", "booked", 3, booking_seconds=61.4),
             "after 3 tries, in 1 min 1 s",
             "",
         ),
+        (StepProgress("car", "x", "booked", 1), "", ""),
         (
             StepProgress("car", "x", "undoing", 2, undo_attempts=3, booking_seconds=0.25),
             "try 3",

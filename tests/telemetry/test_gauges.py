@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 
 import starter
-from api import health, places
+from api import places, routes
 from connection import lazy_client
 from record import RecordUnavailable, Trips, promises_now
 from telemetry import gauges
@@ -133,7 +133,7 @@ async def test_scrapes_that_hang_leave_threads_to_others(
     away: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They pass the gate, so that something else must keep them from taking all threads."""
-    monkeypatch.setattr(health, "SCRAPES_AT_ONCE", 2)
+    monkeypatch.setattr(routes, "SCRAPES_AT_ONCE", 2)
     hanging = Hanging()
     monkeypatch.setattr(starter, "promises_now", hanging.promises)
     monkeypatch.setattr(gauges, "QUESTION_LIMIT", 20.0)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 from playwright.async_api import (
@@ -26,6 +27,7 @@ from playwright.async_api import (
 from temporalio.client import Client
 
 import api
+from pages import trip_pages
 from settings import Settings
 from shared import KINDS
 from starter import create_app
@@ -45,6 +47,13 @@ PATIENCE = 1_000 * DEADLINE
 # No try that a test holds back may count as lost, however busy the machine is.
 IMPATIENT = {"retry_interval_seconds": 0.01, "undo_attempts": 2, "heartbeat_timeout_seconds": 60}
 
+WEB_UI: dict[str, Any] = {
+    "schemes": ("data:", "blob:"),
+    "complaints": ("error",),
+    "viewport": {"width": 1500, "height": 1500},
+}
+"""What a window for Temporal's Web UI needs. What the UI only warns of is its own affair."""
+
 AWAY = ("net::ERR_", "htmx:afterRequest", "htmx:sendError")
 """What the console tells of requests that get no answer."""
 
@@ -56,8 +65,12 @@ def refused(status: int) -> str:
 
 @asynccontextmanager
 async def site(client: Client, **settings: Any) -> AsyncIterator[str]:
-    """The API with its pages, served by this process; yields where."""
+    """The API with its pages, served by this process; yields where.
+
+    An open page of a running trip asks for news ten times as often as elsewhere.
+    """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.object(trip_pages, "INTERVAL_MS", 90))
         app = create_app(client, Settings(**IMPATIENT | settings))
         app.loop = stack.enter_context(api.background_loop())
         port = stack.enter_context(serving(app, threads=16))

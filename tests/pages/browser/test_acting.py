@@ -7,16 +7,14 @@ from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.pages.browser.browsing import (
     DOOMED,
     book,
-    expect_alert,
     expect_motion,
     expect_status,
-    hold_still,
     no_reload,
-    refused,
     step,
     tab,
-    until_over,
 )
+
+pytestmark = pytest.mark.slow
 
 
 async def cancel(page: Page) -> None:
@@ -28,7 +26,6 @@ async def cancel(page: Page) -> None:
     await sure.click()
 
 
-@pytest.mark.slow
 async def test_a_trip_is_cancelled_while_it_runs(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
@@ -73,7 +70,6 @@ async def test_a_stuck_undo_is_retried_and_settled_by_an_operator(
             await expect(step(page, "hotel")).to_contain_text("Cancelled by phone.")
 
 
-@pytest.mark.slow
 async def test_what_is_filled_in_stays_while_the_trip_moves(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
@@ -92,25 +88,3 @@ async def test_what_is_filled_in_stays_while_the_trip_moves(
             await expect(step(page, "car")).to_contain_text("Undone")
             await expect(note).to_be_focused()
             await expect(note).to_have_value("Half a sen")
-
-
-@pytest.mark.slow
-async def test_what_the_api_refuses_is_said_in_its_words(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    async with tab(chromium, origin, refused(409)) as page:
-        user_id = await book(page, **DOOMED)
-        await expect_motion(page, "Going on: booking the hotel")
-        async with no_reload(page):
-            await hold_still(page)
-            await gate.open()
-            await until_over(page, user_id)
-            await cancel(page)
-            told = await expect_alert(
-                page, "The booking was rolled back; nothing is left to cancel."
-            )
-            await expect(told).to_be_focused()
-            await expect_motion(page, "Going on: booking the hotel")
-            await page.unroute_all()
-            await expect_status(page, "Rolled back")

@@ -3,18 +3,18 @@
 import base64
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from shared import KINDS
 from tests.conftest import TEMPORAL_CLI
 from tests.encrypting import setting
-from tests.pages.browser.browsing import refused, window
+from tests.pages.browser.browsing import WEB_UI, refused, window
 from tests.processes import FAST_TIMERS, Service, free_port, service
 
 pytestmark = pytest.mark.slow
@@ -56,22 +56,6 @@ def encrypted(**settings: str) -> Iterator[Encrypted]:
         yield Encrypted(running, ui, api, told["links"]["web_ui"].removesuffix("/timeline"))
 
 
-@asynccontextmanager
-async def browser_for(
-    chromium: Browser, shown: Encrypted, *expected: str
-) -> AsyncIterator[BrowserContext]:
-    """A browser for the Web UI and the pages. What the UI only warns of is its own affair."""
-    async with window(
-        chromium,
-        shown.ui,
-        *expected,
-        schemes=("data:", "blob:", f"{shown.api}/"),
-        complaints=("error",),
-        viewport={"width": 1500, "height": 1500},
-    ) as browser:
-        yield browser
-
-
 async def expect_decoded(page: Page, run: str) -> None:
     """See that every place of the Web UI shows what was written."""
     await page.goto(f"{run}/timeline")
@@ -95,7 +79,8 @@ async def test_with_api_keys_it_decodes_in_an_operators_browser_alone(chromium: 
     with encrypted(API_KEYS=f"desk:{DESK}:operator") as shown:
         # The last one is a fault of the Web UI's own dialog.
         expected = (refused(401), "Could not parse", "getComputedStyle")
-        async with browser_for(chromium, shown, *expected) as browser:
+        looks = WEB_UI | {"schemes": (*WEB_UI["schemes"], f"{shown.api}/")}
+        async with window(chromium, shown.ui, *expected, **looks) as browser:
             page = await browser.new_page()
             await page.goto(f"{shown.run}/timeline")
             await expect(page.get_by_test_id("data-encoder-status-error")).to_be_visible()

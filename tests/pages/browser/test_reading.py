@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, expect
-from temporalio.client import Client
 
 from suppliers import Refused, Unavailable
 from tests.faults import Call, FaultyRecord, Gate, refuse_for_good, unavailable
@@ -21,7 +20,6 @@ from tests.pages.browser.browsing import (
     expect_status,
     fill_in,
     refused,
-    site,
     step,
     tab,
 )
@@ -105,21 +103,6 @@ async def test_nothing_hinders_a_reader_in_any_phase(
             for obstacle in await obstacles(page)
         ]
         assert found == []
-
-
-@pytest.mark.slow
-async def test_nothing_hinders_a_reader_who_needs_a_key(chromium: Browser, client: Client) -> None:
-    async with (
-        site(client, api_keys="shop:secret-of-the-shop-0") as origin,
-        tab(chromium, origin, refused(401)) as page,
-    ):
-        await page.goto("/trips")
-        await expect(page.get_by_label("Your key")).to_be_visible()
-        assert await obstacles(page) == []
-        await page.get_by_label("Your key").fill("no such key")
-        await page.get_by_role("button", name="Use it").click()
-        await expect_alert(page, "This key is not valid here.")
-        assert await obstacles(page) == []
 
 
 async def obstacles(page: Page) -> list[str]:

@@ -1,14 +1,14 @@
 """A trip's page and the list in a real browser: they follow what happens, without a reload."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
-from tests.faults import Call, FaultyRecord, Gate, refuse_for_good, unavailable
+from shared import KINDS
+from tests.faults import FaultyRecord, Gate, refuse_for_good
 from tests.pages.browser.browsing import (
-    AWAY,
     DOOMED,
+    ITEMS,
+    JOHN,
     LAST,
     book,
     expect_motion,
@@ -21,28 +21,7 @@ from tests.pages.browser.browsing import (
 )
 
 
-@pytest.mark.slow
-async def test_a_retry_shows_its_number_and_the_last_error(
-    chromium: Browser, origin: str, faults: FaultyRecord
-) -> None:
-    gate = Gate()
-
-    async def fail_twice(call: Call) -> None:
-        await (unavailable if call.number <= 2 else gate)(call)
-
-    faults.faults["reserve", "hotel"] = fail_twice
-    async with tab(chromium, origin) as page:
-        await book(page)
-        async with no_reload(page):
-            await expect_motion(page, "Going on: booking the hotel, try 3")
-            await expect(step(page, "hotel")).to_contain_text("try 3")
-            await expect(step(page, "hotel")).to_contain_text("The hotel is unavailable")
-            await gate.open()
-            await expect_status(page, "Booked")
-            await expect(step(page, "hotel")).to_contain_text("after 3 tries, in")
-
-
-async def test_a_rollback_is_seen_to_go_forward_and_then_back(
+async def test_a_trip_is_booked_by_the_form_and_seen_to_go_forward_and_then_back(
     chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
     forward, back, further_back = Gate(), Gate(), Gate()
@@ -50,7 +29,12 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
     faults.faults["cancel", "hotel"] = back
     faults.faults["cancel", "car"] = further_back
     async with tab(chromium, origin) as page:
-        await book(page, **DOOMED)
+        await page.goto("/")
+        await page.get_by_label("Traveller's name").fill(JOHN["name"])
+        for kind in KINDS:
+            await page.get_by_label(kind.capitalize()).fill((ITEMS | DOOMED)[kind])
+        await page.get_by_role("button", name="Book the trip").click()
+        await page.wait_for_url("**/trips/*")
         async with no_reload(page):
             await expect_motion(page, "Going on: booking the hotel")
             await expect(step(page, "hotel").locator(".state")).to_have_text("Booking")
@@ -71,6 +55,7 @@ async def test_a_rollback_is_seen_to_go_forward_and_then_back(
             await further_back.open()
             await expect_status(page, "Rolled back")
             await expect_motion(page, "Nothing is held")
+            await expect(page).to_have_title("John Doe: Rolled back · Trip booking")
             await expect(page.locator("#trip .reason")).to_contain_text(f"Invalid {LAST} booking")
 
 
@@ -101,29 +86,21 @@ async def test_the_list_follows_its_trips_and_shows_first_what_needs_attention(
         await expect(row).to_have_count(0)
 
 
-async def no_answer(route: Route) -> None:
-    await route.abort()
-
-
 async def busy(route: Route) -> None:
     await route.fulfill(status=503, content_type="text/html", body="<p>The service is busy.</p>")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("without_news", [no_answer, busy])
-async def test_a_page_that_gets_no_news_says_so_and_goes_on_by_itself(
-    chromium: Browser,
-    origin: str,
-    faults: FaultyRecord,
-    without_news: Callable[[Route], Awaitable[None]],
+async def test_a_page_whose_service_is_busy_says_so_and_goes_on_by_itself(
+    chromium: Browser, origin: str, faults: FaultyRecord
 ) -> None:
     faults.faults["reserve", "hotel"] = gate = Gate()
-    async with tab(chromium, origin, *AWAY, refused(503)) as page:
+    async with tab(chromium, origin, refused(503)) as page:
         await book(page)
         await expect_motion(page, "Going on: booking the hotel")
         away = page.get_by_role("status").filter(has_text="Not up to date")
         async with no_reload(page):
-            await page.route("**/now?*", without_news)
+            await page.route("**/now?*", busy)
             await expect(away).to_be_visible()
             await gate.open()
             await expect_motion(page, "Going on: booking the hotel")

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, expect
 
 from shared import KINDS, cancellation_id
-from tests.pages.browser.browsing import tab
+from tests.pages.browser.browsing import WEB_UI, tab
 from tests.processes import FAST_TIMERS, Service, free_port, service, supplier_urls
 
 pytestmark = pytest.mark.slow
@@ -61,17 +60,6 @@ def outcome(running: Service, wanted: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def visit(chromium: Browser, origin: str) -> AbstractAsyncContextManager[Page]:
-    """A tab for the Web UI. What it only warns of in the console is its own affair."""
-    return tab(
-        chromium,
-        origin,
-        schemes=("data:", "blob:"),
-        complaints=("error",),
-        viewport={"width": 1500, "height": 1500},
-    )
-
-
 async def test_a_link_leads_to_the_timeline_with_a_run_and_without(
     chromium: Browser, web_ui: WebUi
 ) -> None:
@@ -79,7 +67,7 @@ async def test_a_link_leads_to_the_timeline_with_a_run_and_without(
     user_id, with_run = booked["user_id"], booked["links"]["web_ui"]
     without_run = with_run.rsplit("/", 2)[0]
     assert without_run.endswith(f"/{user_id}")
-    async with visit(chromium, web_ui.url) as page:
+    async with tab(chromium, web_ui.url, **WEB_UI) as page:
         for link in (with_run, without_run):
             await page.goto(link)
             await expect(page.get_by_text(f"book_{KINDS[0]} • Book")).to_be_visible()
@@ -92,7 +80,7 @@ async def test_a_link_leads_to_the_timeline_with_a_run_and_without(
 
 
 async def test_markdown_shows_what_was_written(chromium: Browser, web_ui: WebUi) -> None:
-    async with visit(chromium, web_ui.url) as page:
+    async with tab(chromium, web_ui.url, **WEB_UI) as page:
         for trip in web_ui.trips:
             run = trip["links"]["web_ui"].removesuffix("/timeline")
             await page.goto(f"{run}/user-metadata")

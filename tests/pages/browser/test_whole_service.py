@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import Browser, expect
 
-from pages.examples import SIMULATOR, Example
+from pages.examples import EXAMPLES, Example
 from tests.pages.browser.browsing import (
     AWAY,
     book,
@@ -43,9 +43,10 @@ def whole() -> Iterator[Site]:
         yield Site(running, suppliers, f"http://127.0.0.1:{running.api_port}")
 
 
-async def test_a_page_outlives_the_api_and_goes_on_by_itself(
+async def test_a_page_outlives_api_and_worker_and_goes_on_by_itself(
     chromium: Browser, whole: Site
 ) -> None:
+    first, second = whole.service.workers
     # The console tells of connections that are refused; the API may be busy when it is back.
     async with tab(chromium, whole.origin, *AWAY, refused(503)) as page:
         whole.suppliers.freeze()
@@ -55,30 +56,15 @@ async def test_a_page_outlives_the_api_and_goes_on_by_itself(
         async with no_reload(page):
             whole.service.api.kill()
             await expect(away).to_be_visible()
-            await expect_motion(page, "Going on: booking the car")
+            first.kill()
+            whole.suppliers.thaw()
             whole.service.api.start()
             await expect(away).not_to_be_visible()
-            whole.suppliers.thaw()
+            await expect_motion(page, "Going on: booking the car")
+            second.start()
             await expect_status(page, "Booked")
         whole.service.wait_until_ready()
         assert whole.service.request("GET", f"/bookings/{user_id}").body["status"] == "booked"
-
-
-async def test_a_page_tells_how_the_trip_stands_without_a_worker_and_goes_on_with_the_next(
-    chromium: Browser, whole: Site
-) -> None:
-    first, second = whole.service.workers
-    async with tab(chromium, whole.origin) as page:
-        whole.suppliers.freeze()
-        await book(page)
-        await expect_motion(page, "Going on: booking the car")
-        first.kill()
-        whole.suppliers.thaw()
-        await page.reload()
-        await expect_motion(page, "Going on: booking the car")
-        async with no_reload(page):
-            second.start()
-            await expect_status(page, "Booked")
 
 
 BECOMES = {
@@ -91,7 +77,7 @@ BECOMES = {
 }
 
 
-@pytest.mark.parametrize("example", SIMULATOR, ids=lambda example: example.name)
+@pytest.mark.parametrize("example", EXAMPLES["simulator"], ids=lambda example: example.name)
 async def test_an_example_becomes_what_it_promises(
     chromium: Browser, whole: Site, example: Example
 ) -> None:
