@@ -104,7 +104,9 @@ class Stage:
 
     async def _started(self, workflow_id: str) -> Trip:
         execution = await self.client.get_workflow_handle(workflow_id).describe()
-        started = TripWorkflows(self.client, IMPATIENT).handle(workflow_id, execution.run_id)
+        started: Trip = self.client.get_workflow_handle(
+            workflow_id, first_execution_run_id=execution.run_id
+        )
         self.workflows.append(started)
         return started
 
