@@ -7,7 +7,7 @@ import asyncio
 import logging
 
 from shared import BookVacationInput, Kind
-from suppliers import AnotherItem, Confirmed, Desk, Pending, Released, SupplierError
+from suppliers import AnotherItem, Confirmed, OutsideDesk, Pending, Released, SupplierError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class NotAsked(Exception):
 class Line:
     """The line to one supplier."""
 
-    def __init__(self, desk: Desk, kind: Kind, rate: float | None) -> None:
+    def __init__(self, desk: OutsideDesk, kind: Kind, rate: float | None) -> None:
         """`rate`: the calls that the supplier takes in a second; `None`: any number."""
         self._desk = desk
         self._kind = kind

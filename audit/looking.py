@@ -16,7 +16,7 @@ from audit.comparing import Look, compared
 from bookings import BookingsError, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable, Reservation
 from shared import BookVacationInput, Kind
-from suppliers import Desks
+from suppliers import Desks, OutsideDesk
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,11 @@ class Looking:
         self._workflows = workflows
         self._record = record
         self._desks = desks
-        self._lines = {kind: Line(desk, kind, rates[kind]) for kind, desk in desks.items()}
+        self._lines = {
+            kind: Line(desk, kind, rates[kind])
+            for kind, desk in desks.items()
+            if isinstance(desk, OutsideDesk)
+        }
 
     async def look_at(self, rows: Sequence[RecordedTrip]) -> dict[str, Look | None]:
         """Return the last look at each of the trips, by its id.
@@ -117,7 +121,7 @@ class Looking:
                 # The row itself is the reservation, or all that can be known of it.
                 elsewhere += supplier is not None
                 continue
-            if desk.name is None:
+            if step.kind not in self._lines:
                 continue
             if now < row.closed_at + dt.timedelta(seconds=desk.late):
                 too_early = True

@@ -14,7 +14,7 @@ from audit.differences import ATTENTION, Difference
 from bookings import TripWorkflows
 from record import Record, RecordedTrip
 from shared import Kind, cut
-from suppliers import Desks, Refused, SupplierError, Try
+from suppliers import Desks, OutsideDesk, Refused, SupplierError, Try
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ class Mending:
         told = {"trip_id": row.trip_id}
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
-                if found.remedy == "cancel":
-                    await desk.cancel(trip, Try())
-                else:
+                if found.remedy == "cancel late booking" and isinstance(desk, OutsideDesk):
                     await desk.cancel_late_booking(trip)
+                else:
+                    await desk.cancel(trip, Try())
         except Refused as refused:
             words = f"{found.found}, and that cannot be cancelled: {refused}"
             return replace(found, found=words, remedy="mark")

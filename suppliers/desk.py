@@ -90,15 +90,6 @@ class Desk(Protocol):
     async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release whatever the trip holds, and refuse every later booking of it."""
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        """Tell what the supplier holds, whatever the record says; `None` if it knows of nothing.
-
-        Raises `AnotherItem` and `TryAgain`.
-        """
-
-    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release a booking that has shown up after its trip ended without one."""
-
     async def close(self) -> None:
         """Close what is open to the supplier."""
 
@@ -174,7 +165,10 @@ class OutsideDesk:
         return await self._released(trip, tried)
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
-        """Tell what the supplier holds, whatever the record says."""
+        """Tell what the supplier holds, whatever the record says; `None` if it knows of nothing.
+
+        Raises `AnotherItem` and `TryAgain`.
+        """
         return await self._ask("find", self.supplier.find(trip), trip)
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:

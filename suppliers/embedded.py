@@ -40,14 +40,6 @@ class EmbeddedSupplier:
         """Release what the trip holds, for good. Doing so again changes nothing."""
         return await observed(self.observer, self.kind, "cancel", self._cancel(trip, tried))
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Released | None:
-        """Tell what the trip holds."""
-        return await observed(self.observer, self.kind, "find", self._find(trip))
-
-    async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
-        """Release what the trip holds: the record knows all of it."""
-        return await self.cancel(trip, Try())
-
     async def close(self) -> None:
         """Do nothing: the process closes its record itself."""
 
@@ -65,10 +57,3 @@ class EmbeddedSupplier:
     async def _cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         await in_record(self.record.reservations.cancel(trip, self.kind, tried.seconds))
         return Released()
-
-    async def _find(self, trip: BookVacationInput) -> Confirmed | Released | None:
-        rows = await in_record(self.record.reservations.of(trip.book_user_id))
-        state = next((row.state for row in rows if row.kind == self.kind), "asked")
-        if state == "asked":
-            return None
-        return Confirmed() if state == "reserved" else Released()
