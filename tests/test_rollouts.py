@@ -188,8 +188,8 @@ async def ran(client: Client, workflow_id: str) -> tuple[set[str], list[str]]:
         assert not event.HasField("workflow_task_failed_event_attributes"), event
         if event.HasField("workflow_task_completed_event_attributes"):
             task = event.workflow_task_completed_event_attributes
-            if task.versioning_behavior:
-                assert task.versioning_behavior == VersioningBehavior.PINNED
+            if behavior := VersioningBehavior(task.versioning_behavior):
+                assert behavior == VersioningBehavior.PINNED
                 builds.add(task.deployment_version.build_id)
         if event.HasField("activity_task_scheduled_event_attributes"):
             steps.append(event.activity_task_scheduled_event_attributes.activity_type.name)
