@@ -244,14 +244,10 @@ class Service:
         """Start Temporal and the API, and wait until nothing but a worker is missing."""
         self.temporal.start()
         self.api.start()
-        self.wait_for_temporal()
-
-    def wait_for_temporal(self, port: int | None = None) -> None:
-        """Wait until an API says that nothing but a worker is missing."""
 
         def no_worker() -> bool:
             try:
-                return "No worker" in str(self.request("GET", "/readyz", port=port).body)
+                return "No worker" in str(self.request("GET", "/readyz").body)
             except OSError:
                 return False
 

@@ -128,6 +128,7 @@ def test_the_documented_client_books_once_whatever_stops_it_or_the_service(tmp_p
         assert "HTTP Error 400" in client.output
 
 
+@pytest.mark.slow
 def test_a_second_api_at_the_same_port_ends_with_one_line() -> None:
     with service() as started, socket.create_server(("127.0.0.1", started.api_port)):
         started.api.start()
