@@ -18,20 +18,23 @@ KEYS = {"many": "0123456789-of-many", "few": "0123456789-of-few"}
 TRIP = {"name": "Jo", "car": "a-car", "hotel": "a-hotel", "flight": "a-flight"}
 
 
-def book(service: Service, caller: str) -> None:
+def book(shared: Service, caller: str) -> int:
     headers = bearer(KEYS[caller]) | {"Prefer": "respond-async"}
-    assert service.request("POST", "/book", TRIP, headers).status == 202
+    return shared.request("POST", "/book", TRIP, headers).status
 
 
 @pytest.mark.slow
 def test_trips_of_one_caller_do_not_wait_behind_all_of_anothers() -> None:
     keys = ",".join(f"{name}:{secret}" for name, secret in KEYS.items())
     with service(API_KEYS=keys) as shared:
-        shared.start_without_worker()
+        shared.temporal.start()
+        shared.api.start()
+        wait_until(lambda: shared.status_of("/livez") == 200, "the API is alive")
+        wait_until(lambda: book(shared, "many") == 202, "Temporal is there")
         with ThreadPoolExecutor(8) as callers:
-            list(callers.map(lambda _: book(shared, "many"), range(MANY)))
-        for _ in range(FEW):
-            book(shared, "few")
+            asked = callers.map(lambda _: book(shared, "many"), range(MANY - 1))
+            assert set(asked) == {202}
+        assert {book(shared, "few") for _ in range(FEW)} == {202}
         shared.workers[0].start()
         wait_until(lambda: len(ended(shared)) == MANY + FEW, "all trips have ended")
         order = ended(shared)

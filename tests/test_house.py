@@ -1,20 +1,19 @@
 """The house: who may import whom, and that it stands in a folder of any name."""
 
 import ast
-import http.client
 import shutil
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from shared import KINDS
-from tests.processes import ROOT, Process, Service, bare_environment, service, wait_until
+from tests.processes import ROOT, Process, bare_environment, service, wait_until
 
 TACH = Path(sysconfig.get_path("scripts")) / "tach"
 
@@ -169,11 +168,16 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
     elsewhere.mkdir()
     with service() as copied:
         del copied.settings["DATABASE_URL"]
-        copied.temporal.start()
+        environment = bare_environment() | copied.settings
         worker, api = (
-            started_in(elsewhere, copied, house / script)
-            for script in ("run_worker.py", "starter.py")
+            Process(
+                name, [sys.executable, str(house / name)], tmp_path / name, environment, elsewhere
+            )
+            for name in ("run_worker.py", "starter.py")
         )
+        copied.processes += [worker, api]
+        for process in (copied.temporal, worker, api):
+            process.start()
         worker.wait_for_output("Polling task queue")
         wait_until(lambda: copied.status_of("/readyz") == 200, "the API is ready")
 
@@ -181,26 +185,10 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
         booked = copied.request("POST", "/book", trip)
         assert (booked.status, booked.body["cancelled"]) == (200, False)
         for path, text in (("/docs", "<h1"), ("/static/pages.css", "{"), ("/openapi.json", "{")):
-            assert text in page(copied, path)
+            address = f"http://127.0.0.1:{copied.api_port}{path}"
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert text in answer.read().decode()
         assert (worker.stop(), api.stop()) == (0, 0)
 
     assert (house / "reservations.db").exists()
     assert not list(elsewhere.iterdir())
-
-
-def started_in(folder: Path, copied: Service, script: Path) -> Process:
-    """Start `script` with `folder` as its working directory."""
-    log = folder.with_name(f"{script.stem}.log")
-    environment = bare_environment() | copied.settings
-    process = Process(script.stem, [sys.executable, str(script)], log, environment, folder)
-    copied.processes.append(process)
-    process.start()
-    return process
-
-
-def page(copied: Service, path: str) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", copied.api_port, 60)) as line:
-        line.request("GET", path)
-        answer = line.getresponse()
-        assert answer.status == 200, path
-        return answer.read().decode()

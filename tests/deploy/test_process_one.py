@@ -110,11 +110,3 @@ def test_the_simulator_ends_while_a_call_is_under_way() -> None:
             begun = time.monotonic()
             assert process.tell(signal.SIGTERM) == 0
             assert time.monotonic() - begun < LEAVING
-
-
-def test_the_migration_ends_when_it_is_done() -> None:
-    with service() as started:
-        process = process_one(started, "migration", MIGRATION)
-        process.start()
-        assert process.exit_code() == 0
-        assert "The record's schema is up to date" in process.output
