@@ -19,6 +19,7 @@ from run_worker import create_worker, create_workers, main
 from settings import Settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from tests.processes import Process, bare_environment
+from tests.slowness import slow_link
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
 Made = dict[str, dict[str, Any]]
@@ -81,18 +82,15 @@ def test_every_worker_of_the_process_is_of_its_version(
 
 
 @pytest.fixture
-def worker(environment: WorkflowEnvironment, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def worker(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts `python run_worker.py` with settings of its own."""
     started: list[Process] = []
 
     def start(**settings: str) -> Process:
-        defaults = {
-            "TEMPORAL_ADDRESS": environment.client.service_client.config.target_host,
-            "DATABASE_URL": f"sqlite:///{tmp_path}/missing/worker.db",
-        }
-        environ = bare_environment() | defaults | settings
+        settings |= {"DATABASE_URL": f"sqlite:///{tmp_path}/missing/worker.db"}
         command = [sys.executable, "run_worker.py"]
-        started.append(Process("worker", command, tmp_path / "worker.log", environ))
+        log = tmp_path / "worker.log"
+        started.append(Process("worker", command, log, bare_environment() | settings))
         started[-1].start()
         return started[-1]
 
@@ -101,30 +99,26 @@ def worker(environment: WorkflowEnvironment, tmp_path: Path) -> Iterator[Callabl
         process.kill()
 
 
-def test_the_worker_waits_for_temporal_and_a_signal_stops_it(
-    worker: Callable[..., Process], unused_tcp_port: int
+def test_the_worker_waits_for_temporal_and_the_database_and_goes_on_when_they_are_there(
+    worker: Callable[..., Process],
+    environment: WorkflowEnvironment,
+    tmp_path: Path,
+    unused_tcp_port: int,
 ) -> None:
-    nowhere = f"127.0.0.1:{unused_tcp_port}"
-    waiting = worker(TEMPORAL_ADDRESS=nowhere)
-    waiting.wait_for_output(f"Waiting for Temporal at {nowhere}: ")
-    assert waiting.stop() == 0
-    assert waiting.output.endswith("Stopped\n")
-    assert "Traceback" not in waiting.output
-
-
-def test_the_worker_waits_for_the_database_and_goes_on_when_it_is_there(
-    worker: Callable[..., Process], tmp_path: Path
-) -> None:
-    waiting = worker()
-    waiting.wait_for_output("Waiting for the database: ")
-    (tmp_path / "missing").mkdir()
-    waiting.wait_for_output("Polling task queue saga-task-queue")
-    waiting.send(signal.SIGINT)
-    waiting.wait_for_output("Stopping on SIGINT\n")
-    # A further signal, of an impatient user, does not disturb the orderly stop.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        waiting.send(number)
-    assert waiting.exit_code() == 0
+    address = f"127.0.0.1:{unused_tcp_port}"
+    waiting = worker(TEMPORAL_ADDRESS=address)
+    waiting.wait_for_output(f"Waiting for Temporal at {address}: ")
+    _, _, port = environment.client.service_client.config.target_host.rpartition(":")
+    with slow_link(unused_tcp_port, int(port), delay=0):
+        waiting.wait_for_output("Waiting for the database: ")
+        (tmp_path / "missing").mkdir()
+        waiting.wait_for_output("Polling task queue saga-task-queue")
+        waiting.send(signal.SIGINT)
+        waiting.wait_for_output("Stopping on SIGINT\n")
+        # A further signal, of an impatient user, does not disturb the orderly stop.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            waiting.send(number)
+        assert waiting.exit_code() == 0
     assert waiting.output.endswith("Stopped\n")
     assert "Traceback" not in waiting.output
 
@@ -138,6 +132,7 @@ def test_a_bad_setting_stops_the_worker_before_it_starts(
         main()
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_stops_the_worker_with_one_line(
     worker: Callable[..., Process],
 ) -> None:
