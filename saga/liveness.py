@@ -7,8 +7,8 @@ no failure of the supplier. So only the burden decides about these times, not a 
 
 Heartbeat timeout: 10 s (`shared.SagaPolicy`). With 2 s a worker held to a quarter of a CPU loses
 most of its tries. Workflow-task timeout: Temporal's own default, 10 s, for the same reason.
-`python -m tests.hardship` and `python -m tests.takeover` measure the result: a worker held to a
-quarter of a CPU books 300 trips of 300, and a dead worker's trips end within 12 s.
+With them a dead worker's trips end within 12 s, and a worker held to a quarter of a CPU books 300
+trips of 300 (`python -m tests.hardship`).
 """
 
 import datetime as dt

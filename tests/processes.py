@@ -240,23 +240,6 @@ class Service:
             process.start()
         self.wait_until_ready()
 
-    def start_without_worker(self) -> None:
-        """Start Temporal and the API, and wait until nothing but a worker is missing."""
-        self.temporal.start()
-        self.api.start()
-        self.wait_for_temporal()
-
-    def wait_for_temporal(self, port: int | None = None) -> None:
-        """Wait until an API says that nothing but a worker is missing."""
-
-        def no_worker() -> bool:
-            try:
-                return "No worker" in str(self.request("GET", "/readyz", port=port).body)
-            except OSError:
-                return False
-
-        wait_until(no_worker, "nothing but a worker is missing")
-
     def wait_until_ready(self) -> None:
         """Wait until every started worker polls and the API is ready."""
         for worker in self.workers:

@@ -45,25 +45,17 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
     loop = asyncio.new_event_loop()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        when = 0.0
 
-        async def receive() -> None:
-            with contextlib.suppress(OSError):
-                while data := await reader.read(65_536):
-                    late.put_nowait((loop.time() + link.delay, data))
-            late.put_nowait((loop.time() + link.delay, b""))
+        def later() -> float:
+            # In their order, also when the delay has become shorter.
+            return max(when + 1e-6, loop.time() + link.delay)
 
-        receiving = loop.create_task(receive())
         with contextlib.suppress(OSError):
-            while True:
-                when, data = await late.get()
-                await asyncio.sleep(when - loop.time())
-                if not data:
-                    break
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-        receiving.cancel()
+            while data := await reader.read(65_536):
+                when = later()
+                loop.call_at(when, writer.write, data)
+        loop.call_at(later(), writer.close)
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from shared import KINDS
 from tests.api.api_client import JOHN
-from tests.processes import Process, Service, free_port, service, wait_until
+from tests.processes import Service, free_port, service, wait_until
 
 pytestmark = pytest.mark.slow  # Each starts a service, and some wait for a workflow task's timeout.
 
@@ -53,10 +53,12 @@ def dies_in(trips: Service, port: int, method: str, path: str, **more: Any) -> N
         trips.request(method, path, port=port, **more)
 
 
-def dying_worker(trips: Service, moment: str) -> Process:
+def dying_worker(trips: Service, moment: str) -> None:
+    """Begin a trip whose worker dies at the moment."""
     worker = trips.python("dying-worker", "tests/dying.py", DIE_AT=moment)
     worker.start()
-    return worker
+    trips.request("POST", "/book", JOHN, KEY | {"Prefer": "respond-async"})
+    assert worker.exit_code() == 9
 
 
 def only_trip(trips: Service) -> dict[str, Any]:
@@ -107,9 +109,7 @@ def test_a_trip_of_an_api_that_died_can_be_cancelled(trips: Service, moment: str
 
 @pytest.mark.parametrize("moment", ["ended", "recorded"])
 def test_a_worker_that_dies_at_the_end_leaves_the_trip_booked(trips: Service, moment: str) -> None:
-    worker = dying_worker(trips, moment)
-    trips.request("POST", "/book", JOHN, KEY | {"Prefer": "respond-async"})
-    assert worker.exit_code() == 9
+    dying_worker(trips, moment)
     assert only_trip(trips)["status"] == ("booked" if moment == "recorded" else "running")
     trips.workers[0].start()
     assert until_status(trips, "booked")["reservations"] == ALL
@@ -118,9 +118,7 @@ def test_a_worker_that_dies_at_the_end_leaves_the_trip_booked(trips: Service, mo
 
 @pytest.mark.parametrize("moment", ["reserved", "ended", "recorded"])
 def test_a_trip_whose_worker_died_can_be_cancelled(trips: Service, moment: str) -> None:
-    worker = dying_worker(trips, moment)
-    trips.request("POST", "/book", JOHN, KEY | {"Prefer": "respond-async"})
-    assert worker.exit_code() == 9
+    dying_worker(trips, moment)
     user_id = only_trip(trips)["user_id"]
     trips.workers[0].start()
     assert trips.request("POST", f"/bookings/{user_id}/cancel").status == 200

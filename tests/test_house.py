@@ -1,46 +1,41 @@
 """The house: who may import whom, and that it stands in a folder of any name."""
 
 import ast
-import http.client
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections import defaultdict
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from shared import KINDS
-from tests.processes import ROOT, Process, Service, bare_environment, service, wait_until
+from tests.processes import ROOT, Process, bare_environment, service, wait_until
 
 TACH = Path(sysconfig.get_path("scripts")) / "tach"
 
-needs_tach = pytest.mark.skipif(
-    not TACH.exists(), reason="tach, which requirements/dev.txt has, is missing"
-)
-
-NOT_OURS = shutil.ignore_patterns(".*", "__pycache__", "*.db*", "tests", "benchmarks")
+NO_ROOMS = ("tests", "benchmarks")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A copy of the project, less the tests, in a folder whose name is a trap."""
     copy = tmp_path / "it's 100% off"
-    shutil.copytree(ROOT, copy, ignore=NOT_OURS)
+    not_ours = shutil.ignore_patterns(".*", "__pycache__", "*.db*", *NO_ROOMS)
+    shutil.copytree(ROOT, copy, ignore=not_ours)
     return copy
 
 
-def check_arrows(house: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([TACH, "check"], cwd=house, capture_output=True, text=True, timeout=60)
-
-
-@needs_tach
-def test_the_arrows_of_the_house_point_one_way(house: Path) -> None:
-    checked = check_arrows(house)
-    assert checked.returncode == 0, checked.stderr
+@pytest.fixture(scope="module")
+def modules() -> dict[Path, ast.Module]:
+    """The project's modules by their places, less the tests."""
+    folders = [each for each in ROOT.iterdir() if each.is_dir() and each.name not in NO_ROOMS]
+    rooms = [each for each in folders if not each.name.startswith(".")]
+    files = [*ROOT.glob("*.py"), *(file for room in rooms for file in room.rglob("*.py"))]
+    return {file.relative_to(ROOT): ast.parse(file.read_bytes()) for file in files}
 
 
 WRONG_ARROWS = [
@@ -58,34 +53,38 @@ WRONG_ARROWS = [
 """A file, a line that is put at its end, and what is said of it."""
 
 
-@needs_tach
-def test_every_wrong_arrow_fails_and_is_named(house: Path) -> None:
+@pytest.mark.skipif(not TACH.exists(), reason="tach, which requirements/dev.txt has, is missing")
+def test_each_wrong_arrow_is_named_and_no_other(house: Path) -> None:
     for file, line, _ in WRONG_ARROWS:
         module = house / file
         module.parent.mkdir(exist_ok=True)
         with module.open("a") as code:
             code.write(f"\n{line}\n")
-    checked = check_arrows(house)
+    checked = subprocess.run([TACH, "check"], cwd=house, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 1
-    said = checked.stderr.splitlines()
+    said = [line for line in checked.stderr.splitlines() if "[FAIL]" in line]
     for file, _, told in WRONG_ARROWS:
         assert any(file in line and told in line for line in said), (file, checked.stderr)
+    assert len(said) == len(WRONG_ARROWS), checked.stderr
 
 
-def test_no_room_hands_out_its_files(house: Path) -> None:
+def test_no_room_hands_out_its_files(modules: dict[Path, ast.Module]) -> None:
     """Tach takes `import room.file` and `from room import file` for uses of the room's face."""
-    faces = {face.parent.name: face.read_text() for face in house.glob("*/__init__.py")}
-    for path in house.rglob("*.py"):
-        own_room = path.relative_to(house).parts[0]
-        for imported in imports(path, faces):
+    faces = {place.parent.name: (ROOT / place).read_text() for place in modules if is_face(place)}
+    for place, module in modules.items():
+        for imported in imports(module, faces):
             room, _, rest = imported.partition(".")
-            if room in faces.keys() - {own_room} and rest:
-                assert not (house / room / f"{rest}.py").exists(), f"{path} imports {imported}"
+            if room in faces.keys() - {place.parts[0]} and rest:
+                assert not (ROOT / room / f"{rest}.py").exists(), f"{place} imports {imported}"
 
 
-def imports(path: Path, faces: Mapping[str, str]) -> Iterator[str]:
-    """Yield what a file imports, less what a room's face hands out."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+def is_face(place: Path) -> bool:
+    return len(place.parts) == 2 and place.name == "__init__.py"
+
+
+def imports(module: ast.Module, faces: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a module imports, less what a room's face hands out."""
+    for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -94,37 +93,31 @@ def imports(path: Path, faces: Mapping[str, str]) -> Iterator[str]:
             yield from (f"{node.module}.{name}" for name in names)
 
 
-SHARED_NAMES = {"__init__", "__main__"}
-"""What Python wants files of any folder to be called."""
+def classes(modules: dict[Path, ast.Module]) -> list[tuple[Path, ast.ClassDef]]:
+    return [
+        (place, node)
+        for place, module in modules.items()
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef)
+    ]
 
 
-def test_one_name_is_one_thing(house: Path) -> None:
-    files, classes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for path in house.rglob("*.py"):
-        place = str(path.relative_to(house))
-        files[path.stem].append(place)
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.ClassDef):
-                classes[node.name].append(place)
-    assert {name: found for name, found in classes.items() if len(found) > 1} == {}
-    same = {name: found for name, found in files.items() if name not in SHARED_NAMES}
-    assert {name: found for name, found in same.items() if len(found) > 2} == {}
+def test_one_name_is_one_thing(modules: dict[Path, ast.Module]) -> None:
+    named = Counter(node.name for _, node in classes(modules))
+    files = Counter(place.stem for place in modules if not place.stem.startswith("__"))
+    assert [name for name, count in named.items() if count > 1] == []
+    assert [name for name, count in files.items() if count > 2] == []
 
 
-def test_a_room_has_no_towers(house: Path) -> None:
+def test_a_room_has_no_towers(modules: dict[Path, ast.Module]) -> None:
     """A class inherits from one of another file of its room for what it is: once, not in turn."""
-    places: dict[str, Path] = {}
-    bases: list[tuple[str, str]] = []
-    for path in house.glob("*/*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.ClassDef):
-                places[node.name] = path
-                bases += [(node.name, ast.unparse(base)) for base in node.bases]
+    found = classes(modules)
+    places = {node.name: place for place, node in found}
     over_files = {
-        (name, base)
-        for name, base in bases
-        if base in places and places[base] != places[name]
-        if places[base].parent == places[name].parent
+        (node.name, base)
+        for place, node in found
+        for base in map(ast.unparse, node.bases)
+        if base in places and places[base] != place and places[base].parent == place.parent
     }
     assert {name for name, _ in over_files} & {base for _, base in over_files} == set()
 
@@ -175,11 +168,16 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
     elsewhere.mkdir()
     with service() as copied:
         del copied.settings["DATABASE_URL"]
-        copied.temporal.start()
+        environment = bare_environment() | copied.settings
         worker, api = (
-            started_in(elsewhere, copied, house / script)
-            for script in ("run_worker.py", "starter.py")
+            Process(
+                name, [sys.executable, str(house / name)], tmp_path / name, environment, elsewhere
+            )
+            for name in ("run_worker.py", "starter.py")
         )
+        copied.processes += [worker, api]
+        for process in (copied.temporal, worker, api):
+            process.start()
         worker.wait_for_output("Polling task queue")
         wait_until(lambda: copied.status_of("/readyz") == 200, "the API is ready")
 
@@ -187,26 +185,10 @@ def test_from_any_folder_and_in_any_the_service_finds_its_files(
         booked = copied.request("POST", "/book", trip)
         assert (booked.status, booked.body["cancelled"]) == (200, False)
         for path, text in (("/docs", "<h1"), ("/static/pages.css", "{"), ("/openapi.json", "{")):
-            assert text in page(copied, path)
+            address = f"http://127.0.0.1:{copied.api_port}{path}"
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert text in answer.read().decode()
         assert (worker.stop(), api.stop()) == (0, 0)
 
     assert (house / "reservations.db").exists()
     assert not list(elsewhere.iterdir())
-
-
-def started_in(folder: Path, copied: Service, script: Path) -> Process:
-    """Start `script` with `folder` as its working directory."""
-    log = folder.with_name(f"{script.stem}.log")
-    environment = bare_environment() | copied.settings
-    process = Process(script.stem, [sys.executable, str(script)], log, environment, folder)
-    copied.processes.append(process)
-    process.start()
-    return process
-
-
-def page(copied: Service, path: str) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", copied.api_port, 60)) as line:
-        line.request("GET", path)
-        answer = line.getresponse()
-        assert answer.status == 200, path
-        return answer.read().decode()

@@ -1,8 +1,7 @@
-"""Real processes and the schema: brand-new, older than they are, and newer than they are."""
+"""Real processes whose database has an older schema than they do."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.processes import (
     service,
     wait_until,
 )
-from tests.record.databases import make_newer, revision_of
+from tests.record.databases import revision_of
 from tests.record.test_earlier_versions import SHAPES_OF_2_0_0, write
 
 ITEMS: dict[str, str] = {kind: f"{kind}-1" for kind in KINDS}
@@ -32,34 +31,17 @@ BOOKED_HERE = {
 }
 """Trips whose every step is the embedded suppliers', which are the ones set up here."""
 
-on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-
-
-def start_all_but_ours(started: Service) -> None:
-    """Start Temporal and the database, and wait until the database takes connections."""
-    started.temporal.start()
-    if started.postgres:
-        started.postgres.start()
-        started.postgres.wait_for_output("database system is ready to accept connections")
-
-
-def books(started: Service) -> None:
-    """Wait until the service is ready and book a trip."""
-    started.wait_until_ready()
-    answer = started.request("POST", "/book", TRIP)
-    assert (answer.status, answer.body["cancelled"]) == (200, False)
-    assert started.reserved(answer.body["user_id"]) == ITEMS
-    assert started.request("POST", f"/bookings/{answer.body['user_id']}/cancel").status == 200
-    assert started.reserved(answer.body["user_id"]) == {}
-
 
 @pytest.mark.slow
-@on_both
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselves(
     database: Database,
 ) -> None:
     with service(database, FAST_TIMERS) as older:
-        start_all_but_ours(older)
+        older.temporal.start()
+        if older.postgres:
+            older.postgres.start()
+            older.postgres.wait_for_output("database system is ready to accept connections")
         write(older.database_url, BOOKED_HERE)
         worker = older.workers[0]
         worker.start()
@@ -79,7 +61,10 @@ def test_processes_wait_for_an_older_schema_to_be_migrated_and_go_on_by_themselv
 
         both = [make_migrate(older) for _ in range(2)]
         assert [process.wait(DEADLINE) for process in both] == [0, 0]
-        books(older)
+        older.wait_until_ready()
+        answer = older.request("POST", "/book", TRIP)
+        assert (answer.status, answer.body["cancelled"]) == (200, False)
+        assert older.reserved(answer.body["user_id"]) == ITEMS
         cancels_what_was_booked_before(older)
 
 
@@ -102,19 +87,3 @@ def make_migrate(older: Service) -> subprocess.Popen[bytes]:
     """Do what `make migrate` does."""
     settings = bare_environment() | older.settings
     return subprocess.Popen([sys.executable, "-m", "record"], cwd=ROOT, env=settings)
-
-
-@pytest.mark.slow
-@on_both
-def test_processes_that_work_go_on_while_the_schema_is_migrated(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with service(database, FAST_TIMERS) as growing:
-        growing.start()
-        books(growing)
-        make_newer(growing.database_url, monkeypatch, tmp_path)
-        books(growing)
-        # And who is started anew after it, as by a rolling deployment or its return.
-        growing.workers[0].stop()
-        growing.workers[0].start()
-        books(growing)

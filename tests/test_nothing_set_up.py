@@ -16,7 +16,10 @@ from shared import KINDS
 from tests.processes import ROOT
 
 ONE_ACTIVITY = """
-import asyncio
+import asyncio, pathlib, signal
+import activities, run_worker, starter, workflows
+print(signal.getsignal(signal.SIGTERM), any(pathlib.Path(FOLDER).iterdir()))
+
 from temporalio.testing import ActivityEnvironment
 from activities import book_car
 from shared import BookVacationInput
@@ -76,8 +79,13 @@ def reserved_in(folder: Path) -> list[tuple[str, str]]:
         return sorted(database.execute(query))
 
 
-def test_an_activity_books_in_the_record_of_the_settings(tmp_path: Path) -> None:
-    assert run(ONE_ACTIVITY, tmp_path) == "a-car\n"
+def test_nothing_happens_on_import_and_an_activity_books_in_the_record_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Coverage has a handler of its own in the processes that it measures.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    said = run(ONE_ACTIVITY.replace("FOLDER", repr(str(tmp_path))), tmp_path)
+    assert said == f"{signal.SIG_DFL!s} False\na-car\n"
     assert reserved_in(tmp_path) == [("somebody-1", "car")]
 
 
@@ -90,12 +98,3 @@ async def test_a_plain_worker_runs_trips(environment: WorkflowEnvironment, tmp_p
     assert reserved_in(tmp_path) == sorted(
         (f"plain-{number}", kind) for number in range(7) for kind in KINDS
     )
-
-
-def test_nothing_happens_on_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Coverage has a handler of its own in the processes that it measures.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    imported = "import signal, activities, run_worker, starter, workflows"
-    said = run(f"{imported}; print(signal.getsignal(signal.SIGTERM))", tmp_path)
-    assert said == f"{signal.SIG_DFL!s}\n"
-    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Suppliers that are a service of their own, as real processes: crowds, crashes, a frozen one."""
+"""Suppliers that are a service of their own, as real processes: crowds, and a frozen one."""
 
 import asyncio
 import shlex
@@ -29,21 +29,15 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def at_suppliers(
-    folder: Path, *options: str, **settings: Any
-) -> Iterator[tuple[Service, Process, str]]:
-    """A service whose suppliers are a process of their own, all started; and where that one is."""
+def at_suppliers(*options: str, **settings: Any) -> Iterator[Service]:
+    """A service whose suppliers are a process of their own, all started."""
     port = free_port()
-    base = f"http://127.0.0.1:{port}"
-    suppliers = simulator(folder, "--port", str(port), *options)
     with service(**{"UNDO_ATTEMPTS": 100, **supplier_urls(port), **settings}) as running:
-        try:
-            suppliers.start()
-            suppliers.wait_for_output("Suppliers at")
-            running.start(workers=2)
-            yield running, suppliers, base
-        finally:
-            suppliers.kill()
+        suppliers = running.simulated_suppliers("--port", str(port), *options)
+        suppliers.start()
+        suppliers.wait_for_output("Suppliers at")
+        running.start(workers=2)
+        yield running
 
 
 async def book(session: aiohttp.ClientSession, number: int, **items: str) -> str:
@@ -53,9 +47,8 @@ async def book(session: aiohttp.ClientSession, number: int, **items: str) -> str
     headers = {"Prefer": "respond-async", "Idempotency-Key": f"trip-{number}"}
     while True:
         async with session.post("/book", json=body, headers=headers) as answer:
-            if (
-                answer.status != HTTPStatus.SERVICE_UNAVAILABLE
-            ):  # A busy machine's Temporal is late.
+            # A busy machine's Temporal is late.
+            if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 return str((await answer.json())["user_id"])
         await asyncio.sleep(0.2)
 
@@ -76,47 +69,21 @@ def api(running: Service) -> aiohttp.ClientSession:
     )
 
 
-async def rows(base: str) -> list[dict[str, Any]]:
-    """Return every reservation that the suppliers have."""
-    async with aiohttp.ClientSession() as session, session.get(f"{base}/reservations") as answer:
-        return list(await answer.json())
-
-
-async def test_the_last_seats_are_sold_once_while_workers_are_killed(tmp_path: Path) -> None:
-    with at_suppliers(tmp_path, HEARTBEAT_TIMEOUT_SECONDS=1) as (running, _, base):
-        async with api(running) as session:
-            trips = await asyncio.gather(
-                *(book(session, number, flight="valid-10-seats") for number in range(200))
-            )
-            for worker in (*running.workers, *running.workers):
-                await asyncio.sleep(1)
-                worker.kill()
-                worker.start()
-            told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
-        held = Counter(row["kind"] for row in await rows(base) if row["state"] == "confirmed")
-    assert held == dict.fromkeys(KINDS, 10)
-    assert Counter(trip["status"] for trip in told) == {"booked": 10, "rolled_back": 190}
-    reasons = {trip["reason"] for trip in told if trip["status"] == "rolled_back"}
-    assert reasons == {"The flight valid-10-seats is sold out"}
-
-
-async def test_a_worker_that_may_open_few_files_lets_calls_wait(tmp_path: Path) -> None:
-    with at_suppliers(tmp_path, "--slow-seconds", "1") as (running, _, _base):
+async def test_a_worker_that_may_open_few_files_lets_calls_wait() -> None:
+    with at_suppliers("--slow-seconds", "1") as running:
         for worker in running.workers:
             worker.stop()
         command = ["sh", "-c", f"ulimit -n 256 && exec {shlex.quote(sys.executable)} run_worker.py"]
-        settings = bare_environment() | running.settings
-        worker = Process("few files", command, tmp_path / "worker.log", settings)
-        try:
-            worker.start()
-            worker.wait_for_output("Polling task queue")
-            async with api(running) as session:
-                trips = await asyncio.gather(
-                    *(book(session, number, car="slow-car", attempts="1") for number in range(300))
-                )
-                told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
-        finally:
-            worker.kill()
+        worker = running.workers[0]
+        limited = Process("few files", command, worker.log, bare_environment() | running.settings)
+        running.processes.append(limited)
+        limited.start()
+        limited.wait_for_output("Polling task queue")
+        async with api(running) as session:
+            trips = await asyncio.gather(
+                *(book(session, number, car="slow-car", attempts="1") for number in range(300))
+            )
+            told = await asyncio.gather(*(outcome(session, trip) for trip in trips))
     assert Counter(trip["status"] for trip in told) == {"booked": 300}
 
 
@@ -124,31 +91,25 @@ async def test_a_frozen_supplier_harms_nobody_else_and_all_end_right_once_it_tha
     tmp_path: Path,
 ) -> None:
     hotels_at = free_port()
-    folder = tmp_path / "hotels"
-    folder.mkdir()
-    hotels = simulator(folder, "--port", str(hotels_at))
     url = supplier_urls(hotels_at)["HOTEL_SUPPLIER_URL"]
-    with at_suppliers(tmp_path, HOTEL_SUPPLIER_URL=url) as (running, _, _):
-        try:
-            hotels.start()
-            hotels.wait_for_output("Suppliers at")
-            hotels.freeze()
-            async with api(running) as session:
-                waiting = await asyncio.gather(*(book(session, number) for number in range(500)))
+    with at_suppliers(HOTEL_SUPPLIER_URL=url) as running:
+        hotels = simulator(tmp_path, "--port", str(hotels_at))
+        running.processes.append(hotels)
+        hotels.start()
+        hotels.wait_for_output("Suppliers at")
+        hotels.freeze()
+        async with api(running) as session:
+            waiting = await asyncio.gather(*(book(session, number) for number in range(200)))
 
-                def at_the_hotel() -> bool:
-                    answer = running.request("GET", f"/bookings/{waiting[-1]}").body
-                    return bool(answer["steps"][1]["state"] == "booking")
+            def at_the_hotel() -> bool:
+                answer = running.request("GET", f"/bookings/{waiting[-1]}").body
+                return bool(answer["steps"][1]["state"] == "booking")
 
-                await asyncio.to_thread(wait_until, at_the_hotel, "the last one is at the hotel")
-                doomed = [
-                    await book(session, number, car="invalid-car") for number in range(500, 520)
-                ]
-                async with asyncio.timeout(120):
-                    ended = await asyncio.gather(*(outcome(session, trip) for trip in doomed))
-                assert {trip["status"] for trip in ended} == {"rolled_back"}
-                hotels.thaw()
-                told = await asyncio.gather(*(outcome(session, trip) for trip in waiting))
-            assert Counter(trip["status"] for trip in told) == {"booked": 500}
-        finally:
-            hotels.kill()
+            await asyncio.to_thread(wait_until, at_the_hotel, "the last one is at the hotel")
+            doomed = [await book(session, number, car="invalid-car") for number in range(200, 220)]
+            async with asyncio.timeout(120):
+                ended = await asyncio.gather(*(outcome(session, trip) for trip in doomed))
+            assert {trip["status"] for trip in ended} == {"rolled_back"}
+            hotels.thaw()
+            told = await asyncio.gather(*(outcome(session, trip) for trip in waiting))
+    assert Counter(trip["status"] for trip in told) == {"booked": 200}

@@ -13,13 +13,12 @@ from pydantic_settings import BaseSettings
 from api import keys_of
 from connection import encryption_of
 from settings import Settings, SupplierSettings
-from shared import KINDS, VERSION
+from shared import VERSION
+from tests.deploy.variables import settings_of, unknown
 from tests.processes import ROOT
 
 REQUIREMENTS = ROOT / "requirements.txt"
 LOCKS = ("service", "run", "dev")
-ELSEWHERE = ("TEMPORAL_", "OTEL_")
-"""What variables begin with that Temporal's and OpenTelemetry's libraries read."""
 
 
 def asked(file: Path) -> Iterator[tuple[str, str, str]]:
@@ -57,24 +56,19 @@ def test_each_package_has_its_version_and_the_reason_why_it_is_here() -> None:
 def test_a_lock_has_the_versions_of_the_requirements_with_hashes(name: str) -> None:
     """After a change of requirements.txt or of an .in file: `make lock`."""
     pins = locked(name)
-    versions = {package: version for package, version, _ in asked(REQUIREMENTS)}
-    assert {package: version for package, version in pins.items() if package in versions} == {
-        package: version for package, version in versions.items() if package in pins
-    }
+    for package, version, _ in asked(REQUIREMENTS):
+        assert pins.get(package, version) == version
     assert {package for package, _, _ in asked(source(name))} <= pins.keys()
     entries = re.findall(r"^[a-z]", lock(name), re.M)
     assert len(re.findall(r"^\S+==[^\n]*\\\n    --hash=sha256:", lock(name), re.M)) == len(entries)
 
 
-@pytest.mark.parametrize("name", ["service", "run"])
-def test_what_a_lock_has_of_the_requirements_has_no_version_of_its_own(name: str) -> None:
+def test_the_service_has_no_versions_of_its_own_and_tests_run_with_its() -> None:
     names = {package for package, _, _ in asked(REQUIREMENTS)}
-    assert all(package in names and not version for package, version, _ in asked(source(name)))
-
-
-@pytest.mark.parametrize("name", ["run", "dev"])
-def test_tests_run_with_what_the_service_runs_with(name: str) -> None:
-    assert locked("service").items() <= locked(name).items()
+    for name in ("service", "run"):
+        assert all(package in names and not version for package, version, _ in asked(source(name)))
+    for name in ("run", "dev"):
+        assert locked("service").items() <= locked(name).items()
 
 
 def test_the_changelog_tells_of_this_version() -> None:
@@ -85,17 +79,13 @@ def test_the_changelog_tells_of_this_version() -> None:
 
 
 def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    settings = dict(line.removeprefix("# ").split("=", 1) for line in lines if is_setting(line))
+    text = (ROOT / ".env.example").read_text()
+    settings = dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", text, re.M))
     assert len(settings) > 10
-    known = variables(Settings) | {
-        f"{kind.upper()}_SUPPLIER_{name}" for kind in KINDS for name in variables(SupplierSettings)
-    }
-    assert {name for name in settings if not name.startswith(ELSEWHERE)} <= known
+    assert not unknown(settings)
     made = base64.b64encode(os.urandom(32)).decode()
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value.replace(":the-key", f":{made}"))
-    read = Settings()
+    values = {name: value.replace(":the-key", f":{made}") for name, value in settings.items()}
+    read = settings_of(values, monkeypatch)
     assert len(keys_of(read.api_keys)) == 2
     assert encryption_of(read.payload_keys).encrypts
 
@@ -103,16 +93,12 @@ def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch)
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = re.findall(r"^\| `([A-Z…_]+)` \| (?:`(.+?)`|none) \|", text, re.M)
-    documented = [(name, default or None) for name, default in rows]
-    assert sorted(documented) == sorted(
-        [
-            *((name.upper(), default_of(Settings, name)) for name in Settings.model_fields),
-            *(
-                (f"…_SUPPLIER_{name}".upper(), default_of(SupplierSettings, name))
-                for name in SupplierSettings.model_fields
-            ),
-        ]
-    )
+    assert {name: default or None for name, default in rows} == {
+        (prefix + name).upper(): default_of(settings, name)
+        for settings, prefix in ((Settings, ""), (SupplierSettings, "…_SUPPLIER_"))
+        for name in settings.model_fields
+    }
+    assert len(rows) == len({name for name, _ in rows})
 
 
 def default_of(settings: type[BaseSettings], name: str) -> str | None:
@@ -123,11 +109,3 @@ def default_of(settings: type[BaseSettings], name: str) -> str | None:
     if isinstance(default, bool | int | float):
         return f"{default:g}"
     return default or None
-
-
-def is_setting(line: str) -> bool:
-    return re.match(r"(# )?[A-Z0-9_]+=", line) is not None
-
-
-def variables(of: type[BaseSettings]) -> set[str]:
-    return {name.upper() for name in of.model_fields}

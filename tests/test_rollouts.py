@@ -1,14 +1,21 @@
-"""A changed workflow is rolled out under open trips, by the commands of `docs/rollouts.md`."""
+"""A changed workflow is rolled out under open trips, by the commands of `docs/rollouts.md`.
+
+The second version is the product's own source with one change: its trips book the flight first. To
+a history of the first version that is non-determinism.
+"""
 
 import asyncio
 import itertools
-import socket
+import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from temporalio.client import Client
@@ -16,38 +23,42 @@ from temporalio.common import VersioningBehavior
 
 from shared import KINDS, cancellation_id
 from tests.processes import (
+    DEADLINE,
     FAST_FORGETTING,
     FAST_TIMERS,
     ROOT,
     Answer,
     Process,
     Service,
+    bare_environment,
     free_port,
     service,
     supplier_urls,
     wait_until,
 )
-from tests.rollouts import (
-    BOOKED,
-    BOOKED_BY,
-    FAST_DRAINING,
-    drained,
-    make_current,
-    move,
-    other_version,
-    ran,
-    status_of,
-    temporal,
-    worker_of,
-)
+from tests.trips import events
 
 pytestmark = pytest.mark.slow
 
+DEPLOYMENT = "trip-booking"
+
+Build = Literal["v1", "v1.1", "v2"]
+
+BOOKED_BY: dict[str, list[str]] = {
+    "v1": [f"book_{kind}" for kind in KINDS],
+    "v2": [f"book_{kind}" for kind in (KINDS[-1], *KINDS[:-1])],
+}
+"""The activities of a trip that was booked, by the version that it ran on."""
+
+FAST_DRAINING = (
+    *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusVisibilityGracePeriod="1s"'),
+    *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusRefreshInterval="1s"'),
+)
+"""With it the dev server looks each second, and not after three minutes, whether a version is
+drained."""
+
 CALLERS = 8
 TRIP = {"name": "Jo", "attempts": 5, **{str(kind): f"valid-{kind}" for kind in KINDS}}
-
-HOTEL_TAKES = 0.5
-"""Seconds. So some trips are always between two steps."""
 
 
 @contextmanager
@@ -67,8 +78,123 @@ def without_workers(**settings: Any) -> Iterator[Service]:
 
 @pytest.fixture
 def running() -> Iterator[Service]:
-    with without_workers(HOTEL_LATENCY_SECONDS=HOTEL_TAKES) as started:
+    # The hotel takes its time, so that some trips are always between two steps.
+    with without_workers(HOTEL_LATENCY_SECONDS=0.5) as started:
         yield started
+
+
+def other_version(folder: Path) -> Path:
+    """Return a copy of the product's source whose trips book the flight first."""
+    source = folder / "other-version"
+    no_product = shutil.ignore_patterns(".*", "tests", "benchmarks", "docs", "*.db*", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=no_product)
+    lines = [f"            await self.book({kind.upper()})\n" for kind in KINDS]
+    workflows = source / "workflows.py"
+    before = workflows.read_text()
+    after = before.replace("".join(lines), "".join([lines[-1], *lines[:-1]]))
+    assert after != before, "The change was not made"
+    workflows.write_text(after)
+    return source
+
+
+class VersionedWorker(Process):
+    """A worker of a service, from a source, as a version of the deployment if it has a build."""
+
+    def __init__(self, running: Service, source: Path, build: Build | None) -> None:
+        version = {"WORKER_DEPLOYMENT": DEPLOYMENT, "WORKER_BUILD_ID": build} if build else {}
+        self.port = free_port()
+        settings = running.settings | version | {"METRICS_PORT": str(self.port)}
+        name = build or "unversioned"
+        log = running.api.log.with_name(f"{name}.log")
+        command = [sys.executable, "run_worker.py"]
+        super().__init__(name, command, log, bare_environment() | settings, source)
+        running.processes.append(self)
+        self._running = running
+
+    def start_and_wait(self) -> None:
+        """Start it and wait until it is ready."""
+        self.start()
+        wait_until(lambda: readiness(self._running, self.port)[0] == 200, f"{self.name} is ready")
+
+
+def readiness(running: Service, port: int | None = None) -> tuple[int, str]:
+    try:
+        answer = running.request("GET", "/readyz", port=port)
+    except OSError:
+        return 0, "nobody answers"
+    return answer.status, answer.body.get("detail", "")
+
+
+def until_bookable(running: Service) -> None:
+    wait_until(lambda: readiness(running)[0] == 200, "the API is ready")
+
+
+def until_shown(running: Service, trip_id: str, status: str) -> None:
+    path = f"/bookings/{trip_id}"
+    wait_until(lambda: running.request("GET", path).body["status"] == status, f"it is {status}")
+
+
+# The commands of a rollout
+
+
+def temporal(running: Service, *command: str) -> Any:
+    """Run a command of Temporal's CLI and return what it answers, `None` when it fails."""
+    told = subprocess.run(
+        ["temporal", *command, "--address", running.temporal_address, "--output", "json"],
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    if told.returncode:
+        return None
+    return json.loads(told.stdout) if told.stdout.startswith(("{", "[")) else told.stdout
+
+
+def make_current(running: Service, build: Build) -> None:
+    """Make a version current, once its workers poll all its task queues."""
+    command = ("worker", "deployment", "set-current-version", "--yes")
+    version = ("--deployment-name", DEPLOYMENT, "--build-id", build)
+    wait_until(lambda: temporal(running, *command, *version) is not None, f"{build} is current")
+
+
+def move(running: Service, trip_id: str, build: Build) -> None:
+    """Have a trip go on by another version, once that one's workers poll."""
+    command = ("workflow", "update-options", "--workflow-id", trip_id)
+    option = "--versioning-override-"
+    version = (f"{option}deployment-name", DEPLOYMENT, f"{option}build-id", build)
+    pinned = (*command, f"{option}behavior", "pinned", *version)
+    wait_until(lambda: temporal(running, *pinned) is not None, f"{trip_id} is moved to {build}")
+
+
+def until_it_is(status: Literal["draining", "drained"], running: Service, build: Build) -> None:
+    """Wait until Temporal says so of a version; of a drained one no trip is open any more."""
+    version = ("--deployment-name", DEPLOYMENT, "--build-id", build)
+
+    def is_so() -> bool:
+        found = temporal(running, "worker", "deployment", "describe-version", *version)
+        return bool(found and found["drainageInfo"].get("drainageStatus") == status)
+
+    wait_until(is_so, f"{build} is {status}")
+
+
+async def ran(client: Client, workflow_id: str) -> tuple[set[str], list[str]]:
+    """Return the versions that a workflow ran on, and its activities in their order.
+
+    Fails when a workflow task has failed or was not pinned to its version.
+    """
+    builds, steps = set(), []
+    for event in await events(client.get_workflow_handle(workflow_id)):
+        assert not event.HasField("workflow_task_failed_event_attributes"), event
+        if event.HasField("workflow_task_completed_event_attributes"):
+            task = event.workflow_task_completed_event_attributes
+            if behavior := VersioningBehavior(task.versioning_behavior):
+                assert behavior == VersioningBehavior.PINNED
+                builds.add(task.deployment_version.build_id)
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            steps.append(event.activity_task_scheduled_event_attributes.activity_type.name)
+    # One that was lost with its worker, and begun again, is one.
+    return builds, [name for name, _ in itertools.groupby(steps)]
 
 
 class Load:
@@ -82,7 +208,7 @@ class Load:
     @contextmanager
     def running(self) -> Iterator[None]:
         with ThreadPoolExecutor(CALLERS) as pool:
-            callers: list[Future[None]] = [pool.submit(self._call) for _ in range(CALLERS)]
+            callers = [pool.submit(self._call) for _ in range(CALLERS)]
             try:
                 yield
             finally:
@@ -107,111 +233,72 @@ class Load:
             self._answers.append(self._running.request("POST", "/book", TRIP))
 
 
-def readiness(running: Service, port: int | None = None) -> tuple[int, str]:
-    try:
-        answer = running.request("GET", "/readyz", port=port)
-    except OSError:
-        return 0, "nobody answers"
-    return answer.status, answer.body.get("detail", "")
-
-
-def start(running: Service, worker: Process, port: int) -> str:
-    """Start a worker, wait until it is ready, and return how Temporal calls it."""
-    worker.start()
-    wait_until(lambda: readiness(running, port)[0] == 200, f"{worker.name} is ready")
-    return f"{worker.pid}@{socket.gethostname()}"
-
-
-def until_bookable(running: Service) -> None:
-    wait_until(lambda: readiness(running)[0] == 200, "the API is ready")
-
-
-def book(running: Service, **items: str) -> str:
-    """Start a trip and return its id."""
-    asynchronously = {"Prefer": "respond-async"}
-    answer = running.request("POST", "/book", TRIP | items, asynchronously)
-    return str(answer.body["user_id"])
-
-
-def begun_by(running: Service, worker: Process, port: int) -> str:
-    """Have a worker begin a trip, kill it before the trip has ended, and return the trip's id."""
-    start(running, worker, port)
-    until_bookable(running)
-    trip_id = book(running)
-    wait_until(lambda: "car" in running.reserved(trip_id), "its car is booked")
-    worker.kill()
-    assert "flight" not in running.reserved(trip_id)
-    return trip_id
-
-
 async def test_each_trip_ends_by_the_version_that_it_began_with(
     running: Service, tmp_path: Path
 ) -> None:
-    ports = free_port(), free_port()
-    first = worker_of(running, ROOT, "first", ports[0], "v1")
-    second = worker_of(running, other_version(tmp_path), "second", ports[1], "v2")
+    first = VersionedWorker(running, ROOT, "v1")
+    second = VersionedWorker(running, other_version(tmp_path), "v2")
     load = Load(running)
-    names: dict[str, set[str]] = {"v1": set(), "v2": set()}
 
     def roll_on_and_back() -> None:
         # A version that nobody has made current is ready, and the API is not: it gets no trips.
-        names["v1"].add(start(running, first, ports[0]))
+        first.start_and_wait()
         not_current = 503, "No version of the worker is current; polling: trip-booking v1"
         wait_until(lambda: readiness(running) == not_current, "the API tells why it is not ready")
         make_current(running, "v1")
         until_bookable(running)
         with load.running():
             load.further(2 * CALLERS)
-            names["v2"].add(start(running, second, ports[1]))
+            second.start_and_wait()
             load.further(2 * CALLERS)
             # Its trips wait until it is back: nobody else can go on with them.
             first.kill()
             make_current(running, "v2")
-            names["v1"].add(start(running, first, ports[0]))
-            wait_until(drained(running, "v1"), "the first version is drained")
+            first.start_and_wait()
+            until_it_is("drained", running, "v1")
             load.further(CALLERS)
-            assert readiness(running, ports[0])[0] == 200
+            assert readiness(running, first.port)[0] == 200
             assert first.stop() == 0
             load.further(2 * CALLERS)
-            names["v1"].add(start(running, first, ports[0]))
+            first.start_and_wait()
             make_current(running, "v1")
-            wait_until(drained(running, "v2"), "the second version is drained")
+            until_it_is("drained", running, "v2")
             assert second.stop() == 0
             load.further(2 * CALLERS)
 
     await asyncio.to_thread(roll_on_and_back)
     client = await Client.connect(running.temporal_address)
-    trips = [await ran(client, trip_id) for trip_id in load.trips]
-    for trip in trips:
-        (build,) = trip.builds
-        assert (trip.steps, trip.failures) == (BOOKED_BY[build], [])
-        assert trip.behaviors == {VersioningBehavior.PINNED}
-        assert trip.workers <= names[build]
-    # First v1, then v2, then v1 again; and some went on when their killed worker was back.
-    order = [build for build, _ in itertools.groupby(next(iter(trip.builds)) for trip in trips)]
+    order = []
+    for trip_id in load.trips:
+        (build,), steps = await ran(client, trip_id)
+        assert steps == BOOKED_BY[build]
+        order.append(build)
+    # First v1, then v2, then v1 again.
     assert order[0] == order[-1] == "v1"
     assert "v2" in order
-    assert any(len(trip.workers) > 1 for trip in trips)
 
 
 async def test_the_first_version_goes_on_with_the_trips_of_workers_that_had_none(
     running: Service,
 ) -> None:
-    ports = free_port(), free_port()
-    unversioned = worker_of(running, ROOT, "unversioned", ports[0], None)
-    versioned = worker_of(running, ROOT, "versioned", ports[1], "v1")
+    unversioned = VersionedWorker(running, ROOT, None)
+    versioned = VersionedWorker(running, ROOT, "v1")
 
     def begin_and_go_on() -> str:
-        trip_id = begun_by(running, unversioned, ports[0])
-        start(running, versioned, ports[1])
+        unversioned.start_and_wait()
+        until_bookable(running)
+        trip_id = begin(running)
+        wait_until(lambda: "car" in running.reserved(trip_id), "its car is booked")
+        unversioned.kill()
+        assert "flight" not in running.reserved(trip_id)
+        versioned.start_and_wait()
         make_current(running, "v1")
         until_shown(running, trip_id, "booked")
         return trip_id
 
     trip_id = await asyncio.to_thread(begin_and_go_on)
-    trip = await ran(await Client.connect(running.temporal_address), trip_id)
-    assert trip.builds == {"v1"}
-    assert (trip.steps, trip.failures) == (BOOKED, [])
+    client = await Client.connect(running.temporal_address)
+    assert await ran(client, trip_id) == ({"v1"}, BOOKED_BY["v1"])
 
 
 async def test_a_stuck_trip_needs_its_version_or_one_that_fits_or_is_undone_anew(
@@ -220,28 +307,27 @@ async def test_a_stuck_trip_needs_its_version_or_one_that_fits_or_is_undone_anew
     suppliers_port = free_port()
     with without_workers(**supplier_urls(suppliers_port), UNDO_ATTEMPTS=1) as running:
         running.simulated_suppliers("--port", str(suppliers_port)).start()
-        ports = free_port(), free_port(), free_port()
-        first = worker_of(running, ROOT, "first", ports[0], "v1")
-        fitting = worker_of(running, ROOT, "fitting", ports[1], "v1.1")
-        second = worker_of(running, other_version(tmp_path), "second", ports[2], "v2")
+        first = VersionedWorker(running, ROOT, "v1")
+        fitting = VersionedWorker(running, ROOT, "v1.1")
+        second = VersionedWorker(running, other_version(tmp_path), "v2")
 
         def abandon_and_resolve() -> tuple[str, str]:
-            start(running, first, ports[0])
+            first.start_and_wait()
             make_current(running, "v1")
             until_bookable(running)
             items = {"car": "non-refundable-car", "flight": "sold-out-flight"}
-            moved, ended = (book(running, **items) for _ in range(2))
+            moved, ended = (begin(running, **items) for _ in range(2))
             for trip_id in (moved, ended):
                 until_shown(running, trip_id, "needs_attention")
-            start(running, second, ports[2])
+            second.start_and_wait()
             make_current(running, "v2")
             assert first.stop() == 0
-            wait_until(lambda: status_of(running, "v1") == "draining", "the first one drains")
+            until_it_is("draining", running, "v1")
             answer = resolve(running, moved)
             told = "No worker of the trip's version answers; try again."
             assert (answer.status, answer.body["detail"]) == (503, told)
 
-            start(running, fitting, ports[1])
+            fitting.start_and_wait()
             move(running, moved, "v1.1")
             # What was asked of it before waits a moment for the version that is away.
             wait_until(lambda: resolve(running, moved).status == 200, "its new version answers")
@@ -251,18 +337,20 @@ async def test_a_stuck_trip_needs_its_version_or_one_that_fits_or_is_undone_anew
             assert running.request("POST", f"/bookings/{ended}/cancel").status == 202
             assert resolve(running, ended).status == 200
             until_shown(running, ended, "cancelled")
-            wait_until(drained(running, "v1"), "the first version is drained")
+            until_it_is("drained", running, "v1")
             return moved, ended
 
         moved, ended = await asyncio.to_thread(abandon_and_resolve)
         client = await Client.connect(running.temporal_address)
-        assert (await ran(client, moved)).builds == {"v1", "v1.1"}
-        assert (await ran(client, cancellation_id(ended))).builds == {"v2"}
+        assert (await ran(client, moved))[0] == {"v1", "v1.1"}
+        assert (await ran(client, cancellation_id(ended)))[0] == {"v2"}
 
 
-def until_shown(running: Service, trip_id: str, status: str) -> None:
-    path = f"/bookings/{trip_id}"
-    wait_until(lambda: running.request("GET", path).body["status"] == status, f"it is {status}")
+def begin(running: Service, **items: str) -> str:
+    """Start a trip and return its id."""
+    asynchronously = {"Prefer": "respond-async"}
+    answer = running.request("POST", "/book", TRIP | items, asynchronously)
+    return str(answer.body["user_id"])
 
 
 def resolve(running: Service, trip_id: str) -> Answer:

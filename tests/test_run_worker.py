@@ -15,23 +15,36 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from run_worker import create_worker, create_workers
+from run_worker import create_worker, create_workers, main
 from settings import Settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from tests.processes import Process, bare_environment
+from tests.slowness import slow_link
+from workflows import BookingWorkflow, CancelBookingWorkflow
+
+Made = dict[str, dict[str, Any]]
 
 
-async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
-    client: Client,
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The options of the workers that are made, by their task queues."""
+    options: Made = {}
+
+    def note(_client: Client, **given: Any) -> None:
+        options[given["task_queue"]] = given
+
+    # A real one that is made and never run keeps others from its task queue.
+    monkeypatch.setattr("run_worker.Worker", note)
+    return options
+
+
+def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
+    client: Client, made: Made
 ) -> None:
-    async with create_worker(client, Settings()) as worker:
-        config = worker.config()
-    assert config.get("task_queue") == TASK_QUEUE_NAME
-    assert [workflow.__name__ for workflow in config.get("workflows", [])] == [
-        "BookingWorkflow",
-        "CancelBookingWorkflow",
-    ]
-    assert {activity.__name__ for activity in config.get("activities", [])} == {
+    create_worker(client, Settings())
+    options = made[TASK_QUEUE_NAME]
+    assert options["workflows"] == [BookingWorkflow, CancelBookingWorkflow]
+    assert {activity.__name__ for activity in options["activities"]} == {
         "record_trip",
         "record_stuck_undo",
         "resolve_undo",
@@ -39,59 +52,45 @@ async def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
     }
 
 
-async def test_the_times_of_liveness_fit_each_other(client: Client) -> None:
-    async with create_worker(client, Settings()) as worker:
-        config = worker.config()
+def test_the_times_of_liveness_fit_each_other(client: Client, made: Made) -> None:
+    create_worker(client, Settings())
+    options = made[TASK_QUEUE_NAME]
     heartbeat = dt.timedelta(seconds=Settings().saga_policy.heartbeat_timeout)
-    throttle = config.get("max_heartbeat_throttle_interval")
-    sticky = config.get("sticky_queue_schedule_to_start_timeout")
-    assert throttle and sticky
+    throttle = options["max_heartbeat_throttle_interval"]
+    sticky = options["sticky_queue_schedule_to_start_timeout"]
     assert 3 * throttle <= heartbeat, "One late heartbeat must not lose a try"
     assert heartbeat + sticky <= dt.timedelta(seconds=12), "A dead worker's trips wait so long"
 
 
-@pytest.mark.parametrize("sandbox", [True, False])
-async def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, sandbox: bool) -> None:
-    async with create_worker(client, Settings(workflow_sandbox=sandbox)) as worker:
-        runner = worker.config().get("workflow_runner")
-    assert isinstance(runner, SandboxedWorkflowRunner) is sandbox
+def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, made: Made) -> None:
+    for sandbox in (True, False):
+        create_worker(client, Settings(workflow_sandbox=sandbox))
+        runner = made[TASK_QUEUE_NAME]["workflow_runner"]
+        assert isinstance(runner, SandboxedWorkflowRunner) is sandbox
 
 
 @pytest.mark.parametrize("build", [None, "7"])
-async def test_every_worker_of_the_process_is_of_its_version(
-    client: Client, monkeypatch: pytest.MonkeyPatch, build: str | None
+def test_every_worker_of_the_process_is_of_its_version(
+    client: Client, made: Made, build: str | None
 ) -> None:
-    deployments: dict[str, WorkerDeploymentConfig | None] = {}
-
-    def note(_client: Client, **options: Any) -> None:
-        deployments[options["task_queue"]] = options["deployment_config"]
-
-    # A real one that is made and never run keeps others from its task queue.
-    monkeypatch.setattr("run_worker.Worker", note)
-    settings = Settings(worker_deployment=build and "trips", worker_build_id=build)
-    create_workers(client, settings)
-    queues = [TASK_QUEUE_NAME, *map(task_queue_of, KINDS)]
-    if build is None:
-        assert deployments == dict.fromkeys(queues)
-        return
+    create_workers(client, Settings(worker_deployment=build and "trips", worker_build_id=build))
     version = WorkerDeploymentVersion("trips", "7")
     pinned = WorkerDeploymentConfig(version, True, VersioningBehavior.PINNED)
-    assert deployments == dict.fromkeys(queues, pinned)
+    assert {queue: options["deployment_config"] for queue, options in made.items()} == (
+        dict.fromkeys([TASK_QUEUE_NAME, *map(task_queue_of, KINDS)], build and pinned)
+    )
 
 
 @pytest.fixture
-def worker(environment: WorkflowEnvironment, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def worker(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts `python run_worker.py` with settings of its own."""
     started: list[Process] = []
 
     def start(**settings: str) -> Process:
-        defaults = {
-            "TEMPORAL_ADDRESS": environment.client.service_client.config.target_host,
-            "DATABASE_URL": f"sqlite:///{tmp_path}/missing/worker.db",
-        }
-        environ = bare_environment() | defaults | settings
+        settings |= {"DATABASE_URL": f"sqlite:///{tmp_path}/missing/worker.db"}
         command = [sys.executable, "run_worker.py"]
-        started.append(Process("worker", command, tmp_path / "worker.log", environ))
+        log = tmp_path / "worker.log"
+        started.append(Process("worker", command, log, bare_environment() | settings))
         started[-1].start()
         return started[-1]
 
@@ -100,49 +99,40 @@ def worker(environment: WorkflowEnvironment, tmp_path: Path) -> Iterator[Callabl
         process.kill()
 
 
-def assert_stops(worker: Process, number: signal.Signals, *further: signal.Signals) -> None:
-    """Send the signal, and `further` ones during the stop; wait for an orderly end."""
-    worker.send(number)
-    worker.wait_for_output(f"Stopping on {number.name}\n")
-    for again in further:
-        worker.send(again)
-    assert worker.exit_code() == 0
-    assert worker.output.endswith("Stopped\n")
-    assert "Traceback" not in worker.output
-
-
-def test_a_signal_stops_a_worker_that_waits_for_temporal(
-    worker: Callable[..., Process], unused_tcp_port: int
+def test_the_worker_waits_for_temporal_and_the_database_and_goes_on_when_they_are_there(
+    worker: Callable[..., Process],
+    environment: WorkflowEnvironment,
+    tmp_path: Path,
+    unused_tcp_port: int,
 ) -> None:
-    nowhere = f"127.0.0.1:{unused_tcp_port}"
-    waiting = worker(TEMPORAL_ADDRESS=nowhere)
-    waiting.wait_for_output(f"Waiting for Temporal at {nowhere}: ")
-    assert_stops(waiting, signal.SIGTERM)
+    address = f"127.0.0.1:{unused_tcp_port}"
+    waiting = worker(TEMPORAL_ADDRESS=address)
+    waiting.wait_for_output(f"Waiting for Temporal at {address}: ")
+    _, _, port = environment.client.service_client.config.target_host.rpartition(":")
+    with slow_link(unused_tcp_port, int(port), delay=0):
+        waiting.wait_for_output("Waiting for the database: ")
+        (tmp_path / "missing").mkdir()
+        waiting.wait_for_output("Polling task queue saga-task-queue")
+        waiting.send(signal.SIGINT)
+        waiting.wait_for_output("Stopping on SIGINT\n")
+        # A further signal, of an impatient user, does not disturb the orderly stop.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            waiting.send(number)
+        assert waiting.exit_code() == 0
+    assert waiting.output.endswith("Stopped\n")
+    assert "Traceback" not in waiting.output
 
 
-def test_the_worker_waits_for_the_database_and_goes_on_when_it_is_there(
-    worker: Callable[..., Process], tmp_path: Path
+@pytest.mark.parametrize("name", ["HEARTBEAT_TIMEOUT_SECONDS", "TEMPORAL_ADDRESS"])
+def test_a_bad_setting_stops_the_worker_before_it_starts(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = worker()
-    waiting.wait_for_output("Waiting for the database: ")
-    (tmp_path / "missing").mkdir()
-    waiting.wait_for_output("Polling task queue saga-task-queue")
-    # A further signal, of an impatient user, does not disturb the orderly stop.
-    assert_stops(waiting, signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+    monkeypatch.setenv(name, "0")
+    with pytest.raises(SystemExit, match=name):
+        main()
 
 
-@pytest.mark.parametrize(
-    "name", ["HEARTBEAT_TIMEOUT_SECONDS", "TEMPORAL_ADDRESS", "OTEL_TRACES_EXPORTER"]
-)
-def test_a_bad_setting_stops_the_worker_with_one_line(
-    worker: Callable[..., Process], name: str
-) -> None:
-    stopped = worker(**{name: "0"})
-    assert stopped.exit_code() == 1
-    assert len(stopped.output.splitlines()) == 1
-    assert name in stopped.output
-
-
+@pytest.mark.slow
 def test_a_port_that_is_taken_stops_the_worker_with_one_line(
     worker: Callable[..., Process],
 ) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import re
-import string
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,6 @@ from shared import (
     KINDS,
     TASK_QUEUE_NAME,
     BookVacationInput,
-    Kind,
     SagaPolicy,
     cancellation_id,
     cancelled_trip,
@@ -56,22 +54,14 @@ def test_a_slug_of_any_name_is_short_lower_case_words_joined_by_hyphens(name: st
     assert len(slug(name)) <= 40
 
 
-@given(st.text(string.ascii_lowercase + string.digits + "-", max_size=60))
-def test_the_slug_of_a_slug_is_itself(name: str) -> None:
-    assert slug(slug(name)) == slug(name)
-
-
 def test_a_user_id_is_the_slug_of_the_name_and_29_digits() -> None:
     assert re.fullmatch(r"john-doe-\d{29}", new_user_id("John Doe"))
     assert re.fullmatch(r"guest-\d{29}", new_user_id("山田太郎"))
 
 
-def test_a_hundred_thousand_user_ids_of_one_name_are_all_different() -> None:
-    assert len({new_user_id("John Doe") for _ in range(100_000)}) == 100_000
-
-
-def test_96_random_bits_always_fit_the_digits_of_a_user_id() -> None:
-    assert len(str(2**96 - 1)) == 29
+def test_user_ids_of_one_name_are_all_different() -> None:
+    assert len({new_user_id("John Doe") for _ in range(10_000)}) == 10_000
+    assert len(str(2**96 - 1)) == 29, "96 random bits always fit"
 
 
 def test_no_trips_own_id_is_that_of_a_cancellation() -> None:
@@ -80,17 +70,14 @@ def test_no_trips_own_id_is_that_of_a_cancellation() -> None:
     assert cancelled_trip(cancellation_id(trip_id)) == trip_id
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_activitys_name_tells_its_step(kind: Kind) -> None:
-    assert step_of(f"book_{kind}") == (kind, False)
-    assert step_of(f"undo_book_{kind}") == (kind, True)
+def test_an_activitys_name_tells_its_step() -> None:
+    for kind in KINDS:
+        assert step_of(f"book_{kind}") == (kind, False)
+        assert step_of(f"undo_book_{kind}") == (kind, True)
 
 
-def test_the_task_queue_keeps_its_name() -> None:
+def test_the_names_that_other_code_imports_stay() -> None:
     assert TASK_QUEUE_NAME == "saga-task-queue"
-
-
-def test_the_input_keeps_the_order_of_its_fields() -> None:
     assert list(inspect.signature(BookVacationInput).parameters)[:5] == [
         "attempts",
         "book_user_id",
@@ -98,10 +85,7 @@ def test_the_input_keeps_the_order_of_its_fields() -> None:
         "book_hotel_id",
         "book_flight_id",
     ]
-
-
-def test_new_fields_of_the_input_have_defaults() -> None:
-    assert TRIP.policy == SagaPolicy()
+    assert TRIP.policy == SagaPolicy(), "new fields have defaults"
 
 
 @pytest.mark.parametrize("frozen", [TRIP, TRIP.policy])
@@ -111,12 +95,9 @@ def test_a_trip_cannot_be_changed_once_it_is_made(frozen: BookVacationInput | Sa
         setattr(frozen, name, 1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "item"), [("car", "a-car"), ("hotel", "a-hotel"), ("flight", "a-flight")]
-)
-def test_a_trip_wants_one_item_of_each_kind(kind: Kind, item: str) -> None:
-    assert TRIP.item(kind) == item
-
-
 def test_a_trip_books_car_hotel_and_flight_in_this_order() -> None:
-    assert KINDS[:3] == ("car", "hotel", "flight")
+    assert [(kind, TRIP.item(kind)) for kind in KINDS[:3]] == [
+        ("car", "a-car"),
+        ("hotel", "a-hotel"),
+        ("flight", "a-flight"),
+    ]

@@ -46,20 +46,14 @@ def panels() -> list[dict[str, Any]]:
     return told
 
 
-def questions() -> Iterator[tuple[str, str, str]]:
-    """Yield where each expression stands, the expression, and what is written about its outcome."""
+def questions() -> Iterator[tuple[str, str]]:
+    """Yield where each expression stands, and the expression."""
     for alert in alerts():
-        yield alert["alert"], alert["expr"], " ".join(alert["annotations"].values())
+        yield alert["alert"], alert["expr"]
     for panel in panels():
         for target in panel.get("targets", ()):
             # Grafana puts in a range of at least four scrapes.
-            expression = target["expr"].replace("$__rate_interval", "1m")
-            yield f"panel {panel['title']}", expression, target["legendFormat"]
-
-
-def labels_written(text: str) -> set[str]:
-    """Return the labels that an annotation or a legend puts in."""
-    return set(re.findall(r"\$labels\.(\w+)", text)) | set(re.findall(r"{{(\w+)}}", text))
+            yield f"panel {panel['title']}", target["expr"].replace("$__rate_interval", "1m")
 
 
 def selectors(expression: str) -> set[Selector]:
@@ -81,19 +75,6 @@ def selectors(expression: str) -> set[Selector]:
 
     promql_parser.walk(promql_parser.parse(expression), enter, leave)
     return found
-
-
-def labels_left(node: promql_parser.Expr) -> set[str] | None:
-    """Return the labels that an expression's outcome has; `None`: all of the metric's."""
-    match node:
-        case promql_parser.AggregateExpr(modifier=modifier):
-            return set(modifier.labels) if modifier else set()
-        case promql_parser.BinaryExpr(lhs=inner) | promql_parser.ParenExpr(expr=inner):
-            return labels_left(inner)
-        case promql_parser.Call(func=function, args=[*_, inner]) if function.name != "time":
-            left = labels_left(inner)
-            return left and left - {"le"} if function.name == "histogram_quantile" else left
-    return None
 
 
 def _labels_needed(node: promql_parser.Expr) -> list[str]:

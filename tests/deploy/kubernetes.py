@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,14 @@ def rendered(folder: Path) -> list[Object]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def with_components(folder: Path, components: Sequence[str], base: str = "base") -> list[Object]:
-    """Return the objects of a base, or an overlay, with components, put together in `folder`."""
+def with_components(folder: Path, components: Sequence[str]) -> list[Object]:
+    """Return the objects of the base with components, put together in `folder`."""
     folder.mkdir(exist_ok=True)
     place = Path(os.path.relpath(KUBERNETES, folder))
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [str(place / base)],
+        "resources": [str(place / "base")],
         "components": [str(place / "components" / name) for name in components],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -84,14 +84,9 @@ def let_through(policies: Iterable[Object], pod: Object, way: str) -> set[int]:
     labels = pod["metadata"]["labels"]
     of_it = [each["spec"] for each in policies if selects(each["spec"]["podSelector"], labels)]
     assert any(way.capitalize() in each["policyTypes"] for each in of_it), "All is let through"
-    return set(_ports(of_it, pod, way))
-
-
-def _ports(policies: Iterable[Object], pod: Object, way: str) -> Iterator[int]:
     named = {port["name"]: port["containerPort"] for port in container(pod).get("ports", ())}
-    for policy in policies:
-        for rule in policy.get(way, ()):
-            yield from (named.get(port["port"], port["port"]) for port in rule["ports"])
+    ports = [port["port"] for each in of_it for rule in each.get(way, ()) for port in rule["ports"]]
+    return {named.get(port, port) for port in ports}
 
 
 def variables_of(pod: Object, objects: Iterable[Object]) -> dict[str, str | None]:

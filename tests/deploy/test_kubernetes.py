@@ -90,14 +90,6 @@ def test_the_objects_have_the_form_of_their_kinds(version: str, tmp_path: Path) 
             kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_an_overlay_says_of_every_image_which() -> None:
-    for folder in overlays():
-        for pod in workloads(rendered(folder)).values():
-            name, _, tag = container(pod)["image"].rpartition(":")
-            assert name.endswith("/trip-booking"), folder
-            assert tag == VERSION, folder
-
-
 def test_a_process_starts_with_its_variables(
     objects: list[Object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,12 +102,11 @@ def test_a_process_starts_with_its_variables(
         entries = {entry["name"]: entry for entry in container(pod)["env"]}
         for name, value in told.items():
             assert value is None or not SECRET.search(name), f"{name} is no secret any more"
-        needed = {
-            name: SECRETS[name]
-            for name, entry in entries.items()
-            if "valueFrom" in entry
-            and not entry["valueFrom"]["secretKeyRef"].get("optional", False)
+        secrets = {
+            name: entry["valueFrom"] for name, entry in entries.items() if "valueFrom" in entry
         }
+        optional = {name for name, told in secrets.items() if told["secretKeyRef"].get("optional")}
+        needed = {name: SECRETS[name] for name in secrets.keys() - optional}
         set_here = {name: value for name, value in told.items() if value is not None}
         settings_of(variables() | set_here | needed, monkeypatch)
     assert not of_kind(objects, "Secret")
@@ -238,6 +229,14 @@ def test_one_scaler_has_each_deployment_to_itself(objects: list[Object]) -> None
         scalers(rendered(folder))
 
 
+def test_an_overlay_says_of_every_image_which() -> None:
+    for folder in overlays():
+        for pod in workloads(rendered(folder)).values():
+            name, _, tag = container(pod)["image"].rpartition(":")
+            assert name.endswith("/trip-booking"), folder
+            assert tag == VERSION, folder
+
+
 @pytest.mark.parametrize("component", ["scale-worker-by-cpu", "scale-worker-by-backlog"])
 def test_the_workers_of_a_version_have_a_scaler_of_their_own(
     component: str, tmp_path: Path
@@ -256,12 +255,9 @@ def test_the_workers_of_a_version_have_a_scaler_of_their_own(
 def test_there_is_room_for_all_pods_that_there_may_be(objects: list[Object]) -> None:
     found, most = scalers(objects), {}
     for each in of_kind(objects, "Deployment"):
-        scaler = found[each["metadata"]["name"]]
-        count = scaler.get("maxReplicas") or scaler["maxReplicaCount"]
-        # While a rollout replaces them.
-        most[each["metadata"]["name"]] = (
-            count + each["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-        )
+        name, rollout = each["metadata"]["name"], each["spec"]["strategy"]["rollingUpdate"]
+        count = found[name].get("maxReplicas") or found[name]["maxReplicaCount"]
+        most[name] = count + rollout["maxSurge"]
     asked = variables_of(workloads(objects)["api"], objects)["MAX_LONG_POLLS"]
     assert asked
     assert most["api"] * int(asked) <= LONG_POLLS_OF_A_FRONTEND

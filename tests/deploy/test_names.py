@@ -1,16 +1,15 @@
 """A live service tells every metric, label and value that alerts and dashboard ask for."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,15 +18,9 @@ from temporalio.client import Client
 
 from audit import DIFFERENCES
 from shared import KINDS, TASK_QUEUE_NAME
-from tests.deploy.asking import (
-    OF_PROMETHEUS,
-    Selector,
-    questions,
-    selectors,
-)
+from tests.deploy.asking import OF_PROMETHEUS, questions, selectors
 from tests.processes import (
     DEADLINE,
-    POLL_INTERVAL,
     ROOT,
     Process,
     Service,
@@ -58,20 +51,16 @@ def scrape(*ports: int) -> Samples:
     return samples
 
 
-def asked_for() -> dict[Selector, str]:
-    """Return everything that is asked for, and where."""
-    return {
+def missing(samples: Samples) -> list[str]:
+    """Return a sentence for each metric, label and value that is asked for and not told."""
+    asked = {
         selector: where
-        for where, expression, _ in questions()
+        for where, expression in questions()
         for selector in selectors(expression)
         if selector.metric not in OF_PROMETHEUS
     }
-
-
-def missing(samples: Samples) -> list[str]:
-    """Return a sentence for each metric, label and value that is asked for and not told."""
     said = []
-    for selector, where in asked_for().items():
+    for selector, where in asked.items():
         told = samples.get(selector.metric, [])
         if not told:
             said.append(f"{where}: there is no {selector.metric}")
@@ -83,7 +72,7 @@ def missing(samples: Samples) -> list[str]:
     return said
 
 
-async def test_a_live_service_tells_all_that_is_asked_for(tmp_path: Path) -> None:
+async def test_a_live_service_tells_all_that_is_asked_for() -> None:
     worker, suppliers = free_port(), free_port()
     urls: dict[str, Any] = {**supplier_urls(suppliers)}
     with service(METRICS_PORT=worker, RETRY_INTERVAL_SECONDS=0.1, **urls) as running:
@@ -95,12 +84,12 @@ async def test_a_live_service_tells_all_that_is_asked_for(tmp_path: Path) -> Non
         client = await Client.connect(running.temporal_address)
         await everything_happens(running, client, simulator)
 
-        untold = missing(scrape(running.api_port, worker))
-        end = time.monotonic() + DEADLINE
-        while untold and time.monotonic() < end:
-            await asyncio.sleep(POLL_INTERVAL)
-            untold = missing(scrape(running.api_port, worker))
-        assert untold == []
+        def untold() -> list[str]:
+            return missing(scrape(running.api_port, worker))
+
+        with contextlib.suppress(AssertionError):  # What is missing is shown below.
+            await asyncio.to_thread(wait_until, lambda: not untold(), "all is told")
+        assert untold() == []
 
 
 async def everything_happens(running: Service, client: Client, simulator: Process) -> None:
