@@ -2,22 +2,22 @@
 
 import asyncio
 import concurrent.futures
-import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared import TripStatus
-
 logger = logging.getLogger(__name__)
 
 Gauges = Iterable[GaugeMetricFamily]
+
+Values = float | Mapping[str, float]
+"""The value of a gauge, or its values by that of its label."""
 
 CountConnections = Callable[[], tuple[int, int, int]]
 """Tells how many connections are in use, are idle, and may be in use."""
@@ -33,32 +33,29 @@ QUESTION_LIMIT = 2.0
 """Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
 
 
-class _Waiting(Protocol):
-    @property
-    def count(self) -> int: ...
-    def age(self) -> float: ...
-
-
-class _Promises(Protocol):
-    """How the promises stand, as the record tells it."""
-
-    @property
-    def open_trips(self) -> Mapping[TripStatus, int]: ...
-    @property
-    def past_deadline(self) -> int: ...
-    @property
-    def stuck_undos(self) -> _Waiting: ...
-    @property
-    def unknown_outcomes(self) -> _Waiting: ...
-
-
-class _Audit(Protocol):
-    """How an audit ended, as the record tells it."""
-
-    @property
-    def ended_at(self) -> dt.datetime | None: ...
-    @property
-    def differences(self) -> Mapping[str, int] | None: ...
+PROMISES = {
+    "trips_open": (
+        "Trips that are running or need attention, as the record has them.",
+        "status",
+    ),
+    "trips_past_deadline": ("Trips that are still running after TRIP_DEADLINE_SECONDS.", ""),
+    "undos_stuck": ("Undos that wait for an operator.", ""),
+    "undo_stuck_oldest_age_seconds": (
+        "How long the oldest of them has waited; 0 if none waits.",
+        "",
+    ),
+    "outcomes_unknown": (
+        "Bookings of which nobody knows whether their supplier holds them.",
+        "",
+    ),
+    "outcome_unknown_oldest_age_seconds": (
+        "How long this has been so for the oldest of them; 0 if there is no such booking.",
+        "",
+    ),
+    "audit_last_success_timestamp_seconds": ("When an audit was last carried out to its end.", ""),
+    "audit_differences": ("Trips in which that audit found a difference.", "difference"),
+}
+"""The meaning and the label of each gauge that the record tells."""
 
 
 class _AtScrape(Collector):
@@ -72,8 +69,9 @@ class _AtScrape(Collector):
         return self._read()
 
 
-def _by(label: str, name: str, meaning: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    """Return a gauge that has a value for each value of its label."""
+def _gauge(name: str, meaning: str, values: Values, label: str = "") -> GaugeMetricFamily:
+    if not isinstance(values, Mapping):
+        return GaugeMetricFamily(name, meaning, values)
     family = GaugeMetricFamily(name, meaning, labels=[label])
     for value, number in values.items():
         family.add_metric([value], number)
@@ -87,14 +85,14 @@ class _Seldom:
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Gauges]]) -> None:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
-        self._asked: concurrent.futures.Future[Gauges] | None = None
+        self._asked: concurrent.futures.Future[Mapping[str, Values]] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Gauges:
+    def answer(self) -> Mapping[str, Values]:
         """Return the answer. Raises what the question raises, and `TimeoutError`."""
         with self._lock:
             now = time.monotonic()
@@ -108,72 +106,27 @@ class _Seldom:
 
 
 def show_promises(
-    registry: CollectorRegistry,
-    promises: Callable[[], Awaitable[_Promises]],
-    last_audit: Callable[[], Awaitable[_Audit | None]],
+    registry: CollectorRegistry, promises: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]
 ) -> None:
     """Show how the promises stand as the record tells it, or that it cannot be read."""
-
-    async def ask() -> Gauges:
-        now, audit = await promises(), await last_audit()
-        of_record = [
-            _by(
-                "status",
-                "booking_trips_open",
-                "Trips that are running or need attention, as the record has them.",
-                {str(status): count for status, count in now.open_trips.items()},
-            ),
-            GaugeMetricFamily(
-                "booking_trips_past_deadline",
-                "Trips that are still running after TRIP_DEADLINE_SECONDS.",
-                now.past_deadline,
-            ),
-            GaugeMetricFamily(
-                "booking_undos_stuck", "Undos that wait for an operator.", now.stuck_undos.count
-            ),
-            GaugeMetricFamily(
-                "booking_undo_stuck_oldest_age_seconds",
-                "How long the oldest of them has waited; 0 if none waits.",
-                now.stuck_undos.age(),
-            ),
-            GaugeMetricFamily(
-                "booking_outcomes_unknown",
-                "Bookings of which nobody knows whether their supplier holds them.",
-                now.unknown_outcomes.count,
-            ),
-            GaugeMetricFamily(
-                "booking_outcome_unknown_oldest_age_seconds",
-                "How long this has been so for the oldest of them; 0 if there is no such booking.",
-                now.unknown_outcomes.age(),
-            ),
-        ]
-        if audit is None or audit.ended_at is None:
-            return of_record
-        return [
-            *of_record,
-            GaugeMetricFamily(
-                "booking_audit_last_success_timestamp_seconds",
-                "When an audit was last carried out to its end.",
-                audit.ended_at.timestamp(),
-            ),
-            _by(
-                "difference",
-                "booking_audit_differences",
-                "Trips in which that audit found a difference.",
-                audit.differences or {},
-            ),
-        ]
-
-    seldom = _Seldom(ask)
+    seldom = _Seldom(promises)
 
     def read() -> Gauges:
         name, meaning = "booking_record_up", "Whether the record could be read: 1, or 0."
         try:
-            return [GaugeMetricFamily(name, meaning, 1), *seldom.answer()]
+            told = seldom.answer()
         except Exception as error:
             # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
-            return [GaugeMetricFamily(name, meaning, 0)]
+            return [_gauge(name, meaning, 0)]
+        shown = {each: PROMISES[each] for each in told}
+        return [
+            _gauge(name, meaning, 1),
+            *(
+                _gauge(f"booking_{each}", words, told[each], by)
+                for each, (words, by) in shown.items()
+            ),
+        ]
 
     registry.register(_AtScrape(read))
 
@@ -184,9 +137,9 @@ def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
     def read() -> Gauges:
         count, in_use, waiting = look()
         return [
-            _by("place", "booking_places", "How many requests there may be at once.", count),
-            _by("place", "booking_places_in_use", "How many requests there are now.", in_use),
-            _by("caller", "booking_requests_waiting", "Requests that wait for a trip.", waiting),
+            _gauge("booking_places", "How many requests there may be at once.", count, "place"),
+            _gauge("booking_places_in_use", "How many requests there are now.", in_use, "place"),
+            _gauge("booking_requests_waiting", "Requests that wait for a trip.", waiting, "caller"),
         ]
 
     registry.register(_AtScrape(read))
@@ -199,8 +152,8 @@ def show_connections(registry: CollectorRegistry, count: CountConnections) -> No
         in_use, idle, most = count()
         name, meaning = "booking_database_connections", "Connections to the record's database."
         return [
-            _by("state", name, meaning, {"in_use": in_use, "idle": idle}),
-            GaugeMetricFamily(f"{name}_max", "How many of them may be in use at once.", most),
+            _gauge(name, meaning, {"in_use": in_use, "idle": idle}, "state"),
+            _gauge(f"{name}_max", "How many of them may be in use at once.", most),
         ]
 
     registry.register(_AtScrape(read))
