@@ -16,7 +16,7 @@ from api.problems import MEDIA_TYPE, FieldError, Problem, install_errors
 from api.rate import BookingRate
 from api.routes import book_for_caller, cancel_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
-from api.server import SharedLoopFlask, background_loop, run
+from api.server import SharedLoopFlask, run
 
 __all__ = [
     "ANONYMOUS",
@@ -31,7 +31,6 @@ __all__ = [
     "Problem",
     "ResolveRequest",
     "SharedLoopFlask",
-    "background_loop",
     "book_for_caller",
     "caller",
     "cancel_for_caller",

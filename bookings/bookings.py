@@ -18,7 +18,6 @@ from bookings.errors import (
     TemporalUnavailable,
     asking_temporal,
 )
-from bookings.loops import PerLoop
 from bookings.settling import Settling
 from bookings.temporal import TripWorkflows
 from bookings.trips import Caller, is_same, may_be_id
@@ -34,7 +33,7 @@ that does not wait for the outcome, too."""
 
 
 class Bookings:
-    """The bookings. Every method may raise `RecordError`."""
+    """The bookings, for the tasks of one event loop. Every method may raise `RecordError`."""
 
     admit: Callable[[str], object] | None = None
     """Is asked before a new trip is accepted whether its owner may book now, and raises if not. A
@@ -48,7 +47,7 @@ class Bookings:
         self._record = record
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
-        self._turns = PerLoop(Turns)
+        self._turns = Turns()
         self.waits = Waits(self._workflows, record)
 
     async def book(
@@ -72,7 +71,7 @@ class Bookings:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        async with self._turns.here().turn(owner, max(seconds, START_PATIENCE)):
+        async with self._turns.turn(owner, max(seconds, START_PATIENCE)):
             row, new = await self._accepted(user_id, request, owner, key)
             if on_id is not None and row.owner == owner:
                 on_id(row.trip_id)
@@ -183,8 +182,7 @@ class Bookings:
     def stop_waiting(self) -> None:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
-        for turns in self._turns.of_all():
-            turns.fail(TemporalUnavailable("This process stops"))
+        self._turns.fail(TemporalUnavailable("This process stops"))
 
     async def _accepted(
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator
 
 from bookings.errors import BookingNotFound, TemporalUnavailable, is_overload
-from bookings.loops import PerLoop
 from bookings.temporal import TripWorkflows
 from bookings.trips import acting_workflow
 from record import Record, RecordedTrip, RecordError
@@ -45,7 +44,7 @@ class Waits:
         self._waits: set[Seen] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._watches = PerLoop(lambda: RecordWatch(record.trips.not_just_running))
+        self._watch = RecordWatch(record.trips.not_just_running)
 
     @property
     def long_polls(self) -> int:
@@ -82,7 +81,7 @@ class Waits:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
-        with self._watches.here().watching(row.trip_id, is_over) as seen:
+        with self._watch.watching(row.trip_id, is_over) as seen:
             self._waits.add(seen)
             poll = self._begin_poll(acting_workflow(row), seen) if polls else None
             try:
@@ -133,7 +132,7 @@ def _has_closed(row: RecordedTrip, now: RecordedTrip) -> bool:
 
 
 class RecordWatch:
-    """Watches for the waits of one event loop, for as long as there are any.
+    """Watches for waits, for as long as there are any.
 
     `not_just_running` takes the ids of trips and returns the rows of those whose waits may be over.
     """
