@@ -143,7 +143,7 @@ def create_blueprint(
     @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
-        trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
+        trip = await bookings.repair(user_id, kind_of(kind), operator())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
@@ -157,7 +157,7 @@ def create_blueprint(
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
         resolution = read_body(ResolveRequest)
-        trip = await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
+        trip = await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return answer(booking_of(trip))
 
     @routes.get("/openapi.json")

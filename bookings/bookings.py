@@ -150,22 +150,27 @@ class Bookings:
             row = await self.look_up(user_id, caller)
         return row
 
-    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> RecordedTrip:
-        """Have a stuck undo tried again now. Doing so again changes nothing.
-
-        Raises `BookingConflict` when it is not stuck, `BookingNotFound`, `TemporalUnavailable` and
-        `TemporalRefuses`.
-        """
-        return await self._repair(user_id, kind, caller, None)
-
-    async def resolve_undo(
-        self, user_id: str, kind: Kind, note: str, caller: Caller
+    async def repair(
+        self, user_id: str, kind: Kind, caller: Caller, note: str | None = None
     ) -> RecordedTrip:
-        """Take the caller's word that a stuck undo is settled. Doing so again changes nothing.
+        """Have a stuck undo tried again now, or declared settled with the caller's `note`.
 
-        Raises as `retry_undo` does.
+        Doing so again changes nothing. Raises `BookingConflict` when it is not stuck,
+        `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
         """
-        return await self._repair(user_id, kind, caller, note)
+        row = await self.look_up(user_id, caller)
+        if row.closed_at is None:
+            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
+                await self._workflows.repair(row, kind, note)
+            row = await self.look_up(user_id, caller)
+        # A trip has no step of a kind that came after it.
+        state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
+        done = ("resolved",) if note is not None else ("undone", "resolved")
+        if row.closed_at is not None and state not in done:
+            raise BookingConflict(
+                f"The {kind} is {state} and the trip {row.status}; no undo is under way."
+            )
+        return row
 
     async def check_ready(self) -> str | None:
         """Return what keeps trips from being booked, or `None` when nothing does."""
@@ -206,27 +211,6 @@ class Bookings:
         if new and self.on_accepted is not None:
             self.on_accepted()
         return row, new
-
-    async def _repair(
-        self, user_id: str, kind: Kind, caller: Caller, note: str | None
-    ) -> RecordedTrip:
-        """Have an undo resolved with a note, or else retried, and return the trip.
-
-        It is fine if the trip has closed because the same was asked for before.
-        """
-        row = await self.look_up(user_id, caller)
-        if row.closed_at is None:
-            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
-                await self._workflows.repair(row, kind, note)
-            row = await self.look_up(user_id, caller)
-        # A trip has no step of a kind that came after it.
-        state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
-        done = ("resolved",) if note is not None else ("undone", "resolved")
-        if row.closed_at is not None and state not in done:
-            raise BookingConflict(
-                f"The {kind} is {state} and the trip {row.status}; no undo is under way."
-            )
-        return row
 
 
 def _hash(text: str) -> str:

@@ -121,14 +121,14 @@ def add_trip_actions(pages: Blueprint, bookings: Bookings, places: Places) -> No
     @pages.post("/trips/<user_id>/undo/<kind>/retry")
     async def retry(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now."""
-        await bookings.retry_undo(user_id, kind_of(kind), operator())
+        await bookings.repair(user_id, kind_of(kind), operator())
         return back_to(user_id)
 
     @pages.post("/trips/<user_id>/undo/<kind>/resolve")
     async def resolve(user_id: str, kind: str) -> Response:
         """Take an operator's word that a stuck undo is settled."""
         resolution = checked(ResolveRequest, only_once(request.form))
-        await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
+        await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return back_to(user_id)
 
 

@@ -155,13 +155,20 @@ class StandIn(Bookings):
             trip = self.set(user_id, "cancelled", booked_at=NOON)
         return await self._after(trip, seconds, gone)
 
-    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> RecordedTrip:
-        return await self._repaired(user_id, kind, caller, state="undone")
-
-    async def resolve_undo(
-        self, user_id: str, kind: Kind, note: str, caller: Caller
+    async def repair(
+        self, user_id: str, kind: Kind, caller: Caller, note: str | None = None
     ) -> RecordedTrip:
-        return await self._repaired(user_id, kind, caller, state="resolved", note=note)
+        trip = await self.look_up(user_id, caller)
+        state: StepState = "undone" if note is None else "resolved"
+        steps = [
+            dataclasses.replace(step, state=state, note=note)
+            if (step.kind, step.state) == (kind, "stuck")
+            else step
+            for step in trip.steps
+        ]
+        if steps == trip.steps:
+            raise BookingConflict(f"The undo of the {kind} is not stuck.")
+        return self.set(user_id, trip.status, steps=steps)
 
     async def check_ready(self) -> str | None:
         return self.obstacle
@@ -179,20 +186,6 @@ class StandIn(Bookings):
                 await asyncio.sleep(0.005)
             self.waiting -= 1
         return self.trips[trip.trip_id]
-
-    async def _repaired(
-        self, user_id: str, kind: Kind, caller: Caller, **changes: Any
-    ) -> RecordedTrip:
-        trip = await self.look_up(user_id, caller)
-        steps = [
-            dataclasses.replace(step, **changes)
-            if (step.kind, step.state) == (kind, "stuck")
-            else step
-            for step in trip.steps
-        ]
-        if steps == trip.steps:
-            raise BookingConflict(f"The undo of the {kind} is not stuck.")
-        return self.set(user_id, trip.status, steps=steps)
 
     def _may_fail(self) -> None:
         if self.fails is not None:

@@ -222,7 +222,7 @@ async def test_a_stuck_undo_ends_the_wait_for_every_request_of_its_key(
         for _ in range(2):
             trip = await asked.book(user_id, DOOMED, "shop", 600, key=KEY)
             assert (trip.status, has_outcome(trip)) == ("needs_attention", False)
-    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+    await asked.repair(user_id, "hotel", DESK, "Cancelled by phone")
     rolled_back = await asked.book(new_id(), DOOMED, "shop", 60, key=KEY)
     assert rolled_back.reason == NO_FLIGHT
 
@@ -235,7 +235,7 @@ async def test_a_trip_that_was_stopped_and_then_cancelled_has_that_outcome(
     assert (await asked.cancel(user_id, DESK, 60)).status == "needs_attention"
     again = await asked.book(user_id, JOHN, "shop", 60)
     assert (again.status, has_outcome(again)) == ("needs_attention", False)
-    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+    await asked.repair(user_id, "hotel", DESK, "Cancelled by phone")
     await ended(asked, user_id)
     again = await asked.book(user_id, JOHN, "shop", 0)
     assert (again.status, has_outcome(again), again.booked_at) == ("cancelled", True, None)

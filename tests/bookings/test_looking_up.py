@@ -69,8 +69,8 @@ Question = Callable[[Bookings, str, Caller], Awaitable[Any]]
 QUESTIONS: dict[str, Question] = {
     "look up": lambda asked, user_id, caller: asked.look_up(user_id, caller),
     "cancel": lambda asked, user_id, caller: asked.cancel(user_id, caller, 60),
-    "retry": lambda asked, user_id, caller: asked.retry_undo(user_id, "car", caller),
-    "resolve": lambda asked, user_id, caller: asked.resolve_undo(user_id, "car", "", caller),
+    "retry": lambda asked, user_id, caller: asked.repair(user_id, "car", caller),
+    "resolve": lambda asked, user_id, caller: asked.repair(user_id, "car", caller, ""),
 }
 
 

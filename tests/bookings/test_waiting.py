@@ -139,7 +139,7 @@ async def test_a_look_up_waits_for_the_end_of_a_stuck_trip(
         by_record.look_up_after(await by_record.look_up(user_id, DESK), 600)
     )
     assert not (await asyncio.wait({patient}, timeout=0.3))[0]
-    await by_record.resolve_undo(user_id, "hotel", "settled", DESK)
+    await by_record.repair(user_id, "hotel", DESK, "settled")
     async with asyncio.timeout(DEADLINE):
         assert (await patient).status == "rolled_back"
 
