@@ -34,28 +34,20 @@ QUESTION_LIMIT = 2.0
 
 
 PROMISES = {
-    "trips_open": (
-        "Trips that are running or need attention, as the record has them.",
-        "status",
-    ),
-    "trips_past_deadline": ("Trips that are still running after TRIP_DEADLINE_SECONDS.", ""),
-    "undos_stuck": ("Undos that wait for an operator.", ""),
-    "undo_stuck_oldest_age_seconds": (
-        "How long the oldest of them has waited; 0 if none waits.",
-        "",
-    ),
-    "outcomes_unknown": (
-        "Bookings of which nobody knows whether their supplier holds them.",
-        "",
-    ),
-    "outcome_unknown_oldest_age_seconds": (
-        "How long this has been so for the oldest of them; 0 if there is no such booking.",
-        "",
-    ),
-    "audit_last_success_timestamp_seconds": ("When an audit was last carried out to its end.", ""),
-    "audit_differences": ("Trips in which that audit found a difference.", "difference"),
+    "trips_open": "Trips that are running or need attention, as the record has them.",
+    "trips_past_deadline": "Trips that are still running after TRIP_DEADLINE_SECONDS.",
+    "undos_stuck": "Undos that wait for an operator.",
+    "undo_stuck_oldest_age_seconds": "How long the oldest of them has waited; 0 if none waits.",
+    "outcomes_unknown": "Bookings of which nobody knows whether their supplier holds them.",
+    "outcome_unknown_oldest_age_seconds": "How long this has been so for the oldest of them; 0 if "
+    "there is no such booking.",
+    "audit_last_success_timestamp_seconds": "When an audit was last carried out to its end.",
+    "audit_differences": "Trips in which that audit found a difference.",
 }
-"""The meaning and the label of each gauge that the record tells."""
+"""The meaning of each number that the record tells. Its gauge is named `booking_…`."""
+
+LABELS = {"trips_open": "status", "audit_differences": "difference"}
+"""The labels of those that are told apart by something."""
 
 
 class _AtScrape(Collector):
@@ -114,19 +106,17 @@ def show_promises(
     def read() -> Gauges:
         name, meaning = "booking_record_up", "Whether the record could be read: 1, or 0."
         try:
-            told = seldom.answer()
+            return [
+                _gauge(name, meaning, 1),
+                *(
+                    _gauge(f"booking_{each}", PROMISES[each], values, LABELS.get(each, ""))
+                    for each, values in seldom.answer().items()
+                ),
+            ]
         except Exception as error:
             # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
             return [_gauge(name, meaning, 0)]
-        shown = {each: PROMISES[each] for each in told}
-        return [
-            _gauge(name, meaning, 1),
-            *(
-                _gauge(f"booking_{each}", words, told[each], by)
-                for each, (words, by) in shown.items()
-            ),
-        ]
 
     registry.register(_AtScrape(read))
 
