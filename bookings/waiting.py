@@ -41,7 +41,6 @@ class Waits:
 
     def __init__(self, workflows: TripWorkflows, record: Record) -> None:
         self._workflows = workflows
-        self._waits: set[Seen] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._watch = RecordWatch(record.trips.not_just_running)
@@ -70,8 +69,7 @@ class Waits:
     def stop(self) -> None:
         """End all waits now, and later ones at once: the process is about to stop."""
         self._stopping = True
-        for wait in list(self._waits):
-            wait.cancel()
+        self._watch.stop()
 
     async def _wait(
         self, row: RecordedTrip, is_over: IsOver, seconds: float, gone: Gone | None
@@ -82,7 +80,6 @@ class Waits:
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
         with self._watch.watching(row.trip_id, is_over) as seen:
-            self._waits.add(seen)
             poll = self._begin_poll(acting_workflow(row), seen) if polls else None
             try:
                 over = False
@@ -92,7 +89,6 @@ class Waits:
                     late = loop.time() >= deadline
                     over = seen.done() or late or (gone is not None and gone())
             finally:
-                self._waits.discard(seen)
                 if poll is not None:
                     poll.cancel()
 
@@ -161,6 +157,11 @@ class RecordWatch:
                 self._rounds.cancel()
                 # The loop ends the task later; a wait that comes before that needs a new one.
                 self._rounds = None
+
+    def stop(self) -> None:
+        """End all present waits."""
+        for seen in list(self._waits):
+            seen.cancel()
 
     async def _look_in_rounds(self) -> None:
         while True:

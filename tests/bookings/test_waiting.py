@@ -43,7 +43,7 @@ async def test_a_wait_ends_when_the_client_has_gone(waits: Bookings) -> None:
             await waits.look_up_after(await waits.look_up(user_id, DESK), 600, lambda: True)
         ).status == "running"
         assert (await waits.cancel(user_id, DESK, 600, lambda: True)).status == "running"
-    assert not waits.waits._waits, "Nothing waits on"
+    assert not waits.waits._watch._waits, "Nothing waits on"
 
 
 async def test_a_client_that_stays_gets_the_outcome(waits: Bookings, worker: None) -> None:
@@ -116,7 +116,7 @@ def by_record(asked: Bookings) -> Bookings:
 
 async def so_many_wait(asked: Bookings, waits: int, polls: range) -> None:
     async def do() -> bool:
-        return len(asked.waits._waits) == waits and asked.waits.long_polls in polls
+        return len(asked.waits._watch._waits) == waits and asked.waits.long_polls in polls
 
     await eventually(do)
 
