@@ -5,7 +5,7 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -14,17 +14,14 @@ from prometheus_client.registry import Collector
 
 logger = logging.getLogger(__name__)
 
-Gauges = Iterable[GaugeMetricFamily]
-
 Values = float | Mapping[str, float]
 """The value of a gauge, or its values by that of its label."""
 
+ReadGauges = Callable[[], Mapping[str, Values]]
+"""Returns the values of gauges, by their names in `GAUGES`."""
+
 CountConnections = Callable[[], tuple[int, int, int]]
 """Tells how many connections are in use, are idle, and may be in use."""
-
-PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
-"""Tells by name how many places there are and how many are in use; and by caller how many requests
-wait for a trip."""
 
 QUESTION_INTERVAL = 5.0
 """Seconds for which an answer of the record is used for further scrapes."""
@@ -32,8 +29,13 @@ QUESTION_INTERVAL = 5.0
 QUESTION_LIMIT = 2.0
 """Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
 
-
-PROMISES = {
+GAUGES = {
+    "places": "How many requests there may be at once.",
+    "places_in_use": "How many requests there are now.",
+    "requests_waiting": "Requests that wait for a trip.",
+    "database_connections": "Connections to the record's database.",
+    "database_connections_max": "How many of them may be in use at once.",
+    "record_up": "Whether the record could be read: 1, or 0.",
     "trips_open": "Trips that are running or need attention, as the record has them.",
     "trips_past_deadline": "Trips that are still running after TRIP_DEADLINE_SECONDS.",
     "undos_stuck": "Undos that wait for an operator.",
@@ -44,30 +46,36 @@ PROMISES = {
     "audit_last_success_timestamp_seconds": "When an audit was last carried out to its end.",
     "audit_differences": "Trips in which that audit found a difference.",
 }
-"""The meaning of each number that the record tells. Its gauge is named `booking_…`."""
+"""What each gauge means. Prometheus knows it as `booking_…`."""
 
-LABELS = {"trips_open": "status", "audit_differences": "difference"}
-"""The labels of those that are told apart by something."""
+LABELS = {
+    "places": "place",
+    "places_in_use": "place",
+    "requests_waiting": "caller",
+    "database_connections": "state",
+    "trips_open": "status",
+    "audit_differences": "difference",
+}
+"""The labels of the gauges that have several values."""
 
 
 class _AtScrape(Collector):
-    """Calls `read` at each scrape and shows what it returns."""
+    """Shows at each scrape what `read` returns."""
 
-    def __init__(self, read: Callable[[], Gauges]) -> None:
+    def __init__(self, read: ReadGauges) -> None:
         self._read = read
 
-    def collect(self) -> Gauges:
-        """Return the gauges that can be read."""
-        return self._read()
-
-
-def _gauge(name: str, meaning: str, values: Values, label: str = "") -> GaugeMetricFamily:
-    if not isinstance(values, Mapping):
-        return GaugeMetricFamily(name, meaning, values)
-    family = GaugeMetricFamily(name, meaning, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges that can be read."""
+        for name, values in self._read().items():
+            told, meaning = f"booking_{name}", GAUGES[name]
+            if not isinstance(values, Mapping):
+                yield GaugeMetricFamily(told, meaning, values)
+                continue
+            family = GaugeMetricFamily(told, meaning, labels=[LABELS[name]])
+            for value, number in values.items():
+                family.add_metric([value], number)
+            yield family
 
 
 class _Seldom:
@@ -103,47 +111,28 @@ def show_promises(
     """Show how the promises stand as the record tells it, or that it cannot be read."""
     seldom = _Seldom(promises)
 
-    def read() -> Gauges:
-        name, meaning = "booking_record_up", "Whether the record could be read: 1, or 0."
+    def read() -> Mapping[str, Values]:
         try:
-            return [
-                _gauge(name, meaning, 1),
-                *(
-                    _gauge(f"booking_{each}", PROMISES[each], values, LABELS.get(each, ""))
-                    for each, values in seldom.answer().items()
-                ),
-            ]
+            return {"record_up": 1, **seldom.answer()}
         except Exception as error:
             # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
-            return [_gauge(name, meaning, 0)]
+            return {"record_up": 0}
 
     registry.register(_AtScrape(read))
 
 
-def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
+def show_places(registry: CollectorRegistry, look: ReadGauges) -> None:
     """Show how many places for requests there are, and which callers hold them."""
-
-    def read() -> Gauges:
-        count, in_use, waiting = look()
-        return [
-            _gauge("booking_places", "How many requests there may be at once.", count, "place"),
-            _gauge("booking_places_in_use", "How many requests there are now.", in_use, "place"),
-            _gauge("booking_requests_waiting", "Requests that wait for a trip.", waiting, "caller"),
-        ]
-
-    registry.register(_AtScrape(read))
+    registry.register(_AtScrape(look))
 
 
 def show_connections(registry: CollectorRegistry, count: CountConnections) -> None:
     """Show how many connections to the database there are."""
 
-    def read() -> Gauges:
+    def read() -> Mapping[str, Values]:
         in_use, idle, most = count()
-        name, meaning = "booking_database_connections", "Connections to the record's database."
-        return [
-            _gauge(name, meaning, {"in_use": in_use, "idle": idle}, "state"),
-            _gauge(f"{name}_max", "How many of them may be in use at once.", most),
-        ]
+        connections = {"in_use": in_use, "idle": idle}
+        return {"database_connections": connections, "database_connections_max": most}
 
     registry.register(_AtScrape(read))
