@@ -53,8 +53,7 @@ def create_app(
     show_places(metrics.registry, functools.partial(api.places_now, places, bookings, callers))
     show_connections(metrics.registry, record.database.connections)
     deadline = dt.timedelta(seconds=settings.trip_deadline_seconds)
-    how_promises_stand = functools.partial(promises_now, record.database, deadline)
-    show_promises(metrics.registry, how_promises_stand, record.audits.last)
+    show_promises(metrics.registry, functools.partial(promises_now, record.database, deadline))
     scrape = functools.partial(scraped, metrics.registry, sdk)
 
     options = api.Options(

@@ -11,12 +11,12 @@ from api.intake import checked, kind_of, only_once
 from api.keys import ANONYMOUS, keys_of
 from api.openapi import openapi_document
 from api.options import Options
-from api.places import Places, client_gone, places_for, places_now
+from api.places import Places, places_for, places_now
 from api.problems import MEDIA_TYPE, FieldError, Problem, install_errors
 from api.rate import BookingRate
-from api.routes import book_for_caller, create_blueprint
+from api.routes import book_for_caller, cancel_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
-from api.server import SharedLoopFlask, background_loop, run
+from api.server import SharedLoopFlask, run
 
 __all__ = [
     "ANONYMOUS",
@@ -31,11 +31,10 @@ __all__ = [
     "Problem",
     "ResolveRequest",
     "SharedLoopFlask",
-    "background_loop",
     "book_for_caller",
     "caller",
+    "cancel_for_caller",
     "checked",
-    "client_gone",
     "create_blueprint",
     "create_codec",
     "install_errors",

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from api.options import Options
 from api.schemas import Links
-from bookings import Trip
+from bookings import RecordedTrip, acting_workflow
 from shared import cut
 
 
@@ -17,13 +17,15 @@ def answer(body: BaseModel, status: int = 200) -> Response:
     return Response(text, status, mimetype="application/json")
 
 
-def links_of(trip: Trip, options: Options) -> Links:
+def links_of(trip: RecordedTrip, options: Options) -> Links:
     """Return where to go on from a trip."""
     ui = options.temporal_ui_url.rstrip("/")
-    run = [trip.workflow_id, *([trip.run_id, "timeline"] if trip.run_id else [])]
+    run = [acting_workflow(trip)]
+    if trip.first_run_id and not trip.cancelled_at:
+        run += [trip.first_run_id, "timeline"]
     path = "/".join(urllib.parse.quote(part, safe="") for part in run)
     return Links(
-        self=location_of(trip.user_id),
+        self=location_of(trip.trip_id),
         web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{path}",
     )
 

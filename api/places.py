@@ -136,17 +136,19 @@ class AllPlaces(NamedTuple):
 
 def places_now(
     places: AllPlaces, bookings: Bookings, callers: Collection[str]
-) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Return how many places there are, how many are in use, and who waits for trips.
+) -> dict[str, dict[str, int]]:
+    """Return how many places there are and are in use, and how often each caller waits for trips.
 
     The first two go by what the places are for, the last one by the names of `callers`.
     """
-    each = places._asdict().items()
-    return (
-        {name: kept.count for name, kept in each} | {"long_poll": bookings.waits.max_long_polls},
-        {name: kept.in_use for name, kept in each} | {"long_poll": bookings.waits.long_polls},
-        {name: places.wait.held_by(name) for name in callers},
-    )
+    each, waits = places._asdict().items(), bookings.waits
+    count = {name: kept.count for name, kept in each}
+    in_use = {name: kept.in_use for name, kept in each}
+    return {
+        "places": count | {"long_poll": waits.max_long_polls},
+        "places_in_use": in_use | {"long_poll": waits.long_polls},
+        "requests_waiting": {name: places.wait.held_by(name) for name in callers},
+    }
 
 
 def places_for(

@@ -32,7 +32,7 @@ from api.schemas import (
     WaitQuery,
     told,
 )
-from bookings import Bookings, Trip
+from bookings import Bookings, RecordedTrip, has_outcome
 from shared import new_user_id
 
 LOCATION = {"Location": header("Where to look the booking up.", examples.LOCATION)}
@@ -52,14 +52,14 @@ def create_blueprint(
     install_gate(routes, all_places.request)
     places = all_places.wait
 
-    def booking_of(trip: Trip) -> Booking:
+    def booking_of(trip: RecordedTrip) -> Booking:
         return Booking(
-            user_id=trip.user_id,
+            user_id=trip.trip_id,
             status=trip.status,
             reason=trip.reason,
             steps=[BookingStep(**vars(step)) for step in trip.steps],
             reservations={step.kind: step.item for step in trip.steps if step.held},
-            started_at=trip.started_at,
+            started_at=trip.accepted_at,
             closed_at=trip.closed_at,
             links=links_of(trip, options),
         )
@@ -79,13 +79,11 @@ def create_blueprint(
         headers = checked(BookHeaders, dict(request.headers))
         wait = 0 if headers.respond_async else options.book_wait_seconds
         with places.place_to_wait(caller().name, wait):
-            trip = await book_for_caller(
-                bookings, options, wanted, headers.key, wait, client_gone()
-            )
-        if trip.has_outcome:
+            trip = await book_for_caller(bookings, options, wanted, headers.key, wait)
+        if has_outcome(trip):
             return answer(_outcome(trip))
-        location = location_of(trip.user_id)
-        accepted = Accepted(user_id=trip.user_id, status=trip.status, location=location)
+        location = location_of(trip.trip_id)
+        accepted = Accepted(user_id=trip.trip_id, status=trip.status, location=location)
         response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
         if headers.respond_async:
@@ -100,11 +98,11 @@ def create_blueprint(
         trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
         rows = [
             BookingSummary(
-                user_id=trip.user_id,
+                user_id=trip.trip_id,
                 status=trip.status,
                 name=trip.request.get("name") or "",
                 **{step.kind: step.item for step in trip.steps},
-                started_at=trip.started_at,
+                started_at=trip.accepted_at,
                 closed_at=trip.closed_at,
                 links=links_of(trip, options),
             )
@@ -122,7 +120,7 @@ def create_blueprint(
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
             with places.place_to_wait(caller().name, query.wait):
-                trip = await bookings.look_up_after(user_id, caller(), query.wait, client_gone())
+                trip = await bookings.look_up_after(trip, query.wait, client_gone())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")
@@ -135,10 +133,7 @@ def create_blueprint(
     )
     async def cancel_booking(user_id: str) -> Response:
         """Cancel a booking, running or booked: whatever it holds is undone."""
-        with places.place_if_free(caller().name) as free:
-            # A cancellation is not refused for want of a place: it is begun, and 202 tells so.
-            wait = options.book_wait_seconds if free else 0
-            trip = await bookings.cancel(user_id, caller(), wait, client_gone())
+        trip = await cancel_for_caller(bookings, places, user_id, options.book_wait_seconds)
         response = answer(booking_of(trip), 200 if trip.closed_at else 202)
         if trip.closed_at is None:
             response.headers["Location"] = location_of(user_id)
@@ -148,7 +143,7 @@ def create_blueprint(
     @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
-        trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
+        trip = await bookings.repair(user_id, kind_of(kind), operator())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/undo/<kind>/resolve")
@@ -162,7 +157,7 @@ def create_blueprint(
     async def resolve_undo(user_id: str, kind: str) -> Response:
         """Declare a stuck undo settled; for operators."""
         resolution = read_body(ResolveRequest)
-        trip = await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
+        trip = await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return answer(booking_of(trip))
 
     @routes.get("/openapi.json")
@@ -203,10 +198,10 @@ def create_blueprint(
     return routes
 
 
-def _outcome(trip: Trip) -> Booked | RolledBack:
-    if not trip.was_booked:
-        return RolledBack(user_id=trip.user_id, reason=trip.reason or "")
-    return Booked(user_id=trip.user_id, **told({step.kind: step.item for step in trip.steps}))
+def _outcome(trip: RecordedTrip) -> Booked | RolledBack:
+    if trip.booked_at is None:
+        return RolledBack(user_id=trip.trip_id, reason=trip.reason or "")
+    return Booked(user_id=trip.trip_id, **told({step.kind: step.item for step in trip.steps}))
 
 
 async def book_for_caller(
@@ -215,8 +210,7 @@ async def book_for_caller(
     wanted: BookRequest,
     key: str | None,
     seconds: float,
-    gone: Callable[[], bool] | None = None,
-) -> Trip:
+) -> RecordedTrip:
     """Book what the caller wants, once for each idempotency key. Raises as `Bookings.book` does."""
     name = "trip" if options.anonymous_ids else wanted.name
 
@@ -229,7 +223,18 @@ async def book_for_caller(
         wanted.model_dump(),
         caller().name,
         seconds,
-        gone,
+        client_gone(),
         key=key,
         on_id=note_id,
     )
+
+
+async def cancel_for_caller(
+    bookings: Bookings, places: Places, user_id: str, seconds: float
+) -> RecordedTrip:
+    """Cancel the caller's trip, and wait for the outcome if one of `places` is free.
+
+    A cancellation is not refused for want of a place: it is begun. Raises as `Bookings.cancel`.
+    """
+    with places.place_if_free(caller().name) as free:
+        return await bookings.cancel(user_id, caller(), seconds if free else 0, client_gone())

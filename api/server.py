@@ -12,8 +12,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Self, cast
 
@@ -50,30 +49,16 @@ READY_INTERVAL = 0.5
 """Seconds between two questions whether the service is ready, until it is."""
 
 
-@contextmanager
-def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own. At the end cancel what still runs, and stop it."""
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    loop = runner.get_loop()
-    stopped = asyncio.Event()
-
-    def run() -> None:
-        with runner:
-            runner.run(stopped.wait())
-
-    thread = threading.Thread(target=run, name="event-loop", daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join()
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of this process's async views. It has a thread of its own."""
+    loop = uvloop.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="event-loop", daemon=True).start()
+    return loop
 
 
 class SharedLoopFlask(Flask):
-    """A Flask app whose async views run on one loop, if it is given one."""
-
-    loop: asyncio.AbstractEventLoop | None = None
+    """A Flask app whose async views run on the `event_loop` of the process."""
 
     @classmethod
     def of_the_api(cls) -> Self:
@@ -85,13 +70,10 @@ class SharedLoopFlask(Flask):
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` to its end on the shared loop."""
-        if self.loop is None:
-            return super().async_to_sync(func)
-        loop = self.loop
 
         def on_shared_loop(*args: Any, **kwargs: Any) -> Any:
             # The task inherits this thread's context, and with it Flask's request.
-            return asyncio.run_coroutine_threadsafe(func(*args, **kwargs), loop).result()
+            return asyncio.run_coroutine_threadsafe(func(*args, **kwargs), event_loop()).result()
 
         return on_shared_loop
 
@@ -188,11 +170,10 @@ def run(app: SharedLoopFlask, host: str, port: int, temporal: str) -> None:
     bookings: Bookings = app.extensions["bookings"]
     options: Options = app.extensions["options"]
     ready = f"Ready: book at http://{authority(host, port)}/, watch at {options.temporal_ui_url}"
-    with background_loop() as loop:
-        app.loop = loop
-        server = listen(app, host, port, threads_for(options.max_open_bookings))
-        asyncio.run_coroutine_threadsafe(_announce(bookings, temporal, ready), loop)
-        serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
+    server = listen(app, host, port, threads_for(options.max_open_bookings))
+    loop = event_loop()
+    asyncio.run_coroutine_threadsafe(_announce(bookings, temporal, ready), loop)
+    serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
 
 
 async def _announce(bookings: Bookings, temporal: str, ready: str) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import html
 import random
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
-
-from api import background_loop
 
 ASKS = re.compile(r'hx-get="([^"]+)" hx-trigger="every (\d+)ms"')
 """What htmx reads from a page: what is asked for, and how often."""
@@ -44,6 +43,26 @@ class Watch:
         """Return the ms in which `share` of the answers came."""
         ordered = sorted(self.latencies) or [float("nan")]
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@contextmanager
+def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread of its own. At the end cancel what still runs, and stop it."""
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    stopped = asyncio.Event()
+
+    def run() -> None:
+        with runner:
+            runner.run(stopped.wait())
+
+    thread = threading.Thread(target=run, name="event-loop", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join()
 
 
 @contextmanager

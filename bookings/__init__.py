@@ -18,9 +18,16 @@ from bookings.errors import (
 )
 from bookings.settling import Settling
 from bookings.temporal import TripWorkflows
-from bookings.trips import NEVER_STARTED, STOPPED, Caller, Trip, acting_workflow, may_be_id
+from bookings.trips import (
+    NEVER_STARTED,
+    STOPPED,
+    Caller,
+    acting_workflow,
+    has_outcome,
+    may_be_id,
+)
 from connection import UnreadablePayload
-from record import RecordError, RecordUnavailable, StepProgress
+from record import RecordedTrip, RecordError, RecordUnavailable, StepProgress
 
 __all__ = [
     "NEVER_STARTED",
@@ -34,14 +41,15 @@ __all__ = [
     "NoWorker",
     "RecordError",
     "RecordUnavailable",
+    "RecordedTrip",
     "Settling",
     "StepProgress",
     "TemporalRefuses",
     "TemporalUnavailable",
-    "Trip",
     "TripWorkflows",
     "UnknownCursor",
     "UnreadablePayload",
     "acting_workflow",
+    "has_outcome",
     "may_be_id",
 ]

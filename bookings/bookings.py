@@ -18,10 +18,9 @@ from bookings.errors import (
     TemporalUnavailable,
     asking_temporal,
 )
-from bookings.loops import PerLoop
 from bookings.settling import Settling
 from bookings.temporal import TripWorkflows
-from bookings.trips import Caller, Trip, is_same, may_be_id, shown
+from bookings.trips import Caller, is_same, may_be_id
 from bookings.turns import Turns
 from bookings.waiting import Gone, Waits
 from connection import nobody_takes_trips
@@ -34,7 +33,7 @@ that does not wait for the outcome, too."""
 
 
 class Bookings:
-    """The bookings. Every method may raise `RecordError`."""
+    """The bookings, for the tasks of one event loop. Every method may raise `RecordError`."""
 
     admit: Callable[[str], object] | None = None
     """Is asked before a new trip is accepted whether its owner may book now, and raises if not. A
@@ -48,7 +47,7 @@ class Bookings:
         self._record = record
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
-        self._turns = PerLoop(Turns)
+        self._turns = Turns()
         self.waits = Waits(self._workflows, record)
 
     async def book(
@@ -61,7 +60,7 @@ class Bookings:
         *,
         key: str | None = None,
         on_id: Callable[[str], object] | None = None,
-    ) -> Trip:
+    ) -> RecordedTrip:
         """Book a trip, or the one of the owner's idempotency key, and return it as it stands.
 
         It returns when the trip has ended or needs attention, after `seconds`, or once the client
@@ -72,7 +71,7 @@ class Bookings:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        async with self._turns.here().turn(owner, max(seconds, START_PATIENCE)):
+        async with self._turns.turn(owner, max(seconds, START_PATIENCE)):
             row, new = await self._accepted(user_id, request, owner, key)
             if on_id is not None and row.owner == owner:
                 on_id(row.trip_id)
@@ -82,31 +81,33 @@ class Bookings:
                 await self._workflows.start(row)
         seconds = max(0.0, deadline - loop.time())
         if row.booked_at is not None or row.closed_at is not None or (new and not seconds):
-            return shown(row)
+            return row
         try:
             await self.waits.unless_stuck(row, seconds, gone)
             row = await self._record.trips.by_id(row.trip_id) or row
         except RecordUnavailable:
             pass  # It was there a moment ago, and an outage does not end the trip.
-        return shown(row)
+        return row
 
-    async def look_up(self, user_id: str, caller: Caller) -> Trip:
+    async def look_up(self, user_id: str, caller: Caller) -> RecordedTrip:
         """Return the trip as it stands. Raises `BookingNotFound`."""
-        return shown(await self._recorded(user_id, caller))
+        row = await self._record.trips.by_id(user_id) if may_be_id(user_id) else None
+        if row is None or not caller.may_see(row.owner):
+            raise BookingNotFound
+        return row
 
     async def look_up_after(
-        self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
-    ) -> Trip:
-        """Return the trip once it has ended, after `seconds` at most. Raises `BookingNotFound`."""
-        row = await self._recorded(user_id, caller)
-        if row.closed_at is None:
-            await self.waits.until_closed(row, seconds, gone)
-            row = await self._recorded(user_id, caller)
-        return shown(row)
+        self, trip: RecordedTrip, seconds: float, gone: Gone | None = None
+    ) -> RecordedTrip:
+        """Return a trip once it has ended, after `seconds` at most."""
+        if trip.closed_at is not None:
+            return trip
+        await self.waits.until_closed(trip, seconds, gone)
+        return await self._record.trips.by_id(trip.trip_id) or trip
 
     async def page(
         self, status: TripStatus | None, limit: int, cursor: str | None, caller: Caller
-    ) -> tuple[list[Trip], str | None]:
+    ) -> tuple[list[RecordedTrip], str | None]:
         """Return a page of the caller's trips, the newest first, and the cursor of the next.
 
         Raises `UnknownCursor`.
@@ -119,11 +120,11 @@ class Bookings:
         )
         page = rows[:limit]
         more = len(rows) > limit
-        return [shown(row) for row in page], cursor_after(page[-1]) if more else None
+        return page, cursor_after(page[-1]) if more else None
 
     async def cancel(
         self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
-    ) -> Trip:
+    ) -> RecordedTrip:
         """Undo the trip, running or booked, and return it after `seconds` at most.
 
         A wait ends at once when an undo is stuck. Even with no `seconds` Temporal has taken the
@@ -132,11 +133,11 @@ class Bookings:
         `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
         `TemporalUnavailable` and `TemporalRefuses`.
         """
-        row = await self._recorded(user_id, caller)
+        row = await self.look_up(user_id, caller)
         if row.closed_at is None and row.cancelled_at is None:
             if await self._workflows.cancel(row):
                 await self.waits.unless_stuck(row, seconds, gone)
-                row = await self._recorded(user_id, caller)
+                row = await self.look_up(user_id, caller)
             if row.closed_at is None:
                 row = await self._settling.settled(row, cancelled=True)
         if row.status == "rolled_back":
@@ -146,23 +147,30 @@ class Bookings:
         if row.closed_at is None and row.cancelled_at is not None:
             await self._workflows.start_cancellation(row)
             await self.waits.unless_stuck(row, seconds, gone)
-            row = await self._recorded(user_id, caller)
-        return shown(row)
+            row = await self.look_up(user_id, caller)
+        return row
 
-    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
-        """Have a stuck undo tried again now. Doing so again changes nothing.
+    async def repair(
+        self, user_id: str, kind: Kind, caller: Caller, note: str | None = None
+    ) -> RecordedTrip:
+        """Have a stuck undo tried again now, or declared settled with the caller's `note`.
 
-        Raises `BookingConflict` when it is not stuck, `BookingNotFound`, `TemporalUnavailable` and
-        `TemporalRefuses`.
+        Doing so again changes nothing. Raises `BookingConflict` when it is not stuck,
+        `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
         """
-        return await self._repair(user_id, kind, caller, None)
-
-    async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
-        """Take the caller's word that a stuck undo is settled. Doing so again changes nothing.
-
-        Raises as `retry_undo` does.
-        """
-        return await self._repair(user_id, kind, caller, note)
+        row = await self.look_up(user_id, caller)
+        if row.closed_at is None:
+            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
+                await self._workflows.repair(row, kind, note)
+            row = await self.look_up(user_id, caller)
+        # A trip has no step of a kind that came after it.
+        state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
+        done = ("resolved",) if note is not None else ("undone", "resolved")
+        if row.closed_at is not None and state not in done:
+            raise BookingConflict(
+                f"The {kind} is {state} and the trip {row.status}; no undo is under way."
+            )
+        return row
 
     async def check_ready(self) -> str | None:
         """Return what keeps trips from being booked, or `None` when nothing does."""
@@ -179,8 +187,7 @@ class Bookings:
     def stop_waiting(self) -> None:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
-        for turns in self._turns.of_all():
-            turns.fail(TemporalUnavailable("This process stops"))
+        self._turns.fail(TemporalUnavailable("This process stops"))
 
     async def _accepted(
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None
@@ -204,31 +211,6 @@ class Bookings:
         if new and self.on_accepted is not None:
             self.on_accepted()
         return row, new
-
-    async def _recorded(self, user_id: str, caller: Caller) -> RecordedTrip:
-        row = await self._record.trips.by_id(user_id) if may_be_id(user_id) else None
-        if row is None or not caller.may_see(row.owner):
-            raise BookingNotFound
-        return row
-
-    async def _repair(self, user_id: str, kind: Kind, caller: Caller, note: str | None) -> Trip:
-        """Have an undo resolved with a note, or else retried, and return the trip.
-
-        It is fine if the trip has closed because the same was asked for before.
-        """
-        row = await self._recorded(user_id, caller)
-        if row.closed_at is None:
-            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
-                await self._workflows.repair(row, kind, note)
-            row = await self._recorded(user_id, caller)
-        # A trip has no step of a kind that came after it.
-        state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
-        done = ("resolved",) if note is not None else ("undone", "resolved")
-        if row.closed_at is not None and state not in done:
-            raise BookingConflict(
-                f"The {kind} is {state} and the trip {row.status}; no undo is under way."
-            )
-        return shown(row)
 
 
 def _hash(text: str) -> str:

@@ -13,7 +13,6 @@ from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
-    WorkflowHandle,
 )
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -27,7 +26,6 @@ from shared import (
     CANCELLED,
     KINDS,
     TASK_QUEUE_NAME,
-    BookingResult,
     BookVacationInput,
     Execution,
     Kind,
@@ -50,8 +48,6 @@ ALWAYS_WANTED = [
     if field.name in {f"book_{kind}_id" for kind in KINDS} and field.default is dataclasses.MISSING
 ]
 """The items that every trip has, which is older than no kind of them."""
-
-TripHandle = WorkflowHandle[BookingWorkflow, BookingResult]
 
 
 class TripWorkflows:

@@ -17,7 +17,7 @@ AT_ONCE = 16
 
 
 class Turns:
-    """The turns of one event loop."""
+    """The turns, for the tasks of one event loop."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = at_once

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator
 
 from bookings.errors import BookingNotFound, TemporalUnavailable, is_overload
-from bookings.loops import PerLoop
 from bookings.temporal import TripWorkflows
 from bookings.trips import acting_workflow
 from record import Record, RecordedTrip, RecordError
@@ -42,10 +41,9 @@ class Waits:
 
     def __init__(self, workflows: TripWorkflows, record: Record) -> None:
         self._workflows = workflows
-        self._waits: set[Seen] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._watches = PerLoop(lambda: RecordWatch(record.trips.not_just_running))
+        self._watch = RecordWatch(record.trips.not_just_running)
 
     @property
     def long_polls(self) -> int:
@@ -71,8 +69,7 @@ class Waits:
     def stop(self) -> None:
         """End all waits now, and later ones at once: the process is about to stop."""
         self._stopping = True
-        for wait in list(self._waits):
-            wait.cancel()
+        self._watch.stop()
 
     async def _wait(
         self, row: RecordedTrip, is_over: IsOver, seconds: float, gone: Gone | None
@@ -82,8 +79,7 @@ class Waits:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = len(self._polls) < self.max_long_polls
-        with self._watches.here().watching(row.trip_id, is_over) as seen:
-            self._waits.add(seen)
+        with self._watch.watching(row.trip_id, is_over) as seen:
             poll = self._begin_poll(acting_workflow(row), seen) if polls else None
             try:
                 over = False
@@ -93,7 +89,6 @@ class Waits:
                     late = loop.time() >= deadline
                     over = seen.done() or late or (gone is not None and gone())
             finally:
-                self._waits.discard(seen)
                 if poll is not None:
                     poll.cancel()
 
@@ -133,7 +128,7 @@ def _has_closed(row: RecordedTrip, now: RecordedTrip) -> bool:
 
 
 class RecordWatch:
-    """Watches for the waits of one event loop, for as long as there are any.
+    """Watches for waits, for as long as there are any.
 
     `not_just_running` takes the ids of trips and returns the rows of those whose waits may be over.
     """
@@ -162,6 +157,11 @@ class RecordWatch:
                 self._rounds.cancel()
                 # The loop ends the task later; a wait that comes before that needs a new one.
                 self._rounds = None
+
+    def stop(self) -> None:
+        """End all present waits."""
+        for seen in list(self._waits):
+            seen.cancel()
 
     async def _look_in_rounds(self) -> None:
         while True:

@@ -57,7 +57,7 @@ def add_form(
             return make_response(filled_in(given, key, problem.errors), problem.status)
         key = checked(BookHeaders, {"Idempotency-Key": key}).key or key
         booked = await book_for_caller(bookings, options, wanted, key, 0)
-        trip = url_for("pages.trip", user_id=booked.user_id)
+        trip = url_for("pages.trip", user_id=booked.trip_id)
         # htmx would show the trip in the page of the form; a browser goes there.
         return (
             Response(headers={"HX-Redirect": trip})

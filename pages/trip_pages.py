@@ -16,15 +16,15 @@ from api import (
     Places,
     ResolveRequest,
     caller,
+    cancel_for_caller,
     checked,
-    client_gone,
     kind_of,
     links_of,
     needs_key,
     only_once,
     operator,
 )
-from bookings import Bookings, Trip
+from bookings import Bookings, RecordedTrip
 from pages.wording import goes_back, may_be_cancelled, motion
 
 INTERVAL_MS = 900
@@ -46,7 +46,7 @@ CANCEL_WAIT_SECONDS = 5.0
 def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options) -> None:
     """Add the page of a trip, and the view that an open page asks for news."""
 
-    def shown(template: str, trip: Trip) -> str:
+    def shown(template: str, trip: RecordedTrip) -> str:
         return render_template(
             template,
             trip=trip,
@@ -80,7 +80,7 @@ def add_trip_list(pages: Blueprint, bookings: Bookings) -> None:
     async def listed(given: dict[str, str]) -> dict[str, Any]:
         query = checked(PageQuery, given)
         trips, next_cursor = await bookings.page(query.status, query.limit, query.cursor, caller())
-        seen = [(trip.user_id, trip.status) for trip in trips]
+        seen = [(trip.trip_id, trip.status) for trip in trips]
         return {
             "trips": trips,
             "given": given,
@@ -115,22 +115,20 @@ def add_trip_actions(pages: Blueprint, bookings: Bookings, places: Places) -> No
     @pages.post("/trips/<user_id>/cancel")
     async def cancel(user_id: str) -> Response:
         """Begin to cancel a trip."""
-        with places.place_if_free(caller().name) as free:
-            wait = CANCEL_WAIT_SECONDS if free else 0
-            await bookings.cancel(user_id, caller(), wait, client_gone())
+        await cancel_for_caller(bookings, places, user_id, CANCEL_WAIT_SECONDS)
         return back_to(user_id)
 
     @pages.post("/trips/<user_id>/undo/<kind>/retry")
     async def retry(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now."""
-        await bookings.retry_undo(user_id, kind_of(kind), operator())
+        await bookings.repair(user_id, kind_of(kind), operator())
         return back_to(user_id)
 
     @pages.post("/trips/<user_id>/undo/<kind>/resolve")
     async def resolve(user_id: str, kind: str) -> Response:
         """Take an operator's word that a stuck undo is settled."""
         resolution = checked(ResolveRequest, only_once(request.form))
-        await bookings.resolve_undo(user_id, kind_of(kind), resolution.note, operator())
+        await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return back_to(user_id)
 
 
@@ -139,19 +137,19 @@ def mark_of(told: object) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _mark_of(trip: Trip) -> str:
+def _mark_of(trip: RecordedTrip) -> str:
     # The interval belongs to what the page shows, so that the page takes up a new one.
     return mark_of((trip, _interval(trip)))
 
 
-def _offers(trip: Trip) -> list[str]:
+def _offers(trip: RecordedTrip) -> list[str]:
     """Return what the caller may do: `cancel`, and each kind whose undo the caller may repair."""
     stuck = [step.kind for step in trip.steps if step.state == "stuck" and caller().operator]
     return [*stuck, *(["cancel"] if may_be_cancelled(trip) else [])]
 
 
-def _interval(trip: Trip) -> int | None:
+def _interval(trip: RecordedTrip) -> int | None:
     if trip.closed_at is None:
-        is_slow = dt.datetime.now(dt.UTC) - trip.started_at > SLOW_AFTER
+        is_slow = dt.datetime.now(dt.UTC) - trip.accepted_at > SLOW_AFTER
         return SLOW_INTERVAL_MS if is_slow else INTERVAL_MS
     return LONG_INTERVAL_MS if may_be_cancelled(trip) else None

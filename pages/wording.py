@@ -4,8 +4,8 @@ import datetime as dt
 
 from markupsafe import Markup
 
-from bookings import StepProgress, Trip
-from shared import CANCELLATION_PREFIX, StepState, TripStatus
+from bookings import RecordedTrip, StepProgress
+from shared import StepState, TripStatus
 
 STATUSES: dict[TripStatus, str] = {
     "running": "Under way",
@@ -39,25 +39,25 @@ BACKWARD: tuple[StepState, ...] = ("undoing", "undone", "stuck", "resolved")
 """The states of a step that is being undone or was undone."""
 
 
-def goes_back(trip: Trip) -> bool:
+def goes_back(trip: RecordedTrip) -> bool:
     """Tell whether the trip is being undone or was undone."""
     return trip.status != "booked" and any(
         step.state in ("failed", *BACKWARD) for step in trip.steps
     )
 
 
-def may_be_cancelled(trip: Trip) -> bool:
+def may_be_cancelled(trip: RecordedTrip) -> bool:
     """Tell whether a cancellation would change anything."""
-    begun = trip.workflow_id.startswith(CANCELLATION_PREFIX)
+    begun = trip.cancelled_at is not None
     return trip.status in ("running", "booked") and not begun and not goes_back(trip)
 
 
-def title(trip: Trip) -> str:
+def title(trip: RecordedTrip) -> str:
     """Return the title of a trip's page."""
-    return f"{trip.request.get('name') or trip.user_id}: {STATUSES[trip.status]}"
+    return f"{trip.request.get('name') or trip.trip_id}: {STATUSES[trip.status]}"
 
 
-def motion(trip: Trip) -> str:
+def motion(trip: RecordedTrip) -> str:
     """Return a sentence that says what the trip is doing now."""
     by_state = {step.state: step for step in trip.steps}
     match trip.status:

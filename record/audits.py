@@ -78,10 +78,7 @@ class Audits:
 
     async def last(self) -> Audit | None:
         """Return the audit that has ended last."""
-        ended = _AUDIT.where(audits.c.ended_at.is_not(None))
-        last = ended.order_by(audits.c.ended_at.desc()).limit(1)
-        row = await self._database.read(lambda sql: sql.execute(last).one_or_none())
-        return None if row is None else Audit(**row._mapping)
+        return await self._database.read(last_audit)
 
     async def ended_trips(
         self,
@@ -166,6 +163,13 @@ class Audits:
 
 
 _AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))
+
+
+def last_audit(sql: sa.Connection) -> Audit | None:
+    """Return the audit that has ended last."""
+    ended = _AUDIT.where(audits.c.ended_at.is_not(None))
+    row = sql.execute(ended.order_by(audits.c.ended_at.desc()).limit(1)).one_or_none()
+    return None if row is None else Audit(**row._mapping)
 
 
 def _begin(

@@ -5,60 +5,52 @@ the same however many trips the record has.
 """
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from record.audits import last_audit
 from record.database import Database
 from record.tables import reservations, trips
 from record.trips import OPEN
-from shared import TripStatus
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """How many things wait, and since when the oldest does; `None`: nothing waits."""
+async def promises_now(
+    database: Database, trip_deadline: dt.timedelta
+) -> dict[str, float | dict[str, float]]:
+    """Return what keeps travellers waiting, and what the last audit has come to, in numbers.
 
-    count: int
-    since: dt.datetime | None
+    A stuck undo counts from its supplier's last failure on. An outcome is unknown when the supplier
+    has not decided, or when its answer was lost and no further try is under way. Raises
+    `RecordError`.
+    """
 
-    def age(self) -> float:
-        """Return the seconds for which the oldest has waited; 0 if nothing waits."""
-        if self.since is None:
-            return 0.0
-        # The clocks of two servers may differ.
-        return max((dt.datetime.now(dt.UTC) - self.since).total_seconds(), 0.0)
-
-
-@dataclass(frozen=True)
-class Promises:
-    """What keeps travellers waiting."""
-
-    open_trips: Mapping[TripStatus, int]
-    past_deadline: int
-    """Trips that still run when their deadline, or that of their cancellation, has passed."""
-    stuck_undos: Waiting
-    """Steps whose undo waits for an operator, since their supplier failed last."""
-    unknown_outcomes: Waiting
-    """Bookings of which nobody knows whether their supplier holds them: it has not decided, or its
-    answer was lost and no further try is under way."""
-
-
-async def promises_now(database: Database, trip_deadline: dt.timedelta) -> Promises:
-    """Return how the promises stand. Raises `RecordError`."""
-
-    def ask(sql: sa.Connection) -> Promises:
+    def ask(sql: sa.Connection) -> dict[str, float | dict[str, float]]:
         now = dt.datetime.now(dt.UTC)
         counted = {row.status: row.trips for row in sql.execute(_OPEN_TRIPS)}
-        return Promises(
-            {status: counted.get(status, 0) for status in OPEN},
-            sql.execute(_LATE, {"accepted_before": now - trip_deadline}).scalar_one(),
-            Waiting(*sql.execute(_STUCK).one()),
-            Waiting(*sql.execute(_UNKNOWN, {"now": now}).one()),
-        )
+        stuck, stuck_since = sql.execute(_STUCK).one()
+        unknown, unknown_since = sql.execute(_UNKNOWN, {"now": now}).one()
+        told: dict[str, float | dict[str, float]] = {
+            "trips_open": {status: counted.get(status, 0) for status in OPEN},
+            "trips_past_deadline": sql.execute(
+                _LATE, {"accepted_before": now - trip_deadline}
+            ).scalar_one(),
+            "undos_stuck": stuck,
+            "undo_stuck_oldest_age_seconds": _age(now, stuck_since),
+            "outcomes_unknown": unknown,
+            "outcome_unknown_oldest_age_seconds": _age(now, unknown_since),
+        }
+        audit = last_audit(sql)
+        if audit is not None and audit.ended_at is not None:
+            told["audit_last_success_timestamp_seconds"] = audit.ended_at.timestamp()
+            told["audit_differences"] = dict(audit.differences or {})
+        return told
 
     return await database.read(ask)
+
+
+def _age(now: dt.datetime, since: dt.datetime | None) -> float:
+    # The clocks of two servers may differ.
+    return max((now - since).total_seconds(), 0.0) if since else 0.0
 
 
 _OPEN_TRIPS = (

@@ -1,7 +1,7 @@
 """The suppliers, who really book: their port, the desks before it, and what implements it."""
 
-from suppliers.composition import compose, composed, composition
-from suppliers.desk import Desk, Desks, OutsideDesk, RecordAway, Try, Undecided
+from suppliers.composition import Desk, Desks, compose, composed, composition
+from suppliers.desk import OutsideDesk, RecordAway, Try, Undecided
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.over_http import HttpSupplier
 from suppliers.port import (

@@ -1,6 +1,7 @@
 """The record and the desks that a process works with, as its settings say."""
 
 import functools
+from collections.abc import Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -8,11 +9,17 @@ from typing import NamedTuple
 from record import Record
 from settings import Settings, load_settings
 from shared import KINDS, Kind
-from suppliers.desk import Desk, Desks, OutsideDesk
+from suppliers.desk import OutsideDesk
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import Observer
 from suppliers.over_http import FollowCall, HttpSupplier
 from suppliers.port import Supplier
+
+Desk = EmbeddedSupplier | OutsideDesk
+"""Books one kind of item. Its calls raise `Refused`, `TryAgain`, `Undecided` and `RecordAway`."""
+
+Desks = Mapping[Kind, Desk]
+"""Where each kind is booked."""
 
 
 class Composition(NamedTuple):

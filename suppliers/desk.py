@@ -9,10 +9,10 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from temporalio.exceptions import ApplicationError
 
@@ -70,37 +70,9 @@ class Try:
         return round(self.waited + time.monotonic() - self.begun, 3)
 
 
-class Desk(Protocol):
-    """Books one kind of item for the activities, each call as often as they like.
-
-    Each raises `Refused`, `TryAgain`, `Undecided` and `RecordAway`.
-    """
-
-    @property
-    def name(self) -> str | None:
-        """The supplier's name in the record; `None` if the record itself holds the items."""
-
-    @property
-    def late(self) -> float:
-        """How many seconds after a call its booking may still take effect or show up."""
-
-    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
-        """Hold the trip's item, once, however often it is asked for."""
-
-    async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
-        """Release whatever the trip holds, and refuse every later booking of it."""
-
-    async def close(self) -> None:
-        """Close what is open to the supplier."""
-
-
-Desks = Mapping[Kind, Desk]
-"""Where each kind is booked."""
-
-
 @dataclass(frozen=True)
 class OutsideDesk:
-    """Books one kind at a supplier that is somebody else's service.
+    """Books one kind at a supplier that is somebody else's service, each call as often as asked.
 
     With `late` 0 the supplier keeps to the port: a booking may be sent again at any time, and does
     not take effect after its cancellation. Otherwise a booking may take effect or show up `late`

@@ -9,12 +9,19 @@ from suppliers.port import Confirmed, Pending, Refused, Released, Unavailable
 
 Call = Literal["book", "cancel", "find"]
 
-Outcome = Literal[
-    "confirmed", "pending", "released", "not_found", "refused", "unknown", "unavailable"
-]
+Observer = Callable[[Kind, Call, str, float], object]
+"""It is called when a call is over, with its outcome and its time in seconds."""
 
-Observer = Callable[[Kind, Call, Outcome, float], object]
-"""It is called when a call is over. The last argument is the call's time in seconds."""
+OUTCOMES = {
+    Confirmed: "confirmed",
+    Pending: "pending",
+    Released: "released",
+    type(None): "not_found",
+    Refused: "refused",
+    Unavailable: "unavailable",
+}
+"""The outcome of a call by its answer or its error. A call with another error, or a cancelled one,
+has the outcome `unknown`."""
 
 Answer = TypeVar("Answer")
 
@@ -35,22 +42,5 @@ async def observed(
     else:
         return answer
     finally:
-        observer(kind, call, _meaning_of(ended), time.perf_counter() - begun)
-
-
-def _meaning_of(ended: object) -> Outcome:
-    """Return what a call has come to; `unknown` for a cancelled one, and for any other error."""
-    match ended:
-        case Confirmed():
-            return "confirmed"
-        case Pending():
-            return "pending"
-        case Released():
-            return "released"
-        case None:
-            return "not_found"
-        case Refused():
-            return "refused"
-        case Unavailable():
-            return "unavailable"
-    return "unknown"
+        outcome = OUTCOMES.get(type(ended), "unknown")
+        observer(kind, call, outcome, time.perf_counter() - begun)

@@ -2,29 +2,26 @@
 
 import asyncio
 import concurrent.futures
-import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared import TripStatus
-
 logger = logging.getLogger(__name__)
 
-Gauges = Iterable[GaugeMetricFamily]
+Values = float | Mapping[str, float]
+"""The value of a gauge, or its values by that of its label."""
+
+ReadGauges = Callable[[], Mapping[str, Values]]
+"""Returns the values of gauges, by their names in `GAUGES`."""
 
 CountConnections = Callable[[], tuple[int, int, int]]
 """Tells how many connections are in use, are idle, and may be in use."""
-
-PlacesNow = Callable[[], tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]]]
-"""Tells by name how many places there are and how many are in use; and by caller how many requests
-wait for a trip."""
 
 QUESTION_INTERVAL = 5.0
 """Seconds for which an answer of the record is used for further scrapes."""
@@ -32,52 +29,53 @@ QUESTION_INTERVAL = 5.0
 QUESTION_LIMIT = 2.0
 """Seconds that a scrape waits for the answer. Prometheus gives up a scrape after ten."""
 
+GAUGES = {
+    "places": "How many requests there may be at once.",
+    "places_in_use": "How many requests there are now.",
+    "requests_waiting": "Requests that wait for a trip.",
+    "database_connections": "Connections to the record's database.",
+    "database_connections_max": "How many of them may be in use at once.",
+    "record_up": "Whether the record could be read: 1, or 0.",
+    "trips_open": "Trips that are running or need attention, as the record has them.",
+    "trips_past_deadline": "Trips that are still running after TRIP_DEADLINE_SECONDS.",
+    "undos_stuck": "Undos that wait for an operator.",
+    "undo_stuck_oldest_age_seconds": "How long the oldest of them has waited; 0 if none waits.",
+    "outcomes_unknown": "Bookings of which nobody knows whether their supplier holds them.",
+    "outcome_unknown_oldest_age_seconds": "How long this has been so for the oldest of them; 0 if "
+    "there is no such booking.",
+    "audit_last_success_timestamp_seconds": "When an audit was last carried out to its end.",
+    "audit_differences": "Trips in which that audit found a difference.",
+}
+"""What each gauge means. Prometheus knows it as `booking_…`."""
 
-class _Waiting(Protocol):
-    @property
-    def count(self) -> int: ...
-    def age(self) -> float: ...
-
-
-class _Promises(Protocol):
-    """How the promises stand, as the record tells it."""
-
-    @property
-    def open_trips(self) -> Mapping[TripStatus, int]: ...
-    @property
-    def past_deadline(self) -> int: ...
-    @property
-    def stuck_undos(self) -> _Waiting: ...
-    @property
-    def unknown_outcomes(self) -> _Waiting: ...
-
-
-class _Audit(Protocol):
-    """How an audit ended, as the record tells it."""
-
-    @property
-    def ended_at(self) -> dt.datetime | None: ...
-    @property
-    def differences(self) -> Mapping[str, int] | None: ...
+LABELS = {
+    "places": "place",
+    "places_in_use": "place",
+    "requests_waiting": "caller",
+    "database_connections": "state",
+    "trips_open": "status",
+    "audit_differences": "difference",
+}
+"""The labels of the gauges that have several values."""
 
 
 class _AtScrape(Collector):
-    """Calls `read` at each scrape and shows what it returns."""
+    """Shows at each scrape what `read` returns."""
 
-    def __init__(self, read: Callable[[], Gauges]) -> None:
+    def __init__(self, read: ReadGauges) -> None:
         self._read = read
 
-    def collect(self) -> Gauges:
-        """Return the gauges that can be read."""
-        return self._read()
-
-
-def _by(label: str, name: str, meaning: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    """Return a gauge that has a value for each value of its label."""
-    family = GaugeMetricFamily(name, meaning, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges that can be read."""
+        for name, values in self._read().items():
+            told, meaning = f"booking_{name}", GAUGES[name]
+            if not isinstance(values, Mapping):
+                yield GaugeMetricFamily(told, meaning, values)
+                continue
+            family = GaugeMetricFamily(told, meaning, labels=[LABELS[name]])
+            for value, number in values.items():
+                family.add_metric([value], number)
+            yield family
 
 
 class _Seldom:
@@ -87,14 +85,14 @@ class _Seldom:
     nothing that a request needs.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Gauges]]) -> None:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]) -> None:
         self._ask = ask
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
         self._lock = threading.Lock()
-        self._asked: concurrent.futures.Future[Gauges] | None = None
+        self._asked: concurrent.futures.Future[Mapping[str, Values]] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Gauges:
+    def answer(self) -> Mapping[str, Values]:
         """Return the answer. Raises what the question raises, and `TimeoutError`."""
         with self._lock:
             now = time.monotonic()
@@ -108,99 +106,33 @@ class _Seldom:
 
 
 def show_promises(
-    registry: CollectorRegistry,
-    promises: Callable[[], Awaitable[_Promises]],
-    last_audit: Callable[[], Awaitable[_Audit | None]],
+    registry: CollectorRegistry, promises: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]
 ) -> None:
     """Show how the promises stand as the record tells it, or that it cannot be read."""
+    seldom = _Seldom(promises)
 
-    async def ask() -> Gauges:
-        now, audit = await promises(), await last_audit()
-        of_record = [
-            _by(
-                "status",
-                "booking_trips_open",
-                "Trips that are running or need attention, as the record has them.",
-                {str(status): count for status, count in now.open_trips.items()},
-            ),
-            GaugeMetricFamily(
-                "booking_trips_past_deadline",
-                "Trips that are still running after TRIP_DEADLINE_SECONDS.",
-                now.past_deadline,
-            ),
-            GaugeMetricFamily(
-                "booking_undos_stuck", "Undos that wait for an operator.", now.stuck_undos.count
-            ),
-            GaugeMetricFamily(
-                "booking_undo_stuck_oldest_age_seconds",
-                "How long the oldest of them has waited; 0 if none waits.",
-                now.stuck_undos.age(),
-            ),
-            GaugeMetricFamily(
-                "booking_outcomes_unknown",
-                "Bookings of which nobody knows whether their supplier holds them.",
-                now.unknown_outcomes.count,
-            ),
-            GaugeMetricFamily(
-                "booking_outcome_unknown_oldest_age_seconds",
-                "How long this has been so for the oldest of them; 0 if there is no such booking.",
-                now.unknown_outcomes.age(),
-            ),
-        ]
-        if audit is None or audit.ended_at is None:
-            return of_record
-        return [
-            *of_record,
-            GaugeMetricFamily(
-                "booking_audit_last_success_timestamp_seconds",
-                "When an audit was last carried out to its end.",
-                audit.ended_at.timestamp(),
-            ),
-            _by(
-                "difference",
-                "booking_audit_differences",
-                "Trips in which that audit found a difference.",
-                audit.differences or {},
-            ),
-        ]
-
-    seldom = _Seldom(ask)
-
-    def read() -> Gauges:
-        name, meaning = "booking_record_up", "Whether the record could be read: 1, or 0."
+    def read() -> Mapping[str, Values]:
         try:
-            return [GaugeMetricFamily(name, meaning, 1), *seldom.answer()]
+            return {"record_up": 1, **seldom.answer()}
         except Exception as error:
             # Whatever the error is, the other gauges can be shown.
             logger.warning("The gauges of the record are missing: %r", error)
-            return [GaugeMetricFamily(name, meaning, 0)]
+            return {"record_up": 0}
 
     registry.register(_AtScrape(read))
 
 
-def show_places(registry: CollectorRegistry, look: PlacesNow) -> None:
+def show_places(registry: CollectorRegistry, look: ReadGauges) -> None:
     """Show how many places for requests there are, and which callers hold them."""
-
-    def read() -> Gauges:
-        count, in_use, waiting = look()
-        return [
-            _by("place", "booking_places", "How many requests there may be at once.", count),
-            _by("place", "booking_places_in_use", "How many requests there are now.", in_use),
-            _by("caller", "booking_requests_waiting", "Requests that wait for a trip.", waiting),
-        ]
-
-    registry.register(_AtScrape(read))
+    registry.register(_AtScrape(look))
 
 
 def show_connections(registry: CollectorRegistry, count: CountConnections) -> None:
     """Show how many connections to the database there are."""
 
-    def read() -> Gauges:
+    def read() -> Mapping[str, Values]:
         in_use, idle, most = count()
-        name, meaning = "booking_database_connections", "Connections to the record's database."
-        return [
-            _by("state", name, meaning, {"in_use": in_use, "idle": idle}),
-            GaugeMetricFamily(f"{name}_max", "How many of them may be in use at once.", most),
-        ]
+        connections = {"in_use": in_use, "idle": idle}
+        return {"database_connections": connections, "database_connections_max": most}
 
     registry.register(_AtScrape(read))

@@ -19,8 +19,8 @@ from bookings import (
     BookingNotFound,
     Bookings,
     Caller,
+    RecordedTrip,
     StepProgress,
-    Trip,
     UnknownCursor,
 )
 from settings import Settings
@@ -55,7 +55,7 @@ class StandIn(Bookings):
         """Be as new."""
         self.admit = None
         self.waits = cast(Any, SimpleNamespace(max_long_polls=0, long_polls=0))
-        self.trips: dict[str, Trip] = {}
+        self.trips: dict[str, RecordedTrip] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self.becomes: TripStatus = "booked"
         self.reason: str | None = None
@@ -69,13 +69,13 @@ class StandIn(Bookings):
         """How many requests wait now."""
         self._over = threading.Event()
 
-    def add(self, status: TripStatus, owner: str = "anonymous", **changes: Any) -> Trip:
+    def add(self, status: TripStatus, owner: str = "anonymous", **changes: Any) -> RecordedTrip:
         """Add a trip."""
-        trip = trip_of(status, owner, user_id=f"john-doe-{len(self.trips):029d}") | changes
-        self.trips[trip["user_id"]] = Trip(**trip)
-        return self.trips[trip["user_id"]]
+        trip = trip_of(status, owner, trip_id=f"john-doe-{len(self.trips):029d}") | changes
+        self.trips[trip["trip_id"]] = RecordedTrip(**trip)
+        return self.trips[trip["trip_id"]]
 
-    def set(self, user_id: str, status: TripStatus, **changes: Any) -> Trip:
+    def set(self, user_id: str, status: TripStatus, **changes: Any) -> RecordedTrip:
         """Have a trip stand otherwise."""
         before = self.trips[user_id]
         now = trip_of(status, before.owner, user_id, before.request)
@@ -96,13 +96,13 @@ class StandIn(Bookings):
         *,
         key: str | None = None,
         on_id: Callable[[str], object] | None = None,
-    ) -> Trip:
+    ) -> RecordedTrip:
         self._may_fail()
         known = self._keys.get((owner, key)) if key else None
         if known is None:
             if self.admit is not None:
                 self.admit(owner)
-            self.trips[user_id] = Trip(
+            self.trips[user_id] = RecordedTrip(
                 **trip_of(self.becomes, owner, user_id, request) | {"reason": self.reason}
             )
             if key:
@@ -111,14 +111,14 @@ class StandIn(Bookings):
                 self.on_accepted()
         trip = self.trips[known or user_id]
         if on_id is not None:
-            on_id(trip.user_id)
+            on_id(trip.trip_id)
         if trip.request != request:
             raise BookingDiffers
         if self.fails_after_acceptance is not None:
             raise self.fails_after_acceptance
         return await self._after(trip, seconds, gone)
 
-    async def look_up(self, user_id: str, caller: Caller) -> Trip:
+    async def look_up(self, user_id: str, caller: Caller) -> RecordedTrip:
         self._may_fail()
         trip = self.trips.get(user_id)
         if trip is None or not caller.may_see(trip.owner):
@@ -126,16 +126,16 @@ class StandIn(Bookings):
         return trip
 
     async def look_up_after(
-        self, user_id: str, caller: Caller, seconds: float, gone: Gone = None
-    ) -> Trip:
-        return await self._after(await self.look_up(user_id, caller), seconds, gone)
+        self, trip: RecordedTrip, seconds: float, gone: Gone = None
+    ) -> RecordedTrip:
+        return await self._after(trip, seconds, gone)
 
     async def page(
         self, status: TripStatus | None, limit: int, cursor: str | None, caller: Caller
-    ) -> tuple[list[Trip], str | None]:
+    ) -> tuple[list[RecordedTrip], str | None]:
         self._may_fail()
         ids = [
-            trip.user_id
+            trip.trip_id
             for trip in reversed(self.trips.values())
             if caller.may_see(trip.owner) and status in (None, trip.status)
         ]
@@ -143,43 +143,25 @@ class StandIn(Bookings):
             raise UnknownCursor
         ids = ids[ids.index(cursor) + 1 if cursor else 0 :]
         page = [self.trips[user_id] for user_id in ids[:limit]]
-        return page, page[-1].user_id if len(ids) > limit else None
+        return page, page[-1].trip_id if len(ids) > limit else None
 
-    async def cancel(self, user_id: str, caller: Caller, seconds: float, gone: Gone = None) -> Trip:
+    async def cancel(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone = None
+    ) -> RecordedTrip:
         trip = await self.look_up(user_id, caller)
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if trip.status == "booked":
-            trip = self.set(user_id, "cancelled", was_booked=True)
+            trip = self.set(user_id, "cancelled", booked_at=NOON)
         return await self._after(trip, seconds, gone)
 
-    async def retry_undo(self, user_id: str, kind: Kind, caller: Caller) -> Trip:
-        return await self._repaired(user_id, kind, caller, state="undone")
-
-    async def resolve_undo(self, user_id: str, kind: Kind, note: str, caller: Caller) -> Trip:
-        return await self._repaired(user_id, kind, caller, state="resolved", note=note)
-
-    async def check_ready(self) -> str | None:
-        return self.obstacle
-
-    def stop_waiting(self) -> None:
-        self.end_waits()
-
-    async def _after(self, trip: Trip, seconds: float, gone: Gone) -> Trip:
-        if seconds and trip.status in OPEN:
-            self.waiting += 1
-            deadline = asyncio.get_running_loop().time() + seconds
-            while not (self._over.is_set() or asyncio.get_running_loop().time() > deadline):
-                if gone is not None and gone():
-                    break
-                await asyncio.sleep(0.005)
-            self.waiting -= 1
-        return self.trips[trip.user_id]
-
-    async def _repaired(self, user_id: str, kind: Kind, caller: Caller, **changes: Any) -> Trip:
+    async def repair(
+        self, user_id: str, kind: Kind, caller: Caller, note: str | None = None
+    ) -> RecordedTrip:
         trip = await self.look_up(user_id, caller)
+        state: StepState = "undone" if note is None else "resolved"
         steps = [
-            dataclasses.replace(step, **changes)
+            dataclasses.replace(step, state=state, note=note)
             if (step.kind, step.state) == (kind, "stuck")
             else step
             for step in trip.steps
@@ -188,28 +170,45 @@ class StandIn(Bookings):
             raise BookingConflict(f"The undo of the {kind} is not stuck.")
         return self.set(user_id, trip.status, steps=steps)
 
+    async def check_ready(self) -> str | None:
+        return self.obstacle
+
+    def stop_waiting(self) -> None:
+        self.end_waits()
+
+    async def _after(self, trip: RecordedTrip, seconds: float, gone: Gone) -> RecordedTrip:
+        if seconds and trip.status in OPEN:
+            self.waiting += 1
+            deadline = asyncio.get_running_loop().time() + seconds
+            while not (self._over.is_set() or asyncio.get_running_loop().time() > deadline):
+                if gone is not None and gone():
+                    break
+                await asyncio.sleep(0.005)
+            self.waiting -= 1
+        return self.trips[trip.trip_id]
+
     def _may_fail(self) -> None:
         if self.fails is not None:
             raise self.fails
 
 
 def trip_of(
-    status: TripStatus, owner: str, user_id: str, request: Mapping[str, Any] = JOHN
+    status: TripStatus, owner: str, trip_id: str, request: Mapping[str, Any] = JOHN
 ) -> dict[str, Any]:
     """Return what makes a trip of that status."""
     state = STATES[status]
     steps = [StepProgress(kind, request[kind], state, 1, held=state == "booked") for kind in KINDS]
     return {
-        "user_id": user_id,
-        "workflow_id": user_id,
-        "run_id": "a-run",
+        "trip_id": trip_id,
+        "workflow_id": trip_id,
+        "first_run_id": "a-run",
         "owner": owner,
         "status": status,
-        "request": request,
-        "started_at": NOON,
+        "request": dict(request),
+        "accepted_at": NOON,
         "closed_at": None if status in OPEN else NOON + dt.timedelta(seconds=2),
         "steps": steps,
-        "was_booked": status == "booked",
+        "booked_at": NOON if status == "booked" else None,
     }
 
 

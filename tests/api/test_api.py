@@ -10,7 +10,7 @@ import pytest
 from api.problems import SECURITY_HEADERS
 from shared import KINDS
 from tests.api.api_client import JOHN, JSON, Api, assert_problem, body_of
-from tests.api.stand_in import StandIn, app_over, over, until_waiting
+from tests.api.stand_in import NOON, StandIn, app_over, over, until_waiting
 from tests.encrypting import setting
 
 NOTE = {"note": "Cancelled by phone."}
@@ -204,7 +204,7 @@ async def test_a_caller_may_prefer_not_to_wait_for_what_is_not_over(
 async def test_a_look_up_that_waits_returns_as_soon_as_the_trip_ends(
     api: Api, bookings: StandIn
 ) -> None:
-    path = f"/bookings/{bookings.add('running').user_id}"
+    path = f"/bookings/{bookings.add('running').trip_id}"
     assert body_of(await api.get(f"{path}?wait=0.05"))["status"] == "running"
     waiting = asyncio.create_task(api.get(f"{path}?wait=60"))
     await until_waiting(bookings, 1)
@@ -236,9 +236,9 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
         "booking_seconds": None,
         "undo_seconds": None,
     }
-    path = f"/bookings/{trip.user_id}"
+    path = f"/bookings/{trip.trip_id}"
     assert body_of(await api.get(path)) == {
-        "user_id": trip.user_id,
+        "user_id": trip.trip_id,
         "status": "booked",
         "reason": None,
         "steps": [
@@ -255,7 +255,7 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
         "links": {
             "self": path,
             "web_ui": "http://localhost:8233/namespaces/default/workflows/"
-            f"{trip.user_id}/a-run/timeline",
+            f"{trip.trip_id}/a-run/timeline",
         },
     }
 
@@ -274,20 +274,20 @@ async def test_a_list_has_pages_with_a_row_for_each_trip(api: Api, bookings: Sta
     page = body_of(await api.get("/bookings?limit=2"))
     assert page["bookings"][0] == {
         **{str(kind): JOHN[kind] for kind in KINDS},
-        "user_id": third.user_id,
+        "user_id": third.trip_id,
         "status": "booked",
         "name": "John Doe",
         "started_at": "2026-01-31T12:00:00Z",
         "closed_at": "2026-01-31T12:00:02Z",
-        "links": body_of(await api.get(f"/bookings/{third.user_id}"))["links"],
+        "links": body_of(await api.get(f"/bookings/{third.trip_id}"))["links"],
     }
-    assert page["bookings"][1]["user_id"] == second.user_id
+    assert page["bookings"][1]["user_id"] == second.trip_id
     query = {"limit": 2, "cursor": page["next_cursor"]}
     last = body_of(await api.get("/bookings", query_string=query))
-    assert [row["user_id"] for row in last["bookings"]] == [first.user_id]
+    assert [row["user_id"] for row in last["bookings"]] == [first.trip_id]
     assert last["next_cursor"] is None
     booked = body_of(await api.get("/bookings?status=booked"))["bookings"]
-    assert [row["user_id"] for row in booked] == [third.user_id, first.user_id]
+    assert [row["user_id"] for row in booked] == [third.trip_id, first.trip_id]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ async def test_a_bad_question_is_a_400_that_names_it(api: Api, query: str, field
 
 
 async def test_a_cancel_answers_with_the_trip(api: Api, bookings: StandIn) -> None:
-    path = f"/bookings/{bookings.add('booked').user_id}"
+    path = f"/bookings/{bookings.add('booked').trip_id}"
     cancelled = await api.call("POST", f"{path}/cancel")
     assert (cancelled.status_code, body_of(cancelled)["status"]) == (200, "cancelled")
     assert "Location" not in cancelled.headers
@@ -320,19 +320,19 @@ async def test_a_cancel_answers_with_the_trip(api: Api, bookings: StandIn) -> No
 async def test_a_cancel_that_goes_on_is_202_with_its_place_and_what_is_still_held(
     bookings: StandIn,
 ) -> None:
-    trip = bookings.add("running", workflow_id="cancellation:john", run_id="", reason="Cancelled")
+    trip = bookings.add("running", cancelled_at=NOON, reason="Cancelled")
     trip.steps[0].held = True
-    path = f"/bookings/{trip.user_id}"
+    path = f"/bookings/{trip.trip_id}"
     begun = await over(bookings, book_wait_seconds=0.05).call("POST", f"{path}/cancel")
     assert (begun.status_code, body_of(begun)["status"]) == (202, "running")
     assert begun.headers["Location"] == path
     assert body_of(begun)["reservations"] == {"car": "valid-car-id"}
     assert (body_of(begun)["reason"], body_of(begun)["closed_at"]) == ("Cancelled", None)
-    assert body_of(begun)["links"]["web_ui"].endswith("/workflows/cancellation%3Ajohn")
+    assert body_of(begun)["links"]["web_ui"].endswith(f"/workflows/cancellation%3A{trip.trip_id}")
 
 
 async def test_what_the_trips_state_does_not_allow_is_a_409(api: Api, bookings: StandIn) -> None:
-    path = f"/bookings/{bookings.add('rolled_back').user_id}"
+    path = f"/bookings/{bookings.add('rolled_back').trip_id}"
     refused = await api.call("POST", f"{path}/cancel")
     assert_problem(refused, 409)
     assert "nothing is left to cancel" in refused.text
@@ -341,7 +341,7 @@ async def test_what_the_trips_state_does_not_allow_is_a_409(api: Api, bookings: 
 
 
 async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> None:
-    path = f"/bookings/{bookings.add('needs_attention').user_id}"
+    path = f"/bookings/{bookings.add('needs_attention').trip_id}"
     body_of(await api.call("POST", f"{path}/undo/car/retry"))
     resolved = body_of(await api.call("POST", f"{path}/undo/hotel/resolve", json=NOTE))
     shown = [(step["state"], step["note"]) for step in resolved["steps"]]

@@ -105,7 +105,7 @@ def test_whatever_hangs_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bookings, "check_ready", hang)
     app = app_over(bookings, max_open_bookings=2)
     let_in, threads = 2 + OTHER_REQUESTS, threads_for(2)
-    with server.background_loop() as app.loop, serving(app, threads=threads) as port:
+    with serving(app, threads=threads) as port:
         try:
             lines = [asked(port, "/readyz") for _ in range(let_in + 20)]
             told = f'booking_places_in_use{{place="request"}} {let_in}.0'.encode()
@@ -124,7 +124,7 @@ def test_a_client_that_has_gone_gives_up_its_place() -> None:
     bookings = StandIn()
     bookings.becomes = "running"
     app = app_over(bookings, max_open_bookings=1)
-    with server.background_loop() as app.loop, serving(app) as port:
+    with serving(app) as port:
         line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         line.request("POST", "/book", json.dumps(JOHN), JSON)
         wait_until(lambda: bookings.waiting == 1, "it waits")

@@ -55,7 +55,7 @@ async def said_of(auditor: Auditor, *trip_ids: str) -> list[str]:
 
 async def book(asked: Bookings, **items: str) -> str:
     """Book a trip to its end, and return its id."""
-    return (await asked.book(new_id(), JOHN | items, SHOP.name, DEADLINE)).user_id
+    return (await asked.book(new_id(), JOHN | items, SHOP.name, DEADLINE)).trip_id
 
 
 async def book_at(desks: Desks, record: Record, **items: str) -> str:
@@ -83,7 +83,7 @@ async def book_at(desks: Desks, record: Record, **items: str) -> str:
 
 async def begin(asked: Bookings) -> str:
     """Begin to book a trip, and return its id."""
-    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).user_id
+    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).trip_id
 
 
 async def half_way(asked: Bookings, faults: FaultyRecord, gate: Gate | None = None) -> str:

@@ -71,7 +71,7 @@ async def test_a_trip_that_was_terminated_is_found_and_listed(
     await client.get_workflow_handle(user_id).terminate()
     assert await found_by(open_trips, user_id) == STOPPED_OUTSIDE
     (listed,), _ = await asked.page("needs_attention", 10, None, DESK)
-    assert (listed.user_id, listed.reason) == (user_id, STOPPED)
+    assert (listed.trip_id, listed.reason) == (user_id, STOPPED)
     assert await of(open_trips, user_id) == []
 
 
@@ -156,7 +156,7 @@ async def test_an_ending_that_the_record_has_lost_is_recorded_again(
     status: Any,
     reason: str | None,
 ) -> None:
-    user_id = (await asked.book(new_id(), request_, SHOP.name, 60)).user_id
+    user_id = (await asked.book(new_id(), request_, SHOP.name, 60)).trip_id
     await lose_ending(record, user_id)
     found = "is open by the record, but its workflow has ended; it is recorded as"
     words = status.replace("_", " ")

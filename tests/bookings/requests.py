@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock, MagicMock
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from bookings import Bookings, Caller, Trip, acting_workflow
+from bookings import Bookings, Caller, acting_workflow
 from record import Record, RecordedTrip
 from shared import KINDS, Execution, Kind, StepState, TripNews
 from tests.conftest import trip
@@ -87,17 +87,17 @@ async def leave(record: Record, user_id: str, status: str) -> None:
         await record.trips.tell(wanted, TripNews("rolled_back", NO_FLIGHT, now, now))
 
 
-def states(trip: Trip) -> list[StepState]:
+def states(trip: RecordedTrip) -> list[StepState]:
     return [step.state for step in trip.steps]
 
 
-def held(trip: Trip) -> list[Kind]:
+def held(trip: RecordedTrip) -> list[Kind]:
     return [step.kind for step in trip.steps if step.held]
 
 
-async def ended(asked: Bookings, user_id: str) -> Trip:
+async def ended(asked: Bookings, user_id: str) -> RecordedTrip:
     """Return a trip once it has ended."""
-    trip = await asked.look_up_after(user_id, DESK, DEADLINE)
+    trip = await asked.look_up_after(await asked.look_up(user_id, DESK), DEADLINE)
     assert trip.closed_at is not None, "It goes on"
     return trip
 
@@ -107,7 +107,7 @@ async def stuck(asked: Bookings, faults: FaultyRecord) -> str:
     faults.faults["cancel", "hotel"] = refuse_for_good
     trip = await asked.book(new_id(), DOOMED, SHOP.name, DEADLINE)
     assert trip.status == "needs_attention"
-    return trip.user_id
+    return trip.trip_id
 
 
 async def leave_nothing_open(client: Client, record: Record) -> None:

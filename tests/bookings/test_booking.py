@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings import BookingDiffers, Bookings, TemporalUnavailable
+from bookings import BookingDiffers, Bookings, TemporalUnavailable, has_outcome
 from record import Record, RecordUnavailable
 from tests.bookings.requests import (
     DESK,
@@ -45,7 +45,7 @@ async def test_a_repeated_key_is_the_same_trip_also_in_another_process(record: R
     first = await over(client, record).book("john-1", JOHN, "shop", 0, key=KEY)
     reordered = dict(reversed(JOHN.items())) | {"attempts": "5"}
     again = await over(client, record).book("john-2", reordered, "shop", 0, key=KEY)
-    assert (again, again.user_id, again.status) == (first, "john-1", "running")
+    assert (again, again.trip_id, again.status) == (first, "john-1", "running")
     assert set(started(client)) == {"john-1"}
     assert len(await record.trips.page(10)) == 1
 
@@ -71,7 +71,7 @@ async def test_an_id_that_is_taken_is_not_booked_again(record: Record) -> None:
 async def test_a_key_of_an_earlier_version_leads_to_its_trip(record: Record) -> None:
     former = hashlib.sha256(f"shop\n{KEY}".encode()).hexdigest()
     await record.trips.accept(new_trip("jo", key_fingerprint=former))
-    assert (await over(stub(), record).book(new_id(), JOHN, "shop", 0, key=KEY)).user_id == "jo"
+    assert (await over(stub(), record).book(new_id(), JOHN, "shop", 0, key=KEY)).trip_id == "jo"
 
 
 async def test_thirty_at_once_of_one_key_are_one_trip_and_one_workflow(
@@ -85,7 +85,7 @@ async def test_thirty_at_once_of_one_key_are_one_trip_and_one_workflow(
             for each, user_id in zip(asked, ids, strict=True)
         )
     )
-    (user_id,) = {trip.user_id for trip in booked}
+    (user_id,) = {trip.trip_id for trip in booked}
     assert {trip.status for trip in booked} == {"booked"}
     assert len(await record.trips.page(100)) == 1
     assert {row.trip_id for row in await record.reservations.everything()} == {user_id}
@@ -98,7 +98,7 @@ async def test_thirty_at_once_of_one_key_are_one_trip_and_one_workflow(
 async def test_a_key_gives_the_same_outcome_for_good_and_temporal_is_not_asked(
     record: Record, status: str
 ) -> None:
-    user_id = (await over(stub(), record).book(new_id(), JOHN, "shop", 0, key=KEY)).user_id
+    user_id = (await over(stub(), record).book(new_id(), JOHN, "shop", 0, key=KEY)).trip_id
     await leave(record, user_id, status)
     asked = over(UNASKED, record)
     outcome = await asked.look_up(user_id, SHOP)
@@ -118,7 +118,11 @@ async def test_a_key_still_tells_that_it_was_booked_when_the_trip_was_cancelled(
     user_id = await planted(record)
     await asked.cancel(user_id, SHOP, 60)
     again = await over(UNASKED, record).book(user_id, JOHN, "shop", 60)
-    assert (again.user_id, again.status, again.was_booked) == (user_id, "cancelled", True)
+    assert (again.trip_id, again.status, again.booked_at is not None) == (
+        user_id,
+        "cancelled",
+        True,
+    )
     assert states(again) == ["undone"] * 3
 
 
@@ -140,7 +144,7 @@ async def test_a_trip_whose_start_has_failed_is_started_by_the_repeat(record: Re
     assert (await asked.look_up("john-1", SHOP)).status == "running"
     client.start_workflow.side_effect = None
     again = await asked.book("john-2", JOHN, "shop", 0, key=KEY, on_id=told.append)
-    assert (again.user_id, told) == ("john-1", ["john-1", "john-1"])
+    assert (again.trip_id, told) == ("john-1", ["john-1", "john-1"])
     assert started(client) == ["john-1", "john-1"]
 
 
@@ -217,8 +221,8 @@ async def test_a_stuck_undo_ends_the_wait_for_every_request_of_its_key(
     async with asyncio.timeout(30):
         for _ in range(2):
             trip = await asked.book(user_id, DOOMED, "shop", 600, key=KEY)
-            assert (trip.status, trip.has_outcome) == ("needs_attention", False)
-    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+            assert (trip.status, has_outcome(trip)) == ("needs_attention", False)
+    await asked.repair(user_id, "hotel", DESK, "Cancelled by phone")
     rolled_back = await asked.book(new_id(), DOOMED, "shop", 60, key=KEY)
     assert rolled_back.reason == NO_FLIGHT
 
@@ -230,8 +234,8 @@ async def test_a_trip_that_was_stopped_and_then_cancelled_has_that_outcome(
     faults.faults["cancel", "hotel"] = refuse_for_good
     assert (await asked.cancel(user_id, DESK, 60)).status == "needs_attention"
     again = await asked.book(user_id, JOHN, "shop", 60)
-    assert (again.status, again.has_outcome) == ("needs_attention", False)
-    await asked.resolve_undo(user_id, "hotel", "Cancelled by phone", DESK)
+    assert (again.status, has_outcome(again)) == ("needs_attention", False)
+    await asked.repair(user_id, "hotel", DESK, "Cancelled by phone")
     await ended(asked, user_id)
     again = await asked.book(user_id, JOHN, "shop", 0)
-    assert (again.status, again.has_outcome, again.was_booked) == ("cancelled", True, False)
+    assert (again.status, has_outcome(again), again.booked_at) == ("cancelled", True, None)

@@ -36,7 +36,7 @@ async def test_bookings_without_the_key_book_show_and_cancel_what_workers_have_e
     async with running_worker(with_keys(client, "new"), record):
         booked = await asked.book(new_id(), JOHN, SHOP.name, DEADLINE)
         assert (booked.status, held(booked)) == ("booked", list(KINDS))
-        assert (await asked.cancel(booked.user_id, SHOP, DEADLINE)).status == "cancelled"
+        assert (await asked.cancel(booked.trip_id, SHOP, DEADLINE)).status == "cancelled"
 
 
 async def test_a_trip_that_began_under_the_old_key_or_none_ends_under_the_new(
@@ -64,7 +64,7 @@ async def test_a_trip_whose_key_is_lost_can_be_ended_and_undone(
     async with faulty_worker(lost, record) as faults:
         faults.faults["reserve", "flight"] = gate = Gate()
         booking = Bookings(lost, record, IMPATIENT)
-        user_id = (await booking.book(new_id(), JOHN, SHOP.name, 0)).user_id
+        user_id = (await booking.book(new_id(), JOHN, SHOP.name, 0)).trip_id
         await gate.reached()
     assert held(await asked.look_up(user_id, SHOP)) == ["car", "hotel"]
     await kept.get_workflow_handle(user_id).terminate()

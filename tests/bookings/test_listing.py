@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bookings import Bookings, Caller, Trip, UnknownCursor
+from bookings import Bookings, Caller, RecordedTrip, UnknownCursor
 from record import Record
 from shared import TripStatus
 from tests.bookings.requests import DESK, SHOP, UNASKED, new_trip
@@ -41,8 +41,8 @@ async def pages(
             return found
 
 
-def ids(trips: list[Trip]) -> list[str]:
-    return [trip.user_id for trip in trips]
+def ids(trips: list[RecordedTrip]) -> list[str]:
+    return [trip.trip_id for trip in trips]
 
 
 # Pages

@@ -62,16 +62,15 @@ async def test_a_trip_is_shown_and_listed_without_asking_temporal_and_without_wr
     assert await asked.page(status, 10, None, DESK) == ([trip], None)
     assert await asked.page(None, 10, None, STRANGER) == ([], None)
     if trip.closed_at is not None:
-        assert await asked.look_up_after(user_id, SHOP, 60) == trip
+        assert await asked.look_up_after(trip, 60) == trip
 
 
 Question = Callable[[Bookings, str, Caller], Awaitable[Any]]
 QUESTIONS: dict[str, Question] = {
     "look up": lambda asked, user_id, caller: asked.look_up(user_id, caller),
-    "wait": lambda asked, user_id, caller: asked.look_up_after(user_id, caller, 60),
     "cancel": lambda asked, user_id, caller: asked.cancel(user_id, caller, 60),
-    "retry": lambda asked, user_id, caller: asked.retry_undo(user_id, "car", caller),
-    "resolve": lambda asked, user_id, caller: asked.resolve_undo(user_id, "car", "", caller),
+    "retry": lambda asked, user_id, caller: asked.repair(user_id, "car", caller),
+    "resolve": lambda asked, user_id, caller: asked.repair(user_id, "car", caller, ""),
 }
 
 

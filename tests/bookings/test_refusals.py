@@ -23,8 +23,8 @@ QUESTIONS: dict[str, Question] = {
     "book": lambda asked: asked.book(new_id(), JOHN, SHOP.name, 0),
     "cancel": lambda asked: asked.cancel("running", DESK, 0),
     "cancel what is booked": lambda asked: asked.cancel("booked", DESK, 0),
-    "retry": lambda asked: asked.retry_undo("running", "car", DESK),
-    "resolve": lambda asked: asked.resolve_undo("running", "car", "By phone", DESK),
+    "retry": lambda asked: asked.repair("running", "car", DESK),
+    "resolve": lambda asked: asked.repair("running", "car", DESK, "By phone"),
 }
 
 

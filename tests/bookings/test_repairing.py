@@ -17,22 +17,22 @@ NOTE = "Cancelled by phone"
 async def test_a_stuck_undo_can_be_retried(asked: Bookings, faults: FaultyRecord) -> None:
     user_id = await stuck(asked, faults)
     del faults.faults["cancel", "hotel"]
-    await asked.retry_undo(user_id, "hotel", DESK)
+    await asked.repair(user_id, "hotel", DESK)
     trip = await ended(asked, user_id)
     assert (trip.status, states(trip)) == ("rolled_back", ["undone"] * 3)
-    assert await asked.retry_undo(user_id, "hotel", DESK) == trip
+    assert await asked.repair(user_id, "hotel", DESK) == trip
 
 
 async def test_a_stuck_undo_can_be_resolved(asked: Bookings, faults: FaultyRecord) -> None:
     user_id = await stuck(asked, faults)
-    resolved = await asked.resolve_undo(user_id, "hotel", NOTE, DESK)
+    resolved = await asked.repair(user_id, "hotel", DESK, NOTE)
     assert states(resolved)[1] == "resolved", "It returns once that is recorded"
     trip = await ended(asked, user_id)
     assert (trip.status, states(trip)) == ("rolled_back", ["undone", "resolved", "undone"])
     assert [step.note for step in trip.steps] == [None, NOTE, None]
-    assert await asked.resolve_undo(user_id, "hotel", "Another note", DESK) == trip
+    assert await asked.repair(user_id, "hotel", DESK, "Another note") == trip
     with pytest.raises(BookingConflict):
-        await asked.resolve_undo(user_id, "car", NOTE, DESK)
+        await asked.repair(user_id, "car", DESK, NOTE)
 
 
 async def test_a_stuck_cancellation_can_be_repaired(asked: Bookings, faults: FaultyRecord) -> None:
@@ -44,9 +44,9 @@ async def test_a_stuck_cancellation_can_be_repaired(asked: Bookings, faults: Fau
         return states(await asked.look_up(user_id, SHOP)) == ["stuck", "stuck", "undone"]
 
     await eventually(both_are_stuck)
-    await asked.resolve_undo(user_id, "car", NOTE, DESK)
+    await asked.repair(user_id, "car", DESK, NOTE)
     del faults.faults["cancel", "hotel"]
-    await asked.retry_undo(user_id, "hotel", DESK)
+    await asked.repair(user_id, "hotel", DESK)
     trip = await ended(asked, user_id)
     assert (trip.status, states(trip)) == ("cancelled", ["resolved", "undone", "undone"])
 
@@ -54,9 +54,9 @@ async def test_a_stuck_cancellation_can_be_repaired(asked: Bookings, faults: Fau
 async def test_what_is_not_stuck_is_a_conflict(asked: Bookings, faults: FaultyRecord) -> None:
     user_id = await stuck(asked, faults)
     with pytest.raises(BookingConflict, match="not stuck"):
-        await asked.resolve_undo(user_id, "flight", NOTE, DESK)
+        await asked.repair(user_id, "flight", DESK, NOTE)
     with pytest.raises(BookingConflict, match="no undo is under way"):
-        await asked.retry_undo(await planted(faults), "car", DESK)
+        await asked.repair(await planted(faults), "car", DESK)
 
 
 async def test_without_a_worker_nothing_is_repaired(
@@ -66,5 +66,5 @@ async def test_without_a_worker_nothing_is_repaired(
     async with faulty_worker(client, record) as faults:
         user_id = await stuck(asked, faults)
     with pytest.raises(NoWorker):
-        await asked.retry_undo(user_id, "hotel", DESK)
+        await asked.repair(user_id, "hotel", DESK)
     assert (await asked.look_up(user_id, SHOP)).status == "needs_attention"

@@ -41,9 +41,9 @@ async def test_what_another_version_has_recorded_is_understood(
     record: Record, recorded: dict[str, Any]
 ) -> None:
     asked = Bookings(stub(), record, IMPATIENT)
-    user_id = (await asked.book(new_id(), recorded, SHOP.name, 0, key="k")).user_id
+    user_id = (await asked.book(new_id(), recorded, SHOP.name, 0, key="k")).trip_id
     again = await asked.book(new_id(), JOHN, SHOP.name, 0, key="k")
-    assert (again.user_id, [step.kind for step in again.steps]) == (user_id, list(KINDS))
+    assert (again.trip_id, [step.kind for step in again.steps]) == (user_id, list(KINDS))
     assert (await asked.page(None, 10, None, SHOP))[0] == [await asked.look_up(user_id, SHOP)]
     with pytest.raises(BookingDiffers):
         await asked.book(new_id(), JOHN | {"car": "other"}, SHOP.name, 0, key="k")

@@ -22,7 +22,7 @@ from tests.workers import running_worker
 async def begun(asked: Bookings, record: Record) -> RecordedTrip:
     """Return the row of a trip that nobody works on."""
     trip = await asked.book(new_id(), JOHN, SHOP.name, 0)
-    row = await record.trips.by_id(trip.user_id)
+    row = await record.trips.by_id(trip.trip_id)
     assert row is not None
     return row
 
@@ -39,15 +39,19 @@ async def test_a_wait_ends_when_the_client_has_gone(waits: Bookings) -> None:
     async with asyncio.timeout(30):
         trip = await waits.book(user_id, JOHN, SHOP.name, 600, lambda: True)
         assert trip.status == "running"
-        assert (await waits.look_up_after(user_id, DESK, 600, lambda: True)).status == "running"
+        assert (
+            await waits.look_up_after(await waits.look_up(user_id, DESK), 600, lambda: True)
+        ).status == "running"
         assert (await waits.cancel(user_id, DESK, 600, lambda: True)).status == "running"
-    assert not waits.waits._waits, "Nothing waits on"
+    assert not waits.waits._watch._waits, "Nothing waits on"
 
 
 async def test_a_client_that_stays_gets_the_outcome(waits: Bookings, worker: None) -> None:
     user_id = new_id()
     assert (await waits.book(user_id, JOHN, SHOP.name, 0)).status == "running"
-    assert (await waits.look_up_after(user_id, SHOP, 60, lambda: False)).status == "booked"
+    assert (
+        await waits.look_up_after(await waits.look_up(user_id, SHOP), 60, lambda: False)
+    ).status == "booked"
     assert (await waits.book(user_id, JOHN, SHOP.name, 60, lambda: False)).status == "booked"
     assert (await waits.cancel(user_id, SHOP, 60, lambda: False)).status == "cancelled"
 
@@ -56,14 +60,12 @@ async def test_a_process_that_stops_ends_every_wait_and_begins_none(
     waits: Bookings, record: Record
 ) -> None:
     row = await begun(waits, record)
-    begun_waits = {
-        asyncio.create_task(waits.look_up_after(row.trip_id, DESK, 600)) for _ in range(2)
-    }
+    begun_waits = {asyncio.create_task(waits.look_up_after(row, 600)) for _ in range(2)}
     assert not (await asyncio.wait(begun_waits, timeout=0.1))[0]
     waits.stop_waiting()
     async with asyncio.timeout(20):
         await asyncio.gather(*begun_waits)
-        assert (await waits.look_up_after(row.trip_id, DESK, 600)).status == "running"
+        assert (await waits.look_up_after(row, 600)).status == "running"
 
 
 async def test_a_wait_for_a_workflow_that_is_not_there_is_over_at_once(
@@ -79,9 +81,7 @@ async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the
 ) -> None:
     row = await begun(Bookings(stub(), record, IMPATIENT), record)
     nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
-    wait = asyncio.create_task(
-        Bookings(nobody, record, IMPATIENT).look_up_after(row.trip_id, DESK, 600)
-    )
+    wait = asyncio.create_task(Bookings(nobody, record, IMPATIENT).look_up_after(row, 600))
     assert not (await asyncio.wait({wait}, timeout=0.3))[0]
     await record.trips.withdraw(row.trip_id, "rolled_back", "for a test")
     async with asyncio.timeout(20):
@@ -116,7 +116,7 @@ def by_record(asked: Bookings) -> Bookings:
 
 async def so_many_wait(asked: Bookings, waits: int, polls: range) -> None:
     async def do() -> bool:
-        return len(asked.waits._waits) == waits and asked.waits.long_polls in polls
+        return len(asked.waits._watch._waits) == waits and asked.waits.long_polls in polls
 
     await eventually(do)
 
@@ -135,9 +135,11 @@ async def test_a_look_up_waits_for_the_end_of_a_stuck_trip(
     by_record: Bookings, faults: FaultyRecord
 ) -> None:
     user_id = await stuck(by_record, faults)
-    patient = asyncio.create_task(by_record.look_up_after(user_id, DESK, 600))
+    patient = asyncio.create_task(
+        by_record.look_up_after(await by_record.look_up(user_id, DESK), 600)
+    )
     assert not (await asyncio.wait({patient}, timeout=0.3))[0]
-    await by_record.resolve_undo(user_id, "hotel", "settled", DESK)
+    await by_record.repair(user_id, "hotel", DESK, "settled")
     async with asyncio.timeout(DEADLINE):
         assert (await patient).status == "rolled_back"
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api import server
 from api.examples import TRIP_ID
 from pages import reference
 from tests.api.serving import serving
@@ -119,7 +118,7 @@ def test_what_an_example_holds_reaches_curl_as_it_is() -> None:
 def test_every_command_of_the_page_does_what_it_says() -> None:
     key, answered = "secret-of-a-reader", defaultdict[str, list[int]](list)
     app = app_over(StandIn(), api_keys=f"reader:{key}:operator")
-    with server.background_loop() as app.loop, serving(app) as port:
+    with serving(app) as port:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/docs", timeout=60) as page:
             shown = sections(page.read().decode())
         user_id = TRIP_ID

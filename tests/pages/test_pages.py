@@ -147,7 +147,7 @@ async def test_the_examples_are_those_of_the_suppliers(bookings: StandIn) -> Non
 
 async def test_an_open_page_is_told_once_of_each_change(api: Api, bookings: StandIn) -> None:
     trip = bookings.add("running")
-    page = await api.get(f"/trips/{trip.user_id}")
+    page = await api.get(f"/trips/{trip.trip_id}")
     assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
     for change in ("attempts", "undo_attempts"):
         setattr(trip.steps[0], change, 2)
@@ -156,7 +156,7 @@ async def test_an_open_page_is_told_once_of_each_change(api: Api, bookings: Stan
         assert '<p id="said" hx-swap-oob="innerHTML">' in again.text
         page = again
         assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
-    bookings.set(trip.user_id, "rolled_back", reason="Invalid hotel booking, rolling back!")
+    bookings.set(trip.trip_id, "rolled_back", reason="Invalid hotel booking, rolling back!")
     ended = await api.get(live_url(page), headers=HTMX)
     assert "Rolled back" in ended.text
     assert "Invalid hotel booking, rolling back!" in ended.text
@@ -176,10 +176,10 @@ async def test_an_open_page_asks_less_often_once_the_trip_takes_long(
     api: Api, bookings: StandIn
 ) -> None:
     now = dt.datetime.now(dt.UTC)
-    young = bookings.add("running", started_at=now + dt.timedelta(hours=1))
-    old = bookings.add("running", started_at=now - dt.timedelta(hours=1))
+    young = bookings.add("running", accepted_at=now + dt.timedelta(hours=1))
+    old = bookings.add("running", accepted_at=now - dt.timedelta(hours=1))
     for trip, interval in ((young, trip_pages.INTERVAL_MS), (old, trip_pages.SLOW_INTERVAL_MS)):
-        assert f'hx-trigger="every {interval}ms"' in (await api.get(f"/trips/{trip.user_id}")).text
+        assert f'hx-trigger="every {interval}ms"' in (await api.get(f"/trips/{trip.trip_id}")).text
 
 
 # Listing
@@ -207,7 +207,7 @@ async def test_the_list_is_live_filtered_and_paged(api: Api, bookings: StandIn) 
 
 
 async def test_a_trip_is_cancelled_from_its_page(api: Api, bookings: StandIn) -> None:
-    path = f"/trips/{bookings.add('booked').user_id}"
+    path = f"/trips/{bookings.add('booked').trip_id}"
     assert "Yes, cancel the trip" in (await api.get(path)).text
     answer = await api.call("POST", f"{path}/cancel", headers=HTMX)
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
@@ -218,7 +218,7 @@ async def test_a_trip_is_cancelled_from_its_page(api: Api, bookings: StandIn) ->
 async def test_a_refused_action_is_told_beside_what_the_page_shows(
     api: Api, bookings: StandIn
 ) -> None:
-    path = f"/trips/{bookings.add('rolled_back').user_id}"
+    path = f"/trips/{bookings.add('rolled_back').trip_id}"
     refused = await api.call("POST", f"{path}/cancel", headers=HTMX)
     assert refused.status_code == 409
     assert "The booking was rolled back; nothing is left to cancel." in refused.text
@@ -226,7 +226,7 @@ async def test_a_refused_action_is_told_beside_what_the_page_shows(
 
 
 async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> None:
-    path = f"/trips/{bookings.add('needs_attention').user_id}"
+    path = f"/trips/{bookings.add('needs_attention').trip_id}"
     page = await api.get(path)
     assert "Needs attention" in page.text and "Mark as settled" in page.text
     empty = await api.call("POST", f"{path}/undo/hotel/resolve", data={"note": ""})

@@ -14,7 +14,7 @@ from suppliers import (
     TryAgain,
     Unavailable,
 )
-from suppliers.observed import Call, Outcome, observed
+from suppliers.observed import Call, observed
 
 ANSWERS = [
     (Confirmed("H-1"), "confirmed"),
@@ -32,7 +32,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS, ids=lambda each: repr(each))
 async def test_each_call_is_told_once_and_answered_as_it_was(answer: object, outcome: str) -> None:
-    told: list[tuple[Kind, Call, Outcome, float]] = []
+    told: list[tuple[Kind, Call, str, float]] = []
 
     async def answering() -> object:
         if isinstance(answer, BaseException):

@@ -26,7 +26,6 @@ from playwright.async_api import (
 )
 from temporalio.client import Client
 
-import api
 from pages import trip_pages
 from settings import Settings
 from shared import KINDS
@@ -72,7 +71,6 @@ async def site(client: Client, **settings: Any) -> AsyncIterator[str]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.object(trip_pages, "INTERVAL_MS", 90))
         app = create_app(client, Settings(**IMPATIENT | settings))
-        app.loop = stack.enter_context(api.background_loop())
         port = stack.enter_context(serving(app, threads=16))
         try:
             yield f"http://127.0.0.1:{port}"
