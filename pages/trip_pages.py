@@ -30,7 +30,7 @@ from pages.wording import goes_back, may_be_cancelled, motion
 INTERVAL_MS = 900
 """How often the page of a running trip asks for news."""
 
-SLOW_INTERVAL_MS = 3_000
+SLOW_INTERVAL_MS = 4_000
 """How often it does once the trip takes longer than most trips do: many pages that wait for a slow
 supplier then cost half as much."""
 
