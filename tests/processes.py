@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shlex
 import signal
@@ -46,6 +47,9 @@ FAST_FORGETTING = (
     *("--dynamic-config-value", 'history.visibilityProcessorUpdateAckInterval="200ms"'),
 )
 """With it the dev server deletes a workflow within four seconds, not half a minute."""
+
+PORTS = 10_000, 32_768
+"""Linux takes ports of outgoing connections from above these, macOS and Windows from far above."""
 
 POLL_INTERVAL = 0.05
 
@@ -398,11 +402,16 @@ def heeds(pid: int, number: signal.Signals) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nobody listens on.
+
+    It is none of those that the system gives to outgoing connections: such a one may take the port
+    before its server does.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def bare_environment() -> dict[str, str]:
