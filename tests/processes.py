@@ -408,7 +408,7 @@ def free_port() -> int:
     before its server does.
     """
     while True:
-        port = random.randrange(*PORTS)
+        port = random.SystemRandom().randrange(*PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
