@@ -112,7 +112,7 @@ async def work(
 
         async def obstacle() -> str | None:
             try:
-                await record.database.prepare()
+                await record.database.check_writable()
             except RecordError as error:
                 return str(error)
             return await not_polling(client)

@@ -176,7 +176,7 @@ class Bookings:
         """Return what keeps trips from being booked, or `None` when nothing does."""
         try:
             # First: a worker whose record is not there does not poll.
-            await self._record.database.prepare()
+            await self._record.database.check_writable()
             with asking_temporal():
                 return await nobody_takes_trips(self._client)
         except TemporalUnavailable:

@@ -5,10 +5,13 @@ Whatever the database does, a call ends within `CALL_LIMIT`, with its answer or 
 
 import asyncio
 import contextlib
+import datetime as dt
 import functools
+import secrets
 import sqlite3
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +30,11 @@ from sqlalchemy.exc import (
     NotSupportedError,
     OperationalError,
     ProgrammingError,
-    SQLAlchemyError,
 )
 
 from record.errors import RecordBroken, RecordError, RecordUnavailable
 from record.schema import SchemaOutdated, is_current, prepare, upgrade
+from record.tables import UtcTime, audits
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
@@ -58,6 +61,14 @@ LOCK_PAUSE = 0.25
 BUSY_LIMIT = 5.0
 """Seconds that a statement waits in SQLite for the writer; there is one at a time."""
 
+UNPREPARED = {"prepare_threshold": None}
+"""A pooler may hand a transaction to a connection that does not know a prepared statement."""
+
+STATES_OF_A_CONNECTION = ("08", "57P", "25006", "25P03", "26000", "42P05")
+"""Beginnings of PostgreSQL's codes for failures that another connection does not have: it is cut,
+its server stops or has become read-only, or a pooler has mixed up its prepared statements.
+https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
 MIGRATION_LIMIT = 86_400.0
 """Seconds that a migration waits in SQLite for another one, or for any other writer."""
 
@@ -66,6 +77,9 @@ CLOSE_LIMIT = 2.0
 
 POSTGRESQL_CONNECTIONS = 10
 """How many statements a process has under way at once."""
+
+PROBE_BYTES = 32_768
+"""What is written, and taken back at once, to see whether there is room."""
 
 SQLITE_READERS = 4
 """How many reading statements SQLite has under way at once, besides the one that writes."""
@@ -148,6 +162,20 @@ class Database:
         """
         await self.read(lambda sql: sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1")))
 
+    async def check_writable(self) -> None:
+        """Check that there is room for a trip: write more than one takes, and take it back.
+
+        Raises `RecordUnavailable`, also when the disk is full or the server has become read-only.
+        """
+        key = {"probe": f"probe {uuid.uuid4()}"}
+        values = {"now": dt.datetime.now(dt.UTC), "ballast": secrets.token_hex(PROBE_BYTES // 2)}
+
+        def probe(sql: sa.Connection) -> None:
+            sql.execute(_PROBE, key | values)
+            sql.execute(_PROBED, key)
+
+        await self.write(probe)
+
     async def migrate(self) -> None:
         """Bring the schema up to date. Of several processes one does it while the others wait.
 
@@ -205,7 +233,9 @@ class Database:
             raise RecordUnavailable("The record does not answer") from error
         except SchemaOutdated as error:
             raise RecordUnavailable(str(error)) from error
-        except (SQLAlchemyError, OSError) as error:
+        except RecordError:
+            raise
+        except Exception as error:
             # The driver's text has SQL and addresses in it, which are not for travellers. It stays
             # as the cause, for the logs.
             raise _meaning_of(error) from error
@@ -243,6 +273,14 @@ def _insert_if_new(table: sa.Table, dialect: str) -> sa.Executable:
     return insert(table).on_conflict_do_nothing().returning(*table.primary_key)
 
 
+_PROBE = sa.insert(audits).values(
+    audit_id=sa.bindparam("probe"),
+    began_at=sa.bindparam("now", type_=UtcTime),
+    differences=sa.bindparam("ballast", type_=sa.JSON),
+)
+_PROBED = sa.delete(audits).where(audits.c.audit_id == sa.bindparam("probe"))
+
+
 async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:
     """Do `work` in a thread. While it ends at a lock, wait without a thread and do it again.
 
@@ -266,6 +304,8 @@ async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -
 def _meaning_of(error: Exception) -> RecordError:
     """Return what the failure of a call means here."""
     orig = getattr(error, "orig", None)
+    if _is_state_of_connection(orig):
+        return RecordUnavailable("The record is unavailable")
     code = getattr(orig, "sqlite_errorcode", None)
     if isinstance(orig, psycopg.errors.LockNotAvailable) or code == sqlite3.SQLITE_BUSY:
         return RecordUnavailable("The record is locked")
@@ -300,28 +340,53 @@ class _LimitedConnection(psycopg.Connection[Any]):
 
 def _postgresql(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
-        url, pool_size=POSTGRESQL_CONNECTIONS, pool_pre_ping=True, hide_parameters=True
+        url,
+        pool_size=POSTGRESQL_CONNECTIONS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        # The event below begins each transaction, so the driver does not.
+        isolation_level="AUTOCOMMIT",
+        connect_args=UNPREPARED,
     )
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> Any:
         limits = {
-            "statement_timeout": STATEMENT_LIMIT,
-            "lock_timeout": LOCK_TRY,
-            "idle_in_transaction_session_timeout": STATEMENT_LIMIT,
+            "connect_timeout": int(ANSWER_LIMIT),
+            "tcp_user_timeout": int(1000 * ANSWER_LIMIT),
         }
-        told = " ".join(f"-c {name}={int(1000 * limit)}" for name, limit in limits.items())
-        return _LimitedConnection.connect(
-            *arguments,
-            **{
-                "connect_timeout": int(ANSWER_LIMIT),
-                "tcp_user_timeout": int(1000 * ANSWER_LIMIT),
-                **options,
-                "options": f"{told} {options.get('options', '')}",
-            },
-        )
+        return _LimitedConnection.connect(*arguments, **limits | options)
 
+    beginning = _beginning()
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(beginning))
+    sa.event.listen(engine, "handle_error", _throw_away)
     return engine
+
+
+def _beginning() -> str:
+    """Return how a transaction in PostgreSQL begins, in one round trip.
+
+    A pooler may refuse settings at the start of a connection, and may hand the next transaction to
+    another connection.
+    """
+    settings = {
+        "statement_timeout": f"{1000 * STATEMENT_LIMIT:.0f}ms",
+        "lock_timeout": f"{1000 * LOCK_TRY:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{1000 * STATEMENT_LIMIT:.0f}ms",
+        # psycopg reads times in this form only.
+        "datestyle": "ISO",
+    }
+    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{settings[name]}'" for name in settings)])
+
+
+def _throw_away(context: sa.ExceptionContext) -> None:
+    """Throw all pooled connections away if the state of one is why a statement has failed."""
+    if _is_state_of_connection(context.original_exception):
+        context.is_disconnect = True
+
+
+def _is_state_of_connection(error: object) -> bool:
+    return str(getattr(error, "sqlstate", "")).startswith(STATES_OF_A_CONNECTION)
 
 
 def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
@@ -341,7 +406,7 @@ def _patient(url: sa.URL) -> sa.Engine:
     """Return an engine without limits, for migrations."""
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, MIGRATION_LIMIT)
-    return sa.create_engine(url, hide_parameters=True)
+    return sa.create_engine(url, hide_parameters=True, connect_args=UNPREPARED)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

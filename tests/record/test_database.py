@@ -15,9 +15,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from record import Record, RecordUnavailable
+from record import Record, RecordBroken, RecordUnavailable
 from record import database as limits
-from record.tables import trips
+from record.tables import audits, trips
 from shared import KINDS
 from tests.faults import DEADLINE
 from tests.processes import ROOT
@@ -27,6 +27,7 @@ from tests.record.databases import (
     on_postgresql,
     on_sqlite,
     others,
+    rows,
     small_disk,
     transaction,
     url_of,
@@ -128,9 +129,72 @@ async def test_a_standby_that_refuses_writes_is_unavailable(database_url: str) -
     async with Record.open(database_url) as record:
         with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
             await record.reservations.reserve(trip(), "car")
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record.database.check_writable()
+        assert await record.trips.by_id("trip") is None
 
 
 # Connections that break
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    "code", ["08006", "25006", "25P03", "26000", "42P05", "57P01", "57P03", "57P05"]
+)
+async def test_a_state_of_a_connection_is_unavailable_and_the_next_call_has_another_one(
+    database_url: str, code: str
+) -> None:
+    async with Record.open(database_url) as record:
+        before = await backend_of(record)
+        with pytest.raises(RecordUnavailable, match=UNAVAILABLE):
+            await record.database.write(
+                lambda sql: sql.exec_driver_sql(
+                    f"DO $$ BEGIN RAISE EXCEPTION 'odd' USING ERRCODE = '{code}'; END $$"
+                )
+            )
+        assert await backend_of(record) != before
+
+
+async def backend_of(record: Record) -> int | None:
+    """Return the process that answers on the only connection of a record."""
+    return await record.database.read(lambda sql: sql.scalar(sa.text("SELECT pg_backend_pid()")))
+
+
+@on_postgresql
+async def test_nothing_is_asked_of_a_pooler_and_the_limits_hold_in_each_transaction(
+    database_url: str,
+) -> None:
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    asked = sa.text(
+        ", ".join(["SELECT reset_val", "setting"]) + " FROM pg_settings WHERE name = :n"
+    )
+
+    def settings(sql: sa.Connection) -> list[tuple[str, str]]:
+        return [tuple(sql.execute(asked, {"n": name}).one()) for name in names]
+
+    async with Record.open(database_url) as record:
+        for ask in (record.database.read, record.database.write):
+            assert await ask(settings) == [("0", "4000"), ("0", "20"), ("0", "4000")]
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("odd"), UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")]
+)
+async def test_what_no_driver_should_raise_is_a_bug(record: Record, error: Exception) -> None:
+    def work(_sql: sa.Connection) -> None:
+        raise error
+
+    with pytest.raises(RecordBroken, match=r"\AThe record refuses the request\Z") as raised:
+        await record.database.write(work)
+    assert raised.value.__cause__ is error
+
+
+# Whether it can be written
+
+
+async def test_a_record_that_can_be_written_is_left_as_it_was(record: Record) -> None:
+    await record.database.check_writable()
+    assert rows(record, audits) == []
 
 
 @on_postgresql
@@ -320,10 +384,13 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(tmp_path: Path) ->
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(500_000))
             written = await fill_up(record, FULL)
+            with pytest.raises(RecordUnavailable, match=FULL):
+                await record.database.check_writable()
             # What is there can be read, and nothing of what was refused is there.
             assert len(await record.reservations.everything()) == written
             assert len(await record.trips.page(1000)) == written
             ballast.unlink()
+            await record.database.check_writable()
             await record.reservations.reserve(trip("a-last-trip"), "car")
 
 
