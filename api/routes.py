@@ -15,8 +15,7 @@ from api.options import Options
 from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
 from api.problems import retry_later
 from api.schemas import (
-    Accepted,
-    Booked,
+    BookAnswer,
     BookHeaders,
     Booking,
     BookingPage,
@@ -26,7 +25,6 @@ from api.schemas import (
     Health,
     PageQuery,
     ResolveRequest,
-    RolledBack,
     StepPath,
     TripPath,
     WaitQuery,
@@ -69,12 +67,16 @@ def create_blueprint(
         "bookings",
         body=BookRequest,
         headers=BookHeaders,
-        answers={200: (Booked, RolledBack), 202: (Accepted,)},
+        answers={200: BookAnswer, 202: BookAnswer},
         answer_headers={202: LOCATION | PREFERENCE_APPLIED},
         problems=(422, 503),
     )
     async def book() -> Response:
-        """Book a trip; the answer is its outcome, or 202 while it has none."""
+        """Book a trip; the answer is its outcome, or 202 while it has none.
+
+        An answer that cannot be decoded does not mean that nothing was booked, and neither does no
+        answer. Send the request again with the same `Idempotency-Key`: it books no second trip.
+        """
         wanted = read_body(BookRequest)
         headers = checked(BookHeaders, dict(request.headers))
         wait = 0 if headers.respond_async else options.book_wait_seconds
@@ -85,15 +87,15 @@ def create_blueprint(
         if trip.has_outcome:
             return answer(_outcome(trip))
         location = location_of(trip.user_id)
-        accepted = Accepted(user_id=trip.user_id, status=trip.status, location=location)
+        accepted = BookAnswer(user_id=trip.user_id, status=trip.status, location=location)
         response = answer(accepted, 202)
-        response.headers["Location"] = accepted.location
+        response.headers["Location"] = location
         if headers.respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return response
 
     @routes.get("/bookings")
-    @Operation("bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(503,))
+    @Operation("bookings", query=PageQuery, answers={200: BookingPage}, problems=(503,))
     async def list_bookings() -> Response:
         """List bookings, the newest first."""
         query = checked(PageQuery, only_once(request.args))
@@ -113,9 +115,7 @@ def create_blueprint(
         return answer(BookingPage(bookings=rows, next_cursor=next_cursor))
 
     @routes.get("/bookings/<user_id>")
-    @Operation(
-        "bookings", path=TripPath, query=WaitQuery, answers={200: (Booking,)}, problems=(503,)
-    )
+    @Operation("bookings", path=TripPath, query=WaitQuery, answers={200: Booking}, problems=(503,))
     async def get_booking(user_id: str) -> Response:
         """Look a booking up, at once or once it has ended."""
         query = checked(WaitQuery, only_once(request.args))
@@ -129,7 +129,7 @@ def create_blueprint(
     @Operation(
         "bookings",
         path=TripPath,
-        answers={200: (Booking,), 202: (Booking,)},
+        answers={200: Booking, 202: Booking},
         answer_headers={202: LOCATION},
         problems=(409, 503),
     )
@@ -145,7 +145,7 @@ def create_blueprint(
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
-    @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
+    @Operation("repairs", path=StepPath, answers={200: Booking}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
         trip = await bookings.retry_undo(user_id, kind_of(kind), operator())
@@ -156,7 +156,7 @@ def create_blueprint(
         "repairs",
         path=StepPath,
         body=ResolveRequest,
-        answers={200: (Booking,)},
+        answers={200: Booking},
         problems=(409, 503),
     )
     async def resolve_undo(user_id: str, kind: str) -> Response:
@@ -174,14 +174,14 @@ def create_blueprint(
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
     @needs_key("never")
-    @Operation("health", answers={200: (Health,)})
+    @Operation("health", answers={200: Health})
     def livez() -> Response:
         """Tell that this process answers."""
         return answer(Health())
 
     @routes.get("/readyz")
     @needs_key("never")
-    @Operation("health", answers={200: (Health,)}, problems=(503,))
+    @Operation("health", answers={200: Health}, problems=(503,))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
         obstacle = await bookings.check_ready()
@@ -203,10 +203,16 @@ def create_blueprint(
     return routes
 
 
-def _outcome(trip: Trip) -> Booked | RolledBack:
+def _outcome(trip: Trip) -> BookAnswer:
     if not trip.was_booked:
-        return RolledBack(user_id=trip.user_id, reason=trip.reason or "")
-    return Booked(user_id=trip.user_id, **told({step.kind: step.item for step in trip.steps}))
+        return BookAnswer(
+            cancelled=True,
+            user_id=trip.user_id,
+            result="Voyage cancelled",
+            reason=trip.reason or "",
+        )
+    items = {step.kind: step.item for step in trip.steps}
+    return BookAnswer(cancelled=False, user_id=trip.user_id, **told(items))
 
 
 async def book_for_caller(
