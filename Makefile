@@ -50,6 +50,11 @@ test: $(VENV)/.dev ## Run the tests
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
 	$(RUN) pytest -rfEs -n 3 --dist loadfile -m slow
 
+# A language whose programs are missing is left out, unless it is named: make clients LANGUAGES="go php"
+.PHONY: clients
+clients: $(VENV)/.dev $(VENV)/.clients ## Make clients of the API in five languages and book with each
+	$(RUN) tests.clients $(LANGUAGES)
+
 .PHONY: model
 model: $(VENV)/.dev ## Run 1,500 random trips against the saga's promises
 	$(RUN) pytest tests/saga/test_saga_model.py --hypothesis-profile=thorough --show-capture=no
@@ -105,6 +110,7 @@ COMPILE = $(RUN) uv pip compile --quiet --universal --python-version=3.11 --gene
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin what the requirements need in turn, with hashes
 	$(COMPILE) --output-file=requirements/dev.txt requirements/dev.in
+	$(COMPILE) --constraints=requirements/dev.txt --output-file=requirements/clients.txt requirements/clients.in
 	$(COMPILE) --constraints=requirements/dev.txt --output-file=requirements/run.txt requirements/run.in
 	$(COMPILE) --constraints=requirements/dev.txt --output-file=requirements/service.txt requirements/service.in
 
@@ -133,6 +139,11 @@ $(BIN)/pip:
 	echo "Needed: Python 3.11 or newer with pip, as $${PYTHON:-python3 or python}." \
 		"Name yours: make PYTHON=/path/to/python3" >&2; \
 	exit 1
+
+# A validating proxy, run by the node of requirements/clients.txt. No package's install script is run.
+$(VENV)/.prism: $(VENV)/.clients
+	$(BIN)/npm install --silent --no-save --ignore-scripts --prefix $(VENV)/prism @stoplight/prism-cli@5.16.0
+	@touch $@
 
 $(VENV)/.%: requirements/%.txt | $(BIN)/pip
 	$(RUN) pip --disable-pip-version-check install --quiet --require-hashes -r $<

@@ -9,6 +9,8 @@ from shared import CANCELLED, KINDS, Kind, StepState, TripStatus
 
 TRIP_ID = "john-doe-18494203912041849420391204123"
 LOCATION = f"/bookings/{TRIP_ID}"
+CURSOR = "WyIyMDk5LTEyLTMxVDIzOjU5OjU5KzAwOjAwIiwgImpvaG4tZG9lIl0="
+"""Of a first page. An importer that sends it as it stands gets the newest trips."""
 ITEMS = {kind: f"valid-{kind}-id" for kind in KINDS}
 STARTED_AT, CLOSED_AT = "2026-01-31T12:00:00.250000Z", "2026-01-31T12:00:02.500000Z"
 LINKS = {

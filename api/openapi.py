@@ -71,7 +71,7 @@ class Operation:
     """
 
     tag: Tag
-    answers: Mapping[int, Sequence[type[BaseModel]]] = field(default_factory=dict)
+    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
     text: str | None = None
     """An example of the answer, where it is a text."""
     problems: Sequence[int] = ()
@@ -143,8 +143,7 @@ def _components(operations: Sequence[Operation]) -> Schema:
     for operation in operations:
         if operation.body:
             models.add((operation.body, "validation"))
-        for answers in operation.answers.values():
-            models.update((answer, "serialization") for answer in answers)
+        models.update((answer, "serialization") for answer in operation.answers.values())
     ordered = sorted(models, key=lambda pair: pair[0].__name__)
     _, definitions = models_json_schema(
         ordered, ref_template=REFERENCE, schema_generator=_AsWritten
@@ -167,19 +166,21 @@ def _operation(operation: Operation, method: str, components: Schema, *, public:
     if parameters:
         entry["parameters"] = parameters
     if operation.body:
-        content = {"application/json": {"schema": _reference(operation.body)}}
-        entry["requestBody"] = {"required": True, "content": content}
-    for status, answers in operation.answers.items():
-        found = [_reference(answer) for answer in answers]
-        meaning = " Or: ".join(inspect.cleandoc(answer.__doc__ or "") for answer in answers)
+        members = components[operation.body.__name__]["properties"]
+        shown = {
+            "schema": _reference(operation.body),
+            "example": {name: schema["examples"][0] for name, schema in members.items()},
+        }
+        entry["requestBody"] = {"required": True, "content": {"application/json": shown}}
+    for status, answer in operation.answers.items():
+        meaning = inspect.cleandoc(answer.__doc__ or "")
         entry["responses"][str(status)] = {
             "description": f"Not over yet. {meaning}" if status == 202 else meaning,
             "content": {
                 "application/json": {
-                    "schema": found[0] if len(found) == 1 else {"oneOf": found},
+                    "schema": _reference(answer),
                     "examples": {
                         name: {"value": example}
-                        for answer in answers
                         for name, example in _examples(components[answer.__name__])
                         if _fits(example, operation, method, status)
                     },
@@ -215,18 +216,18 @@ def _operation(operation: Operation, method: str, components: Schema, *, public:
 
 
 def _examples(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield the examples of an answer, each with a name. Of several trips each stands otherwise."""
-    found = schema.get("examples", ())
-    for example in found:
-        yield example["status"] if len(found) > 1 else schema["title"], example
+    """Yield the examples of an answer, each with a name that tells how the trip stands."""
+    for example in schema.get("examples", ()):
+        yield example.get("status") or example.get("result") or schema["title"], example
 
 
 def _fits(example: Schema, operation: Operation, method: str, status: int) -> bool:
     """Tell whether the operation may answer with `status` while a trip stands so."""
     if method != "GET" and example.get("status") == "booked":
         return False  # What is asked of a trip that is there already undoes it.
-    if 202 in operation.answers and "closed_at" in example:
-        return (status == 202) == (example["closed_at"] is None)
+    if 202 in operation.answers:
+        over = example.get("closed_at") or "cancelled" in example
+        return (status == 202) != bool(over)
     return True
 
 
@@ -239,7 +240,10 @@ def _problem(operation: Operation, status: int) -> problems.Problem:
 
 
 def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Schema]:
-    """Yield the fields of a model as parameters. Only those of a path are required."""
+    """Yield the fields of a model as parameters. Only those of a path are required.
+
+    Importers send the example as it stands.
+    """
     properties = model.model_json_schema()["properties"] if model else {}
     for name, schema in properties.items():
         # An absent parameter is what JSON Schema's null stands for.
@@ -253,5 +257,6 @@ def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Schema]:
             "in": place,
             "required": place == "path",
             "description": schema.pop("description", ""),
+            "example": schema.pop("examples")[0],
             "schema": schema,
         }

@@ -15,8 +15,7 @@ from api.options import Options
 from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
 from api.problems import retry_later
 from api.schemas import (
-    Accepted,
-    Booked,
+    BookAnswer,
     BookHeaders,
     Booking,
     BookingPage,
@@ -26,7 +25,6 @@ from api.schemas import (
     Health,
     PageQuery,
     ResolveRequest,
-    RolledBack,
     StepPath,
     TripPath,
     WaitQuery,
@@ -69,12 +67,16 @@ def create_blueprint(
         "bookings",
         body=BookRequest,
         headers=BookHeaders,
-        answers={200: (Booked, RolledBack), 202: (Accepted,)},
+        answers={200: BookAnswer, 202: BookAnswer},
         answer_headers={202: LOCATION | PREFERENCE_APPLIED},
         problems=(422, 503),
     )
     async def book() -> Response:
-        """Book a trip; the answer is its outcome, or 202 while it has none."""
+        """Book a trip; the answer is its outcome, or 202 while it has none.
+
+        An answer that cannot be decoded does not mean that nothing was booked, and neither does no
+        answer. Send the request again with the same `Idempotency-Key`: it books no second trip.
+        """
         wanted = read_body(BookRequest)
         headers = checked(BookHeaders, dict(request.headers))
         wait = 0 if headers.respond_async else options.book_wait_seconds
@@ -83,15 +85,15 @@ def create_blueprint(
         if has_outcome(trip):
             return answer(_outcome(trip))
         location = location_of(trip.trip_id)
-        accepted = Accepted(user_id=trip.trip_id, status=trip.status, location=location)
+        accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
         response = answer(accepted, 202)
-        response.headers["Location"] = accepted.location
+        response.headers["Location"] = location
         if headers.respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return response
 
     @routes.get("/bookings")
-    @Operation("bookings", query=PageQuery, answers={200: (BookingPage,)}, problems=(503,))
+    @Operation("bookings", query=PageQuery, answers={200: BookingPage}, problems=(503,))
     async def list_bookings() -> Response:
         """List bookings, the newest first."""
         query = checked(PageQuery, only_once(request.args))
@@ -111,9 +113,7 @@ def create_blueprint(
         return answer(BookingPage(bookings=rows, next_cursor=next_cursor))
 
     @routes.get("/bookings/<user_id>")
-    @Operation(
-        "bookings", path=TripPath, query=WaitQuery, answers={200: (Booking,)}, problems=(503,)
-    )
+    @Operation("bookings", path=TripPath, query=WaitQuery, answers={200: Booking}, problems=(503,))
     async def get_booking(user_id: str) -> Response:
         """Look a booking up, at once or once it has ended."""
         query = checked(WaitQuery, only_once(request.args))
@@ -127,7 +127,7 @@ def create_blueprint(
     @Operation(
         "bookings",
         path=TripPath,
-        answers={200: (Booking,), 202: (Booking,)},
+        answers={200: Booking, 202: Booking},
         answer_headers={202: LOCATION},
         problems=(409, 503),
     )
@@ -140,7 +140,7 @@ def create_blueprint(
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
-    @Operation("repairs", path=StepPath, answers={200: (Booking,)}, problems=(409, 503))
+    @Operation("repairs", path=StepPath, answers={200: Booking}, problems=(409, 503))
     async def retry_undo(user_id: str, kind: str) -> Response:
         """Try a stuck undo again now; for operators."""
         trip = await bookings.repair(user_id, kind_of(kind), operator())
@@ -151,7 +151,7 @@ def create_blueprint(
         "repairs",
         path=StepPath,
         body=ResolveRequest,
-        answers={200: (Booking,)},
+        answers={200: Booking},
         problems=(409, 503),
     )
     async def resolve_undo(user_id: str, kind: str) -> Response:
@@ -169,14 +169,14 @@ def create_blueprint(
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
     @needs_key("never")
-    @Operation("health", answers={200: (Health,)})
+    @Operation("health", answers={200: Health})
     def livez() -> Response:
         """Tell that this process answers."""
         return answer(Health())
 
     @routes.get("/readyz")
     @needs_key("never")
-    @Operation("health", answers={200: (Health,)}, problems=(503,))
+    @Operation("health", answers={200: Health}, problems=(503,))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
         obstacle = await bookings.check_ready()
@@ -198,10 +198,16 @@ def create_blueprint(
     return routes
 
 
-def _outcome(trip: RecordedTrip) -> Booked | RolledBack:
+def _outcome(trip: RecordedTrip) -> BookAnswer:
     if trip.booked_at is None:
-        return RolledBack(user_id=trip.trip_id, reason=trip.reason or "")
-    return Booked(user_id=trip.trip_id, **told({step.kind: step.item for step in trip.steps}))
+        return BookAnswer(
+            cancelled=True,
+            user_id=trip.trip_id,
+            result="Voyage cancelled",
+            reason=trip.reason or "",
+        )
+    items = {step.kind: step.item for step in trip.steps}
+    return BookAnswer(cancelled=False, user_id=trip.trip_id, **told(items))
 
 
 async def book_for_caller(

@@ -5,13 +5,14 @@ They validate, and the OpenAPI document is made from them. They know nothing of 
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from api import examples
 from api.fields import Attempts, IdempotencyKey, Text
-from shared import Kind, StepState, TripStatus
+from shared import KINDS, Kind, StepState, TripStatus
 
 
 class BookRequest(BaseModel):
@@ -21,7 +22,9 @@ class BookRequest(BaseModel):
 
     name: Text = Field(description="The traveller's name.", examples=["John Doe"])
     attempts: Attempts = Field(
-        default=5, description="After so many failures of its supplier a step is given up."
+        default=5,
+        description="After so many failures of its supplier a step is given up.",
+        examples=[5],
     )
     car: Text = Field(description="The car's id.", examples=["valid-car-id"])
     hotel: Text = Field(description="The hotel's id.", examples=["valid-hotel-id"])
@@ -37,7 +40,7 @@ class BookHeaders(BaseModel):
         description="Makes a repeated request the same booking "
         "(draft-ietf-httpapi-idempotency-key-header): a quoted string, which may be bare when it "
         "has no blank, comma, quote or backslash.",
-        examples=["3f29a1c4-trip-to-lisbon", '"order:123"'],
+        examples=["3f29a1c4-trip-to-lisbon"],
     )
     prefer: str = Field(
         default="",
@@ -76,7 +79,7 @@ class TripPath(BaseModel):
 class StepPath(TripPath):
     """Which step of a booking is meant."""
 
-    kind: Kind = Field(description="Which step's undo is meant.")
+    kind: Kind = Field(description="Which step's undo is meant.", examples=[KINDS[1]])
 
 
 class WaitQuery(BaseModel):
@@ -90,7 +93,7 @@ class WaitQuery(BaseModel):
         le=60,
         allow_inf_nan=False,
         description="Seconds to wait for a running trip to end, at the most.",
-        examples=[30],
+        examples=[20],
     )
 
 
@@ -106,7 +109,10 @@ class PageQuery(BaseModel):
         default=20, ge=1, le=100, description="The most bookings of a page.", examples=[50]
     )
     cursor: str | None = Field(
-        default=None, max_length=2_000, description="The `next_cursor` of the page before."
+        default=None,
+        max_length=2_000,
+        description="The `next_cursor` of the page before.",
+        examples=[examples.CURSOR],
     )
 
 
@@ -121,8 +127,8 @@ def _examples(*values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra=show)
 
 
-def told(items: Mapping[Kind, str]) -> dict[str, str]:
-    """Return what `Booked` says of the items of a trip: of each by itself, and of all."""
+def told(items: Mapping[Kind, str]) -> dict[str, Any]:
+    """Return what `BookAnswer` says of the items of a trip: of each by itself, and of all."""
     return {
         **{kind: f"{kind.capitalize()}: {item}" for kind, item in items.items()},
         "result": " ".join(f"Booked {kind}: {item}" for kind, item in items.items()),
@@ -137,53 +143,54 @@ class ItemsOfTrip(BaseModel):
     flight: str
 
 
-class EndedTrip(BaseModel):
-    """How a trip ended."""
+Present = TypeVar("Present")
+Perhaps = Annotated[
+    Present | SkipJsonSchema[None],
+    Field(
+        exclude_if=lambda value: value is None,
+        json_schema_extra=lambda schema: schema.pop("default"),
+    ),
+]
+"""A field that some answers have and others leave out. It is never null."""
 
-    cancelled: bool
-    user_id: str
 
+class BookAnswer(BaseModel):
+    """`cancelled` tells how a trip ended; a trip without it has `status` and `location`."""
 
-class Booked(ItemsOfTrip, EndedTrip):
-    """The trip is booked."""
+    # One flat object for 200 and 202: generators make clients that read any 2xx by one schema.
 
     # A kind that has no field here would be left out of the answer in silence.
     model_config = ConfigDict(
-        **_examples({"cancelled": False, "user_id": examples.TRIP_ID, **told(examples.ITEMS)}),
+        **_examples(
+            {"cancelled": False, "user_id": examples.TRIP_ID, **told(examples.ITEMS)},
+            {
+                "cancelled": True,
+                "user_id": examples.TRIP_ID,
+                "result": "Voyage cancelled",
+                "reason": "Invalid hotel booking, rolling back!",
+            },
+            {"user_id": examples.TRIP_ID, "status": "running", "location": examples.LOCATION},
+        ),
         extra="forbid",
     )
 
-    cancelled: Literal[False] = False
-    result: str
-
-
-class RolledBack(EndedTrip):
-    """The trip could not be booked, or was cancelled, and nothing of it is held."""
-
-    model_config = _examples(
-        {
-            "cancelled": True,
-            "user_id": examples.TRIP_ID,
-            "result": "Voyage cancelled",
-            "reason": "Invalid hotel booking, rolling back!",
-        }
+    cancelled: Perhaps[bool] = Field(
+        default=None,
+        description="`false`: the trip is booked. `true`: nothing of it is held, because it could "
+        "not be booked or was cancelled.",
     )
-
-    cancelled: Literal[True] = True
-    result: Literal["Voyage cancelled"] = "Voyage cancelled"
-    reason: str
-
-
-class Accepted(BaseModel):
-    """The trip goes on, or was stopped from outside; `location` tells where to look."""
-
-    model_config = _examples(
-        {"user_id": examples.TRIP_ID, "status": "running", "location": examples.LOCATION}
-    )
-
     user_id: str
-    status: Literal["running", "needs_attention"]
-    location: str
+    car: Perhaps[str] = None
+    hotel: Perhaps[str] = None
+    flight: Perhaps[str] = None
+    result: Perhaps[str] = None
+    reason: Perhaps[str] = Field(default=None, description="Why nothing is held.")
+    status: Perhaps[TripStatus] = Field(
+        default=None, description="Of a trip that goes on, or that was stopped from outside."
+    )
+    location: Perhaps[str] = Field(
+        default=None, description="Where to look for a trip that is not over."
+    )
 
 
 class BookingStep(BaseModel):

@@ -35,25 +35,12 @@ def commands(document: Schema, url: str, method: str, path: str) -> list[str]:
     Without optional parameters there is only one. `url` is the service's, without a final slash.
     """
     operation = document["paths"][path][method]
-    shown = [
-        each for each in operation.get("parameters", ()) if example_of(each["schema"]) is not None
-    ]
+    shown = operation.get("parameters", [])
     needed = [each for each in shown if each.get("required")]
     return [
         " \\\n  ".join(_words(document, url, method, path, parameters))
         for parameters in ([needed] if needed == shown else [needed, shown])
     ]
-
-
-def example_of(schema: Schema) -> object:
-    """Return the first example of a schema, `None` if it has none.
-
-    The example of an object has an example of each of its members.
-    """
-    if "properties" in schema:
-        members = {name: example_of(member) for name, member in schema["properties"].items()}
-        return {name: example for name, example in members.items() if example is not None}
-    return next(iter([*schema.get("examples", ()), *schema.get("enum", ())]), None)
 
 
 def resolved(document: Schema, schema: Schema) -> Schema:
@@ -70,11 +57,7 @@ def _words(
     """Yield the lines of a command."""
 
     def given(place: str) -> dict[str, str]:
-        return {
-            each["name"]: str(example_of(each["schema"]))
-            for each in parameters
-            if each["in"] == place
-        }
+        return {each["name"]: str(each["example"]) for each in parameters if each["in"] == place}
 
     operation = document["paths"][path][method]
     parts = {name: urllib.parse.quote(value, safe="") for name, value in given("path").items()}
@@ -87,9 +70,8 @@ def _words(
         yield f"-H {shlex.quote(f'{name}: {value}')}"
     if "requestBody" in operation:
         ((media_type, body),) = operation["requestBody"]["content"].items()
-        example = example_of(resolved(document, body["schema"]))
         yield f"-H {shlex.quote(f'Content-Type: {media_type}')}"
-        yield f"-d {shlex.quote(json.dumps(example, indent=2))}"
+        yield f"-d {shlex.quote(json.dumps(body['example'], indent=2))}"
 
 
 def in_words(schema: Schema) -> Markup:

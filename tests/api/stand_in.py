@@ -13,6 +13,7 @@ from unittest.mock import patch
 from temporalio.client import Client
 
 from api import SharedLoopFlask
+from api.examples import CURSOR
 from bookings import (
     BookingConflict,
     BookingDiffers,
@@ -139,6 +140,7 @@ class StandIn(Bookings):
             for trip in reversed(self.trips.values())
             if caller.may_see(trip.owner) and status in (None, trip.status)
         ]
+        cursor = None if cursor == CURSOR else cursor
         if cursor is not None and cursor not in ids:
             raise UnknownCursor
         ids = ids[ids.index(cursor) + 1 if cursor else 0 :]

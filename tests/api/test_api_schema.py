@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 
 from shared import KINDS
-from tests.processes import FAST_TIMERS, Service, free_port, service, supplier_urls, wait_until
+from tests.processes import (
+    FAST_TIMERS,
+    ROOT,
+    Service,
+    free_port,
+    service,
+    supplier_urls,
+    wait_until,
+)
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 KEY = "operator-secret-0001"
 AUTHORIZATION = {"Authorization": f"Bearer {KEY}"}
 DEADLINE = 600.0
@@ -51,7 +60,7 @@ def run_schemathesis(service: Service, trips: list[str], folder: Path) -> tuple[
             *("--report", "json", "--report-json-path", report),
         ],
         cwd=folder,
-        env=os.environ | {"KEY": KEY},
+        env=os.environ | {"KEY": KEY, "SCHEMATHESIS_HOOKS": str(HOOKS), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

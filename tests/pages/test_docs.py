@@ -83,14 +83,13 @@ def test_the_page_loads_nothing_from_elsewhere_and_has_no_script_in_it(http: Fla
 
 def test_what_an_example_holds_reaches_curl_as_it_is() -> None:
     odd = """it's "$HOME" `id` \\ $(id) a/b?c#d&e=f% 😀"""
-    schema = {"type": "string", "examples": [odd]}
     parameters = [
-        {"name": name, "in": name, "required": True, "schema": schema}
+        {"name": name, "in": name, "required": True, "example": odd}
         for name in ("path", "query", "header")
     ]
     operation = {
         "parameters": parameters,
-        "requestBody": {"content": {"application/json": {"schema": {"properties": {odd: schema}}}}},
+        "requestBody": {"content": {"application/json": {"example": {odd: odd}}}},
     }
     document = {"paths": {"/{path}": {"put": operation}}, "security": [{"apiKey": []}]}
     (command,) = reference.commands(document, "http://[::1]:3000", "put", "/{path}")
