@@ -16,5 +16,9 @@ class RecordBroken(RecordError):
     """The database refuses, and always will: a missing table, a violated constraint. A bug."""
 
 
+class RecordMisconfigured(RecordBroken):
+    """The database, or the way to it, is set up so that the record cannot work. No outage."""
+
+
 class ReservationRefused(RecordError):
     """The record refuses a reservation; no later try can succeed."""
