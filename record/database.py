@@ -30,7 +30,13 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from record.errors import RecordBroken, RecordError, RecordUnavailable
+from record.errors import (
+    RecordBroken,
+    RecordError,
+    RecordMisconfigured,
+    RecordUnavailable,
+    is_set_up_wrongly,
+)
 from record.schema import SchemaOutdated, is_current, prepare, upgrade
 
 CALL_LIMIT = 10.0
@@ -60,6 +66,9 @@ BUSY_LIMIT = 5.0
 
 MIGRATION_LIMIT = 86_400.0
 """Seconds that a migration waits in SQLite for another one, or for any other writer."""
+
+SETUP_LIMIT = 1.0
+"""Seconds in which a process that starts may learn that its database is set up wrongly."""
 
 CLOSE_LIMIT = 2.0
 """Seconds that a process which stops waits for the calls that are under way."""
@@ -144,9 +153,19 @@ class Database:
     async def prepare(self) -> None:
         """Give a brand-new database its schema, and check that any other has the needed one.
 
-        Raises `RecordUnavailable`, also when somebody has to migrate it first.
+        Raises `RecordUnavailable`, also when somebody has to migrate it first, and
+        `RecordMisconfigured`.
         """
         await self.read(lambda sql: sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1")))
+
+    async def check_setup(self) -> None:
+        """Prepare the database. After `SETUP_LIMIT`, or if it is away, a process goes on without.
+
+        Raises `RecordMisconfigured`.
+        """
+        with contextlib.suppress(TimeoutError, RecordUnavailable):
+            async with asyncio.timeout(SETUP_LIMIT):
+                await self.prepare()
 
     async def migrate(self) -> None:
         """Bring the schema up to date. Of several processes one does it while the others wait.
@@ -266,6 +285,8 @@ async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -
 def _meaning_of(error: Exception) -> RecordError:
     """Return what the failure of a call means here."""
     orig = getattr(error, "orig", None)
+    if is_set_up_wrongly(orig):
+        return RecordMisconfigured("The record's database is not set up for it")
     code = getattr(orig, "sqlite_errorcode", None)
     if isinstance(orig, psycopg.errors.LockNotAvailable) or code == sqlite3.SQLITE_BUSY:
         return RecordUnavailable("The record is locked")

@@ -1,8 +1,27 @@
 """What can go wrong when the record is asked."""
 
+import re
+
+SET_UP_WRONGLY = ("28", "3D", "3F", "42501")
+"""Beginnings of PostgreSQL's codes for a role that is refused or lacks a right, and for a database
+or a schema that is not there. https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+REFUSED = re.compile(
+    r"^connection is bad: (?!connection to )|^bad value for |^invalid connection option"
+    r"|FATAL: +(password authentication failed|permission denied|no pg_hba\.conf entry"
+    r"|(role|database) .* (does not exist|is not permitted to log in))"
+)
+"""How psycopg and the server word it when a connection cannot be made. They give no code then."""
+
 
 class RecordError(Exception):
     """The base of what can go wrong here."""
+
+    def explained(self) -> str:
+        """Return one line with the database's own words, which are for logs only."""
+        cause = getattr(self.__cause__, "orig", self.__cause__)
+        words, _, _ = str(cause or "").partition("\nLINE ")
+        return ": ".join(filter(None, [str(self), " ".join(words.split())]))
 
 
 class RecordUnavailable(RecordError):
@@ -22,3 +41,10 @@ class RecordMisconfigured(RecordBroken):
 
 class ReservationRefused(RecordError):
     """The record refuses a reservation; no later try can succeed."""
+
+
+def is_set_up_wrongly(error: object) -> bool:
+    """Tell whether a PostgreSQL's error is a mistake in the configuration, which no wait mends."""
+    if state := getattr(error, "sqlstate", None):
+        return str(state).startswith(SET_UP_WRONGLY)
+    return bool(REFUSED.search(str(error)))

@@ -34,6 +34,9 @@ VERSION_TABLE = "trip_booking_version"
 FORMER_VERSION_TABLE = "alembic_version"
 """Where versions before 3.1 noted it. The row stays there, so that they go on working."""
 
+RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+"""What the record's role must be allowed to do with each table in PostgreSQL."""
+
 MIGRATION_LOCK = 0x7472_6970
 """The key of the PostgreSQL advisory lock that lets in one migrator at a time ("trip" in ASCII)."""
 
@@ -115,7 +118,16 @@ def _is_current(connection: sa.Connection) -> bool:
         raise SchemaOutdated
     if missing := metadata.tables.keys() - _tables(connection):
         raise RecordMisconfigured(f"The database has lost the tables {_list(missing)}")
+    if connection.dialect.name == "postgresql" and (lacking := _lacking_rights(connection)):
+        raise RecordMisconfigured(f"The record's role in the database lacks {_list(lacking)}")
     return True
+
+
+def _lacking_rights(connection: sa.Connection) -> set[str]:
+    rights = [(table, right) for table in metadata.tables for right in RIGHTS]
+    has = connection.execute(sa.select(*(sa.func.has_table_privilege(*each) for each in rights)))
+    answers = zip(rights, has.one(), strict=True)
+    return {f"{right} on {table}" for (table, right), is_there in answers if not is_there}
 
 
 def _tables(connection: sa.Connection) -> set[str]:
