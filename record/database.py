@@ -37,7 +37,13 @@ from record.errors import (
     RecordUnavailable,
     is_set_up_wrongly,
 )
-from record.schema import SchemaOutdated, is_current, prepare, upgrade
+from record.schema import SETTINGS, SchemaOutdated, is_current, prepare, upgrade
+
+UTF8 = {"client_encoding": "utf8"}
+"""In what psycopg reads and writes texts, whatever the database, the role and the URL say."""
+
+ISOLATION = "READ COMMITTED"
+"""How transactions see each other, whatever the database says: each locks what it changes."""
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
@@ -321,7 +327,12 @@ class _LimitedConnection(psycopg.Connection[Any]):
 
 def _postgresql(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
-        url, pool_size=POSTGRESQL_CONNECTIONS, pool_pre_ping=True, hide_parameters=True
+        url,
+        pool_size=POSTGRESQL_CONNECTIONS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level=ISOLATION,
+        connect_args=UTF8,
     )
 
     @sa.event.listens_for(engine, "do_connect")
@@ -331,7 +342,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             "lock_timeout": LOCK_TRY,
             "idle_in_transaction_session_timeout": STATEMENT_LIMIT,
         }
-        told = " ".join(f"-c {name}={int(1000 * limit)}" for name, limit in limits.items())
+        settings = {**SETTINGS, **{name: int(1000 * limit) for name, limit in limits.items()}}
+        told = " ".join(f"-c {name}={value}" for name, value in settings.items())
         return _LimitedConnection.connect(
             *arguments,
             **{
@@ -362,7 +374,7 @@ def _patient(url: sa.URL) -> sa.Engine:
     """Return an engine without limits, for migrations."""
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, MIGRATION_LIMIT)
-    return sa.create_engine(url, hide_parameters=True)
+    return sa.create_engine(url, hide_parameters=True, isolation_level=ISOLATION, connect_args=UTF8)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

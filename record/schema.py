@@ -34,6 +34,19 @@ VERSION_TABLE = "trip_booking_version"
 FORMER_VERSION_TABLE = "alembic_version"
 """Where versions before 3.1 noted it. The row stays there, so that they go on working."""
 
+ENCODING = "UTF8"
+"""What a database in PostgreSQL must be encoded in. No other encoding stores every text."""
+
+SETTINGS = {"datestyle": "ISO", "timezone": "UTC", "extra_float_digits": "3"}
+"""How PostgreSQL is to write values. A database, a role or a cluster may have settings that psycopg
+cannot read."""
+
+UNLIMITED = """
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout')
+"""
+"""Lifts the limits of a transaction that the server knows; before 17 it lacks the second one."""
+
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the record's role must be allowed to do with each table in PostgreSQL."""
 
@@ -93,6 +106,10 @@ def upgrade(engine: sa.Engine) -> None:
 
 def _upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text(UNLIMITED))
+            for name, value in SETTINGS.items():
+                connection.execute(sa.text(f"SET LOCAL {name} = '{value}'"))
         _lock(connection)
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}s'"))
@@ -111,6 +128,10 @@ def _run_migrations(connection: sa.Connection) -> None:
 
 
 def _is_current(connection: sa.Connection) -> bool:
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(sa.text("SHOW server_encoding"))
+        if encoding != ENCODING:
+            raise RecordMisconfigured(f"The database is encoded in {encoding}, not in {ENCODING}")
     revision = _revision(connection)
     if revision is None:
         return False

@@ -1,13 +1,17 @@
 """Databases, and ways to them, that somebody has set up in a manner of their own."""
 
+import datetime as dt
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
-from record import Record, RecordMisconfigured
-from tests.record.databases import execute, on_postgresql
+from record import Record, RecordMisconfigured, schema
+from record.tables import UtcTime
+from tests.record.databases import execute, on_postgresql, transaction
 from tests.record.test_schema import _every_call_works, migrate
 
 RUNTIME_RIGHTS = (
@@ -109,3 +113,85 @@ async def test_a_mistake_in_the_url_is_not_called_an_outage(
             assert told in raised.value.explained()
             assert "\n" not in raised.value.explained()
             assert str(raised.value) == "The record's database is not set up for it"
+
+
+# Settings
+
+SETTINGS = {
+    "datestyle": "SQL, DMY",
+    "timezone": "<+0330>-03:30",
+    "intervalstyle": "iso_8601",
+    "bytea_output": "escape",
+    "client_encoding": "LATIN1",
+    "extra_float_digits": "-15",
+    "standard_conforming_strings": "off",
+    "transform_null_equals": "on",
+    "default_transaction_isolation": "serializable",
+    "statement_timeout": "3s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "3s",
+}
+
+TIME = dt.datetime(1890, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
+VALUES = (TIME, 0.1 + 0.2, "Zoë 東京 C:\\x", "read committed")
+SHOWN = sa.select(
+    sa.literal(VALUES[0], UtcTime),
+    sa.literal(VALUES[1], sa.Float),
+    sa.literal(VALUES[2], sa.Text),
+    sa.func.current_setting("transaction_isolation"),
+)
+
+
+def values_in(sql: sa.Connection) -> tuple[Any, ...]:
+    """Return the values as the database gives them back, and the isolation of the transaction."""
+    return tuple(sql.execute(SHOWN).one())
+
+
+@on_postgresql
+async def test_settings_of_a_database_change_nothing(
+    database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction(database_url) as sql:
+        for name, value in SETTINGS.items():
+            database = sql.engine.url.database
+            sql.execute(sa.text(f"ALTER DATABASE {database} SET {name} = '{value}'"))
+    seen: list[tuple[Any, ...]] = []
+    run_migrations = schema._run_migrations
+
+    def look(sql: sa.Connection) -> None:
+        limits = [name for name in SETTINGS if name.endswith("timeout")]
+        assert {name: sql.scalar(sa.text(f"SHOW {name}")) for name in limits} == {
+            **dict.fromkeys(limits, "0"),
+            "lock_timeout": f"{schema.LOCK_LIMIT}s",
+        }
+        seen.append(values_in(sql))
+        run_migrations(sql)
+
+    monkeypatch.setattr(schema, "_run_migrations", look)
+    await migrate(database_url)
+    await _every_call_works(database_url)
+    async with Record.open(database_url) as record:
+        seen += [await record.database.read(values_in), await record.database.write(values_in)]
+    assert seen == [VALUES] * 3
+    assert caplog.text == ""
+
+
+@on_postgresql
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+async def test_a_database_that_cannot_store_every_text_is_refused(
+    database_url: str, postgres: str, encoding: str
+) -> None:
+    other = f"{sa.make_url(database_url).database}_other"
+    create = f"CREATE DATABASE {other} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(create)
+        try:
+            async with Record.open(f"{database_url}&dbname={other}") as record:
+                for call in (record.database.prepare, record.database.migrate):
+                    with pytest.raises(RecordMisconfigured) as raised:
+                        await call()
+                    assert (
+                        str(raised.value) == f"The database is encoded in {encoding}, not in UTF8"
+                    )
+        finally:
+            server.execute(f"DROP DATABASE {other} WITH (FORCE)")
