@@ -123,6 +123,8 @@ def _upgrade(engine: sa.Engine) -> None:
 def _run_migrations(connection: sa.Connection) -> None:
     if _revision(connection) is None and (others := _tables(connection)):
         raise RecordMisconfigured(f"The database has other tables with the names {_list(others)}")
+    # Pgpool-II knows no named cursor, with which one of the migrations would read.
+    connection.dialect.supports_server_side_cursors = False
     with _ONE_AT_A_TIME:
         command.upgrade(_config(connection), "head")
 
