@@ -8,10 +8,11 @@ or a schema that is not there. https://www.postgresql.org/docs/current/errcodes-
 
 REFUSED = re.compile(
     r"^connection is bad: (?!connection to )|^bad value for |^invalid connection option"
-    r"|FATAL: +(password authentication failed|permission denied|no pg_hba\.conf entry"
-    r"|(role|database) .* (does not exist|is not permitted to log in))"
+    r"|does not support SSL, but|root certificate file"
+    r"|FATAL: +(\S+ authentication failed|permission denied|no such|bouncer config error"
+    r"|.*pg_hba\.conf|(role|database) .* (does not exist|is not permitted to log in))"
 )
-"""How psycopg and the server word it when a connection cannot be made. They give no code then."""
+"""How psycopg, the server and PgBouncer word it when they make no connection, without a code."""
 
 
 class RecordError(Exception):

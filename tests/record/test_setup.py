@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from record import Record, RecordMisconfigured, schema
+from record.errors import is_set_up_wrongly
 from record.tables import UtcTime
 from tests.record.databases import execute, on_postgresql, transaction
 from tests.record.test_schema import _every_call_works, migrate
@@ -113,6 +114,27 @@ async def test_a_mistake_in_the_url_is_not_called_an_outage(
             assert told in raised.value.explained()
             assert "\n" not in raised.value.explained()
             assert str(raised.value) == "The record's database is not set up for it"
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ('password authentication failed for user "trips"', True),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "trips", no encryption', True),
+        ('pg_hba.conf rejects connection for host "10.0.0.1"', True),
+        ('permission denied for database "trips"', True),
+        ("no such database: trips", True),
+        ("SASL authentication failed", True),
+        ("sorry, too many clients already", False),
+        ('too many connections for role "trips"', False),
+        ("no more connections allowed (max_client_conn)", False),
+        ("the database system is starting up", False),
+        ("terminating connection due to administrator command", False),
+    ],
+)
+def test_a_refused_connection_is_an_outage_unless_it_is_a_mistake(words: str, wrong: bool) -> None:
+    failed = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: FATAL:  '
+    assert is_set_up_wrongly(psycopg.OperationalError(failed + words)) is wrong
 
 
 # Settings
