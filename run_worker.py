@@ -28,7 +28,7 @@ import suppliers
 from audit import Auditor
 from connection import TemporalAway, connect, encryption_of, not_polling, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
-from record import Record, RecordError, RecordUnavailable
+from record import Record, RecordError, RecordMisconfigured, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
@@ -152,7 +152,11 @@ def main() -> None:
     configure_logging(settings.log_level, settings.log_format)
     allow_open_files()
     tracing = start_tracing("trip-booking-worker")
-    uvloop.run(run(settings, config, tracing))
+    try:
+        uvloop.run(run(settings, config, tracing))
+    except RecordMisconfigured as error:
+        logger.critical(error.explained())
+        leave(1)
     tracing.close()
     leave()
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+from psycopg.pq import Conninfo
 from pydantic import (
     Field,
     PrivateAttr,
@@ -42,8 +43,11 @@ BUILD_ID = r"^[A-Za-z0-9_.+-]{1,200}$"
 """Temporal allows neither `.` nor `:` in a deployment's name. It allows further characters, but
 commands and queries would have to quote these."""
 
-DATABASE_DRIVERS = ("sqlite", "postgresql+psycopg")
-"""What a database URL may begin with."""
+POSTGRESQL = "postgresql+psycopg"
+"""What the URL of a PostgreSQL begins with, for SQLAlchemy. Platforms name no driver."""
+
+POSTGRESQL_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()}
+"""What libpq takes. psycopg takes more, but not as text, which is all that a URL has."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -159,11 +163,15 @@ class Settings(BaseSettings):
             url = make_url(value)
         except (ArgumentError, ValueError):
             raise ValueError("is not a database URL") from None
-        if url.drivername not in DATABASE_DRIVERS:
-            raise ValueError(f"must begin with one of {', '.join(DATABASE_DRIVERS)}")
-        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-            raise ValueError("must name a file: reservations in memory do not last")
-        return value
+        if url.drivername == "sqlite":
+            if url.database in (None, "", ":memory:"):
+                raise ValueError("must name a file: reservations in memory do not last")
+            return value
+        if url.drivername not in ("postgres", "postgresql", POSTGRESQL):
+            raise ValueError("must begin with sqlite: or postgresql:")
+        if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):
+            raise ValueError(f"has options that PostgreSQL does not have: {', '.join(unknown)}")
+        return POSTGRESQL + value.removeprefix(url.drivername)
 
     @field_validator("bookings_per_second_per_caller")
     @classmethod

@@ -6,6 +6,7 @@
 import asyncio
 import datetime as dt
 import functools
+import logging
 
 from temporalio.client import Client
 
@@ -14,7 +15,7 @@ import pages
 from bookings import Bookings
 from connection import converted_json, encryption_of, lazy_client, temporal_config, warn_if_in_clear
 from lifecycle import allow_open_files, leave
-from record import Record, promises_now
+from record import Record, RecordMisconfigured, promises_now
 from settings import Settings, load_settings
 from telemetry import (
     ApiMetrics,
@@ -27,6 +28,8 @@ from telemetry import (
     show_promises,
     start_tracing,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -77,6 +80,7 @@ def create_app(
         app.register_blueprint(api.create_codec(encode, decode, options))
     api.install_errors(app, on_key_conflict=metrics.key_conflicts.inc)
     app.extensions |= {"bookings": bookings, "options": options, "metrics": metrics}
+    app.extensions["record"] = record
     return app
 
 
@@ -89,6 +93,11 @@ def main() -> None:
     encryption = encryption_of(settings.payload_keys)
     client = asyncio.run(lazy_client(config, encryption, sdk.runtime, tracing.plugins))
     app = create_app(client, settings, sdk)
+    try:
+        asyncio.run(app.extensions["record"].database.check_setup())
+    except RecordMisconfigured as error:
+        logger.critical(error.explained())
+        leave(1)
     tracing.trace_requests(app, api.trip_at_hand)
     api.run(app, settings.host, settings.port, config["target_host"])
     tracing.close()

@@ -13,6 +13,7 @@ from record.database import Database
 from record.errors import (
     RecordBroken,
     RecordError,
+    RecordMisconfigured,
     RecordUnavailable,
     ReservationRefused,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Record",
     "RecordBroken",
     "RecordError",
+    "RecordMisconfigured",
     "RecordUnavailable",
     "RecordedTrip",
     "Reservation",

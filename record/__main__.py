@@ -26,7 +26,7 @@ def main() -> None:
     try:
         asyncio.run(migrate(load_settings().database_url))
     except RecordError as error:
-        sys.exit(f"{error}: {error.__cause__}")
+        sys.exit(error.explained())
     logging.getLogger(__name__).info("The record's schema is up to date")
 
 

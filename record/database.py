@@ -32,8 +32,14 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from record.errors import RecordBroken, RecordError, RecordUnavailable
-from record.schema import SchemaOutdated, is_current, prepare, upgrade
+from record.errors import (
+    RecordBroken,
+    RecordError,
+    RecordMisconfigured,
+    RecordUnavailable,
+    is_set_up_wrongly,
+)
+from record.schema import SETTINGS, SchemaOutdated, is_current, prepare, upgrade
 from record.tables import UtcTime, audits
 
 CALL_LIMIT = 10.0
@@ -61,8 +67,12 @@ LOCK_PAUSE = 0.25
 BUSY_LIMIT = 5.0
 """Seconds that a statement waits in SQLite for the writer; there is one at a time."""
 
-UNPREPARED = {"prepare_threshold": None}
-"""A pooler may hand a transaction to a connection that does not know a prepared statement."""
+ISOLATION = "READ COMMITTED"
+"""How transactions see each other, whatever the database says: each locks what it changes."""
+
+CONNECTION: dict[str, Any] = {"client_encoding": "utf8", "prepare_threshold": None}
+"""Texts are read and written in UTF-8, whatever the database, the role and the URL say. Nothing is
+prepared: a pooler may hand a transaction to a connection that does not know the statement."""
 
 STATES_OF_A_CONNECTION = ("08", "57P", "25006", "25P03", "26000", "42P05")
 """Beginnings of PostgreSQL's codes for failures that another connection does not have: it is cut,
@@ -71,6 +81,9 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 MIGRATION_LIMIT = 86_400.0
 """Seconds that a migration waits in SQLite for another one, or for any other writer."""
+
+SETUP_LIMIT = 1.0
+"""Seconds in which a process that starts may learn that its database is set up wrongly."""
 
 CLOSE_LIMIT = 2.0
 """Seconds that a process which stops waits for the calls that are under way."""
@@ -158,7 +171,8 @@ class Database:
     async def prepare(self) -> None:
         """Give a brand-new database its schema, and check that any other has the needed one.
 
-        Raises `RecordUnavailable`, also when somebody has to migrate it first.
+        Raises `RecordUnavailable`, also when somebody has to migrate it first, and
+        `RecordMisconfigured`.
         """
         await self.read(lambda sql: sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1")))
 
@@ -175,6 +189,15 @@ class Database:
             sql.execute(_PROBED, key)
 
         await self.write(probe)
+
+    async def check_setup(self) -> None:
+        """Prepare the database. After `SETUP_LIMIT`, or if it is away, a process goes on without.
+
+        Raises `RecordMisconfigured`.
+        """
+        with contextlib.suppress(TimeoutError, RecordUnavailable):
+            async with asyncio.timeout(SETUP_LIMIT):
+                await self.prepare()
 
     async def migrate(self) -> None:
         """Bring the schema up to date. Of several processes one does it while the others wait.
@@ -306,6 +329,8 @@ def _meaning_of(error: Exception) -> RecordError:
     orig = getattr(error, "orig", None)
     if _is_state_of_connection(orig):
         return RecordUnavailable("The record is unavailable")
+    if is_set_up_wrongly(orig):
+        return RecordMisconfigured("The record's database is not set up for it")
     code = getattr(orig, "sqlite_errorcode", None)
     if isinstance(orig, psycopg.errors.LockNotAvailable) or code == sqlite3.SQLITE_BUSY:
         return RecordUnavailable("The record is locked")
@@ -346,7 +371,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         hide_parameters=True,
         # The event below begins each transaction, so the driver does not.
         isolation_level="AUTOCOMMIT",
-        connect_args=UNPREPARED,
+        connect_args=CONNECTION,
     )
 
     @sa.event.listens_for(engine, "do_connect")
@@ -373,10 +398,10 @@ def _beginning() -> str:
         "statement_timeout": f"{1000 * STATEMENT_LIMIT:.0f}ms",
         "lock_timeout": f"{1000 * LOCK_TRY:.0f}ms",
         "idle_in_transaction_session_timeout": f"{1000 * STATEMENT_LIMIT:.0f}ms",
-        # psycopg reads times in this form only.
-        "datestyle": "ISO",
+        **SETTINGS,
     }
-    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{settings[name]}'" for name in settings)])
+    begin = f"BEGIN ISOLATION LEVEL {ISOLATION}"
+    return "; ".join([begin, *(f"SET LOCAL {name} = '{settings[name]}'" for name in settings)])
 
 
 def _throw_away(context: sa.ExceptionContext) -> None:
@@ -406,7 +431,9 @@ def _patient(url: sa.URL) -> sa.Engine:
     """Return an engine without limits, for migrations."""
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, MIGRATION_LIMIT)
-    return sa.create_engine(url, hide_parameters=True, connect_args=UNPREPARED)
+    return sa.create_engine(
+        url, hide_parameters=True, isolation_level=ISOLATION, connect_args=CONNECTION
+    )
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from lifecycle import STOP_LIMIT
 from shared import KINDS
-from tests.processes import FAST_TIMERS, Answer, Process, Service, service, wait_until
+from tests.processes import FAST_TIMERS, Answer, Process, Service, free_port, service, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +191,17 @@ def stops_in_time(process: Process) -> None:
     assert process.stop() == 0
     assert time.monotonic() - began < GRACE + STOP_LIMIT + LEAVING
     assert "Traceback" not in process.output.partition("Stopping on")[2]
+
+
+@pytest.mark.parametrize("command", [["run_worker.py"], ["starter.py"], ["-m", "record"]])
+def test_a_process_whose_database_is_not_set_up_for_it_ends_with_one_line(
+    booking: Service, command: list[str]
+) -> None:
+    wrong = booking.database_url + "&user=nobody"
+    process = booking.python("wrong", command[0], DATABASE_URL=wrong, PORT=str(free_port()))
+    process.add_options(*command[1:])
+    process.start()
+    assert process.exit_code() == 1
+    last = process.output.splitlines()[-1]
+    assert "The record's database is not set up for it: connection failed: " in last
+    assert last.endswith('role "nobody" does not exist')

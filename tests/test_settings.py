@@ -24,6 +24,8 @@ EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_seco
 
 SECRET = "not-to-be-shown-0123456789"
 
+UNKNOWN_OPTIONS = ["pgbouncer=true", "ssl=true", "prepare_threshold=5", "autocommit=false"]
+
 BAD_VALUES = {
     **{name: ["0"] for name in (*POLICY, "BOOK_WAIT_SECONDS", "AUDIT_INTERVAL_SECONDS")},
     "WORKER_GRACE_SECONDS": ["0", "nan", "inf", "86401", "x", ""],
@@ -44,6 +46,8 @@ BAD_VALUES = {
     "DATABASE_URL": [
         *("", "reservations.db", "sqlite+aiosqlite:///x.db", f"mysql://u:{SECRET}@db/x"),
         *("sqlite://", "sqlite:///:memory:", "postgresql+psycopg://u:p@db:port/x"),
+        *("postgresql+psycopg2://u:p@db/x", f"postgresql+asyncpg://u:{SECRET}@db/x"),
+        *(f"postgres://u:{SECRET}@db/x?{option}" for option in UNKNOWN_OPTIONS),
     ],
     "WORKER_DEPLOYMENT": ["", "a.b", "a:b", "a b", "a\n", "ä", "a" * 201],
     "WORKER_BUILD_ID": ["", "a:b", "a b", "a'b", "a\n", "ä", "a" * 201],
@@ -137,6 +141,30 @@ def test_a_bad_value_stops_the_process_with_one_line_that_names_its_variable(
     with pytest.raises(SystemExit, match=rf"\ABad setting {name}: .+\Z") as stopped:
         load_settings()
     assert SECRET not in str(stopped.value)
+
+
+def test_an_option_of_the_database_url_that_postgresql_does_not_have_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/x?sslmode=require&ssl=true&pgbouncer=true")
+    with pytest.raises(SystemExit, match=r"DATABASE_URL: has options .*: pgbouncer, ssl\Z"):
+        load_settings()
+
+
+@pytest.mark.parametrize("beginning", ["postgres", "postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        f"u:p%2B%40{SECRET}@db:6543/x",
+        "u@/x?host=a:5432&host=b:5433&target_session_attrs=read-write",
+        "/x?host=/run/postgresql&sslmode=require&connect_timeout=3&options=-c%20search_path%3Dtrips",
+    ],
+)
+def test_the_url_of_a_postgresql_is_taken_as_platforms_hand_it_out(
+    monkeypatch: pytest.MonkeyPatch, beginning: str, rest: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{beginning}://{rest}")
+    assert load_settings().database_url == f"postgresql+psycopg://{rest}"
 
 
 def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

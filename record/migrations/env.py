@@ -5,5 +5,7 @@ The caller's transaction and lock surround the whole upgrade.
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
+from record.schema import VERSION_TABLE
+
+context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
 context.run_migrations()

@@ -84,9 +84,12 @@ def unchanged(record: Record) -> Iterator[None]:
 
 
 def at(database_url: str, revision: str) -> None:
-    """Bring a brand-new database to an earlier schema."""
+    """Bring a brand-new database to an earlier schema, noted where versions before 3.1 did."""
     with transaction(database_url) as connection:
         command.upgrade(schema._config(connection), revision)
+        own, former = schema.VERSION_TABLE, schema.FORMER_VERSION_TABLE
+        connection.execute(sa.text(f"CREATE TABLE {former} AS SELECT version_num FROM {own}"))
+        connection.execute(sa.text(f"DROP TABLE {own}"))
 
 
 def back_to(database_url: str, revision: str) -> None:
@@ -95,8 +98,8 @@ def back_to(database_url: str, revision: str) -> None:
 
 
 def revision_of(database_url: str) -> str:
-    [(revision,)] = rows(database_url, sa.table("alembic_version", sa.column("version_num")))
-    return str(revision)
+    with transaction(database_url) as connection:
+        return str(schema._revision(connection))
 
 
 def head() -> str:
@@ -110,7 +113,8 @@ def make_newer(database_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path)
         shutil.copytree(schema.MIGRATIONS, copy)
         (copy / "versions" / "next.py").write_text(NEWER.format(head=head()))
         patch.setattr(schema, "MIGRATIONS", copy)
-        at(database_url, "head")
+        with transaction(database_url) as connection:
+            command.upgrade(schema._config(connection), "head")
 
 
 def disconnect_all(database: psycopg.Connection, which: LiteralString = "true") -> int:

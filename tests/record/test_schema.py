@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from record import Record, RecordUnavailable, schema
+from record import Record, RecordMisconfigured, RecordUnavailable, schema
 from record import __main__ as make_migrate
 from record.tables import metadata, trips
 from shared import KINDS
@@ -33,6 +33,11 @@ from tests.record.databases import (
 from tests.record.trips import accepted, news, trip
 
 OUTDATED = r"\AThe record's schema is older than this version: run `make migrate`\Z"
+
+OWN, FORMER = (
+    sa.table(name, sa.column("version_num"))
+    for name in (schema.VERSION_TABLE, schema.FORMER_VERSION_TABLE)
+)
 
 
 @pytest.fixture
@@ -102,7 +107,7 @@ async def test_a_first_call_waits_for_another_one(
 async def test_the_schema_has_the_columns_that_the_queries_know(database_url: str) -> None:
     await migrate(database_url)
     found = tables_in(database_url)
-    del found["alembic_version"]
+    del found[schema.VERSION_TABLE]
     # The version before still reads the one, and writes no other.
     del found["trips"]["steps"]
     found["trips"]["owner"] = False
@@ -141,6 +146,7 @@ async def test_a_migration_waits_for_another_one_however_long_it_takes(
         # All the limits of other calls are over, and it waits still.
         await asyncio.wait({migrating}, timeout=0.5)
         assert not migrating.done()
+        schema._take_over(connection)
         command.upgrade(schema._config(connection), "head")
     async with asyncio.timeout(DEADLINE):
         await migrating
@@ -171,6 +177,60 @@ async def test_a_migration_makes_nobody_wait_for_a_forgotten_transaction(
     async with asyncio.timeout(DEADLINE):
         await migrating
     assert [row[0] for row in rows(database_url, trips)] == ["trip"]
+
+
+# A database that others use, too
+
+
+@pytest.mark.parametrize("noted", ["5f2c8d1e9a37", "0003", "0007"])
+async def test_another_applications_revision_is_not_taken_for_the_records(
+    database_url: str, noted: str
+) -> None:
+    # Alembic allows several heads.
+    others = ["CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"]
+    others += [f"INSERT INTO alembic_version VALUES ('{noted}'), ('another-head')"]
+    execute(database_url, *others)
+    await migrate(database_url)
+    await _every_call_works(database_url)
+    assert revision_of(database_url) == head()
+    assert {row[0] for row in rows(database_url, FORMER)} == {noted, "another-head"}
+
+
+async def test_another_applications_tables_are_left_alone(database_url: str) -> None:
+    execute(
+        database_url,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('0007')",
+        "CREATE TABLE reservations (id INTEGER)",
+    )
+    before = tables_in(database_url)
+    async with Record.open(database_url) as record:
+        for call in (record.database.prepare, record.database.migrate):
+            with pytest.raises(RecordMisconfigured, match="other tables with the names reservatio"):
+                await call()
+    assert tables_in(database_url) == before
+
+
+async def test_a_schema_without_its_tables_is_not_up_to_date(database_url: str) -> None:
+    await migrate(database_url)
+    execute(database_url, "DROP TABLE audits", "DROP TABLE unaudited")
+    async with Record.open(database_url) as record:
+        for call in (record.database.prepare, record.database.migrate):
+            with pytest.raises(RecordMisconfigured, match="has lost the tables audits, unaudited"):
+                await call()
+
+
+async def test_a_database_of_version_3_0_is_taken_over_by_its_next_migration(
+    database_url: str,
+) -> None:
+    at(database_url, "head")
+    async with Record.open(database_url) as record:
+        await record.database.prepare()
+    assert schema.VERSION_TABLE not in tables_in(database_url)
+    await asyncio.gather(*(migrate(database_url) for _ in range(3)))
+    await _every_call_works(database_url)
+    # Version 3.0 finds its own revision as before.
+    assert rows(database_url, FORMER) == rows(database_url, OWN) == [(head(),)]
 
 
 # A schema that is newer
@@ -229,7 +289,7 @@ async def _every_call_works(database_url: str) -> None:
 async def test_every_migration_can_be_taken_back(database_url: str) -> None:
     await migrate(database_url)
     back_to(database_url, "base")
-    assert list(tables_in(database_url)) == ["alembic_version"]
+    assert list(tables_in(database_url)) == [schema.VERSION_TABLE]
     await migrate(database_url)
     await _every_call_works(database_url)
 
