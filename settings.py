@@ -109,7 +109,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(3000, ge=1, le=MAX_PORT)
-    book_wait_seconds: Seconds = 60.0
+    book_wait_seconds: Seconds = 25.0
     api_keys: SecretStr = SecretStr("")
     allow_anonymous: bool = False
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
