@@ -20,6 +20,7 @@ from typing import Any, Self, cast
 import uvloop
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
@@ -37,8 +38,11 @@ logger = logging.getLogger(__name__)
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
 MAX_UPLOAD_BYTES = 256 * 1024
-"""waitress refuses a larger body without reading it, so its client may not read the refusal. The
-app itself refuses smaller bodies. No body is so large that waitress would put it into a file."""
+"""The longest body that any view takes. Of a longer one only the length is kept: the app refuses
+it, and no body is so long that waitress would put it into a file."""
+MAX_READ_BYTES = 1024 * 1024
+"""waitress refuses a longer body unread, which resets the line: a proxy then tells of a bad
+gateway. nginx as it comes passes no longer body on."""
 SLOW_CLIENT_SECONDS = 30
 """A connection without a new byte for so long is cut if its request is not whole."""
 SLOW_CLIENT_CHECK_SECONDS = 5
@@ -96,6 +100,31 @@ class SharedLoopFlask(Flask):
         return on_shared_loop
 
 
+class _Body(OverflowableBuffer):
+    """What was received of a request's body, of one that is too long only its length."""
+
+    received = 0
+
+    def append(self, data: bytes) -> None:
+        """Keep the data, unless it is too much."""
+        self.received += len(data)
+        if self.received <= MAX_UPLOAD_BYTES:
+            super().append(data)
+
+    def __len__(self) -> int:
+        return self.received
+
+
+class _Parser(HTTPRequestParser):
+    """Reads a request as waitress does, but for a body that is too long."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Take up the headers, and where the body is to be kept."""
+        super().parse_header(header_plus)
+        if self.body_rcv is not None:
+            self.body_rcv.buf = _Body(self.adj.inbuf_overflow)
+
+
 class _ProblemTask(ErrorTask):
     """Answers a request that waitress itself refuses, in the way of the app."""
 
@@ -118,8 +147,9 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
-    # waitress has one such class for the whole process.
+    # waitress has one such class of each kind for the whole process.
     HTTPChannel.error_task_class = _ProblemTask
+    HTTPChannel.parser_class = _Parser
     # At its limits waitress warns of each connection that comes or goes.
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
@@ -135,7 +165,7 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
             # Reading on while a request runs is how the server notices that its client has gone.
             channel_request_lookahead=1,
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=MAX_UPLOAD_BYTES,
+            max_request_body_size=MAX_READ_BYTES + 1,
             # select() cannot watch descriptors above 1023.
             asyncore_use_poll=True,
             ident=None,

@@ -3,9 +3,10 @@
 import http.client
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,9 +70,34 @@ def answers(port: int) -> bool:
         return True
 
 
+def asked(
+    port: int, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = JSON
+) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body of an answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=90)) as line:
+        line.request(method, path, body, dict(headers))
+        answer = line.getresponse()
+        content = answer.read().decode()
+    return answer.status, json.loads(content) if content.startswith("{") else {"text": content}
+
+
 def before(port: int) -> str:
     """Return what has nginx hand everything on to the service."""
     return f"location / {{ proxy_pass http://127.0.0.1:{port}; }}"
+
+
+@pytest.mark.parametrize("size", [300_000, 1024 * 1024])
+def test_a_body_that_is_too_long_is_refused_by_the_service(tmp_path: Path, size: int) -> None:
+    app = app_over(StandIn())
+    with (
+        server.background_loop() as app.loop,
+        serving(app) as port,
+        nginx(tmp_path, before(port)) as (_, front),
+    ):
+        answers = [asked(front, "POST", "/book", b"x" * size) for _ in range(40)]
+    assert {(status, body["detail"]) for status, body in answers} == {
+        (413, "The body is over 16 KiB.")
+    }
 
 
 def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) -> None:
@@ -82,8 +108,6 @@ def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) ->
         server.background_loop() as app.loop,
         serving(app) as port,
         nginx(tmp_path, before(port)) as (_, front),
-        closing(http.client.HTTPConnection("127.0.0.1", front, timeout=90)) as line,
     ):
-        line.request("POST", "/book", json.dumps(JOHN), JSON)
-        answer = line.getresponse()
-        assert (answer.status, json.loads(answer.read())["status"]) == (202, "running")
+        status, body = asked(front, "POST", "/book", json.dumps(JOHN).encode())
+        assert (status, body["status"]) == (202, "running")
