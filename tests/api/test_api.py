@@ -129,6 +129,8 @@ async def test_a_field_that_stands_twice_is_refused(api: Api, bookings: StandIn)
     ("content_type", "status"),
     [
         ("application/json; charset=UTF-8", 200),
+        ("application/json; charset=utf8", 200),
+        ('application/json;charset="utf_8"', 200),
         ("Application/JSON", 200),
         ("", 415),
         ("text/plain", 415),
