@@ -12,19 +12,21 @@ import resource
 import signal
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self, cast
 
 import uvloop
-from flask import Flask
+from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
+from werkzeug.routing import BaseConverter, Rule
 
 from api.options import Options
 from api.places import threads_for
@@ -74,6 +76,17 @@ def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
         thread.join()
 
 
+class _AnyId(BaseConverter):
+    """A part of a path that may be any text: somebody may have called a workflow `a/b`."""
+
+    regex = ".+"
+    part_isolating = False
+
+    def to_url(self, value: str) -> str:
+        """Return the text as it stands in a link. A browser would resolve `a/../b`."""
+        return urllib.parse.quote(value, safe="")
+
+
 class SharedLoopFlask(Flask):
     """A Flask app whose async views run on one loop, if it is given one."""
 
@@ -84,8 +97,17 @@ class SharedLoopFlask(Flask):
         """Return an app without any route yet."""
         app = cls("api", static_folder=None)
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+        app.url_map.converters["default"] = _AnyId
+        app.url_map.merge_slashes = False
         cast(DefaultJSONProvider, app.json).sort_keys = False
         return app
+
+    def make_default_options_response(self) -> Response:
+        """Tell the methods of a path. Other paths match it, too: it may end as an id does."""
+        path = cast(Rule, request.url_rule).rule
+        rules = (rule for rule in self.url_map.iter_rules() if rule.rule == path)
+        methods = {method for rule in rules for method in rule.methods or ()}
+        return self.response_class(headers={"Allow": ", ".join(sorted(methods))})
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` to its end on the shared loop."""

@@ -160,6 +160,15 @@ async def test_another_method_is_405_and_tells_the_right_ones(
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
+async def test_the_methods_of_a_path_are_its_own(api: Api) -> None:
+    for path, methods in {
+        "/bookings/a/cancel": "OPTIONS, POST",
+        "/bookings/a": "GET, HEAD, OPTIONS",
+        "/trips": "GET, HEAD, OPTIONS, POST",
+    }.items():
+        assert (await api.call("OPTIONS", path)).headers["Allow"] == methods
+
+
 @pytest.mark.parametrize(
     ("keys", "prefix"), [("new", "trip-"), ("", "john-doe-"), ("plain,new", "john-doe-")]
 )

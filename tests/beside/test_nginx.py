@@ -13,7 +13,7 @@ import pytest
 from api import server
 from tests.api.api_client import JOHN, JSON
 from tests.api.serving import serving
-from tests.api.stand_in import StandIn, app_over
+from tests.api.stand_in import ODD_IDS, StandIn, app_over
 from tests.processes import Process, bare_environment, free_port, wait_until
 
 pytestmark = [
@@ -98,6 +98,24 @@ def test_a_body_that_is_too_long_is_refused_by_the_service(tmp_path: Path, size:
     assert {(status, body["detail"]) for status, body in answers} == {
         (413, "The body is over 16 KiB.")
     }
+
+
+def test_trips_of_any_id_are_opened_by_their_links(tmp_path: Path) -> None:
+    bookings = StandIn()
+    for user_id in ODD_IDS:
+        bookings.add("booked", user_id=user_id)
+    app = app_over(bookings)
+    with server.background_loop() as app.loop, serving(app) as port:
+        with nginx(tmp_path, before(port)) as (_, front):
+            _, page = asked(front, "GET", "/bookings")
+            for row in page["bookings"]:
+                link = row["links"]["self"]
+                assert asked(front, "GET", link)[1]["user_id"] == row["user_id"]
+                assert asked(front, "POST", f"{link}/cancel")[1]["user_id"] == row["user_id"]
+        # With a path behind the address nginx decodes the link.
+        decoding = f"location / {{ proxy_pass http://127.0.0.1:{port}/; }}"
+        with nginx(tmp_path, decoding) as (_, front):
+            assert asked(front, "GET", "/bookings/a%2Fb")[1]["user_id"] == "a/b"
 
 
 def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) -> None:
