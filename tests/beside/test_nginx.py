@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from api import server
+from shared import KINDS
 from tests.api.api_client import JOHN, JSON
 from tests.api.serving import serving
 from tests.api.stand_in import ODD_IDS, StandIn, app_over
-from tests.processes import Process, bare_environment, free_port, wait_until
+from tests.processes import Process, bare_environment, free_port, service, wait_until
+from tests.test_end_to_end import documented_client
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,13 +64,8 @@ def nginx(folder: Path, locations: str) -> Iterator[tuple[Process, int]]:
 
 
 def answers(port: int) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as line:
-        try:
-            line.request("GET", "/")
-            line.getresponse()
-        except OSError:
-            return False
-        return True
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
 
 
 def asked(
@@ -81,9 +79,9 @@ def asked(
     return answer.status, json.loads(content) if content.startswith("{") else {"text": content}
 
 
-def before(port: int) -> str:
+def before(port: int, settings: str = "") -> str:
     """Return what has nginx hand everything on to the service."""
-    return f"location / {{ proxy_pass http://127.0.0.1:{port}; }}"
+    return f"location / {{ proxy_pass http://127.0.0.1:{port}; {settings} }}"
 
 
 @pytest.mark.parametrize("size", [300_000, 1024 * 1024])
@@ -116,6 +114,26 @@ def test_trips_of_any_id_are_opened_by_their_links(tmp_path: Path) -> None:
         decoding = f"location / {{ proxy_pass http://127.0.0.1:{port}/; }}"
         with nginx(tmp_path, decoding) as (_, front):
             assert asked(front, "GET", "/bookings/a%2Fb")[1]["user_id"] == "a/b"
+
+
+def test_the_documented_client_books_once_whatever_nginx_says(tmp_path: Path) -> None:
+    # The service itself waits for longer than nginx does.
+    with (
+        service(HOTEL_LATENCY_SECONDS=5) as slow,
+        nginx(tmp_path, before(slow.api_port, "proxy_read_timeout 1s;")) as (front, port),
+    ):
+        client = documented_client(slow, tmp_path, port)
+        client.start()
+        front.wait_for_output("connect() failed")  # 502
+        slow.start()
+        front.wait_for_output("upstream timed out")  # 504
+        front.kill()
+        slow.api.stop()
+        front.start()
+        slow.api.start()
+        assert client.exit_code() == 0, client.output
+        assert json.loads(client.output)["cancelled"] is False
+        assert len(slow.rows()) == len(KINDS)
 
 
 def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) -> None:
