@@ -1,6 +1,7 @@
 """Reads and checks what a request carries. What is bad about it becomes a `Problem`."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,8 +21,9 @@ def read_body(model: type[Model]) -> Model:
     Raises `Problem`: 415 when it is not said to be JSON, 413 when it is too long, 400 when it is
     not what the model wants.
     """
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
-    if request.mimetype != "application/json" or charset != "utf-8":
+    # UTF-8 is written in many ways. JSON is always in it (RFC 8259, section 8.1).
+    charset = re.sub("[^a-z0-9]", "", request.mimetype_params.get("charset", "utf-8").lower())
+    if request.mimetype != "application/json" or charset != "utf8":
         raise Problem(415, "Send the body as application/json in UTF-8.")
     body = request.get_data()
     wanted = _problem_unless(lambda: model.model_validate_json(body))

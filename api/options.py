@@ -12,7 +12,7 @@ class Options:
 
     keys: Sequence[CallerKey]
     book_wait_seconds: float
-    """How long `POST /book` waits for an outcome before it answers 202."""
+    """How long `POST /book` waits for an outcome at the most before it answers 202."""
     max_open_bookings: int
     """How many requests may wait for a trip to end at once."""
     local_only: bool

@@ -15,6 +15,7 @@ from api.options import Options
 from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
 from api.problems import retry_later
 from api.schemas import (
+    LONGEST_WAIT,
     BookAnswer,
     BookHeaders,
     Booking,
@@ -79,7 +80,7 @@ def create_blueprint(
         """
         wanted = read_body(BookRequest)
         headers = checked(BookHeaders, dict(request.headers))
-        wait = 0 if headers.respond_async else options.book_wait_seconds
+        wait, preference = headers.patience(options.book_wait_seconds)
         with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(bookings, options, wanted, headers.key, wait)
         if has_outcome(trip):
@@ -88,8 +89,8 @@ def create_blueprint(
         accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
         response = answer(accepted, 202)
         response.headers["Location"] = location
-        if headers.respond_async:
-            response.headers["Preference-Applied"] = "respond-async"
+        if preference:
+            response.headers["Preference-Applied"] = preference
         return response
 
     @routes.get("/bookings")
@@ -119,8 +120,9 @@ def create_blueprint(
         query = checked(WaitQuery, only_once(request.args))
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
-            with places.place_to_wait(caller().name, query.wait):
-                trip = await bookings.look_up_after(trip, query.wait, client_gone())
+            wait = min(query.wait, LONGEST_WAIT)
+            with places.place_to_wait(caller().name, wait):
+                trip = await bookings.look_up_after(trip, wait, client_gone())
         return answer(booking_of(trip))
 
     @routes.post("/bookings/<user_id>/cancel")

@@ -4,6 +4,7 @@ They validate, and the OpenAPI document is made from them. They know nothing of 
 """
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,10 @@ from pydantic.json_schema import SkipJsonSchema
 from api import examples
 from api.fields import Attempts, IdempotencyKey, Text
 from shared import KINDS, Kind, StepState, TripStatus
+
+LONGEST_WAIT = 25.0
+"""Seconds that a look-up waits at the most: proxies and platforms give up after 30 to 60."""
+WAIT = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?')
 
 
 class BookRequest(BaseModel):
@@ -45,15 +50,17 @@ class BookHeaders(BaseModel):
     prefer: str = Field(
         default="",
         alias="Prefer",
-        description="`respond-async` answers 202 at once (RFC 7240).",
-        examples=["respond-async"],
+        description="`respond-async` answers 202 at once, `wait=5` after five seconds (RFC 7240).",
+        examples=["respond-async", "wait=5"],
     )
 
-    @property
-    def respond_async(self) -> bool:
-        """Whether the caller would rather not wait."""
-        preferences = (part.partition(";")[0].strip() for part in self.prefer.split(","))
-        return "respond-async" in (preference.lower() for preference in preferences)
+    def patience(self, most: float) -> tuple[float, str]:
+        """Return how many seconds to wait, `most` at the most, and the preference that says so."""
+        given = [part.partition(";")[0].strip().lower() for part in self.prefer.split(",")]
+        if "respond-async" in given:
+            return 0, "respond-async"
+        waits = [int(match[1]) for match in map(WAIT.fullmatch, given) if match]
+        return (waits[0], f"wait={waits[0]}") if waits and waits[0] < most else (most, "")
 
 
 class ResolveRequest(BaseModel):
@@ -92,7 +99,8 @@ class WaitQuery(BaseModel):
         ge=0,
         le=60,
         allow_inf_nan=False,
-        description="Seconds to wait for a running trip to end, at the most.",
+        description="Seconds to wait for a running trip to end. More than "
+        f"{LONGEST_WAIT:.0f} count as {LONGEST_WAIT:.0f}.",
         examples=[20],
     )
 

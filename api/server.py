@@ -12,17 +12,20 @@ import resource
 import signal
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Self, cast
 
 import uvloop
-from flask import Flask
+from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
+from werkzeug.routing import BaseConverter, Rule
 
 from api.options import Options
 from api.places import threads_for
@@ -36,8 +39,11 @@ logger = logging.getLogger(__name__)
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
 MAX_UPLOAD_BYTES = 256 * 1024
-"""waitress refuses a larger body without reading it, so its client may not read the refusal. The
-app itself refuses smaller bodies. No body is so large that waitress would put it into a file."""
+"""The longest body that any view takes. Of a longer one only the length is kept: the app refuses
+it, and no body is so long that waitress would put it into a file."""
+MAX_READ_BYTES = 1024 * 1024
+"""waitress refuses a longer body unread, which resets the line: a proxy then tells of a bad
+gateway. nginx as it comes passes no longer body on."""
 SLOW_CLIENT_SECONDS = 30
 """A connection without a new byte for so long is cut if its request is not whole."""
 SLOW_CLIENT_CHECK_SECONDS = 5
@@ -57,6 +63,17 @@ def event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+class _AnyId(BaseConverter):
+    """A part of a path that may be any text: somebody may have called a workflow `a/b`."""
+
+    regex = ".+"
+    part_isolating = False
+
+    def to_url(self, value: str) -> str:
+        """Return the text as it stands in a link. A browser would resolve `a/../b`."""
+        return urllib.parse.quote(value, safe="")
+
+
 class SharedLoopFlask(Flask):
     """A Flask app whose async views run on the `event_loop` of the process."""
 
@@ -65,8 +82,17 @@ class SharedLoopFlask(Flask):
         """Return an app without any route yet."""
         app = cls("api", static_folder=None)
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+        app.url_map.converters["default"] = _AnyId
+        app.url_map.merge_slashes = False
         cast(DefaultJSONProvider, app.json).sort_keys = False
         return app
+
+    def make_default_options_response(self) -> Response:
+        """Tell the methods of a path. Other paths match it, too: it may end as an id does."""
+        path = cast(Rule, request.url_rule).rule
+        rules = (rule for rule in self.url_map.iter_rules() if rule.rule == path)
+        methods = {method for rule in rules for method in rule.methods or ()}
+        return self.response_class(headers={"Allow": ", ".join(sorted(methods))})
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` to its end on the shared loop."""
@@ -76,6 +102,31 @@ class SharedLoopFlask(Flask):
             return asyncio.run_coroutine_threadsafe(func(*args, **kwargs), event_loop()).result()
 
         return on_shared_loop
+
+
+class _Body(OverflowableBuffer):
+    """What was received of a request's body, of one that is too long only its length."""
+
+    received = 0
+
+    def append(self, data: bytes) -> None:
+        """Keep the data, unless it is too much."""
+        self.received += len(data)
+        if self.received <= MAX_UPLOAD_BYTES:
+            super().append(data)
+
+    def __len__(self) -> int:
+        return self.received
+
+
+class _Parser(HTTPRequestParser):
+    """Reads a request as waitress does, but for a body that is too long."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Take up the headers, and where the body is to be kept."""
+        super().parse_header(header_plus)
+        if self.body_rcv is not None:
+            self.body_rcv.buf = _Body(self.adj.inbuf_overflow)
 
 
 class _ProblemTask(ErrorTask):
@@ -100,8 +151,9 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
 
     Raises `SystemExit` with one line when the address cannot be bound.
     """
-    # waitress has one such class for the whole process.
+    # waitress has one such class of each kind for the whole process.
     HTTPChannel.error_task_class = _ProblemTask
+    HTTPChannel.parser_class = _Parser
     # At its limits waitress warns of each connection that comes or goes.
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
@@ -117,7 +169,7 @@ def listen(app: Flask, host: str, port: int, threads: int) -> Server:
             # Reading on while a request runs is how the server notices that its client has gone.
             channel_request_lookahead=1,
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=MAX_UPLOAD_BYTES,
+            max_request_body_size=MAX_READ_BYTES + 1,
             # select() cannot watch descriptors above 1023.
             asyncore_use_poll=True,
             ident=None,

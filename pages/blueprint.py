@@ -89,7 +89,7 @@ def add_pages(
     @pages.before_request
     def ask_for_key() -> str | None:
         if "caller" in g and g.caller is None:
-            return render_template("key.html", path=request.full_path)
+            return render_template("key.html", path=_asked_for())
         return None
 
     @pages.after_request
@@ -124,11 +124,17 @@ def _version(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
+def _asked_for() -> str:
+    """Return the path and the query of the current request as they stand in a link."""
+    path = url_for(request.endpoint or "", **(request.view_args or {}))
+    return f"{path}?{request.query_string.decode('latin-1')}"
+
+
 def _page_of(refusal: Response) -> Response:
     """Turn a problem of the API into a page, or into a part of the page that is open."""
     if refusal.status_code == 401:
         view = current_app.view_functions[request.endpoint or ""]
-        path = request.full_path if key_needed(view) == "if sent" else url_for("pages.form")
+        path = _asked_for() if key_needed(view) == "if sent" else url_for("pages.form")
         page = render_template("key.html", path=path, refused=True)
     else:
         page = render_template("problem.html", problem=refusal.json, trip_id=g.get("user_id"))

@@ -65,7 +65,7 @@ def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options) -> Non
         """Show a trip."""
         return shown("trip.html", await bookings.look_up(user_id, caller()))
 
-    @pages.get("/trips/<user_id>/now")
+    @pages.get("/now/trips/<user_id>")
     async def trip_now(user_id: str) -> Response:
         """Return the trip as it stands now, or 204 if the page shows that already."""
         trip = await bookings.look_up(user_id, caller())
@@ -95,7 +95,7 @@ def add_trip_list(pages: Blueprint, bookings: Bookings) -> None:
         """List trips, the newest first."""
         return render_template("trips.html", **await listed(only_once(request.args)))
 
-    @pages.get("/trips/now")
+    @pages.get("/now/trips")
     async def trips_now() -> Response:
         """Return the list as it is now, or 204 if the page shows that already."""
         given = only_once(request.args)

@@ -85,11 +85,14 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other() -> None:
             assert " ERROR " not in process.output
 
 
-def documented_client(service: Service, folder: Path) -> Process:
-    """Return the client of docs/using-it.md, not yet started, with `folder` for its order."""
+def documented_client(service: Service, folder: Path, port: int | None = None) -> Process:
+    """Return the client of docs/using-it.md, not yet started, with `folder` for its order.
+
+    It asks the API, or what listens on `port`.
+    """
     [code] = blocks_of("docs/using-it.md", "python")
     script = folder / "client.py"
-    script.write_text(code.replace("localhost:3000", f"localhost:{service.api_port}"))
+    script.write_text(code.replace("localhost:3000", f"localhost:{port or service.api_port}"))
     command = [sys.executable, str(script)]
     client = Process("client", command, folder / "client.log", bare_environment(), folder)
     service.processes.append(client)

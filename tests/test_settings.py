@@ -22,7 +22,7 @@ POLICY = {
 
 EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_second=None)
 
-SECRET = "not-to-be-shown-0123456789"
+SECRET = "1|not-to-be-shown-0123456789"
 
 UNKNOWN_OPTIONS = ["pgbouncer=true", "ssl=true", "prepare_threshold=5", "autocommit=false"]
 
@@ -60,7 +60,7 @@ BAD_VALUES = {
         *("http://cars.example/#cars", "http://cars .example", "http://cars..example"),
         *(f"http://{'a' * 64}.example", "http://cars\\.example", "http://cars.example\n"),
     ],
-    "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é", "=a"],
+    "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é"],
     "FLIGHT_SUPPLIER_LATE_SECONDS": ["-1", "86401"],
     "FLIGHT_SUPPLIER_CALLS_PER_SECOND": ["0", "100001"],
 }

@@ -38,6 +38,12 @@ STATES: dict[TripStatus, StepState] = {
 }
 """How all steps of a trip of that status stand here."""
 
+ODD_IDS = [
+    *("now", "a/b", "a/cancel", "a/undo/car/retry", "/a//b/", "a/../b"),
+    *("a?b=c#d", "50%", "a%2Fb", "a b\u00e9\U0001f9f3", "trips", "//evil.example"),
+]
+"""Ids that a workflow may have which somebody starts by hand."""
+
 Gone = Callable[[], bool] | None
 OPEN = ("running", "needs_attention")
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
@@ -72,7 +78,8 @@ class StandIn(Bookings):
 
     def add(self, status: TripStatus, owner: str = "anonymous", **changes: Any) -> RecordedTrip:
         """Add a trip."""
-        trip = trip_of(status, owner, trip_id=f"john-doe-{len(self.trips):029d}") | changes
+        trip_id = changes.get("trip_id", f"john-doe-{len(self.trips):029d}")
+        trip = trip_of(status, owner, trip_id=trip_id) | changes
         self.trips[trip["trip_id"]] = RecordedTrip(**trip)
         return self.trips[trip["trip_id"]]
 

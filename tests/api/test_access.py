@@ -83,6 +83,13 @@ def test_every_key_is_compared_in_constant_time(
     assert (found and found.name) == (None if presented == "wrong" else f"of-{presented}")
 
 
+async def test_a_secret_may_have_any_visible_ascii_but_comma_and_colon(bookings: StandIn) -> None:
+    secrets = "1|abcdefghijklmnop", "".join({chr(c) for c in range(0x21, 0x7F)} - {",", ":"})
+    keyed = over(bookings, api_keys=",".join(f"shop:{secret}" for secret in secrets))
+    for secret in secrets:
+        assert (await keyed.get("/bookings", headers=bearer(secret))).status_code == 200
+
+
 def test_keys_are_read_from_their_setting() -> None:
     keys = keys_of(Settings.model_validate({"api_keys": KEYS}).api_keys)
     assert keys[0] == CallerKey(Caller("shop", operator=False), OLD)

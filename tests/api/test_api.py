@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api.problems import SECURITY_HEADERS
+from bookings import RecordedTrip
 from shared import KINDS
 from tests.api.api_client import JOHN, JSON, Api, assert_problem, body_of
 from tests.api.stand_in import NOON, StandIn, app_over, over, until_waiting
@@ -128,6 +129,8 @@ async def test_a_field_that_stands_twice_is_refused(api: Api, bookings: StandIn)
     ("content_type", "status"),
     [
         ("application/json; charset=UTF-8", 200),
+        ("application/json; charset=utf8", 200),
+        ('application/json;charset="utf_8"', 200),
         ("Application/JSON", 200),
         ("", 415),
         ("text/plain", 415),
@@ -155,6 +158,15 @@ async def test_another_method_is_405_and_tells_the_right_ones(
     response = await api.call(method, path)
     assert_problem(response, 405)
     assert set(response.headers["Allow"].split(", ")) == allowed
+
+
+async def test_the_methods_of_a_path_are_its_own(api: Api) -> None:
+    for path, methods in {
+        "/bookings/a/cancel": "OPTIONS, POST",
+        "/bookings/a": "GET, HEAD, OPTIONS",
+        "/trips": "GET, HEAD, OPTIONS, POST",
+    }.items():
+        assert (await api.call("OPTIONS", path)).headers["Allow"] == methods
 
 
 @pytest.mark.parametrize(
@@ -199,6 +211,57 @@ async def test_a_caller_may_prefer_not_to_wait_for_what_is_not_over(
     over_already = await api.book(JOHN, Prefer=preference)
     assert (over_already.status_code, body_of(over_already)["cancelled"]) == (200, False)
     assert "Preference-Applied" not in over_already.headers
+
+
+@pytest.mark.parametrize(
+    ("preference", "seconds", "applied"),
+    [
+        ("wait=7", 7, "wait=7"),
+        ('Wait = "7"; foo=1, handling=strict', 7, "wait=7"),
+        ("wait=0", 0, "wait=0"),
+        ("wait=25", 25, None),
+        ("wait=60", 25, None),
+        ("wait=soon", 25, None),
+        (f"wait={'9' * 5_000}", 25, None),
+    ],
+    ids=lambda given: str(given)[:30],
+)
+async def test_a_caller_may_prefer_to_wait_for_less(
+    monkeypatch: pytest.MonkeyPatch,
+    api: Api,
+    bookings: StandIn,
+    preference: str,
+    seconds: float,
+    applied: str | None,
+) -> None:
+    waited = given_up_at_once(monkeypatch, bookings)
+    bookings.becomes = "running"
+    response = await api.book(JOHN, Prefer=preference)
+    assert (response.status_code, waited) == (202, [seconds])
+    assert response.headers.get("Preference-Applied") == applied
+
+
+async def test_no_request_waits_longer_than_proxies_do(
+    monkeypatch: pytest.MonkeyPatch, api: Api, bookings: StandIn
+) -> None:
+    waited = given_up_at_once(monkeypatch, bookings)
+    path = f"/bookings/{bookings.add('running').trip_id}"
+    for wait in ("60", "25", "1.5"):
+        await api.get(f"{path}?wait={wait}")
+    await api.call("POST", f"{path}/cancel")
+    assert waited == [25, 25, 1.5, 25]
+
+
+def given_up_at_once(monkeypatch: pytest.MonkeyPatch, bookings: StandIn) -> list[float]:
+    """Have no request wait, and return for how long each would have."""
+    waited: list[float] = []
+
+    async def note(trip: RecordedTrip, seconds: float, _gone: object) -> RecordedTrip:
+        waited.append(seconds)
+        return trip
+
+    monkeypatch.setattr(bookings, "_after", note)
+    return waited
 
 
 async def test_a_look_up_that_waits_returns_as_soon_as_the_trip_ends(

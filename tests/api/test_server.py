@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def sent(port: int, request: bytes) -> http.client.HTTPResponse:
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", 413),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 17_000 + b"\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
     ],
@@ -71,6 +72,33 @@ def test_what_the_server_refuses_is_a_problem_too(request_: bytes, status: int) 
         assert body["status"] == status
         assert body["title"] and body["detail"]
         assert get(port).read() == b"served"
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000, 600_000, 1_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_long_is_read_and_refused(
+    monkeypatch: pytest.MonkeyPatch, size: int, chunked: bool
+) -> None:
+    """A body that is not read to its end resets the line: a proxy then tells of a bad gateway."""
+    # Where temporary files are made, so that a body in a file would show.
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    lengths = (
+        f"Transfer-Encoding: chunked\r\n\r\n{size:x}" if chunked else f"Content-Length: {size}"
+    )
+    start = f"POST /book HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lengths}"
+    request = f"{start}\r\n" + ("" if chunked else "\r\n")
+    body = b"x" * size + (b"\r\n0\r\n\r\n" if chunked else b"")
+    app = app_over(StandIn())
+    with (
+        serving(app) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as line,
+    ):
+        for _ in range(2):  # The second on the same line, which is good still.
+            line.sendall(request.encode() + body)
+            response = http.client.HTTPResponse(line)
+            response.begin()
+            problem = json.loads(response.read())
+            assert (response.status, problem["detail"]) == (413, "The body is over 16 KiB.")
 
 
 def test_a_client_that_does_not_finish_its_request_is_cut_off(

@@ -14,7 +14,7 @@ from bookings import StepProgress
 from pages import trip_pages, wording
 from shared import StepState, TripStatus
 from tests.api.api_client import JOHN, Api
-from tests.api.stand_in import StandIn, over
+from tests.api.stand_in import ODD_IDS, StandIn, over
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
@@ -164,9 +164,9 @@ async def test_an_open_page_is_told_once_of_each_change(api: Api, bookings: Stan
 
 
 async def test_a_refusal_is_a_page_in_the_words_of_the_api(api: Api) -> None:
-    for path in ("/trips/nobody", "/trips/nobody/now", "/trips?limit=0"):
+    for path in ("/trips/nobody", "/now/trips/nobody", "/trips?limit=0"):
         refused = await api.get(path)
-        problem = await api.get(path.replace("/now", "").replace("/trips", "/bookings"))
+        problem = await api.get(path.removeprefix("/now").replace("/trips", "/bookings"))
         assert problem.json is not None
         assert (refused.status_code, refused.mimetype) == (problem.status_code, "text/html")
         assert html.escape(problem.json["detail"]) in refused.text
@@ -213,6 +213,27 @@ async def test_a_trip_is_cancelled_from_its_page(api: Api, bookings: StandIn) ->
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
     page = (await api.get(path)).text
     assert "Cancelled" in page and "Yes, cancel the trip" not in page
+
+
+async def test_every_trip_is_opened_watched_and_cancelled_from_the_list(
+    api: Api, keyed: Api, bookings: StandIn
+) -> None:
+    for user_id in ODD_IDS:
+        bookings.add("booked", trip_id=user_id)
+    rows = re.findall(
+        r'<th scope="row"><a id="([^"]*)" href="([^"]*)"', (await api.get("/trips")).text
+    )
+    assert {html.unescape(user_id) for user_id, _ in rows} == set(ODD_IDS)
+    for user_id, link in rows:
+        assert f'data-wants-key="{link}?' in (await keyed.get(html.unescape(link))).text
+        page = await api.get(html.unescape(link))
+        assert f"<code>{user_id}</code>" in page.text
+        assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
+        action = re.search(r'action="([^"]*)/cancel"', page.text)
+        assert action and action[1] == link
+        back = await api.call("POST", f"{html.unescape(link)}/cancel", headers=HTMX)
+        assert (back.status_code, back.headers["Location"]) == (303, html.unescape(link))
+        assert bookings.trips[html.unescape(user_id)].status == "cancelled"
 
 
 async def test_a_refused_action_is_told_beside_what_the_page_shows(
@@ -268,7 +289,7 @@ async def test_a_page_shows_what_its_caller_may_see_and_do(keyed: Api) -> None:
 async def test_what_an_open_page_asks_needs_a_key(keyed: Api) -> None:
     wrong = await keyed.get("/trips", headers=HTMX | {"Authorization": "Bearer wrong"})
     assert "This key is not valid here." in wrong.text
-    refused = await keyed.get("/trips/now")
+    refused = await keyed.get("/now/trips")
     assert wrong.status_code == refused.status_code == 401
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 

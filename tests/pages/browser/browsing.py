@@ -179,7 +179,7 @@ async def hold_still(page: Page) -> None:
         asked.set()
         await route.fulfill(status=204)
 
-    await page.route("**/now?*", no_news)
+    await page.route("**/now/**", no_news)
     # It asks again only after it was answered, so no older question is under way then.
     async with asyncio.timeout(DEADLINE):
         await asked.wait()

@@ -1,0 +1,146 @@
+"""The service behind a real nginx, whose settings are its own unless a test says otherwise."""
+
+import http.client
+import json
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import KINDS
+from tests.api.api_client import JOHN, JSON
+from tests.api.serving import serving
+from tests.api.stand_in import ODD_IDS, StandIn, app_over
+from tests.processes import Process, bare_environment, free_port, service, wait_until
+from tests.test_end_to_end import documented_client
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="Debian's nginx is not installed"),
+]
+
+CONFIGURATION = """
+user root;
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    {locations}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, locations: str) -> Iterator[tuple[Process, int]]:
+    """Run nginx in `folder` and yield it with its port."""
+    port = free_port()
+    file = folder / "nginx.conf"
+    file.write_text(CONFIGURATION.format(port=port, locations=locations))
+    command = ["nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
+    process = Process("nginx", command, folder / "nginx.log", bare_environment())
+    process.start()
+    try:
+        wait_until(lambda: not process.running or answers(port), "nginx answers")
+        assert process.running, process.output
+        yield process, port
+    finally:
+        process.kill()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
+
+
+def asked(
+    port: int, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = JSON
+) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body of an answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=90)) as line:
+        line.request(method, path, body, dict(headers))
+        answer = line.getresponse()
+        content = answer.read().decode()
+    return answer.status, json.loads(content) if content.startswith("{") else {"text": content}
+
+
+def before(port: int, settings: str = "") -> str:
+    """Return what has nginx hand everything on to the service."""
+    return f"location / {{ proxy_pass http://127.0.0.1:{port}; {settings} }}"
+
+
+@pytest.mark.parametrize("size", [300_000, 1024 * 1024])
+def test_a_body_that_is_too_long_is_refused_by_the_service(tmp_path: Path, size: int) -> None:
+    app = app_over(StandIn())
+    with (
+        serving(app) as port,
+        nginx(tmp_path, before(port)) as (_, front),
+    ):
+        answers = [asked(front, "POST", "/book", b"x" * size) for _ in range(40)]
+    assert {(status, body["detail"]) for status, body in answers} == {
+        (413, "The body is over 16 KiB.")
+    }
+
+
+def test_trips_of_any_id_are_opened_by_their_links(tmp_path: Path) -> None:
+    bookings = StandIn()
+    for user_id in ODD_IDS:
+        bookings.add("booked", trip_id=user_id)
+    app = app_over(bookings)
+    with serving(app) as port:
+        with nginx(tmp_path, before(port)) as (_, front):
+            _, page = asked(front, "GET", "/bookings")
+            for row in page["bookings"]:
+                link = row["links"]["self"]
+                assert asked(front, "GET", link)[1]["user_id"] == row["user_id"]
+                assert asked(front, "POST", f"{link}/cancel")[1]["user_id"] == row["user_id"]
+        # With a path behind the address nginx decodes the link.
+        decoding = f"location / {{ proxy_pass http://127.0.0.1:{port}/; }}"
+        with nginx(tmp_path, decoding) as (_, front):
+            assert asked(front, "GET", "/bookings/a%2Fb")[1]["user_id"] == "a/b"
+
+
+def test_the_documented_client_books_once_whatever_nginx_says(tmp_path: Path) -> None:
+    # The service itself waits for longer than nginx does.
+    with (
+        service(HOTEL_LATENCY_SECONDS=5) as slow,
+        nginx(tmp_path, before(slow.api_port, "proxy_read_timeout 1s;")) as (front, port),
+    ):
+        client = documented_client(slow, tmp_path, port)
+        client.start()
+        front.wait_for_output("connect() failed")  # 502
+        slow.start()
+        front.wait_for_output("upstream timed out")  # 504
+        front.kill()
+        slow.api.stop()
+        front.start()
+        slow.api.start()
+        assert client.exit_code() == 0, client.output
+        assert json.loads(client.output)["cancelled"] is False
+        assert len(slow.rows()) == len(KINDS)
+
+
+def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) -> None:
+    bookings = StandIn()
+    bookings.becomes = "running"
+    app = app_over(bookings, allow_anonymous=True)
+    with (
+        serving(app) as port,
+        nginx(tmp_path, before(port)) as (_, front),
+    ):
+        status, body = asked(front, "POST", "/book", json.dumps(JOHN).encode())
+        assert (status, body["status"]) == (202, "running")
