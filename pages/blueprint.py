@@ -47,6 +47,9 @@ SENT_BY_HTMX = Markup(
 )
 """Makes htmx replace the page's content with the answer to a form."""
 
+ANSWERED_BY = {"Answered-By": "trip-booking"}
+"""Marks an answer as the service's own. A page shows no other: a proxy's would replace it."""
+
 INSTEAD_OF_CONTENT = {
     "HX-Retarget": "#problem",
     "HX-Reselect": "#problem",
@@ -97,6 +100,11 @@ def add_pages(
         if response.mimetype == MEDIA_TYPE:
             response = _page_of(response)
         response.headers.update(HEADERS)
+        return response
+
+    @pages.after_app_request
+    def mark(response: Response) -> Response:
+        response.headers.update(ANSWERED_BY)
         return response
 
     @pages.get("/docs")

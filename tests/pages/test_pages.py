@@ -277,6 +277,7 @@ async def test_every_page_and_file_is_safe_from_other_sites(api: Api) -> None:
     for path in ("/", "/trips/x", "/docs", "/static/pages.css", "/static/no.css"):
         assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
         headers = (await api.get(path)).headers
+        assert headers["Answered-By"] == "trip-booking"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
