@@ -283,7 +283,8 @@ async def test_every_page_and_file_is_safe_from_other_sites(api: Api) -> None:
         assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
-async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) -> None:
+async def test_a_file_is_kept_for_long_under_its_own_mark_alone(api: Api) -> None:
+    """While old and new processes share a port, one is asked for what a page of the other loads."""
     page = (await api.get("/")).text
     loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
     assert loaded
@@ -291,6 +292,11 @@ async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) ->
         assert "?v=" in url
         file = await api.get(html.unescape(url))
         assert (file.status_code, file.cache_control.max_age) == (200, 365 * 24 * 3600)
+        path, _, mark = html.unescape(url).partition("?v=")
+        for other in (f"?v={mark[::-1]}", f"?v={mark}0", f"?V={mark}", "?v=", ""):
+            file = await api.get(path + other)
+            assert (file.status_code, file.headers["Cache-Control"]) == (200, "no-store")
+    assert (await api.get("/static/new.js?v=1")).headers["Cache-Control"] == "no-store"
 
 
 # Words
