@@ -10,11 +10,11 @@ from typing import Any, get_args
 import pytest
 from werkzeug.test import TestResponse
 
-from bookings import StepProgress
+from bookings import StepProgress, Trip
 from pages import trip_pages, wording
 from shared import StepState, TripStatus
 from tests.api.api_client import JOHN, Api
-from tests.api.stand_in import StandIn, over
+from tests.api.stand_in import StandIn, over, trip_of
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
@@ -305,6 +305,25 @@ async def test_a_file_is_kept_for_long_under_its_own_mark_alone(api: Api) -> Non
 def test_each_state_has_words() -> None:
     assert set(wording.STATES) == set(get_args(StepState))
     assert set(wording.STATUSES) == set(wording.STATUS_SYMBOLS) == set(get_args(TripStatus))
+
+
+@pytest.mark.parametrize(
+    ("status", "hotel", "words"),
+    [
+        ("running", "booking", "Waiting"),
+        ("running", "undoing", "Not booked"),
+        ("cancelled", "undone", "Not booked"),
+        ("cancelled", "pending", "Not booked"),
+        ("rolled_back", "failed", "Not booked"),
+        ("needs_attention", "stuck", "Not booked"),
+    ],
+)
+def test_a_step_waits_only_while_its_trip_may_come_to_it(
+    status: TripStatus, hotel: StepState, words: str
+) -> None:
+    flight = StepProgress("flight", "x", "pending", 0)
+    trip = Trip(**trip_of(status, "", "x") | {"steps": [StepProgress("hotel", "x", hotel), flight]})
+    assert wording.state(flight, trip) == words
 
 
 @pytest.mark.parametrize(
