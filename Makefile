@@ -29,7 +29,7 @@ endif
 
 .PHONY: run
 run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
-	@PATH="$(BIN):$$PATH" env API_PORT=$(PORT) $(SETTINGS) $(BIN)/python -m honcho start --port $(PORT) $(PROCESSES) || [ $$? -eq 130 ]
+	@PATH="$(BIN):$$PATH" env API_PORT=$(PORT) $(SETTINGS) $(BIN)/python -m lifecycle start --port $(PORT) $(PROCESSES) || [ $$? -eq 130 ]
 
 .PHONY: migrate
 migrate: $(VENV)/.run ## Bring the database's schema up to date

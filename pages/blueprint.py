@@ -1,7 +1,6 @@
 """What the pages have in common: files, headers, how they show a problem and ask for a key."""
 
 import datetime as dt
-import functools
 import hashlib
 import http
 from pathlib import Path
@@ -30,7 +29,7 @@ from shared import KINDS
 
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES_KEEP = int(dt.timedelta(days=365).total_seconds())
-"""Seconds for which browsers keep a static file. A changed file has another URL."""
+"""Seconds for which browsers keep a static file under the URL with its mark."""
 
 HEADERS = {
     # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
@@ -46,6 +45,9 @@ SENT_BY_HTMX = Markup(
     'hx-sync="this:drop" hx-disabled-elt="find button"'
 )
 """Makes htmx replace the page's content with the answer to a form."""
+
+ANSWERED_BY = {"Answered-By": "trip-booking"}
+"""Marks an answer as the service's own. A page shows no other: a proxy's would replace it."""
 
 INSTEAD_OF_CONTENT = {
     "HX-Retarget": "#problem",
@@ -63,16 +65,23 @@ def add_pages(
     `offer` says which examples the booking page offers.
     """
     pages = Blueprint("pages", __name__, template_folder="templates")
+    marks = {file.name: _mark_of(file) for file in STATIC.iterdir()}
 
     @pages.get("/static/<path:filename>")
     @needs_key("never")
     def static_file(filename: str) -> Response:
-        """Return a file that the pages load."""
-        return send_from_directory(STATIC, filename, max_age=STATIC_FILES_KEEP)
+        """Return a file that the pages load.
+
+        The mark in the URL may be that of another version, whose process made the page.
+        """
+        file = send_from_directory(STATIC, filename, max_age=STATIC_FILES_KEEP)
+        if request.args.get("v", "") != marks.get(filename):
+            file.headers["Cache-Control"] = "no-store"
+        return file
 
     def static(filename: str) -> str:
         """Return the URL of a static file. With its content the URL changes."""
-        return url_for("pages.static_file", filename=filename, v=_version(STATIC / filename))
+        return url_for("pages.static_file", filename=filename, v=marks[filename])
 
     @pages.context_processor
     def known_everywhere() -> dict[str, Any]:
@@ -99,6 +108,11 @@ def add_pages(
         response.headers.update(HEADERS)
         return response
 
+    @pages.after_app_request
+    def mark(response: Response) -> Response:
+        response.headers.update(ANSWERED_BY)
+        return response
+
     @pages.get("/docs")
     @needs_key("never")
     def docs() -> str:
@@ -119,8 +133,7 @@ def add_pages(
     app.register_blueprint(pages)
 
 
-@functools.cache
-def _version(file: Path) -> str:
+def _mark_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 

@@ -57,6 +57,12 @@ def title(trip: RecordedTrip) -> str:
     return f"{trip.request.get('name') or trip.trip_id}: {STATUSES[trip.status]}"
 
 
+def state(step: StepProgress, trip: RecordedTrip) -> str:
+    """Return what became of the step, or is becoming."""
+    waits_in_vain = step.state == "pending" and (goes_back(trip) or trip.status != "running")
+    return "Not booked" if waits_in_vain else STATES[step.state]
+
+
 def motion(trip: RecordedTrip) -> str:
     """Return a sentence that says what the trip is doing now."""
     by_state = {step.state: step for step in trip.steps}

@@ -1,5 +1,6 @@
 """The Makefile: it finds a Python that will do, and the programs of the virtual environment."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -9,9 +10,10 @@ import sys
 import venv
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import DEADLINE, ROOT, wait_until
 
 MAKE = shutil.which("make") or ""
 BASE_PYTHON: str = sys._base_executable  # type: ignore[attr-defined]  # As in the Makefile.
@@ -131,3 +133,59 @@ def test_one_line_says_that_no_python_will_do(
         "Needed: Python 3.11 or newer with pip, as python3 or python."
         " Name yours: make PYTHON=/path/to/python3"
     ]
+
+
+# The terminal's program: when it is killed, the terminal is closed.
+TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+PROCFILE = """\
+temporal: exec sleep 600
+worker: {said}exec sleep 600
+api: exec sleep 600
+"""
+TALKING = "while sleep 0.01; do echo Something; done; "
+
+
+@pytest.mark.parametrize("said", ["", TALKING], ids=["silent", "talking"])
+@pytest.mark.parametrize("shell", [(), ("sh", "-c", '"$@"; exit $?', "sh")], ids=["alone", "in sh"])
+@pytest.mark.parametrize("ends", ["closed", "Ctrl-C"])
+def test_all_stop_with_their_terminal(
+    project: Path, ends: str, shell: tuple[str, ...], said: str
+) -> None:
+    script(
+        project / ".venv/bin/python",
+        f"""if [ "$2" = lifecycle ]; then exec "{sys.executable}" "$@"; fi""",
+    )
+    script(project / ".venv/bin/pip", "exit 1")
+    (project / ".venv/.run").touch()
+    shutil.copytree(ROOT / "lifecycle", project / "lifecycle")
+    (project / "Procfile").write_text(PROCFILE.format(said=said))
+    shown = project / "shown"
+    with (
+        shown.open("wb") as screen,
+        subprocess.Popen(
+            [sys.executable, "-c", TERMINAL, *shell, MAKE, "run"],
+            cwd=project,
+            env={"PATH": "/usr/bin:/bin"},
+            stdin=subprocess.PIPE,
+            stdout=screen,
+        ) as terminal,
+    ):
+        assert terminal.stdin
+        wait_until(lambda: shown.read_text().count(" started ") == 3, "all three run")
+        started = psutil.Process(terminal.pid).children(recursive=True)
+        assert len(started) > 6
+        try:
+            if ends == "closed":
+                terminal.kill()
+            else:
+                terminal.stdin.write(b"\x03")
+                terminal.stdin.flush()
+                wait_until(lambda: shown.read_text().count(" stopped ") == 3, "all have stopped")
+            _, alive = psutil.wait_procs(started, DEADLINE)
+            assert alive == []
+            assert "Traceback" not in shown.read_text()
+        finally:
+            terminal.kill()
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()

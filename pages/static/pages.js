@@ -1,20 +1,48 @@
-// What the pages need beyond htmx: the API key of this tab, and a message when no answer comes.
+// What the pages need beyond htmx: the API key of this tab, a message when no answer comes, and a
+// form that books once.
 "use strict";
 
 const STORED = "api-key";
+const SENT = "sent-form";
 const page = document.documentElement;
 const byId = (id) => document.getElementById(id);
 
-page.addEventListener("htmx:configRequest", (event) => {
+// A proxy may answer for the service, with any status. No such answer has this header.
+const answered = (xhr) => xhr.getResponseHeader("Answered-By") === "trip-booking";
+
+let sentBefore = null;
+
+page.addEventListener("htmx:configRequest", ({ detail: { elt, headers } }) => {
   const key = sessionStorage.getItem(STORED);
-  if (key) event.detail.headers.Authorization = `Bearer ${key}`;
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (elt.id !== "booking") return;
+  sentBefore = sessionStorage.getItem(SENT);
+  sessionStorage.setItem(SENT, JSON.stringify(Object.fromEntries(new FormData(elt))));
 });
+
+// Shows only what the service has answered. The tab keeps the form that was sent, and its key, until
+// the service says that the trip is booked, or that the fields are bad: which says nothing of a try before.
+page.addEventListener("htmx:beforeOnLoad", (event) => {
+  const { elt, xhr } = event.detail;
+  if (!answered(xhr)) event.preventDefault();
+  else if (elt.id === "booking" && xhr.status === 400 && sentBefore) sessionStorage.setItem(SENT, sentBefore);
+  else if (elt.id === "booking" && [200, 400, 422].includes(xhr.status)) sessionStorage.removeItem(SENT);
+});
+
+function fillInWhatWasSent() {
+  const sent = JSON.parse(sessionStorage.getItem(SENT));
+  const form = byId("booking");
+  if (!sent || !form) return;
+  for (const field of form.elements) if (field.name in sent) field.value = sent[field.name];
+  byId("lost").hidden = false;
+}
 
 // A service with keys sends an empty page first. This asks for it again with the key of this tab.
 function askWithKey() {
   const wanted = document.querySelector("[data-wants-key]");
   if (wanted && sessionStorage.getItem(STORED)) {
-    htmx.ajax("GET", wanted.dataset.wantsKey, { target: "#main", select: "#main", selectOOB: "#caller", swap: "outerHTML" });
+    htmx.ajax("GET", wanted.dataset.wantsKey, { target: "#main", select: "#main", selectOOB: "#caller", swap: "outerHTML" })
+      .then(fillInWhatWasSent);
   }
 }
 
@@ -27,7 +55,7 @@ page.addEventListener("submit", (event) => {
 
 page.addEventListener("click", (event) => {
   if (!event.target.closest("[data-forget-key]")) return;
-  sessionStorage.removeItem(STORED);
+  sessionStorage.clear();
   location.reload();
 });
 
@@ -48,11 +76,9 @@ page.addEventListener("htmx:beforeSwap", (event) => {
 page.addEventListener("htmx:afterRequest", (event) => {
   const { elt, xhr } = event.detail;
   if ("live" in elt.dataset) {
-    unanswered = xhr.status > 0 && xhr.status < 400 ? 0 : unanswered + 1;
+    unanswered = answered(xhr) && xhr.status < 400 ? 0 : unanswered + 1;
     byId("away").hidden = unanswered < 2;
-  }
-  const lost = byId("lost");
-  if (lost && elt.matches("form")) lost.hidden = xhr.status !== 0;
+  } else byId("lost").hidden = answered(xhr);
 });
 
 // New content may lack the element that had the focus: then the new content gets it.
@@ -85,4 +111,5 @@ page.addEventListener("click", (event) => {
 
 // The form of a page that the browser has kept was sent already.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
+fillInWhatWasSent();
 askWithKey();

@@ -10,11 +10,11 @@ from typing import Any, get_args
 import pytest
 from werkzeug.test import TestResponse
 
-from bookings import StepProgress
+from bookings import RecordedTrip, StepProgress
 from pages import trip_pages, wording
 from shared import StepState, TripStatus
 from tests.api.api_client import JOHN, Api
-from tests.api.stand_in import ODD_IDS, StandIn, over
+from tests.api.stand_in import ODD_IDS, StandIn, over, trip_of
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
@@ -298,12 +298,14 @@ async def test_every_page_and_file_is_safe_from_other_sites(api: Api) -> None:
     for path in ("/", "/trips/x", "/docs", "/static/pages.css", "/static/no.css"):
         assert (await api.get(path, headers={"Host": "evil.example"})).status_code == 403
         headers = (await api.get(path)).headers
+        assert headers["Answered-By"] == "trip-booking"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
-async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) -> None:
+async def test_a_file_is_kept_for_long_under_its_own_mark_alone(api: Api) -> None:
+    """While old and new processes share a port, one is asked for what a page of the other loads."""
     page = (await api.get("/")).text
     loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
     assert loaded
@@ -311,6 +313,11 @@ async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) ->
         assert "?v=" in url
         file = await api.get(html.unescape(url))
         assert (file.status_code, file.cache_control.max_age) == (200, 365 * 24 * 3600)
+        path, _, mark = html.unescape(url).partition("?v=")
+        for other in (f"?v={mark[::-1]}", f"?v={mark}0", f"?V={mark}", "?v=", ""):
+            file = await api.get(path + other)
+            assert (file.status_code, file.headers["Cache-Control"]) == (200, "no-store")
+    assert (await api.get("/static/new.js?v=1")).headers["Cache-Control"] == "no-store"
 
 
 # Words
@@ -319,6 +326,27 @@ async def test_a_file_is_kept_for_long_and_asked_for_by_its_content(api: Api) ->
 def test_each_state_has_words() -> None:
     assert set(wording.STATES) == set(get_args(StepState))
     assert set(wording.STATUSES) == set(wording.STATUS_SYMBOLS) == set(get_args(TripStatus))
+
+
+@pytest.mark.parametrize(
+    ("status", "hotel", "words"),
+    [
+        ("running", "booking", "Waiting"),
+        ("running", "undoing", "Not booked"),
+        ("cancelled", "undone", "Not booked"),
+        ("cancelled", "pending", "Not booked"),
+        ("rolled_back", "failed", "Not booked"),
+        ("needs_attention", "stuck", "Not booked"),
+    ],
+)
+def test_a_step_waits_only_while_its_trip_may_come_to_it(
+    status: TripStatus, hotel: StepState, words: str
+) -> None:
+    flight = StepProgress("flight", "x", "pending", 0)
+    trip = RecordedTrip(
+        **trip_of(status, "", "x") | {"steps": [StepProgress("hotel", "x", hotel), flight]}
+    )
+    assert wording.state(flight, trip) == words
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,55 @@ TOO_WIDE = """() => [document.documentElement, ...document.querySelectorAll('mai
 
 
 @pytest.mark.slow
+async def test_the_arrows_between_the_steps_are_whole_at_every_width(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    async with tab(chromium, origin) as page:
+        await book(page)
+        await expect_status(page, "Booked")
+        for width in (320, 704, 705, 760, 815, 816, 1100):
+            await page.set_viewport_size({"width": width, "height": 844})
+            lefts, tops, arrows = await page.evaluate(ARROWS)
+            assert len(set(lefts)) == 1 or len(set(tops)) == 1, f"Some steps wrap at {width}"
+            assert min(arrows) >= 0, f"Cut off at {width}"
+
+
+ARROWS = """() => {
+    const steps = [...document.querySelectorAll('.step')];
+    const places = steps.map(each => each.getBoundingClientRect());
+    const arrows = steps.slice(1).map((each, i) =>
+        places[i + 1].left + parseFloat(getComputedStyle(each, '::before').left));
+    return [places.map(each => each.left), places.map(each => each.top), arrows];
+}"""
+
+
+@pytest.mark.slow
+async def test_what_is_printed_has_no_menu_and_no_buttons(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    async with tab(chromium, origin) as page:
+        await page.emulate_media(media="print")
+        for path in ("/", "/docs", "/trips"):
+            await page.goto(path)
+            await nothing_to_press(page)
+        await page.emulate_media(media="screen")
+        await book(page)
+        await expect_status(page, "Booked")
+        await expect(page.get_by_text("Cancel this trip…")).to_be_visible()
+        await page.emulate_media(media="print")
+        await nothing_to_press(page)
+        await expect(page.get_by_text("Cancel this trip…")).not_to_be_visible()
+        await expect(page.get_by_role("heading", name="John Doe")).to_be_visible()
+
+
+async def nothing_to_press(page: Page) -> None:
+    """Check that neither a menu nor a button shows."""
+    await expect(page.get_by_role("heading").first).to_be_visible()
+    await expect(page.get_by_role("navigation", name="Pages")).not_to_be_visible()
+    await expect(page.get_by_role("button").locator("visible=true")).to_have_count(0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 async def test_what_is_written_shows_as_itself_and_the_layout_holds(
     chromium: Browser, origin: str, faults: FaultyRecord, written: str

@@ -1,0 +1,50 @@
+"""`python -m lifecycle start …`: honcho, which also stops when its terminal is closed.
+
+A closed terminal sends SIGHUP to some processes, to others nothing; what is written to it fails.
+honcho knows nothing of that: it would die, and the processes that it started would run on.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+from honcho import command, printer
+
+CHECK_SECONDS = 0.5
+
+
+class Printer(printer.Printer):  # type: ignore[misc]  # honcho has no types.
+    """Prints to a terminal that may have been closed."""
+
+    def write(self, message: printer.Message) -> None:
+        """Print a line if anybody can read it."""
+        with contextlib.suppress(OSError):
+            super().write(message)
+
+
+def stop_with_terminal() -> None:
+    """Stop this process as SIGTERM does once its terminal is closed, not by SIGHUP.
+
+    Whoever started it with SIGHUP ignored, as nohup does, wants it to stay.
+    """
+    if signal.signal(signal.SIGHUP, signal.SIG_IGN) is signal.SIG_IGN:
+        return
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:  # It has none.
+        return
+
+    def watch() -> None:
+        while os.isatty(terminal):
+            time.sleep(CHECK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    command.Printer = Printer
+    stop_with_terminal()
+    command.main()
