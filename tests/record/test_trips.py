@@ -307,8 +307,9 @@ async def test_what_is_not_to_be_adopted_stays_as_it_is(record: Record) -> None:
 async def test_a_missing_table_is_a_bug_and_no_error_has_what_was_to_be_written(
     database_url: str,
 ) -> None:
-    execute(database_url, "DROP TABLE trips")
     async with Record.open(database_url) as record:
+        await record.database.prepare()
+        execute(database_url, "DROP TABLE trips")
         with pytest.raises(RecordBroken, match=r"\AThe record refuses the request\Z") as raised:
             await record.trips.accept(
                 accepted(request={"name": "Ada Lovelace"}, key_fingerprint=None)
