@@ -85,7 +85,7 @@ def create_blueprint(
             )
         if trip.has_outcome:
             return answer(_outcome(trip))
-        location = location_of(trip.user_id)
+        location = location_of(trip.user_id, options)
         accepted = Accepted(user_id=trip.user_id, status=trip.status, location=location)
         response = answer(accepted, 202)
         response.headers["Location"] = accepted.location
@@ -143,7 +143,7 @@ def create_blueprint(
             trip = await bookings.cancel(user_id, caller(), wait, client_gone())
         response = answer(booking_of(trip), 200 if trip.closed_at else 202)
         if trip.closed_at is None:
-            response.headers["Location"] = location_of(user_id)
+            response.headers["Location"] = location_of(user_id, options)
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
@@ -171,7 +171,7 @@ def create_blueprint(
     @needs_key("never")
     def document() -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return openapi_document(current_app, keys_needed=bool(options.keys))
+        return openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
 
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
