@@ -32,8 +32,8 @@ MAX_PORT = 65_535
 BASE_URL = re.compile(
     r"https?://(?P<host>[^\s/?#@:\[\]\\]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:/[^\s?#]*)?"
 )
-"""Where a supplier is. It has no credentials, which would be logged, and no query, because a path
-is added to it."""
+"""Where a supplier is, or this service. It has no credentials, which would be logged, and no query,
+because a path is added to it."""
 
 BEARER_TOKEN = re.compile(r"[!-~]+")
 """What a header can carry. RFC 6750 (2.1) allows less; real tokens have more, such as `1|abc`."""
@@ -74,16 +74,7 @@ class SupplierSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        match = BASE_URL.fullmatch(value)
-        try:
-            if match and int(match["port"] or 1) in range(1, MAX_PORT + 1):
-                match["host"].encode("idna")
-                return value
-        except UnicodeError:
-            pass
-        raise ValueError("must be http://host:port/path or https://…, without credentials")
+        return _base_url(value)
 
     @field_validator("token")
     @classmethod
@@ -120,6 +111,7 @@ class Settings(BaseSettings):
     max_open_bookings_per_caller: int | None = Field(None, ge=1, le=10_000)
     bookings_per_second_per_caller: float | None = Field(None, ge=1 / 3_600, le=10_000)
     max_long_polls: int = Field(300, ge=0, le=10_000)
+    public_url: str | None = None
     temporal_ui_url: str = Field("http://localhost:8233", pattern=r"^https?://[^\s/]+.*$")
     page_examples: Literal["embedded", "simulator", "none"] = "embedded"
 
@@ -172,6 +164,11 @@ class Settings(BaseSettings):
         if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):
             raise ValueError(f"has options that PostgreSQL does not have: {', '.join(unknown)}")
         return POSTGRESQL + value.removeprefix(url.drivername)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base_url(cls, value: str | None) -> str | None:
+        return (_base_url(value) or "").rstrip("/") or None
 
     @field_validator("bookings_per_second_per_caller")
     @classmethod
@@ -250,6 +247,19 @@ def _bad(error: ValidationError, prefix: str = "") -> SystemExit:
     names = filter(None, [prefix + variable, *place])
     message = first["msg"].removeprefix("Value error, ")
     return SystemExit(f"Bad setting {': '.join([*names, message])}")
+
+
+def _base_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    match = BASE_URL.fullmatch(value)
+    try:
+        if match and int(match["port"] or 1) in range(1, MAX_PORT + 1):
+            match["host"].encode("idna")
+            return value
+    except UnicodeError:
+        pass
+    raise ValueError("must be http://host:port/path or https://…, without credentials")
 
 
 def _is_loopback(host: str) -> bool:

@@ -67,10 +67,11 @@ def create_app(
         local_only=not (keys or settings.allow_anonymous),
         temporal_ui_url=settings.temporal_ui_url,
         namespace=str(getattr(temporal_client, "namespace", "default")),
+        public_url=settings.public_url,
         decodes=encryption.decrypts,
         anonymous_ids=encryption.encrypts,
     )
-    app = api.SharedLoopFlask.of_the_api()
+    app = api.SharedLoopFlask.of_the_api(options)
     measure_requests(app, metrics)
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
     pages.add_pages(app, bookings, options, places.wait, settings.page_examples)

@@ -4,7 +4,7 @@ It asks `bookings` and knows nothing of Temporal, nor of the pages, which are a 
 and import what they share with the routes from here.
 """
 
-from api.access import caller, key_needed, needs_key, operator
+from api.access import caller, key_needed, local_url, needs_key, operator
 from api.answering import links_of, trip_at_hand
 from api.codec import create_codec
 from api.intake import checked, kind_of, only_once
@@ -42,6 +42,7 @@ __all__ = [
     "keys_of",
     "kind_of",
     "links_of",
+    "local_url",
     "needs_key",
     "only_once",
     "openapi_document",

@@ -55,11 +55,18 @@ def install_access(routes: Blueprint, options: Options) -> None:
         if options.local_only and not is_loopback(request.headers.get("Host", "localhost")):
             raise Problem(
                 403,
-                "Without API keys the service answers to localhost only, not to other host names.",
+                "Without API keys the service answers to localhost only, and this request has "
+                f"{_shown('Host')}. Set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone.",
             )
         asked_by_ui = request.endpoint in CODEC and is_of_web_ui(options)
-        if request.method not in SAFE_METHODS and is_cross_site() and not asked_by_ui:
-            raise Problem(403, "The request was sent by a page of another site.")
+        if request.method not in SAFE_METHODS and is_cross_site(options) and not asked_by_ui:
+            raise Problem(
+                403,
+                f"The request was sent by a page of another site: it has {_shown('Host')}, "
+                f"{_shown('Origin')}, {_shown('Sec-Fetch-Site')}. If the page is this service's "
+                "own, set PUBLIC_URL to where people reach it"
+                + (f"; it is {options.public_url}." if options.public_url else "."),
+            )
 
     @routes.before_app_request
     def know_caller() -> None:
@@ -98,12 +105,22 @@ def operator(may: str = "repair an undo") -> Caller:
 
 def is_of_web_ui(options: Options) -> bool:
     """Tell whether a browser sends the current request for a page of Temporal's Web UI."""
-    ui = urllib.parse.urlsplit(options.temporal_ui_url.lower())
-    own = f"{ui.scheme}://{ui.netloc}".removesuffix(DEFAULT_PORTS[ui.scheme])
-    return request.headers.get("Origin", "").lower() == own
+    return request.headers.get("Origin", "").lower() == _origin_of(options.temporal_ui_url)
 
 
-def is_cross_site() -> bool:
+def _origin_of(url: str) -> str:
+    """Return the origin of a page, as browsers write it."""
+    parts = urllib.parse.urlsplit(url.lower())
+    return f"{parts.scheme}://{parts.netloc}".removesuffix(DEFAULT_PORTS[parts.scheme])
+
+
+def _shown(header: str) -> str:
+    """Return a header of the current request as a refusal shows it."""
+    value = request.headers.get(header)
+    return f"no {header}" if value is None else f"`{header}: {value[:100]}`"
+
+
+def is_cross_site(options: Options) -> bool:
     """Tell whether a browser sends the current request for a page of another site."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -112,10 +129,20 @@ def is_cross_site() -> bool:
     origin = request.headers.get("Origin")
     if origin is None:
         return False
+    if options.public_url is not None:
+        return origin.lower() != _origin_of(options.public_url)
     scheme, _, place = origin.lower().partition("://")
     default_port = DEFAULT_PORTS.get(scheme, "")
     own = request.headers.get("Host", "").lower()
     return place.removesuffix(default_port) != own.removesuffix(default_port)
+
+
+def local_url() -> str | None:
+    """Return where the current request says that the service is, if that is this machine.
+
+    Of another host the request does not say whether it is reached by http or by https.
+    """
+    return f"http://{request.host}" if is_loopback(request.host) else None
 
 
 def is_loopback(host: str) -> bool:

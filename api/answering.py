@@ -25,14 +25,14 @@ def links_of(trip: RecordedTrip, options: Options) -> Links:
         run += [trip.first_run_id, "timeline"]
     path = "/".join(urllib.parse.quote(part, safe="") for part in run)
     return Links(
-        self=location_of(trip.trip_id),
+        self=location_of(trip.trip_id, options),
         web_ui=f"{ui}/namespaces/{options.namespace}/workflows/{path}",
     )
 
 
-def location_of(user_id: str) -> str:
-    """Return the path of a booking."""
-    return f"/bookings/{urllib.parse.quote(user_id, safe='')}"
+def location_of(user_id: str, options: Options) -> str:
+    """Return where a booking is: its URL, or only its path without `PUBLIC_URL`."""
+    return f"{options.public_url or ''}/bookings/{urllib.parse.quote(user_id, safe='')}"
 
 
 def trip_at_hand() -> str | None:

@@ -62,7 +62,7 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
             CODEC_COOKIE,
             codec_token(request.headers.get("Authorization", "").partition(" ")[2].strip()),
             max_age=COOKIE_SECONDS,
-            path="/codec",
+            path=f"{request.script_root}/codec",
             httponly=True,
             # A page that came over https, this one or the Web UI's, cannot ask over http.
             secure=options.temporal_ui_url.lower().startswith("https:")

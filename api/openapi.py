@@ -98,8 +98,8 @@ class Operation:
         }
 
 
-def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
-    """Return the OpenAPI document of the app's marked views."""
+def openapi_document(app: Flask, url: str | None = None, *, keys_needed: bool) -> Schema:
+    """Return the OpenAPI document of the app's marked views. `url` is where people reach it."""
     views: list[tuple[Rule, Callable[..., Any], Operation]] = [
         (rule, view, getattr(view, OPERATION))
         for rule in app.url_map.iter_rules()
@@ -120,8 +120,8 @@ def openapi_document(app: Flask, *, keys_needed: bool) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": INFO,
-        # Relative to where the document is: it is true behind any proxy and on any port.
-        "servers": [{"url": "/", "description": "This service"}],
+        # The default is relative to where the document is: it is true on any host and any port.
+        "servers": [{"url": url or "/", "description": "This service"}],
         "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components}

@@ -20,6 +20,8 @@ class Options:
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""
+    public_url: str | None = None
+    """Where people reach the service, without a slash at its end; `None`: nobody has told."""
     decodes: bool = False
     """Whether there is a codec server, and so something to decode."""
     anonymous_ids: bool = False

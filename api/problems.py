@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, current_app, g, json, request
 from werkzeug.exceptions import HTTPException
 
 from api.answering import location_of
@@ -170,7 +170,11 @@ def _problem_of(error: Exception) -> Problem:
 def _problem_behind(error: Exception) -> Problem:
     """Return the problem of what the service needs and cannot use."""
     # Where to look for a trip that may have got through before the line broke.
-    location = {"location": location_of(g.user_id)} if "user_id" in g else {}
+    location = (
+        {"location": location_of(g.user_id, current_app.extensions["options"])}
+        if "user_id" in g
+        else {}
+    )
     match error:
         case TemporalRefuses() | UnreadablePayload():
             # This is no outage: only another setting mends it.

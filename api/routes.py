@@ -85,7 +85,7 @@ def create_blueprint(
             trip = await book_for_caller(bookings, options, wanted, headers.key, wait)
         if has_outcome(trip):
             return answer(_outcome(trip))
-        location = location_of(trip.trip_id)
+        location = location_of(trip.trip_id, options)
         accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
         response = answer(accepted, 202)
         response.headers["Location"] = location
@@ -138,7 +138,7 @@ def create_blueprint(
         trip = await cancel_for_caller(bookings, places, user_id, options.book_wait_seconds)
         response = answer(booking_of(trip), 200 if trip.closed_at else 202)
         if trip.closed_at is None:
-            response.headers["Location"] = location_of(user_id)
+            response.headers["Location"] = location_of(user_id, options)
         return response
 
     @routes.post("/bookings/<user_id>/undo/<kind>/retry")
@@ -166,7 +166,7 @@ def create_blueprint(
     @needs_key("never")
     def document() -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return openapi_document(current_app, keys_needed=bool(options.keys))
+        return openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
 
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")

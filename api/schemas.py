@@ -232,7 +232,7 @@ class BookingStep(BaseModel):
 class Links(BaseModel):
     """Where to go on from a booking."""
 
-    self: str = Field(description="The path of its look-up.")
+    self: str = Field(description="Its look-up: a URL where `PUBLIC_URL` is set, else a path.")
     web_ui: str = Field(description="The timeline of its run in Temporal's Web UI.")
 
 

@@ -15,7 +15,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import uvloop
 from flask import Flask, Response, request
@@ -31,6 +31,9 @@ from api.options import Options
 from api.places import threads_for
 from api.problems import MEANING, SECURITY_HEADERS, Problem
 from bookings import Bookings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 Server = BaseWSGIServer | MultiSocketServer
 
@@ -77,10 +80,21 @@ class _AnyId(BaseConverter):
 class SharedLoopFlask(Flask):
     """A Flask app whose async views run on the `event_loop` of the process."""
 
+    path = ""
+    """Under which people reach the app. A proxy may strip it from its requests, or leave it."""
+
+    def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
+        """Answer a request. Links follow `SCRIPT_NAME`."""
+        environ["SCRIPT_NAME"] = path = self.path.encode().decode("latin-1")
+        if f"{environ['PATH_INFO']}/".startswith(f"{path}/"):
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(path)
+        return super().wsgi_app(environ, start_response)
+
     @classmethod
-    def of_the_api(cls) -> Self:
+    def of_the_api(cls, options: Options) -> Self:
         """Return an app without any route yet."""
         app = cls("api", static_folder=None)
+        app.path = urllib.parse.unquote(urllib.parse.urlsplit(options.public_url or "").path)
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
         app.url_map.converters["default"] = _AnyId
         app.url_map.merge_slashes = False
@@ -221,7 +235,8 @@ def run(app: SharedLoopFlask, host: str, port: int, temporal: str) -> None:
     """
     bookings: Bookings = app.extensions["bookings"]
     options: Options = app.extensions["options"]
-    ready = f"Ready: book at http://{authority(host, port)}/, watch at {options.temporal_ui_url}"
+    where = options.public_url or f"http://{authority(host, port)}"
+    ready = f"Ready: book at {where}/, watch at {options.temporal_ui_url}"
     server = listen(app, host, port, threads_for(options.max_open_bookings))
     loop = event_loop()
     asyncio.run_coroutine_threadsafe(_announce(bookings, temporal, ready), loop)

@@ -19,7 +19,15 @@ from flask import (
 )
 from markupsafe import Markup
 
-from api import MEDIA_TYPE, Options, Places, key_needed, needs_key, openapi_document
+from api import (
+    MEDIA_TYPE,
+    Options,
+    Places,
+    key_needed,
+    local_url,
+    needs_key,
+    openapi_document,
+)
 from bookings import Bookings
 from pages import reference, wording
 from pages.examples import EXAMPLES, Offer
@@ -117,11 +125,11 @@ def add_pages(
     @needs_key("never")
     def docs() -> str:
         """Show the OpenAPI document as a page."""
-        document = openapi_document(current_app, keys_needed=bool(options.keys))
+        document = openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
         return render_template(
             "docs.html",
             api=document,
-            url=request.url_root.rstrip("/"),
+            url=options.public_url or local_url(),
             reference=reference,
             phrases=http.HTTPStatus,
         )

@@ -25,14 +25,17 @@ TYPES = {
 PATTERN = Markup(
     "that matches a pattern <details><summary>The pattern</summary><code>{}</code></details>"
 )
+UNKNOWN_URL = '"$SERVICE_URL"'
+"""The shell puts in where the service is, which a proxy does not tell it."""
 KEY_HEADER = '-H "Authorization: Bearer $API_KEY"'
 """The shell replaces `$API_KEY` in double quotes, so that no command shows the key."""
 
 
-def commands(document: Schema, url: str, method: str, path: str) -> list[str]:
+def commands(document: Schema, url: str | None, method: str, path: str) -> list[str]:
     """Return the shortest command of an operation, and the one with all optional parameters.
 
-    Without optional parameters there is only one. `url` is the service's, without a final slash.
+    Without optional parameters there is only one. `url` is the service's, without a final slash;
+    `None`: the shell knows it.
     """
     operation = document["paths"][path][method]
     shown = operation.get("parameters", [])
@@ -52,7 +55,7 @@ def resolved(document: Schema, schema: Schema) -> Schema:
 
 
 def _words(
-    document: Schema, url: str, method: str, path: str, parameters: Sequence[Schema]
+    document: Schema, url: str | None, method: str, path: str, parameters: Sequence[Schema]
 ) -> Iterator[str]:
     """Yield the lines of a command."""
 
@@ -62,7 +65,8 @@ def _words(
     operation = document["paths"][path][method]
     parts = {name: urllib.parse.quote(value, safe="") for name, value in given("path").items()}
     query = urllib.parse.urlencode(given("query"))
-    target = shlex.quote(url + path.format(**parts) + (f"?{query}" if query else ""))
+    place = path.format(**parts) + (f"?{query}" if query else "")
+    target = shlex.quote(url + place) if url else UNKNOWN_URL + shlex.quote(place)
     yield f"curl {target}" if method == "get" else f"curl -X {method.upper()} {target}"
     if operation.get("security", document["security"]):
         yield KEY_HEADER

@@ -42,6 +42,12 @@ BAD_VALUES = {
     "ALLOW_ANONYMOUS": ["perhaps"],
     "WORKFLOW_SANDBOX": ["perhaps"],
     "HOST": ["", "0.0.0.0", "::", "192.0.2.1", "trips.example"],
+    "PUBLIC_URL": [
+        "",
+        "trips.example",
+        f"http://{SECRET}@trips.example",
+        "https://trips.example?x",
+    ],
     "TEMPORAL_UI_URL": ["", "localhost:8233", "javascript:x", "http://x\ny"],
     "DATABASE_URL": [
         *("", "reservations.db", "sqlite+aiosqlite:///x.db", f"mysql://u:{SECRET}@db/x"),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from api.problems import SECURITY_HEADERS
-from bookings import RecordedTrip
+from bookings import RecordedTrip, TemporalUnavailable
 from shared import KINDS
-from tests.api.api_client import JOHN, JSON, Api, assert_problem, body_of
+from tests.api.api_client import JOHN, JSON, Api, assert_problem, body_of, listed
 from tests.api.stand_in import NOON, StandIn, app_over, over, until_waiting
 from tests.encrypting import setting
 
@@ -278,6 +278,31 @@ async def test_a_look_up_that_waits_returns_as_soon_as_the_trip_ends(
 
 
 # Looking up
+
+
+@pytest.mark.parametrize("url", ["https://trips.example", "https://trips.example/app/"])
+async def test_links_lead_to_where_people_reach_the_service(bookings: StandIn, url: str) -> None:
+    api = over(bookings, public_url=url)
+    bookings.becomes = "running"
+    accepted = await api.book(JOHN, Prefer="respond-async")
+    body = body_of(accepted)
+    location = f"{url.removesuffix('/')}/bookings/{body['user_id']}"
+    assert accepted.headers["Location"] == body["location"] == location
+    (row,) = await listed(api)
+    assert row["links"]["self"] == location
+    bookings.fails_after_acceptance = TemporalUnavailable()
+    lost = await api.book(JOHN)
+    assert lost.json and lost.json["location"].startswith(f"{url.removesuffix('/')}/bookings/")
+    document = body_of(await api.get("/openapi.json"))
+    assert document["servers"][0]["url"] == url.removesuffix("/")
+
+
+async def test_the_path_of_the_public_url_may_come_or_be_stripped(bookings: StandIn) -> None:
+    api = over(bookings, public_url="https://trips.example/app/é")
+    for path in ("/app/%C3%A9/livez", "/livez"):
+        assert (await api.get(path)).status_code == 200
+    assert_problem(await api.get("/app/%C3%A9x/livez"), 404)
+    assert (await api.get("/app/%C3%A9")).headers["Content-Type"].startswith("text/html")
 
 
 async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(

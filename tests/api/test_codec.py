@@ -112,6 +112,8 @@ async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keye
     cookie = given.headers["Set-Cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/codec", "Max-Age"))
     assert DESK not in cookie
+    under = over(StandIn(), api_keys=CALLERS, payload_keys=KEYS, public_url="https://a.example/b")
+    assert "Path=/b/codec" in (await ask(under, "cookie", **bearer(DESK))).headers["Set-Cookie"]
     sent = {"Cookie": cookie.partition(";")[0]}
     opened = await ask(keyed, "decode", **UI | sent)
     assert opened.json == PLAIN

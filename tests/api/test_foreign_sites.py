@@ -68,6 +68,37 @@ async def test_what_its_own_pages_and_other_clients_send_is_not(
     assert_problem(await cancel(api, headers), 404)
 
 
+PUBLIC: list[tuple[str, dict[str, str], bool]] = [
+    # A proxy may say any `Host`.
+    ("http://trips.example:8080", {"Origin": "http://trips.example:8080"}, True),
+    ("http://trips.example:8080", {"Origin": "http://localhost"}, False),
+    ("http://trips.example:80/app", {"Origin": "http://TRIPS.example"}, True),
+    ("https://trips.example", {"Origin": "http://trips.example"}, False),
+    ("https://trips.example", {"Origin": "null"}, False),
+    ("https://trips.example", {"Sec-Fetch-Site": "same-origin"}, True),
+    ("https://trips.example", {}, True),
+]
+
+
+@pytest.mark.parametrize(("url", "headers", "own"), PUBLIC, ids=str)
+async def test_the_public_url_decides_which_pages_are_its_own(
+    bookings: StandIn, url: str, headers: dict[str, str], own: bool
+) -> None:
+    answer = await cancel(over(bookings, public_url=url), headers)
+    assert_problem(answer, 404 if own else 403)
+    if not own:
+        assert answer.json and url in answer.json["detail"]
+
+
+async def test_a_refusal_says_what_it_saw_and_what_to_set(bookings: StandIn, api: Api) -> None:
+    seen = {"Origin": "http://trips.example:8080", "Host": "localhost"}
+    detail = (await cancel(api, seen)).json["detail"]  # type: ignore[index]  # A problem.
+    for told in ("`Host: localhost`", "`Origin: http://trips.example:8080`", "set PUBLIC_URL"):
+        assert told in detail
+    detail = (await api.get("/bookings", headers={"Host": "evil.example"})).json["detail"]  # type: ignore[index]  # A problem.
+    assert "`Host: evil.example`" in detail and "API_KEYS" in detail
+
+
 async def test_without_keys_it_is_served_by_the_names_of_localhost_only(api: Api) -> None:
     for host in REBOUND:
         for path in ("/bookings", "/livez", "/nowhere"):

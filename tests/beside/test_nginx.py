@@ -1,9 +1,12 @@
 """The service behind a real nginx, whose settings are its own unless a test says otherwise."""
 
+import html
 import http.client
 import json
+import re
 import shutil
 import socket
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -46,9 +49,9 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, locations: str) -> Iterator[tuple[Process, int]]:
+def nginx(folder: Path, locations: str, port: int | None = None) -> Iterator[tuple[Process, int]]:
     """Run nginx in `folder` and yield it with its port."""
-    port = free_port()
+    port = port or free_port()
     file = folder / "nginx.conf"
     file.write_text(CONFIGURATION.format(port=port, locations=locations))
     command = ["nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
@@ -81,6 +84,64 @@ def asked(
 def before(port: int, settings: str = "") -> str:
     """Return what has nginx hand everything on to the service."""
     return f"location / {{ proxy_pass http://127.0.0.1:{port}; {settings} }}"
+
+
+@pytest.mark.parametrize("host", ["", "proxy_set_header Host $host;"])
+def test_a_form_is_taken_whatever_host_nginx_tells(tmp_path: Path, host: str) -> None:
+    """Over plain HTTP a browser says of its form nothing but the page's `Origin`."""
+    front = free_port()
+    form = urllib.parse.urlencode(JOHN).encode()
+    sent = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Origin": f"http://127.0.0.1:{front}",
+    }
+    for url, taken in ((f"http://127.0.0.1:{front}", True), (None, False)):
+        app = app_over(StandIn(), public_url=url)
+        with (
+            serving(app) as port,
+            nginx(tmp_path, before(port, host), front),
+        ):
+            status, body = asked(front, "POST", "/trips", form, sent)
+            assert status == (303 if taken else 403)
+            assert taken or all(
+                told in body["text"] for told in ("Host: ", sent["Origin"], "PUBLIC_URL")
+            )
+
+
+@pytest.mark.parametrize("slash", ["", "/"], ids=["path left", "path stripped"])
+def test_all_links_lead_back_to_the_service_under_its_path(tmp_path: Path, slash: str) -> None:
+    front = free_port()
+    public = f"http://127.0.0.1:{front}/trips-app"
+    bookings = StandIn()
+    trip = bookings.add("booked")
+    app = app_over(bookings, public_url=public)
+    with (
+        serving(app) as port,
+        nginx(
+            tmp_path,
+            f"location /trips-app/ {{ proxy_pass http://127.0.0.1:{port}{slash}; }}",
+            front,
+        ),
+    ):
+        pages, seen = ["/trips-app/"], set[str]()
+        while pages:
+            page = pages.pop()
+            status, body = asked(front, "GET", page)
+            assert status in (200, 204), page
+            seen.add(page.partition("?")[0].removeprefix("/trips-app"))
+            found = re.findall(r' (?:src|href|hx-get)="([^"#]+)[#"]', body.get("text", ""))
+            for link in map(html.unescape, found):
+                if link.startswith("http://localhost:8233/"):
+                    continue
+                assert link.startswith("/trips-app/")
+                if link.partition("?")[0].removeprefix("/trips-app") not in seen:
+                    pages.append(link)
+        assert seen >= {"/", "/trips", "/docs", f"/trips/{trip.trip_id}", "/static/pages.css"}
+        _, listed = asked(front, "GET", "/trips-app/bookings")
+        link = listed["bookings"][0]["links"]["self"]
+        assert link == f"{public}/bookings/{trip.trip_id}"
+        path = link.removeprefix(f"http://127.0.0.1:{front}")
+        assert asked(front, "POST", f"{path}/cancel")[1]["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("size", [300_000, 1024 * 1024])

@@ -113,6 +113,19 @@ def test_what_an_example_holds_reaches_curl_as_it_is() -> None:
     assert json.loads(rest[-1]) == {odd: odd}
 
 
+def test_no_command_sends_a_key_in_clear_to_another_host() -> None:
+    told = app_over(
+        StandIn(), api_keys="reader:secret-of-a-reader", public_url="https://a.example/b"
+    )
+    untold = app_over(StandIn(), api_keys="reader:secret-of-a-reader")
+    for app, start in ((told, "https://a.example/b/bookings"), (untold, '"$SERVICE_URL"/bookings')):
+        page = app.test_client().get("/docs", headers={"Host": "trips.example"}).text
+        shown = [command for section in sections(page).values() for command in commands(section)]
+        assert any(f"curl {start}" in command for command in shown)
+        assert not any("http://" in command for command in shown)
+        assert ("SERVICE_URL=" in page) is (app is untold)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")
 def test_every_command_of_the_page_does_what_it_says() -> None:
     key, answered = "secret-of-a-reader", defaultdict[str, list[int]](list)
