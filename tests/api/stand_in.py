@@ -39,7 +39,7 @@ STATES: dict[TripStatus, StepState] = {
 """How all steps of a trip of that status stand here."""
 
 ODD_IDS = [
-    *("now", "a/b", "a/cancel", "a/undo/car/retry", "/a//b/", "a/../b"),
+    *("now", "a/b", "a/cancel", "a/undo/car/retry", "/a//b/", "a/../b", "a\nb", "/x" * 500),
     *("a?b=c#d", "50%", "a%2Fb", "a b\u00e9\U0001f9f3", "trips", "//evil.example"),
 ]
 """Ids that a workflow may have which somebody starts by hand."""
