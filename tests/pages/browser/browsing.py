@@ -66,10 +66,11 @@ def refused(status: int) -> str:
 async def site(client: Client, **settings: Any) -> AsyncIterator[str]:
     """The API with its pages, served by this process; yields where.
 
-    An open page of a running trip asks for news ten times as often as elsewhere.
+    An open page of a trip asks for news ten times as often as elsewhere.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(patch.object(trip_pages, "INTERVAL_MS", 90))
+        for name in ("INTERVAL_MS", "LONG_INTERVAL_MS"):
+            stack.enter_context(patch.object(trip_pages, name, getattr(trip_pages, name) // 10))
         app = create_app(client, Settings(**IMPATIENT | settings))
         port = stack.enter_context(serving(app, threads=16))
         try:
