@@ -27,9 +27,10 @@ class Printer(printer.Printer):  # type: ignore[misc]  # honcho has no types.
 def stop_with_terminal() -> None:
     """Stop this process as SIGTERM does once its terminal is closed, not by SIGHUP.
 
-    Whoever started it with SIGHUP ignored, as nohup does, wants it to stay.
+    It stays where nohup started it: SIGHUP is ignored, and it neither reads nor writes a terminal.
     """
-    if signal.signal(signal.SIGHUP, signal.SIG_IGN) is signal.SIG_IGN:
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN) is signal.SIG_IGN
+    if ignored and not any(map(os.isatty, range(3))):
         return
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)

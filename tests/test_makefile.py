@@ -136,20 +136,31 @@ def test_one_line_says_that_no_python_will_do(
 
 
 # The terminal's program: when it is killed, the terminal is closed.
-TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+TERMINAL = """import os, pty, signal, sys
+signal.signal(signal.SIGHUP, signal.{sighup})
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"""
 PROCFILE = """\
 temporal: exec sleep 600
 worker: {said}exec sleep 600
 api: exec sleep 600
 """
 TALKING = "while sleep 0.01; do echo Something; done; "
+SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
-@pytest.mark.parametrize("said", ["", TALKING], ids=["silent", "talking"])
-@pytest.mark.parametrize("shell", [(), ("sh", "-c", '"$@"; exit $?', "sh")], ids=["alone", "in sh"])
-@pytest.mark.parametrize("ends", ["closed", "Ctrl-C"])
+# Without a shell make is the first process of the terminal, and the only one that gets SIGHUP.
+@pytest.mark.parametrize(
+    ("ends", "sighup", "shell", "said"),
+    [
+        ("closed", "SIG_DFL", (), ""),
+        ("closed", "SIG_DFL", (), TALKING),
+        ("closed", "SIG_DFL", SHELL, ""),
+        ("closed", "SIG_IGN", SHELL, TALKING),
+        ("Ctrl-C", "SIG_DFL", SHELL, TALKING),
+    ],
+)
 def test_all_stop_with_their_terminal(
-    project: Path, ends: str, shell: tuple[str, ...], said: str
+    project: Path, ends: str, sighup: str, shell: tuple[str, ...], said: str
 ) -> None:
     script(
         project / ".venv/bin/python",
@@ -163,7 +174,7 @@ def test_all_stop_with_their_terminal(
     with (
         shown.open("wb") as screen,
         subprocess.Popen(
-            [sys.executable, "-c", TERMINAL, *shell, MAKE, "run"],
+            [sys.executable, "-c", TERMINAL.format(sighup=sighup), *shell, MAKE, "run"],
             cwd=project,
             env={"PATH": "/usr/bin:/bin"},
             stdin=subprocess.PIPE,
