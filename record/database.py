@@ -185,6 +185,7 @@ class Database:
         values = {"now": dt.datetime.now(dt.UTC), "ballast": secrets.token_hex(PROBE_BYTES // 2)}
 
         def probe(sql: sa.Connection) -> None:
+            sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1"))
             sql.execute(_PROBE, key | values)
             sql.execute(_PROBED, key)
 
