@@ -42,6 +42,9 @@ async def stub_server(answers: Iterable[Answer]) -> AsyncIterator[str]:
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # It was closed while the connection was made.
+            writer.close()
+            return
         connection = asyncio.create_task(_serve(reader, writer, script))
         # Also of a connection that ends before anybody has served it.
         connection.add_done_callback(lambda _: writer.close())
