@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -57,11 +58,19 @@ async def run_until_told(
 def stop_at_once_when_told() -> None:
     """End this process at the first order to stop, whatever it is doing.
 
-    For jobs: the exit code, 128 and the signal's number, says that the job was cut off. Process 1
-    of a container needs this, because the kernel gives it no signal without a handler.
+    For jobs: the exit code, 128 and the signal's number, says that the job was cut off. A thread
+    waits for the order, because a handler would run in the main thread only, which may just have
+    begun to wait for something that never comes. The handlers tell the kernel that process 1 of a
+    container wants the signals.
     """
+
+    def end(number: int, _frame: object = None) -> None:
+        os._exit(128 + number)
+
     for name in ORDERS:
-        signal.signal(name, lambda number, _: os._exit(128 + number))
+        signal.signal(name, end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+    threading.Thread(target=lambda: end(signal.sigwait(ORDERS)), daemon=True).start()
 
 
 def leave(code: int = 0) -> NoReturn:

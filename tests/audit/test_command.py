@@ -74,6 +74,7 @@ def test_its_code_and_its_last_lines_say_how_it_went(
 
     monkeypatch.setattr(command_itself, "audit", audit)
     monkeypatch.setattr(command_itself, "leave", leave)
+    monkeypatch.setattr(command_itself, "stop_at_once_when_told", lambda: None)
     monkeypatch.setattr("sys.argv", ["audit"])
     with pytest.raises(Exited) as exited:
         command_itself.main()
