@@ -18,7 +18,7 @@ from suppliers import Desks, Refused, Try, compose
 from tests.bookings.requests import JOHN, SHOP, new_id, new_trip
 from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
-from tests.faults import DEADLINE, FaultyRecord, Gate
+from tests.faults import DEADLINE
 
 
 @asynccontextmanager
@@ -78,19 +78,6 @@ async def book_at(desks: Desks, record: Record, **items: str) -> str:
             await desks[kind].cancel(wanted, Try())
     now = dt.datetime.now(dt.UTC)
     await record.trips.tell(wanted, TripNews(status, reason, now, now))
-    return user_id
-
-
-async def begin(asked: Bookings) -> str:
-    """Begin to book a trip, and return its id."""
-    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).trip_id
-
-
-async def half_way(asked: Bookings, faults: FaultyRecord, gate: Gate | None = None) -> str:
-    """Return the id of a trip whose flight is being booked, and stands at the gate."""
-    faults.faults["reserve", "flight"] = gate = gate or Gate()
-    user_id = await begin(asked)
-    await gate.reached()
     return user_id
 
 

@@ -21,18 +21,16 @@ from record.tables import reservations
 from tests.audit.auditing import (
     audit,
     auditing,
-    begin,
     book,
     change_reservation,
     change_trip,
     execute,
     forget_trip,
-    half_way,
     held,
     said_of,
     trip,
 )
-from tests.bookings.requests import DESK, ended, new_trip, planted, stuck
+from tests.bookings.requests import DESK, begin, ended, half_way, new_trip, planted, stuck
 from tests.conftest import IMPATIENT
 from tests.encrypting import with_keys
 from tests.faults import DEADLINE, FaultyRecord, Gate

@@ -18,8 +18,19 @@ from audit.open_trips import OpenTrips
 from bookings import NEVER_STARTED, STOPPED, Bookings, Settling, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable
 from shared import KINDS, TASK_QUEUE_NAME, cancellation_id
-from tests.audit.auditing import begin, change_trip, half_way, trip
-from tests.bookings.requests import DESK, DOOMED, JOHN, SHOP, new_id, new_trip, planted, stuck
+from tests.audit.auditing import change_trip, trip
+from tests.bookings.requests import (
+    DESK,
+    DOOMED,
+    JOHN,
+    SHOP,
+    begin,
+    half_way,
+    new_id,
+    new_trip,
+    planted,
+    stuck,
+)
 from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys

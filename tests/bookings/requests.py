@@ -14,7 +14,7 @@ from bookings import Bookings, Caller, acting_workflow
 from record import Record, RecordedTrip
 from shared import KINDS, Execution, Kind, StepState, TripNews
 from tests.conftest import trip
-from tests.faults import DEADLINE, FaultyRecord, refuse_for_good
+from tests.faults import DEADLINE, FaultyRecord, Gate, refuse_for_good
 
 JOHN: dict[str, Any] = {
     "name": "John Doe",
@@ -115,3 +115,18 @@ async def leave_nothing_open(client: Client, record: Record) -> None:
     for row in await record.trips.open_trips(dt.datetime.now(dt.UTC), "", 100):
         with contextlib.suppress(RPCError):
             await client.get_workflow_handle(acting_workflow(row)).terminate()
+
+
+async def begin(asked: Bookings) -> str:
+    """Begin to book a trip, and return its id."""
+    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).trip_id
+
+
+async def half_way(
+    asked: Bookings, faults: FaultyRecord, gate: Gate | None = None, kind: Kind = "flight"
+) -> str:
+    """Return the id of a trip whose step of `kind` is being booked, and stands at the gate."""
+    faults.faults["reserve", kind] = gate = gate or Gate()
+    user_id = await begin(asked)
+    await gate.reached()
+    return user_id

@@ -14,7 +14,9 @@ from tests.bookings.requests import (
     JOHN,
     SHOP,
     UNASKED,
+    begin,
     ended,
+    half_way,
     held,
     new_id,
     new_trip,
@@ -34,11 +36,6 @@ async def nothing_is_held(record: Record, user_id: str) -> bool:
     return [row.state for row in rows] == ["cancelled"] * len(KINDS)
 
 
-async def begin(asked: Bookings) -> str:
-    """Begin to book a trip, and return its id."""
-    return (await asked.book(new_id(), JOHN, SHOP.name, 0)).trip_id
-
-
 # Running
 
 
@@ -46,9 +43,8 @@ async def begin(asked: Bookings) -> str:
 async def test_a_running_trip_is_undone(
     asked: Bookings, faults: FaultyRecord, seconds: float
 ) -> None:
-    faults.faults["reserve", "hotel"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate, "hotel")
     cancelled = await asked.cancel(user_id, SHOP, seconds)
     await gate.open()
     cancelled = cancelled if seconds else await ended(asked, user_id)
@@ -62,9 +58,8 @@ async def test_a_running_trip_is_undone(
 async def test_a_trip_that_was_booked_before_the_order_reached_it_is_undone(
     asked: Bookings, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     order = asked._workflows.cancel
 
     async def booked_first(row: RecordedTrip) -> bool:
@@ -185,9 +180,8 @@ async def test_whoever_comes_with_a_forgotten_id_leaves_the_old_trip_whole(
 async def test_a_trip_that_was_terminated_is_undone(
     asked: Bookings, client: Client, faults: FaultyRecord
 ) -> None:
-    faults.faults["reserve", "flight"] = gate = Gate()
-    user_id = await begin(asked)
-    await gate.reached()
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     await client.get_workflow_handle(user_id).terminate()
     cancelled = await asked.cancel(user_id, SHOP, 60)
     assert (cancelled.status, held(cancelled)) == ("cancelled", [])
