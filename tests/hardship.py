@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -109,14 +110,16 @@ async def _book_at_once(
     places = asyncio.Semaphore(20)
 
     async def book() -> None:
-        async with places:
-            answer = await asyncio.to_thread(
-                running.request,
-                "POST",
-                "/book",
-                TRIP | {"attempts": attempts},
-                {"Prefer": "respond-async"},
-            )
+        headers = {"Prefer": "respond-async", "Idempotency-Key": str(uuid.uuid4())}
+        async with places, asyncio.timeout(PATIENCE):
+            # SQLite lets a writer wait too long while a worker is stopped that writes: then the API
+            # answers 503, and a client repeats.
+            while (
+                answer := await asyncio.to_thread(
+                    running.request, "POST", "/book", TRIP | {"attempts": attempts}, headers
+                )
+            ).status == 503:
+                await asyncio.sleep(float(answer.headers["retry-after"]))
             assert answer.status == 202, answer
 
     await asyncio.gather(*(book() for _ in range(count)))
