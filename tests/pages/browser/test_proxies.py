@@ -148,13 +148,13 @@ async def test_a_trip_and_the_list_keep_what_they_show(
         await expect_status(page, "Booked")
         away = page.get_by_role("status").filter(has_text="Not up to date")
         async with no_reload(page):
-            proxy.loses = ".*/cancel|/now/.*"
+            proxy.loses = ".*/cancel|GET /now/.*"
             await page.get_by_text("Cancel this trip…").click()
             await press(page, "Yes, cancel the trip")
             await expect_alert(page, "No answer has come")
             await expect(away).to_be_visible()
             await expect_status(page, "Booked")
-            proxy.loses = "/now/.*"
+            proxy.loses = "GET /now/.*"
             await press(page, "Yes, cancel the trip")
             await expect_status(page, "Cancelled")
 
