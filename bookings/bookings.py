@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from temporalio.client import Client
@@ -184,6 +183,10 @@ class Bookings:
         except (TemporalRefuses, RecordError) as error:
             return str(error)
 
+    async def owners_besides(self, callers: Collection[str]) -> list[str]:
+        """Return the owners of trips that are none of the callers."""
+        return await self._record.owners.besides(callers)
+
     def stop_waiting(self) -> None:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
@@ -194,9 +197,7 @@ class Bookings:
     ) -> tuple[RecordedTrip, bool]:
         """Return the row of the trip, and whether it is new."""
         trips = self._record.trips
-        # The key cannot be read from the record. Before version 3 its owner was part of its hash.
-        prints = None if key is None else (_hash(key), _hash(f"{owner}\n{key}"))
-        if self.admit is not None and not (prints and await trips.by_key(owner, prints)):
+        if self.admit is not None and (key is None or not await trips.by_key(owner, key)):
             self.admit(owner)
         row = RecordedTrip(
             trip_id=user_id,
@@ -205,13 +206,8 @@ class Bookings:
             status="running",
             workflow_id=user_id,
             accepted_at=dt.datetime.now(dt.UTC),
-            key_fingerprint=prints and prints[0],
         )
-        row, new = await trips.accept(row, former_fingerprint=prints and prints[1])
+        row, new = await trips.accept(row, key)
         if new and self.on_accepted is not None:
             self.on_accepted()
         return row, new
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -18,6 +18,7 @@ from record.errors import (
     ReservationRefused,
 )
 from record.outside import OutsideReservations
+from record.owners import Owners
 from record.promises import promises_now
 from record.reservations import Reservation, Reservations
 from record.steps import RecordedTrip, StepProgress
@@ -56,6 +57,7 @@ class Record:
         self.reservations = Reservations(database)
         self.outside = OutsideReservations(database)
         self.audits = Audits(database)
+        self.owners = Owners(database)
 
     @classmethod
     def connect(cls, database_url: str) -> Self:

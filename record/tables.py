@@ -62,6 +62,14 @@ trips = sa.Table(
 """A row for each trip that was ever accepted; `RecordedTrip` tells of each column. An owner has one
 trip of each `key_fingerprint`."""
 
+former_owners = sa.Table(
+    "former_owners",
+    metadata,
+    sa.Column("owner", AnyText, primary_key=True),
+    sa.Column("former", AnyText, primary_key=True),
+)
+"""A row for each owner whose trips were handed to `owner`, directly or by way of others."""
+
 reservations = sa.Table(
     "reservations",
     metadata,

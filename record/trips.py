@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from record.database import Database, add_if_new, writes
 from record.errors import RecordBroken, ReservationRefused
+from record.owners import fingerprint_of, fingerprints_of
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
 from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus, cancellation_id
@@ -43,31 +44,29 @@ class Trips:
 
     @writes
     def accept(
-        self, sql: sa.Connection, trip: RecordedTrip, former_fingerprint: str | None = None
+        self, sql: sa.Connection, trip: RecordedTrip, key: str | None = None
     ) -> tuple[RecordedTrip, bool]:
         """Write the row of a trip that is about to be started, unless there is one.
 
-        There is one if the owner has used the key before, whose fingerprint may be one that an
-        earlier version has made; or if the id is taken. Returns the row, and whether it is new.
+        There is one if the owner has used the idempotency key before, or if the id is taken.
+        Returns the row, and whether it is new.
         """
-        keys = [key for key in (trip.key_fingerprint, former_fingerprint) if key is not None]
-        of_key = {"owner": trip.owner, "fingerprints": keys}
-        if keys and (earlier := recorded(sql, _OF_KEY, of_key)):
-            return earlier[0], False
+        if key is not None:
+            trip = replace(trip, key_fingerprint=fingerprint_of(key))
+        if earlier := _of_key(sql, trip.owner, key):
+            return earlier, False
         if _add_if_new(sql, trip):
             return replace(trip, steps=steps_in(trip, {})), True
-        earlier = recorded(sql, _OF_KEY, of_key) if keys else []
-        return earlier[0] if earlier else _the_trip(sql, trip.trip_id), False
+        return _of_key(sql, trip.owner, key) or _the_trip(sql, trip.trip_id), False
 
     async def by_id(self, trip_id: str) -> RecordedTrip | None:
         """Return a trip, `None` if there is none of this id."""
         found = await self._read(_ONE, {"trip_id": trip_id})
         return found[0] if found else None
 
-    async def by_key(self, owner: str, fingerprints: Collection[str]) -> RecordedTrip | None:
+    async def by_key(self, owner: str, key: str) -> RecordedTrip | None:
         """Return the owner's trip of an idempotency key, `None` if there is none."""
-        found = await self._read(_OF_KEY, {"owner": owner, "fingerprints": list(fingerprints)})
-        return found[0] if found else None
+        return await self._database.read(lambda sql: _of_key(sql, owner, key))
 
     async def page(
         self,
@@ -271,6 +270,15 @@ def recorded(
         for row in sql.execute(_RESERVED, {"ids": [row.trip_id for row in rows]}):
             reserved[row.trip_id][row.kind] = row
     return [_recorded(row, reserved[row.trip_id]) for row in rows]
+
+
+def _of_key(sql: sa.Connection, owner: str, key: str | None) -> RecordedTrip | None:
+    """Return the owner's trip of an idempotency key; of several its own, not one handed to it."""
+    if key is None:
+        return None
+    prints = fingerprints_of(sql, owner, key)
+    found = recorded(sql, _OF_KEY, {"owner": owner, "fingerprints": prints})
+    return min(found, key=lambda trip: prints.index(str(trip.key_fingerprint)), default=None)
 
 
 def _the_trip(sql: sa.Connection, trip_id: str) -> RecordedTrip:

@@ -30,7 +30,7 @@ from tests.audit.auditing import (
     said_of,
     trip,
 )
-from tests.bookings.requests import DESK, begin, ended, half_way, new_trip, planted, stuck
+from tests.bookings.requests import DESK, SHOP, begin, ended, half_way, new_trip, planted, stuck
 from tests.conftest import IMPATIENT
 from tests.encrypting import with_keys
 from tests.faults import DEADLINE, FaultyRecord, Gate
@@ -59,6 +59,35 @@ async def test_nothing_is_said_of_trips_that_run_wait_or_are_over(
     own = [row.trip_id for row in await faults.trips.page(100)]
     assert await said_of(auditor, *own) == []
     await gate.open()
+
+
+async def test_nothing_is_said_of_trips_that_were_handed_to_another_owner(
+    auditor: Auditor, asked: Bookings, faults: FaultyRecord
+) -> None:
+    """Temporal goes on to know their old owner."""
+    booked = await book(asked)
+    gate = Gate()
+    running = await half_way(asked, faults, gate)
+    assert (await faults.owners.hand_over(SHOP.name, "store"))[0] == 2
+    assert (await audit(auditor, everything=True))[1].of(booked, running) == []
+    await gate.open()
+    for user_id in (booked, running):
+        row = await ended(asked, user_id)
+        assert (row.owner, row.status) == ("store", "booked")
+    assert (await audit(auditor, everything=True))[1].of(booked, running) == []
+    assert await is_undone(asked, faults, booked)
+
+
+async def test_a_trip_that_the_record_lost_comes_back_as_its_old_owners_and_is_handed_over_again(
+    auditor: Auditor, asked: Bookings, faults: FaultyRecord
+) -> None:
+    user_id = await book(asked)
+    await faults.owners.hand_over(SHOP.name, "store")
+    await forget_trip(faults, user_id)
+    await said_of(auditor, user_id)
+    assert await faults.owners.besides(["store"]) == [SHOP.name]
+    assert (await faults.owners.hand_over(SHOP.name, "store"))[0] == 1
+    assert (await trip(faults, user_id)).owner == "store"
 
 
 async def test_a_trip_that_ended_by_the_record_and_is_still_running_is_said_and_left_alone(

@@ -8,7 +8,14 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from bookings import BookingDiffers, Bookings, TemporalUnavailable, has_outcome
+from bookings import (
+    BookingDiffers,
+    BookingNotFound,
+    Bookings,
+    Caller,
+    TemporalUnavailable,
+    has_outcome,
+)
 from record import Record, RecordUnavailable
 from tests.bookings.requests import (
     DESK,
@@ -124,6 +131,74 @@ async def test_a_key_still_tells_that_it_was_booked_when_the_trip_was_cancelled(
         True,
     )
     assert states(again) == ["undone"] * 3
+
+
+# A trip that is handed to another owner
+
+NOBODY = "anonymous"
+"""Whose trips are that were booked while there were no API keys."""
+
+
+async def hand_over(record: Record) -> None:
+    while (await record.owners.hand_over(NOBODY, SHOP.name))[0]:
+        pass
+
+
+async def test_a_key_that_was_used_without_api_keys_books_nothing_again_after_the_hand_over(
+    asked: Bookings, record: Record, worker: None
+) -> None:
+    first = await asked.book(new_id(), JOHN, NOBODY, 60, key=KEY)
+    await hand_over(record)
+    again = await over(UNASKED, record).book(new_id(), JOHN, SHOP.name, 60, key=KEY)
+    assert (again.trip_id, again.status, again.owner) == (first.trip_id, "booked", SHOP.name)
+    assert await asked.look_up(first.trip_id, SHOP) == again
+    assert await asked.page("booked", 10, None, SHOP) == ([again], None)
+    with pytest.raises(BookingNotFound):
+        await asked.look_up(first.trip_id, Caller(NOBODY, operator=False))
+    assert (await asked.cancel(first.trip_id, SHOP, 60)).status == "cancelled"
+
+
+async def test_a_trip_that_runs_is_handed_over_and_goes_on(
+    asked: Bookings, faults: FaultyRecord
+) -> None:
+    faults.faults["reserve", "hotel"] = gate = Gate()
+    user_id = (await asked.book(new_id(), JOHN, NOBODY, 0, key=KEY)).trip_id
+    await gate.reached()
+    await hand_over(faults)
+    again = asyncio.create_task(asked.book(new_id(), JOHN, SHOP.name, 60, key=KEY))
+    await gate.open()
+    trip = await again
+    assert (trip.trip_id, trip.status, trip.owner) == (user_id, "booked", SHOP.name)
+    assert len(await faults.trips.page(10)) == 1
+
+
+async def test_a_trip_whose_start_has_failed_is_handed_over_and_started_by_the_repeat(
+    record: Record,
+) -> None:
+    client = stub()
+    client.start_workflow.side_effect = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+    with pytest.raises(TemporalUnavailable):
+        await over(client, record).book("john-1", JOHN, NOBODY, 0, key=KEY)
+    await hand_over(record)
+    client.start_workflow.side_effect = None
+    again = await over(client, record).book("john-2", JOHN, SHOP.name, 0, key=KEY)
+    assert (again.trip_id, started(client)) == ("john-1", ["john-1", "john-1"])
+    assert client.start_workflow.await_args.args[1].owner == SHOP.name
+
+
+async def test_a_repeat_of_what_was_handed_over_needs_not_be_admitted(record: Record) -> None:
+    asked = over(stub(), record)
+    await asked.book(new_id(), JOHN, NOBODY, 0, key=KEY)
+    former = hashlib.sha256(f"{NOBODY}\nother".encode()).hexdigest()
+    await record.trips.accept(new_trip("jo", owner=NOBODY, key_fingerprint=former))
+    await hand_over(record)
+
+    def refuse(owner: str) -> None:
+        raise PermissionError(owner)
+
+    asked.admit = refuse
+    for key in (KEY, "other"):
+        assert (await asked.book(new_id(), JOHN, SHOP.name, 0, key=key)).owner == SHOP.name
 
 
 # A start that fails

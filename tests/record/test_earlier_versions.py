@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -193,6 +194,11 @@ def older(step: Step) -> Step:
     }
 
 
+def key_of_2_0_0(trip_id: str) -> str:
+    """Return what 2.0.0 kept of the shop's key of a trip."""
+    return hashlib.sha256(f"shop\nkey of {trip_id}".encode()).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """A trip as a database of 2.0.0 has it, and what is told of it otherwise than before."""
@@ -211,7 +217,7 @@ class Shape:
             **dict.fromkeys(column.name for column in TRIPS.columns),
             "trip_id": trip_id,
             "owner": "shop",
-            "key_fingerprint": f"key-of-{trip_id}",
+            "key_fingerprint": key_of_2_0_0(trip_id),
             "status": self.status,
             "request": accepted().request,
             "workflow_id": trip_id,
@@ -377,15 +383,20 @@ async def test_the_trips_of_2_0_0_are_told_as_before(of_2_0_0: Record) -> None:
         assert found[trip_id].steps == shape.steps(), trip_id
         changes: dict[str, Any] = {
             "status": shape.status,
+            "key_fingerprint": key_of_2_0_0(trip_id),
             "first_run_id": "first-run",
             "told_at": later(60),
             "closed_at": later(60),
             **shape.changes,
         }
         assert found[trip_id] == accepted(trip_id, **changes), trip_id
-    again = accepted("new", key_fingerprint="a-new-key")
-    row, new = await of_2_0_0.trips.accept(again, former_fingerprint="key-of-stuck")
-    assert (row.trip_id, new) == ("stuck", False)
+    # Also after the caller was renamed, twice.
+    for old, new in (("shop", "store"), ("store", "market")):
+        row, is_new = await of_2_0_0.trips.accept(accepted("new", owner=old), "key of stuck")
+        assert (row.trip_id, is_new) == ("stuck", False)
+        assert (await of_2_0_0.owners.hand_over(old, new))[0] == len(SHAPES_OF_2_0_0)
+    row, is_new = await of_2_0_0.trips.accept(accepted("new", owner="market"), "key of stuck")
+    assert (row.trip_id, is_new) == ("stuck", False)
 
 
 async def test_the_trips_of_2_0_0_are_cancelled_as_before(of_2_0_0: Record) -> None:
