@@ -35,6 +35,12 @@ run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C 
 migrate: $(VENV)/.run ## Bring the database's schema up to date
 	@env $(SETTINGS) $(RUN) honcho run $(RUN) record
 
+# Of a caller that was renamed: make handover FROM=shop TO=store; of trips that were booked without
+# API_KEYS: make handover FROM=anonymous TO=shop
+.PHONY: handover
+handover: $(VENV)/.run ## Hand the trips of an owner to another one
+	@env $(SETTINGS) $(RUN) honcho run $(RUN) record hand-over $${FROM+"--from=$$FROM"} $${TO+"--to=$$TO"}
+
 # Exits with 1 when there are differences, with 2 when not all could be asked (make turns both into 2).
 # Every trip, not only those that have changed since the last audit: make audit ALL=yes
 .PHONY: audit

@@ -45,6 +45,9 @@ CANCELLED = "Cancelled on request"
 
 TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
 
+CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
+"""What a caller of the API may be called."""
+
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
 2 MB at most, and a larger one blocks its workflow for ever."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from bookings import Caller
+from shared import CALLER_NAME
 
-KEY = re.compile(r"([A-Za-z0-9_-]{1,64}):([!-+\--9;-~]{16,256})(:operator)?")
+KEY = re.compile(rf"({CALLER_NAME}):([!-+\--9;-~]{{16,256}})(:operator)?")
 """Name, secret and role. A secret is visible ASCII without comma and colon."""
 
 ANONYMOUS = Caller(name="anonymous", operator=True)

@@ -1,33 +1,69 @@
-"""Brings the record's schema up to date: `python -m record`, which is `make migrate`."""
+"""Brings the record's schema up to date: `python -m record`, which is `make migrate`.
 
+`python -m record hand-over --from=OLD --to=NEW`, which is `make handover`, hands the trips of an
+owner to another one.
+"""
+
+import argparse
 import asyncio
 import logging
+import re
 import sys
 
 from lifecycle import stop_at_once_when_told
 from record import Record, RecordError
-from settings import load_settings
+from settings import Settings, load_settings
+from shared import CALLER_NAME
+
+logger = logging.getLogger(__name__)
 
 
 async def migrate(database_url: str) -> None:
     """Migrate the database at `database_url`."""
     async with Record.open(database_url) as record:
         await record.database.migrate()
+    logger.info("The record's schema is up to date")
+
+
+async def hand_over(settings: Settings, old: str, new: str) -> None:
+    """Hand all trips of `old` to `new`. If it is cut off, the next run goes on.
+
+    Raises `SystemExit` with one line when `new` cannot be a new owner's name.
+    """
+    if new == old or not re.fullmatch(CALLER_NAME, new):
+        sys.exit(f"Nothing is handed over: {new!r} is not another name that API_KEYS may have")
+    total, some = 0, 1
+    async with Record.open(settings.database_url) as record:
+        while some:
+            some, doubles = await record.owners.hand_over(old, new)
+            total += some
+            for double in doubles:
+                logger.info("Two trips of one key, which leads to the second: %s, %s", *double)
+            await asyncio.sleep(0.05)  # Others write.
+    logger.info("Trips of %r that were handed over to %r: %d", old, new, total)
+    keys = settings.api_keys.get_secret_value()
+    if keys and not re.search(rf"(^|,)\s*{new}:", keys):
+        logger.warning("API_KEYS has no key of %r, so only operators see its trips", new)
 
 
 def main() -> None:
-    """Migrate the database of the settings. Raises `SystemExit` with one line if it cannot.
+    """Do what the command line says. Raises `SystemExit` with one line if it cannot.
 
     A signal ends it at once, whatever it waits for: a migration is one transaction, and leaves the
-    database as it was.
+    database as it was. A hand-over goes on when it is run again.
     """
     stop_at_once_when_told()
+    parser = argparse.ArgumentParser("python -m record", description="Migrate the record.")
+    command = parser.add_subparsers().add_parser("hand-over", help="hand trips to another owner")
+    command.add_argument("--from", dest="old", required=True, help="the old owner, '' for none")
+    command.add_argument("--to", dest="new", required=True, help="the new owner")
+    told = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = load_settings()
     try:
-        asyncio.run(migrate(load_settings().database_url))
+        asyncio.run(hand_over(settings, **told) if told else migrate(settings.database_url))
     except RecordError as error:
         sys.exit(error.explained())
-    logging.getLogger(__name__).info("The record's schema is up to date")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,31 @@ def test_the_database_that_is_migrated_is_the_one_that_the_services_use(project:
     assert (project / "migrated").read_text() == "-m record sqlite:///elsewhere.db\n"
 
 
+@pytest.mark.parametrize("old", ["anonymous", "it's $HOME", ""])
+def test_trips_are_handed_over_from_any_owner_in_the_database_of_the_services(
+    project: Path, old: str
+) -> None:
+    script(
+        project / ".venv/bin/python",
+        f"""if [ "$2" = honcho ]; then exec "{sys.executable}" "$@"; fi
+        printf '%s\\n' "$@" "$DATABASE_URL" > handed""",
+    )
+    script(project / ".venv/bin/pip", "exit 1")
+    (project / ".venv/.run").touch()
+    (project / ".env").write_text("DATABASE_URL='sqlite:///elsewhere.db'\n")
+    command = ["-m", "record", "hand-over"]
+    # make itself reads `$$` as `$`.
+    for given, arguments in (
+        ([f"FROM={old.replace('$', '$$')}", "TO=shop"], [f"--from={old}", "--to=shop"]),
+        (["TO=shop"], ["--to=shop"]),
+        ([], []),
+    ):
+        made = make(project, "handover", *given, path="/usr/bin:/bin")
+        assert made.returncode == 0, made.stderr
+        told = (project / "handed").read_text().splitlines()
+        assert told == [*command, *arguments, "sqlite:///elsewhere.db"]
+
+
 @pytest.fixture
 def offline() -> dict[str, str]:
     """What lets pip be installed without an index."""

@@ -4,13 +4,18 @@ https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/, and
 RFC 9651, section 3.3.3.
 """
 
+import asyncio
 import re
+import subprocess
+import sys
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from pydantic import ValidationError
 
 from api.schemas import BookHeaders
-from tests.api.api_client import JOHN, Api, assert_problem, body_of
+from tests.api.api_client import JOHN, Api, api_of, assert_problem, body_of
+from tests.processes import ROOT
 
 PATTERN = re.compile(
     BookHeaders.model_json_schema()["properties"]["Idempotency-Key"]["anyOf"][0]["pattern"]
@@ -69,3 +74,30 @@ async def test_quoted_or_bare_a_key_is_the_same(api: Api) -> None:
 async def test_a_key_with_another_body_is_a_422(api: Api) -> None:
     body_of(await api.book(JOHN, Idempotency_Key="used"))
     assert_problem(await api.book(JOHN | {"car": "another"}, Idempotency_Key="used"), 422)
+
+
+async def test_after_api_keys_were_set_a_key_leads_to_its_trip_once_that_is_handed_over(
+    own_database: str,
+) -> None:
+    client = MagicMock()
+    client.start_workflow = start = AsyncMock()
+    at_once = {"Idempotency_Key": "order-1", "Prefer": "respond-async"}
+    user_id = body_of(await api_of(client).book(JOHN, **at_once))["user_id"]
+    await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "record", "hand-over", "--from=anonymous", "--to=shop"],
+        cwd=ROOT,
+        check=True,
+    )
+    keys = {"shop": "0123456789abcdef", "desk": "fedcba9876543210"}
+    with_keys = api_of(client, api_keys=",".join(map(":".join, keys.items())))
+    for name, sees in (("shop", True), ("desk", False)):
+        auth = {"Authorization": f"Bearer {keys[name]}"}
+        again = body_of(await with_keys.book(JOHN, **at_once, **auth))
+        assert (again["user_id"] == user_id) is sees, name
+        looked_up = await with_keys.get(f"/bookings/{user_id}", headers=auth)
+        assert looked_up.status_code == (200 if sees else 404)
+        for path in ("/bookings", "/trips"):
+            assert (user_id in (await with_keys.get(path, headers=auth)).text) is sees
+    ids = {call.kwargs["id"] for call in start.await_args_list}
+    assert len(ids) == 2, "One of the shop, one of the desk"
