@@ -6,6 +6,7 @@ lets an orderly stop reach the requests that wait.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import resource
@@ -27,10 +28,12 @@ from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
 from werkzeug.routing import BaseConverter, Rule
 
+from api.keys import ANONYMOUS
 from api.options import Options
 from api.places import threads_for
 from api.problems import MEANING, SECURITY_HEADERS, Problem
-from bookings import Bookings
+from bookings import Bookings, RecordError
+from shared import cut
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -242,12 +245,12 @@ def run(app: SharedLoopFlask, host: str, port: int, temporal: str) -> None:
     ready = f"Ready: book at {where}/, watch at {options.temporal_ui_url}"
     server = listen(app, host, port, threads_for(options.max_open_bookings))
     loop = event_loop()
-    asyncio.run_coroutine_threadsafe(_announce(bookings, temporal, ready), loop)
+    asyncio.run_coroutine_threadsafe(_announce(bookings, options, temporal, ready), loop)
     serve(server, functools.partial(loop.call_soon_threadsafe, bookings.stop_waiting))
 
 
-async def _announce(bookings: Bookings, temporal: str, ready: str) -> None:
-    """Log each obstacle to booking once, and `ready` when there is none."""
+async def _announce(bookings: Bookings, options: Options, temporal: str, ready: str) -> None:
+    """Log each obstacle to booking once, then `ready`, then whose trips no caller has."""
     said = None
     while obstacle := await bookings.check_ready():
         if obstacle != said:
@@ -255,3 +258,10 @@ async def _announce(bookings: Bookings, temporal: str, ready: str) -> None:
             said = obstacle
         await asyncio.sleep(READY_INTERVAL)
     logger.info("%s", ready)
+    # The trips that nobody owns are an operator's, as everybody is without keys.
+    callers = {key.caller.name for key in options.keys} or {ANONYMOUS.name, ""}
+    with contextlib.suppress(RecordError):
+        if owners := await bookings.owners_besides(callers):
+            told = "There are trips of owners without an API key: %s. To hand them over: %s"
+            names = cut(", ".join(map(repr, owners)))
+            logger.warning(told, names, "`make handover FROM=… TO=…`")

@@ -10,16 +10,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from flask import Flask
+from pydantic import SecretStr
+from temporalio.client import Client
 
 from api import server
 from api.places import OTHER_REQUESTS, threads_for
 from api.problems import MEDIA_TYPE, SECURITY_HEADERS
+from settings import Settings
+from starter import create_app
 from tests.api.api_client import JOHN, JSON
 from tests.api.serving import serving
 from tests.api.stand_in import StandIn, app_over
+from tests.bookings.requests import new_trip
 from tests.processes import wait_until
 
 
@@ -72,6 +79,50 @@ def test_what_the_server_refuses_is_a_problem_too(request_: bytes, status: int) 
         assert body["status"] == status
         assert body["title"] and body["detail"]
         assert get(port).read() == b"served"
+
+
+SECRET = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("keys", "owners", "named"),
+    [
+        ("", ["anonymous", ""], None),
+        ("", ["anonymous", "shop"], "'shop'"),
+        (f"shop:{SECRET},desk:{SECRET}1:operator", ["shop", "desk"], None),
+        (f"shop:{SECRET}", ["anonymous", "shop", "old\nshop", ""], r"'', 'anonymous', 'old\nshop'"),
+        (
+            f"shop:{SECRET}",
+            [f"shop-{number:03}" for number in range(200)],
+            "'shop-000', 'shop-001'",
+        ),
+    ],
+    ids=["no keys", "keys no more", "all have keys", "keys since", "many"],
+)
+async def test_the_log_says_at_the_start_whose_trips_no_caller_has(
+    own_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    keys: str,
+    owners: list[str],
+    named: str | None,
+) -> None:
+    app = create_app(cast(Client, object()), Settings(api_keys=SecretStr(keys)))
+    bookings, options = app.extensions["bookings"], app.extensions["options"]
+    for number, owner in enumerate(owners):
+        await app.extensions["record"].trips.accept(new_trip(f"trip-{number}", owner=owner))
+    obstacles = iter(["The record is away", None])
+    monkeypatch.setattr(bookings, "check_ready", AsyncMock(side_effect=obstacles))
+    monkeypatch.setattr(server, "READY_INTERVAL", 0)
+    with caplog.at_level("INFO"):
+        await server._announce(bookings, options, "temporal:7233", "Ready")
+    said = [record.getMessage() for record in caplog.records if record.name == "api.server"]
+    assert said[:2] == ["Waiting: The record is away (Temporal at temporal:7233)", "Ready"]
+    assert len(said) == (2 if named is None else 3)
+    if named is not None:
+        assert said[2].startswith(f"There are trips of owners without an API key: {named}")
+        assert said[2].endswith(". To hand them over: `make handover FROM=… TO=…`")
+        assert len(said[2]) < 600
 
 
 @pytest.mark.parametrize("size", [20_000, 300_000, 600_000, 1_000_000])
