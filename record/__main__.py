@@ -37,8 +37,8 @@ async def hand_over(settings: Settings, old: str, new: str) -> None:
         while some:
             some, doubles = await record.owners.hand_over(old, new)
             total += some
-            for double in doubles:
-                logger.info("Two trips of one key, which leads to the second: %s, %s", *double)
+            for pair in doubles:
+                logger.info("Trip %s loses its key to %s. Cancel one if both are one trip", *pair)
             await asyncio.sleep(0.05)  # Others write.
     logger.info("Trips of %r that were handed over to %r: %d", old, new, total)
     keys = settings.api_keys.get_secret_value()

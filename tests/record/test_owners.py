@@ -213,7 +213,7 @@ async def test_the_command_says_what_it_has_done(record: Record) -> None:
     assert run(url_of(record), *everything, API_KEYS="shop:0123456789abcdef") == (
         0,
         [
-            "Two trips of one key, which leads to the second: first, second",
+            "Trip first loses its key to second. Cancel one if both are one trip",
             "Trips of 'anonymous' that were handed over to 'shop': 2",
         ],
     )
