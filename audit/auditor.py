@@ -13,12 +13,12 @@ from temporalio.client import Client
 
 from audit import open_trips
 from audit.comparing import delayed
-from audit.differences import ATTENTION, DIFFERENCES, Difference, Tally, log, recorded_as
-from audit.looking import Looking, each, unless_odd
+from audit.differences import DIFFERENCES, Difference, Tally, log
+from audit.looking import Looking, each
 from audit.mending import Mending
 from bookings import BookingsError, Settling, TripWorkflows, acting_workflow
 from record import Audit, Record, RecordedTrip, RecordError, Reservation
-from shared import KINDS, Kind, SagaPolicy, cut
+from shared import Kind, SagaPolicy
 from suppliers import Desks
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,6 @@ FIRST = dt.timedelta(days=7)
 
 PAGE = 200
 """Trips on a page."""
-
-SPAN = 10_000
-"""Reservations that one page looks through for those whose trip is not recorded."""
 
 CHECK_INTERVAL = 20.0
 """Seconds between two looks whether an audit is due."""
@@ -104,23 +101,10 @@ class Auditor:
         while audit.since and (rows := await audits.unaudited_trips(audit.since, last, PAGE)):
             await self._compare(rows, tally)
             last = rows[-1].trip_id
-        beyond: str | None = ""
-        while beyond is not None:
-            strangers, beyond = await audits.strangers(beyond, SPAN)
-            await self._take_in_all(strangers, tally)
         counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)
         return tally
-
-    async def _take_in_all(
-        self, strangers: Mapping[str, Sequence[Reservation]], tally: Tally
-    ) -> None:
-        for trip_id, reservations in strangers.items():
-            difference = await unless_odd(trip_id, self._take_in(trip_id, reservations))
-            tally.note([difference] if difference else [])
-            tally.not_compared += difference is None
-            tally.odd += difference is None
 
     async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """Compare trips that have ended, and do what may be done about what is found."""
@@ -169,27 +153,3 @@ class Auditor:
         if await self._record.trips.by_id(row.trip_id) != row:
             return []
         return found
-
-    async def _take_in(self, trip_id: str, reservations: Sequence[Reservation]) -> Difference:
-        """Record the trip of reservations that the record has without one."""
-        kinds = ", ".join(sorted((each.kind for each in reservations), key=KINDS.index))
-        found = f"is not recorded, but the record has reservations of it ({kinds})"
-        if known := await self._settling.as_temporal_knows(trip_id):
-            row = await self._settling.settled(await self._record.trips.adopt(known))
-            return Difference(trip_id, "unknown_trip", found, recorded_as(row.status))
-        now = dt.datetime.now(dt.UTC)
-        runs = {each.first_run_id for each in reservations if each.first_run_id}
-        await self._record.trips.accept(
-            RecordedTrip(
-                trip_id=trip_id,
-                owner="",
-                request={each.kind: each.item for each in reservations if each.item is not None},
-                status="needs_attention",
-                workflow_id=trip_id,
-                accepted_at=min((each.updated_at or now for each in reservations), default=now),
-                first_run_id=min(runs, default=None),
-                reason=cut(f"The trip {found}"),
-                closed_at=now,
-            )
-        )
-        return Difference(trip_id, "unknown_trip", found, ATTENTION)

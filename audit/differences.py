@@ -20,7 +20,6 @@ DifferenceKind = Literal[
     "not_held",
     "another_item",
     "held_after_end",
-    "unknown_trip",
     "overdue",
     "outcome_unknown",
 ]

@@ -7,14 +7,12 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import sqlalchemy as sa
 
 from record.database import Database, add_if_new, writes
-from record.reservations import RESERVATION_COLUMNS, Reservation, by_trip, reservation
 from record.steps import RecordedTrip
-from record.tables import audits, reservations, trips, unaudited
+from record.tables import audits, trips, unaudited
 from record.trips import ALL_TRIPS, OPEN, recorded
 
 
@@ -131,35 +129,6 @@ class Audits:
         if left:
             rows = [{"trip_id": trip_id, "noted_at": now} for trip_id in left]
             add_if_new(sql, unaudited, rows)
-
-    async def strangers(
-        self, after_id: str, span: int
-    ) -> tuple[Mapping[str, list[Reservation]], str | None]:
-        """Return the reservations whose trip is not recorded, by trip, after an id.
-
-        It looks at `span` reservations. The second value is the id after which to go on; `None`:
-        these were the last ones.
-        """
-        beyond = reservations.c.trip_id > after_id
-        edge = (
-            sa.select(reservations.c.trip_id)
-            .where(beyond)
-            .order_by(reservations.c.trip_id)
-            .offset(span)
-            .limit(1)
-        )
-        is_known = sa.exists().where(trips.c.trip_id == reservations.c.trip_id)
-        statement = sa.select(*RESERVATION_COLUMNS).where(beyond, ~is_known)
-
-        def look(sql: sa.Connection) -> tuple[list[sa.Row[Any]], str | None]:
-            last = sql.execute(edge).scalar_one_or_none()
-            within = statement
-            if last is not None:
-                within = statement.where(reservations.c.trip_id <= last)
-            return list(sql.execute(within).all()), last
-
-        rows, last = await self._database.read(look)
-        return by_trip(map(reservation, rows)), last
 
 
 _AUDIT = sa.select(*(audits.c[each.name] for each in fields(Audit)))

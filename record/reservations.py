@@ -8,7 +8,7 @@ that the trip belongs to may change what it holds.
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -173,7 +173,10 @@ class Reservations:
 
     async def of_all(self, trip_ids: Collection[str]) -> Mapping[str, list[Reservation]]:
         """Return the rows of some trips, tombstones included, by trip."""
-        return by_trip(await self._rows(reservations.c.trip_id.in_(trip_ids)))
+        found: dict[str, list[Reservation]] = defaultdict(list)
+        for row in await self._rows(reservations.c.trip_id.in_(trip_ids)):
+            found[row.trip_id].append(row)
+        return found
 
     async def everything(self) -> list[Reservation]:
         """Return every row; for audits and tests."""
@@ -234,14 +237,6 @@ def reservation_of(sql: sa.Connection, trip: BookVacationInput, kind: Kind) -> R
 def reservation(row: sa.Row[Any]) -> Reservation:
     """Return the reservation that a row of the table tells of."""
     return Reservation(**row._mapping)
-
-
-def by_trip(rows: Iterable[Reservation]) -> Mapping[str, list[Reservation]]:
-    """Return the reservations by trip, in the order in which they come."""
-    found: dict[str, list[Reservation]] = defaultdict(list)
-    for row in rows:
-        found[row.trip_id].append(row)
-    return found
 
 
 def put(

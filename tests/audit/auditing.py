@@ -92,11 +92,6 @@ async def change_trip(record: Record, trip_id: str, **values: Any) -> None:
     await execute(record, sa.update(trips).where(trips.c.trip_id == trip_id).values(values))
 
 
-async def forget_trip(record: Record, trip_id: str) -> None:
-    """Delete a trip's row, but not its reservations."""
-    await execute(record, sa.delete(trips).where(trips.c.trip_id == trip_id))
-
-
 async def change_reservation(record: Record, trip_id: str, kind: str, **values: Any) -> None:
     is_it = (reservations.c.trip_id == trip_id) & (reservations.c.kind == kind)
     await execute(record, sa.update(reservations).where(is_it).values(values))

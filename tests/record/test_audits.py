@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from record import Audit, Record, RecordedTrip
-from record.tables import audits, trips
+from record.tables import audits
 from tests.record.databases import execute
 from tests.record.trips import NOON, accepted, later, news, trip, trip_in
 
@@ -90,23 +90,6 @@ async def test_what_is_left_is_kept_until_it_is_compared(record: Record) -> None
     assert await record.audits.unaudited_trips(NOON, "", 9) == [], "Another page has them"
     await record.audits.note_audited(["a", "c"], [])
     assert await record.audits.unaudited_trips(later(1), "", 9) == []
-
-
-async def test_every_reservation_of_an_unknown_trip_is_found_once(record: Record) -> None:
-    for number in range(6):
-        user_id = f"trip-{number}"
-        await record.trips.accept(of(user_id, status="running", closed_at=None, first_run_id=None))
-        for kind in ("car", "hotel"):
-            await record.reservations.reserve(trip(book_user_id=user_id), kind)
-    lost = ["trip-0", "trip-3", "trip-5"]
-    execute(record, sa.delete(trips).where(trips.c.trip_id.in_(lost)))
-    for span in (1, 2, 100):
-        found: list[tuple[str, str]] = []
-        after: str | None = ""
-        while after is not None:
-            page, after = await record.audits.strangers(after, span)
-            found += [(trip_id, row.kind) for trip_id, rows in page.items() for row in rows]
-        assert sorted(found) == [(trip_id, kind) for trip_id in lost for kind in ("car", "hotel")]
 
 
 async def test_a_trip_is_marked_with_a_reason(record: Record) -> None:
