@@ -76,8 +76,8 @@ def create_app(
     app.register_blueprint(api.create_blueprint(bookings, options, places, scrape))
     pages.add_pages(app, bookings, options, places.wait, settings.page_examples)
     if options.decodes:
-        encode = functools.partial(converted_json, encryption.encrypt)
-        decode = functools.partial(converted_json, encryption.decrypt)
+        encode = functools.partial(converted_json, encryption.encode)
+        decode = functools.partial(converted_json, encryption.decode)
         app.register_blueprint(api.create_codec(encode, decode, options))
     api.install_errors(app, on_key_conflict=metrics.key_conflicts.inc)
     app.extensions |= {"bookings": bookings, "options": options, "metrics": metrics}

@@ -8,7 +8,7 @@ one, for a key.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from flask import Blueprint, Response, request
 
@@ -20,7 +20,7 @@ from api.server import MAX_UPLOAD_BYTES
 
 COOKIE_SECONDS = 12 * 60 * 60
 
-Converting = Callable[[bytes], bytes]
+Converting = Callable[[bytes], Awaitable[bytes]]
 """Takes the body of a request and returns that of its answer. Raises `ValueError`, which says what
 is wrong with the body."""
 
@@ -74,9 +74,9 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
     return routes
 
 
-def _converted(convert: Converting) -> Response:
+async def _converted(convert: Converting) -> Response:
     operator("read what is encrypted")
     try:
-        return Response(convert(request.get_data()), mimetype="application/json")
+        return Response(await convert(request.get_data()), mimetype="application/json")
     except ValueError as error:
         raise Problem(400, str(error)) from None

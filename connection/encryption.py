@@ -11,7 +11,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -64,20 +64,12 @@ class Encryption(PayloadCodec):
         return bool(self._ciphers)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Return the payloads encrypted, as the SDK asks for it."""
-        return self.encrypt(payloads)
-
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Return the payloads decrypted, as the SDK asks for it. Raises `UnreadablePayload`."""
-        return self.decrypt(payloads)
-
-    def encrypt(self, payloads: Iterable[Payload]) -> list[Payload]:
         """Return the payloads encrypted, or unchanged if there is no key to encrypt by."""
         if self._encrypting is None:
             return list(payloads)
         return [self._encrypted(payload, self._encrypting) for payload in payloads]
 
-    def decrypt(self, payloads: Iterable[Payload]) -> list[Payload]:
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads decrypted. Raises `UnreadablePayload`."""
         return [
             self._decrypted(payload) if payload.metadata.get("encoding") == ENCODING else payload
@@ -143,7 +135,9 @@ def _bound(key_id: bytes) -> bytes:
     return ENCODING + b":" + key_id
 
 
-def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: bytes) -> bytes:
+async def converted_json(
+    convert: Callable[[Sequence[Payload]], Awaitable[list[Payload]]], body: bytes
+) -> bytes:
     """Return the answer of a codec server to a request with that body.
 
     https://docs.temporal.io/codec-server. Raises `ValueError` if the body has no payloads, or if
@@ -153,7 +147,7 @@ def converted_json(convert: Callable[[Iterable[Payload]], list[Payload]], body: 
         given = json_format.Parse(body, Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError):
         raise ValueError("The body is not a JSON object of Protobuf with payloads.") from None
-    converted = Payloads(payloads=convert(given.payloads))
+    converted = Payloads(payloads=await convert(given.payloads))
     return json_format.MessageToJson(converted, indent=None).encode()
 
 

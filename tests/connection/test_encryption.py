@@ -30,9 +30,11 @@ def encryption() -> Encryption:
     return Encryption({"new": NEW, "old": OLD}, "new")
 
 
-def test_a_payload_comes_back_as_it_was_and_shows_nothing_meanwhile(encryption: Encryption) -> None:
-    sealed = encryption.encrypt([PLAIN, NEITHER])
-    assert encryption.decrypt(sealed) == [PLAIN, NEITHER]
+async def test_a_payload_comes_back_as_it_was_and_shows_nothing_meanwhile(
+    encryption: Encryption,
+) -> None:
+    sealed = await encryption.encode([PLAIN, NEITHER])
+    assert await encryption.decode(sealed) == [PLAIN, NEITHER]
     for payload in sealed:
         assert dict(payload.metadata) == {
             "encoding": b"binary/encrypted",
@@ -41,9 +43,9 @@ def test_a_payload_comes_back_as_it_was_and_shows_nothing_meanwhile(encryption: 
         assert not re.search(b"Zephyrine|json|null", payload.SerializeToString())
 
 
-def test_two_payloads_are_never_encrypted_alike(encryption: Encryption) -> None:
+async def test_two_payloads_are_never_encrypted_alike(encryption: Encryption) -> None:
     """With the same nonce twice, one key gives away what it encrypts."""
-    sealed = encryption.encrypt([PLAIN] * 1_000)
+    sealed = await encryption.encode([PLAIN] * 1_000)
     assert len({payload.data[:12] for payload in sealed}) == 1_000
     assert len({payload.data[12:] for payload in sealed}) == 1_000
 
@@ -52,22 +54,26 @@ def by(setting: str) -> Encryption:
     return encryption_of(SecretStr(setting))
 
 
-def test_the_settings_first_key_encrypts_and_every_key_decrypts() -> None:
+async def test_the_settings_first_key_encrypts_and_every_key_decrypts() -> None:
     both = by(f"new:{NEW_TEXT}, old:{OLD_TEXT}")
-    assert Encryption({"new": NEW}, None).decrypt(both.encrypt([PLAIN])) == [PLAIN]
-    by_old = Encryption({"old": OLD}, "old").encrypt([PLAIN])
-    assert both.decrypt([*by_old, NEITHER, *both.encrypt([PLAIN])]) == [PLAIN, NEITHER, PLAIN]
+    assert await Encryption({"new": NEW}, None).decode(await both.encode([PLAIN])) == [PLAIN]
+    by_old = await Encryption({"old": OLD}, "old").encode([PLAIN])
+    assert await both.decode([*by_old, NEITHER, *await both.encode([PLAIN])]) == [
+        PLAIN,
+        NEITHER,
+        PLAIN,
+    ]
     decrypting = by(f"plain,old:{OLD_TEXT}")
     assert (decrypting.encrypts, decrypting.decrypts) == (False, True)
-    assert decrypting.encrypt([PLAIN]) == [PLAIN]
-    assert decrypting.decrypt(by_old) == [PLAIN]
+    assert await decrypting.encode([PLAIN]) == [PLAIN]
+    assert await decrypting.decode(by_old) == [PLAIN]
 
 
 @pytest.mark.parametrize("setting", ["", " ", ",", "plain"])
-def test_without_a_key_nothing_is_encrypted(setting: str) -> None:
+async def test_without_a_key_nothing_is_encrypted(setting: str) -> None:
     unencrypted = by(setting)
     assert (unencrypted.encrypts, unencrypted.decrypts) == (False, False)
-    assert unencrypted.encrypt([PLAIN]) == [PLAIN]
+    assert await unencrypted.encode([PLAIN]) == [PLAIN]
 
 
 @pytest.mark.parametrize(
@@ -85,45 +91,47 @@ def test_a_bad_key_stops_the_process_with_one_line_that_does_not_show_it(bad: st
 
 
 @pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])
-def test_an_unknown_key_is_named(encryption: Encryption, keys: dict[str, bytes]) -> None:
+async def test_an_unknown_key_is_named(encryption: Encryption, keys: dict[str, bytes]) -> None:
     with pytest.raises(UnreadablePayload, match="by the key 'new', which PAYLOAD_KEYS has not"):
-        Encryption(keys, None).decrypt(encryption.encrypt([PLAIN]))
+        await Encryption(keys, None).decode(await encryption.encode([PLAIN]))
 
 
-def test_another_key_of_the_same_name_is_told_of(encryption: Encryption) -> None:
+async def test_another_key_of_the_same_name_is_told_of(encryption: Encryption) -> None:
     with pytest.raises(UnreadablePayload, match="not as the key 'new' of PAYLOAD_KEYS"):
-        Encryption({"new": OLD}, "new").decrypt(encryption.encrypt([PLAIN]))
+        await Encryption({"new": OLD}, "new").decode(await encryption.encode([PLAIN]))
 
 
 @pytest.mark.parametrize("place", [0, 11, 12, 40, -1])
-def test_a_changed_payload_is_refused(encryption: Encryption, place: int) -> None:
-    (sealed,) = encryption.encrypt([PLAIN])
+async def test_a_changed_payload_is_refused(encryption: Encryption, place: int) -> None:
+    (sealed,) = await encryption.encode([PLAIN])
     changed = bytearray(sealed.data)
     changed[place] ^= 1
     sealed.data = bytes(changed)
     with pytest.raises(UnreadablePayload, match="key 'new'"):
-        encryption.decrypt([sealed])
+        await encryption.decode([sealed])
 
 
-def test_a_payload_goes_under_no_other_keys_name() -> None:
+async def test_a_payload_goes_under_no_other_keys_name() -> None:
     """Which key it was is authenticated, too: also where two names have one key."""
     twins = Encryption({"new": NEW, "twin": NEW}, "new")
-    (sealed,) = twins.encrypt([PLAIN])
+    (sealed,) = await twins.encode([PLAIN])
     sealed.metadata["encryption-key-id"] = b"twin"
     with pytest.raises(UnreadablePayload, match="key 'twin'"):
-        twins.decrypt([sealed])
+        await twins.decode([sealed])
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"twelve bytes", bytes(27)], ids=len)
-def test_what_only_claims_to_be_encrypted_is_refused(encryption: Encryption, data: bytes) -> None:
+async def test_what_only_claims_to_be_encrypted_is_refused(
+    encryption: Encryption, data: bytes
+) -> None:
     claims = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"new"}, data=data
     )
     with pytest.raises(UnreadablePayload, match="key 'new'"):
-        encryption.decrypt([claims])
+        await encryption.decode([claims])
     claims.metadata["encryption-key-id"] = b"\xff" * 1_000
     with pytest.raises(UnreadablePayload) as refused:
-        encryption.decrypt([claims])
+        await encryption.decode([claims])
     assert len(str(refused.value)) < 200
 
 
@@ -150,20 +158,20 @@ async def test_without_encryption_failures_stay_as_people_read_them() -> None:
     assert failure.message == "Sold out"
 
 
-def test_a_codec_server_answers_as_temporal_asks(encryption: Encryption) -> None:
+async def test_a_codec_server_answers_as_temporal_asks(encryption: Encryption) -> None:
     data = base64.b64encode(PLAIN.data).decode()
     encoding = base64.b64encode(b"json/plain").decode()
     body = (
         f'{{"payloads": [{{"metadata": {{"encoding": "{encoding}"}}, "data": "{data}", "x": 1}}]}}'
     )
-    sealed = converted_json(encryption.encrypt, body.encode())
+    sealed = await converted_json(encryption.encode, body.encode())
     assert data.encode() not in sealed
-    answer = converted_json(encryption.decrypt, sealed)
+    answer = await converted_json(encryption.decode, sealed)
     assert data.encode() in answer and encoding.encode() in answer
-    assert converted_json(encryption.decrypt, b"{}") == b"{}"
+    assert await converted_json(encryption.decode, b"{}") == b"{}"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"payloads": 1}', b"\xff"])
-def test_what_has_no_payloads_is_refused(encryption: Encryption, body: bytes) -> None:
+async def test_what_has_no_payloads_is_refused(encryption: Encryption, body: bytes) -> None:
     with pytest.raises(ValueError, match="The body is not a JSON object"):
-        converted_json(encryption.decrypt, body)
+        await converted_json(encryption.decode, body)
