@@ -143,14 +143,6 @@ def told(items: Mapping[Kind, str]) -> dict[str, Any]:
     }
 
 
-class ItemsOfTrip(BaseModel):
-    """What a trip has of each kind. Trips that are older than a kind have none of it."""
-
-    car: str
-    hotel: str
-    flight: str
-
-
 Present = TypeVar("Present")
 Perhaps = Annotated[
     Present | SkipJsonSchema[None],
@@ -251,17 +243,15 @@ class Booking(BaseModel):
     links: Links
 
 
-class Traveller(BaseModel):
-    """Whose trip it is, and how it stands."""
+class BookingSummary(BaseModel):
+    """A trip in a list. Trips that are older than a kind have none of it."""
 
     user_id: str
     status: TripStatus
     name: str
-
-
-class BookingSummary(ItemsOfTrip, Traveller):
-    """A trip in a list."""
-
+    car: str
+    hotel: str
+    flight: str
     started_at: dt.datetime
     closed_at: dt.datetime | None
     links: Links
