@@ -7,17 +7,16 @@ time, and two audits may run at once.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from temporalio.client import Client
 
 from audit import open_trips
-from audit.comparing import delayed
 from audit.differences import DIFFERENCES, Difference, Tally, log
-from audit.looking import Looking, each
+from audit.looking import Looking
 from audit.mending import Mending
-from bookings import BookingsError, Settling, TripWorkflows, acting_workflow
-from record import Audit, Record, RecordedTrip, RecordError, Reservation
+from bookings import BookingsError, Settling, TripWorkflows
+from record import Audit, Record, RecordedTrip, RecordError
 from shared import Kind, SagaPolicy
 from suppliers import Desks
 
@@ -50,13 +49,11 @@ class Auditor:
     ) -> None:
         """`policy` is that of new trips; `rates`: the calls in a second that suppliers take."""
         self._record = record
-        self._policy = policy
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
         self.open_trips = open_trips.OpenTrips(record, self._workflows, self._settling)
         self._looking = Looking(self._workflows, record, desks, rates)
         self._mending = Mending(self._workflows, record, desks)
-        self._late = max(desk.late for desk in desks.values())
 
     async def audit(self, *, everything: bool, told: Callable[[Difference], object] = log) -> Tally:
         """Audit now: every trip, or those that have changed since the last audit.
@@ -91,7 +88,7 @@ class Auditor:
         async for rows, differences in self.open_trips.compare():
             for difference in differences:
                 tally.note([difference])
-            await self._look_after_open(rows, tally)
+            tally.trips += len(rows)
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
             await self._compare(rows, tally)
@@ -125,31 +122,3 @@ class Auditor:
             # What was mended is looked at again, whether it stays so.
             (done if look.is_whole and not again else left).add(trip_id)
         await self._record.audits.note_audited(done, left)
-
-    async def _look_after_open(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
-        """See that no open trip takes too long."""
-        by_trip = await self._record.reservations.of_all([row.trip_id for row in rows])
-
-        async def late(row: RecordedTrip) -> list[Difference]:
-            return await self._delayed(row, by_trip.get(row.trip_id, ()))
-
-        for differences in await each(late, rows):
-            tally.note(differences or [])
-            tally.odd += differences is None
-        tally.trips += len(rows)
-
-    async def _delayed(
-        self, row: RecordedTrip, reservations: Iterable[Reservation]
-    ) -> list[Difference]:
-        by_kind = {each.kind: each for each in reservations}
-        now = dt.datetime.now(dt.UTC)
-        if row.status != "running" or not delayed(row, by_kind, self._policy, self._late, now):
-            return []
-        # By the settings of today; but a trip keeps to those that it was started with.
-        begun = await self._workflows.started_with(acting_workflow(row))
-        if begun is None or await self._workflows.standing(row) != "running":
-            return []
-        found = delayed(row, by_kind, begun.policy, self._late, now)
-        if await self._record.trips.by_id(row.trip_id) != row:
-            return []
-        return found

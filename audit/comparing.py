@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from audit.asking import Held
 from audit.differences import Difference, DifferenceKind, Remedy, in_words
 from record import UNHELD, RecordedTrip, Reservation, StepProgress, storable
-from shared import KINDS, Kind, SagaPolicy, TripStatus
+from shared import KINDS, Kind, TripStatus
 from suppliers import AnotherItem, Confirmed, Pending, Released
 
 CLOSING = dt.timedelta(minutes=2)
@@ -124,41 +124,5 @@ def _still_held(look: Look, kind: Kind) -> Iterator[Difference]:
             yield found(f"the {kind} supplier holds a {kind} for it that it never wanted", "mark")
 
 
-def delayed(
-    row: RecordedTrip,
-    reservations: Mapping[Kind, Reservation],
-    policy: SagaPolicy,
-    late: float,
-    now: dt.datetime,
-) -> list[Difference]:
-    """Return what takes too long of a trip that is running. `late` is that of the latest supplier.
-
-    The trip's deadline is that of its booking; after it, or after its cancellation was asked for,
-    it may be undone as patiently as its policy says.
-    """
-    found = []
-    undoing = len(KINDS) * policy.undo_attempts * (policy.try_timeout + policy.retry_interval_cap)
-    begun = row.cancelled_at or row.accepted_at + dt.timedelta(seconds=policy.trip_deadline)
-    if now > begun + dt.timedelta(seconds=undoing + late):
-        asked_for = "its cancellation" if row.cancelled_at else "it"
-        since = _age(now - (row.cancelled_at or row.accepted_at))
-        words = f"is still running {since} after {asked_for} was asked for, past its deadline"
-        found.append(Difference(row.trip_id, "overdue", words))
-    settled = dt.timedelta(seconds=policy.step_deadline + policy.try_timeout + late)
-    for own in reservations.values():
-        unknown = own.state == "pending" or (own.state == "asked" and own.over_at is not None)
-        if unknown and own.updated_at is not None and now > own.updated_at + settled:
-            age = _age(now - own.updated_at)
-            words = f"has had its {own.kind} {IN_WORDS[own.state]} for {age}"
-            found.append(Difference(row.trip_id, "outcome_unknown", words))
-    return found
-
-
 def _is(row: RecordedTrip) -> str:
     return f"is recorded as {in_words(row.status)}"
-
-
-def _age(age: dt.timedelta) -> str:
-    minutes = int(age.total_seconds() // 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -20,8 +20,6 @@ DifferenceKind = Literal[
     "not_held",
     "another_item",
     "held_after_end",
-    "overdue",
-    "outcome_unknown",
 ]
 """What each one means, and what to do about it, is in docs/operations.md."""
 

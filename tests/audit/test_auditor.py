@@ -7,7 +7,6 @@ Suppliers are embedded here: what they hold is the record's rows. The others are
 import asyncio
 import datetime as dt
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -29,8 +28,7 @@ from tests.audit.auditing import (
     said_of,
     trip,
 )
-from tests.bookings.requests import DESK, SHOP, begin, ended, half_way, new_trip, planted, stuck
-from tests.conftest import IMPATIENT
+from tests.bookings.requests import DESK, SHOP, ended, half_way, new_trip, planted, stuck
 from tests.faults import DEADLINE, FaultyRecord, Gate
 
 NEEDS_ATTENTION = "; it needs attention now."
@@ -162,22 +160,6 @@ async def test_what_concerns_all_trips_is_raised_as_itself(error: type[Exception
     with pytest.raises(error, match="It is away") as raised:
         await each(away, [new_trip("one"), new_trip("another")])
     assert raised.value.__cause__ is cause
-
-
-async def test_a_trip_past_its_own_deadline_is_said(
-    auditor: Auditor, asked: Bookings, client: Client, record: Record
-) -> None:
-    patient = Bookings(client, record, replace(IMPATIENT, trip_deadline=80_000))
-    late_id, patient_id = await begin(asked), await begin(patient)
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=5)
-    for user_id in (late_id, patient_id):
-        await change_trip(record, user_id, accepted_at=long_ago)
-    # By the policy that the trip was started with: an hour, and some minutes for the undo.
-    found = "is still running 5 h 0 min after it was asked for, past its deadline."
-    _, said = await audit(auditor)
-    assert said.of(late_id) == [found]
-    assert said.of(patient_id) == [], "The settings of today are not the trip's"
-    assert (await trip(record, late_id)).status == "running"
 
 
 async def test_audits_at_once_find_and_mend_once_and_agree(

@@ -7,22 +7,13 @@ from typing import Any
 import pytest
 
 from audit.asking import Held
-from audit.comparing import Look, compared, delayed
+from audit.comparing import Look, compared
 from record import RecordedTrip, Reservation, StepProgress
-from shared import KINDS, Kind, SagaPolicy, StepState, TripStatus
+from shared import KINDS, Kind, StepState, TripStatus
 from suppliers import AnotherItem, Confirmed, Pending, Released
 from tests.bookings.requests import new_trip
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
-
-POLICY = SagaPolicy(
-    trip_deadline=3_600,
-    step_deadline=600,
-    try_timeout=120,
-    undo_attempts=2,
-    retry_interval_cap=10,
-)
-UNDO_MAY_TAKE = len(KINDS) * 2 * 130
 
 
 def later(seconds: float) -> dt.datetime:
@@ -136,32 +127,3 @@ def test_what_is_resolved_is_an_operators_word() -> None:
 def test_a_reservation_that_names_no_workflow_is_not_anothers() -> None:
     assert differences(ended(), car=reservation("car", first_run_id=None)) == []
     assert differences(ended(), car=reservation("car", first_run_id="b")) == ["not_held"]
-
-
-def late(after: float, *rows: Reservation, late: float = 0.0, **changes: Any) -> list[str]:
-    """Return what takes too long so many seconds after noon, when the trip was accepted."""
-    row = accepted(**changes)
-    found = delayed(row, {each.kind: each for each in rows}, POLICY, late, later(after))
-    return [each.kind for each in found]
-
-
-def test_a_trip_is_overdue_after_its_deadline_and_the_time_of_its_undo() -> None:
-    limit = POLICY.trip_deadline + UNDO_MAY_TAKE
-    assert late(limit) == []
-    assert late(limit + 1) == ["overdue"]
-    assert late(limit + 1, late=60) == []
-    assert late(limit + 1, cancelled_at=later(limit)) == []
-    assert late(limit + UNDO_MAY_TAKE + 1, cancelled_at=later(limit)) == ["overdue"]
-
-
-@pytest.mark.parametrize("state", ["asked", "pending"])
-def test_an_outcome_is_unknown_for_too_long_after_all_that_a_step_may_take(state: str) -> None:
-    row = reservation("hotel", state, over_at=NOON, updated_at=NOON)
-    assert late(720, row) == []
-    assert late(721, row) == ["outcome_unknown"]
-    assert late(721, row, late=1) == []
-    assert late(721, reservation("hotel", "reserved", updated_at=NOON)) == []
-
-
-def test_a_call_that_has_changed_nothing_is_no_unknown_outcome() -> None:
-    assert late(3_000, reservation("hotel", "asked", over_at=None, updated_at=NOON)) == []
