@@ -17,38 +17,3 @@ from api.rate import BookingRate
 from api.routes import book_for_caller, cancel_for_caller, create_blueprint
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
 from api.server import SharedLoopFlask, run
-
-__all__ = [
-    "ANONYMOUS",
-    "MEDIA_TYPE",
-    "BookHeaders",
-    "BookRequest",
-    "BookingRate",
-    "FieldError",
-    "Options",
-    "PageQuery",
-    "Places",
-    "Problem",
-    "ResolveRequest",
-    "SharedLoopFlask",
-    "book_for_caller",
-    "caller",
-    "cancel_for_caller",
-    "checked",
-    "create_blueprint",
-    "create_codec",
-    "install_errors",
-    "key_needed",
-    "keys_of",
-    "kind_of",
-    "links_of",
-    "local_url",
-    "needs_key",
-    "only_once",
-    "openapi_document",
-    "operator",
-    "places_for",
-    "places_now",
-    "run",
-    "trip_at_hand",
-]

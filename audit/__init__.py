@@ -7,6 +7,3 @@ worker runs it at intervals; `python -m audit` runs it by hand. It knows nothing
 
 from audit.auditor import Auditor
 from audit.differences import DIFFERENCES, Difference, Tally
-from audit.open_trips import OpenTrips
-
-__all__ = ["DIFFERENCES", "Auditor", "Difference", "OpenTrips", "Tally"]

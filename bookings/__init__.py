@@ -28,28 +28,3 @@ from bookings.trips import (
 )
 from connection import UnreadablePayload
 from record import RecordedTrip, RecordError, RecordUnavailable, StepProgress
-
-__all__ = [
-    "NEVER_STARTED",
-    "STOPPED",
-    "BookingConflict",
-    "BookingDiffers",
-    "BookingNotFound",
-    "Bookings",
-    "BookingsError",
-    "Caller",
-    "NoWorker",
-    "RecordError",
-    "RecordUnavailable",
-    "RecordedTrip",
-    "Settling",
-    "StepProgress",
-    "TemporalRefuses",
-    "TemporalUnavailable",
-    "TripWorkflows",
-    "UnknownCursor",
-    "UnreadablePayload",
-    "acting_workflow",
-    "has_outcome",
-    "may_be_id",
-]

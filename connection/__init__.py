@@ -23,24 +23,6 @@ from connection.encryption import (
 from connection.polling import described_queue, nobody_takes_trips, not_polling
 from connection.refusals import CREDENTIALS, refusal, refusal_of
 
-__all__ = [
-    "CREDENTIALS",
-    "Encryption",
-    "TemporalAway",
-    "UnreadablePayload",
-    "connect",
-    "converted_json",
-    "converter_of",
-    "encryption_of",
-    "lazy_client",
-    "nobody_takes_trips",
-    "not_polling",
-    "refusal",
-    "refusal_of",
-    "temporal_config",
-    "warn_if_in_clear",
-]
-
 logger = logging.getLogger(__name__)
 
 RPC_RETRY = RetryConfig(max_elapsed_time_millis=2_000)

@@ -6,5 +6,3 @@ The service works without this room: `starter.py` adds it in one place.
 """
 
 from pages.blueprint import add_pages
-
-__all__ = ["add_pages"]

@@ -25,28 +25,6 @@ from record.steps import RecordedTrip, StepProgress
 from record.tables import storable
 from record.trips import OPEN, UNHELD, PlaceInList, Trips
 
-__all__ = [
-    "OPEN",
-    "UNHELD",
-    "Audit",
-    "Database",
-    "OutsideReservations",
-    "PlaceInList",
-    "Record",
-    "RecordBroken",
-    "RecordError",
-    "RecordMisconfigured",
-    "RecordUnavailable",
-    "RecordedTrip",
-    "Reservation",
-    "ReservationRefused",
-    "Reservations",
-    "StepProgress",
-    "Trips",
-    "promises_now",
-    "storable",
-]
-
 
 class Record:
     """The record, over one database."""

@@ -7,13 +7,3 @@ from saga.deadline import TripOverdue
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.steps import Step, root_cause
 from saga.trip import Saga, of_this_execution
-
-__all__ = [
-    "HEARTBEAT_THROTTLE",
-    "STICKY_TIMEOUT",
-    "Saga",
-    "Step",
-    "TripOverdue",
-    "of_this_execution",
-    "root_cause",
-]

@@ -16,32 +16,4 @@ from suppliers.port import (
     TryAgain,
     Unavailable,
 )
-from suppliers.tries import SupplierFailed, SupplierRefused, ask_supplier, this_try
-
-__all__ = [
-    "AnotherItem",
-    "Confirmed",
-    "Desk",
-    "Desks",
-    "EmbeddedSupplier",
-    "HttpSupplier",
-    "OutcomeUnknown",
-    "OutsideDesk",
-    "Pending",
-    "RecordAway",
-    "Refused",
-    "Released",
-    "Supplier",
-    "SupplierError",
-    "SupplierFailed",
-    "SupplierRefused",
-    "Try",
-    "TryAgain",
-    "Unavailable",
-    "Undecided",
-    "ask_supplier",
-    "compose",
-    "composed",
-    "composition",
-    "this_try",
-]
+from suppliers.tries import ask_supplier, this_try

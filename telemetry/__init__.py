@@ -6,18 +6,3 @@ from telemetry.metrics import ApiMetrics, measure_requests
 from telemetry.sdk import SdkMetrics, scraped
 from telemetry.traces import Tracing, start_tracing
 from telemetry.worker import WorkerTelemetry, worker_telemetry
-
-__all__ = [
-    "ApiMetrics",
-    "SdkMetrics",
-    "Tracing",
-    "WorkerTelemetry",
-    "configure_logging",
-    "measure_requests",
-    "scraped",
-    "show_connections",
-    "show_places",
-    "show_promises",
-    "start_tracing",
-    "worker_telemetry",
-]
