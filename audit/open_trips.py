@@ -108,7 +108,7 @@ class OpenTrips:
         trip = await self._settling.as_temporal_knows(workflow_id)
         if trip is None or await self._record.trips.by_id(trip.trip_id):
             return None
-        row = await self._record.trips.adopt(trip)
+        row, _ = await self._record.trips.accept(trip)
         if row.accepted_at > dt.datetime.now(dt.UTC) - ON_ITS_WAY:
             return None
         found = "was running, but not recorded"

@@ -136,20 +136,6 @@ class Trips:
         if sql.execute(_TELL, told).rowcount == 0 and claim(sql, trip) is not None:
             sql.execute(_TELL, told)
 
-    async def adopt(self, trip: RecordedTrip) -> RecordedTrip:
-        """Write what Temporal tells of a trip that no workflow has claimed; return its row."""
-        row, new = await self.accept(trip)
-        if new:
-            return row
-        return await self._change(
-            trip.trip_id,
-            trips.c.workflow_id == trip.workflow_id,
-            trips.c.cancelled_at.is_(None),
-            trips.c.first_run_id.is_(None),
-            request=trip.request,
-            first_run_id=trip.first_run_id,
-        )
-
     async def withdraw(self, trip_id: str, status: TripStatus, reason: str) -> RecordedTrip:
         """End a trip that no workflow has claimed; none can book it any more. Returns its row."""
         return await self._change(

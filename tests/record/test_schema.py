@@ -278,7 +278,7 @@ async def _every_call_works(database_url: str) -> None:
             await record.reservations.cancel(trip(), kind)
         await record.trips.tell(trip(), news("cancelled", after=5))
         assert [row.status for row in await record.trips.page(5)] == ["cancelled"]
-        await record.trips.adopt(accepted("another", first_run_id="its-run"))
+        await record.trips.accept(accepted("another", first_run_id="its-run"))
         await record.trips.found(accepted("another"), "needs_attention", "Stopped")
         assert {row.state for row in await record.reservations.of(row.trip_id)} == {"cancelled"}
 

@@ -158,7 +158,7 @@ async def test_an_ending_without_reservations_never_changes(
         assert row.status == ending
         await record.trips.found(row, "needs_attention", "Stopped")
         await record.trips.withdraw("trip", "cancelled", "Nobody started it")
-        await record.trips.adopt(accepted(owner="thief", first_run_id="another-run"))
+        await record.trips.accept(accepted(owner="thief", first_run_id="another-run"))
 
 
 async def test_news_from_many_processes_at_once_end_with_the_latest(
@@ -276,35 +276,6 @@ async def test_a_cancellation_that_was_stopped_begins_again(record: Record) -> N
 async def test_a_running_trip_is_none_whose_cancellation_begins_here(record: Record) -> None:
     row, _ = await record.trips.accept(accepted())
     assert await record.trips.begin_cancellation("trip") == row
-
-
-# Adopting
-
-
-async def test_a_trip_that_only_temporal_knew_is_adopted(record: Record) -> None:
-    row = accepted(first_run_id="first-run", key_fingerprint=None)
-    assert await record.trips.adopt(row) == row
-    assert await record.trips.by_id("trip") == row
-
-
-async def test_what_temporal_tells_of_a_trip_that_no_workflow_has_claimed_is_added(
-    record: Record,
-) -> None:
-    await record.trips.accept(accepted(request={"car": "a-car"}))
-    told = accepted(owner="thief", first_run_id="first-run", accepted_at=later(9))
-    assert await record.trips.adopt(told) == accepted(first_run_id="first-run")
-
-
-async def test_what_is_not_to_be_adopted_stays_as_it_is(record: Record) -> None:
-    await record.reservations.reserve(trip("claimed"), "car")
-    await record.trips.accept(accepted("another's", workflow_id="its-own"))
-    await record.trips.accept(accepted("being cancelled", status="booked", closed_at=NOON))
-    await record.trips.begin_cancellation("being cancelled")
-    for trip_id in ("claimed", "another's", "being cancelled"):
-        with unchanged(record):
-            await record.trips.adopt(
-                accepted(trip_id, owner="thief", request={}, first_run_id="another-run")
-            )
 
 
 # What cannot be asked
