@@ -83,14 +83,13 @@ class SimulatedFaults(BaseModel):
         return chance.choice(ways) if ways else None
 
 
-class Mode(BaseModel):
+@dataclass(frozen=True)
+class Mode:
     """Which of the contract's promises are kept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     idempotent: bool = True
     """Whether a repeated PUT is the same reservation; else each is one of its own."""
     tombstones: bool = True
     """Whether nothing is booked for a trip after its DELETE."""
-    late_seconds: Annotated[float, Field(ge=0)] = 4.0
+    late_seconds: float = 4.0
     """How much later a late booking takes effect."""

@@ -1,4 +1,4 @@
-"""The simulated suppliers over HTTP: the contract, and calls that set mode and faults.
+"""The simulated suppliers over HTTP: the contract, and calls that set the faults.
 
 Faults break calls of the contract, on the way in or out. They never break the other calls.
 """
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from shared import KINDS
 from simulator.answers import SimulatedAnswer, SimulatedSuppliers
-from simulator.behaviour import BEFORE, Item, Mode, SimulatedFaults, Way
+from simulator.behaviour import BEFORE, Item, SimulatedFaults, Way
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,6 @@ class SimulatorService:
                 app.router.add_route(method, path, partial(self._perhaps_broken, kind))
         app.router.add_put("/faults", self._set_faults)
         app.router.add_delete("/faults", self._set_faults)
-        app.router.add_put("/mode", self._set_mode)
         app.router.add_get("/reservations", self._list)
         app.router.add_get("/livez", _livez)
         return app
@@ -102,14 +101,6 @@ class SimulatorService:
         self._faults = NO_FAULTS if is_end else await _body(request, SimulatedFaults)
         logger.info("Faults: %s", self._faults)
         return web.json_response(self._faults.model_dump())
-
-    async def _set_mode(self, request: web.Request) -> web.Response:
-        """Change those parts of the mode that the body names."""
-        named = await _body(request, Mode)
-        mode = self._suppliers.mode.model_copy(update=named.model_dump(exclude_unset=True))
-        self._suppliers.mode = mode
-        logger.info("Mode: %s", mode)
-        return web.json_response(mode.model_dump())
 
     async def _list(self, _request: web.Request) -> web.Response:
         names = ("kind", "trip_id", "item", "state", "reference")

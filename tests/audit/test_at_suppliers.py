@@ -13,6 +13,7 @@ from audit import Auditor
 from record import Record
 from record.tables import audits, unaudited
 from shared import KINDS
+from simulator.behaviour import Mode
 from tests.audit.auditing import (
     audit,
     auditing,
@@ -35,7 +36,7 @@ def rows_at(suppliers: Simulator, user_id: str, kind: str) -> list[tuple[str | N
 
 async def plant(suppliers: Simulator, user_id: str, kind: str, item: str) -> None:
     """Book at a supplier that keeps no tombstones."""
-    await suppliers.call("PUT", "/mode", {"tombstones": False})
+    suppliers.suppliers.mode = Mode(tombstones=False)
     assert (await suppliers.put(user_id, item, kind)).status == 201
 
 
@@ -71,7 +72,7 @@ async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
 ) -> None:
     user_id = await book(flight="sold-out-flight")
     items = {"hotel": "valid-hotel-id", "flight": "sold-out-flight"}
-    await suppliers.call("PUT", "/mode", {"tombstones": False})
+    suppliers.suppliers.mode = Mode(tombstones=False)
     suppliers.stock.add(kind, user_id, items[kind], "confirmed")
     found = f"is recorded as rolled back, but the {kind} supplier held a {kind} for it"
     assert await said_of(at_suppliers, user_id) == [f"{found}; that is cancelled now."]
@@ -85,7 +86,7 @@ async def test_several_late_bookings_are_cancelled_one_by_one(
     at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
 ) -> None:
     user_id = await book(flight="sold-out-flight")
-    await suppliers.call("PUT", "/mode", {"tombstones": False, "idempotent": False})
+    suppliers.suppliers.mode = Mode(tombstones=False, idempotent=False)
     for _ in range(2):
         await suppliers.put(user_id, "valid-hotel-id", "hotel")
     for _ in range(2):
