@@ -146,19 +146,15 @@ class Database:
 
     async def close(self) -> None:
         """Let running calls end, and close. It does not wait for longer than `CLOSE_LIMIT`."""
-        closed = asyncio.Event()
-        threading.Thread(
-            target=self._close, args=(asyncio.get_running_loop(), closed), daemon=True
-        ).start()
+        # A thread of its own, because the loop's own threads would hold up the end of the loop.
+        closing = asyncio.get_running_loop().run_in_executor(ThreadPoolExecutor(1), self._close)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(closed.wait(), CLOSE_LIMIT)
+            await asyncio.wait_for(closing, CLOSE_LIMIT)
 
-    def _close(self, loop: asyncio.AbstractEventLoop, closed: asyncio.Event) -> None:
+    def _close(self) -> None:
         for threads in (self._writers, self._readers):
             threads.shutdown(cancel_futures=True)
         self._engine.dispose()
-        with contextlib.suppress(RuntimeError):  # The loop has not waited, and is closed.
-            loop.call_soon_threadsafe(closed.set)
 
     def connections(self) -> Connections:
         """Return how many connections there are. The database is not asked."""
