@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor
 
@@ -64,16 +63,16 @@ class WorkerHealth:
 
 
 class WorkerTelemetry:
-    """What a worker needs in order to tell of itself. Without `metrics` it counts nothing."""
+    """What a worker needs in order to tell of itself."""
 
-    def __init__(self, runtime: Runtime, metrics: WorkerMetrics | None = None) -> None:
+    def __init__(self, runtime: Runtime, metrics: WorkerMetrics) -> None:
         self.runtime = runtime
         """For the Temporal client."""
-        self.interceptors: list[Interceptor] = [MeasuringInterceptor(metrics)] if metrics else []
+        self.interceptors: list[Interceptor] = [MeasuringInterceptor(metrics)]
         """For the workers of the Temporal SDK."""
-        self.supplier_called = metrics.supplier_called if metrics else None
+        self.supplier_called = metrics.supplier_called
         self.health = WorkerHealth()
-        self._registry = metrics.registry if metrics else CollectorRegistry()
+        self._registry = metrics.registry
 
     def started(
         self, connections: CountConnections, ask: Callable[[], Awaitable[Obstacle]]
@@ -95,10 +94,11 @@ async def worker_telemetry(
     `suppliers` tells who books each kind. Raises `SystemExit` with one line when the address cannot
     be bound.
     """
+    metrics = WorkerMetrics(suppliers)
     if port is None:
-        yield WorkerTelemetry(unmeasured_runtime())
+        yield WorkerTelemetry(unmeasured_runtime(), metrics)
         return
-    metrics, sdk = WorkerMetrics(suppliers), SdkMetrics()
+    sdk = SdkMetrics()
     telemetry = WorkerTelemetry(sdk.runtime, metrics)
     scrape = functools.partial(scraped, metrics.registry, sdk)
     async with worker_port(host, port, telemetry.health, scrape):
