@@ -16,7 +16,7 @@ from audit import Auditor
 from audit.looking import each
 from bookings import Bookings, TemporalUnavailable, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable
-from record.tables import reservations
+from record.tables import reservations, trips
 from tests.audit.auditing import (
     audit,
     auditing,
@@ -76,10 +76,12 @@ async def test_nothing_is_said_of_trips_that_were_handed_to_another_owner(
 async def test_a_trip_that_the_record_lost_comes_back_as_its_old_owners_and_is_handed_over_again(
     auditor: Auditor, asked: Bookings, faults: FaultyRecord
 ) -> None:
-    user_id = await book(asked)
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
     await faults.owners.hand_over(SHOP.name, "store")
-    await forget_trip(faults, user_id)
+    await execute(faults, sa.delete(trips).where(trips.c.trip_id == user_id))
     await said_of(auditor, user_id)
+    await gate.open()
     assert await faults.owners.besides(["store"]) == [SHOP.name]
     assert (await faults.owners.hand_over(SHOP.name, "store"))[0] == 1
     assert (await trip(faults, user_id)).owner == "store"
