@@ -83,7 +83,7 @@ async def test_each_trip_and_each_try_is_counted_once(client: Client, record: Re
         cancelled = await api.call("POST", f"/bookings/{booked['user_id']}/cancel")
         assert body_of(cancelled)["status"] == "cancelled"
 
-    api_says = scrape_registry(app.extensions["metrics"].registry)
+    api_says = await asyncio.to_thread(scrape_registry, app.extensions["metrics"].registry)
     worker_says = scrape_registry(metrics.registry)
     assert api_says.value("booking_trips_accepted_total") == 4
     assert api_says.value("booking_idempotency_key_conflicts_total") == 1
