@@ -85,10 +85,7 @@ class Auditor:
 
     async def _run(self, audit: Audit, told: Callable[[Difference], object] = log) -> Tally:
         tally, audits = Tally(told), self._record.audits
-        async for rows, differences in self.open_trips.compare():
-            for difference in differences:
-                tally.note([difference])
-            tally.trips += len(rows)
+        await self.open_trips.compare(tally)
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
             await self._compare(rows, tally)

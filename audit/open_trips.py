@@ -8,9 +8,8 @@ know.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator
 
-from audit.differences import ATTENTION, Difference, log, recorded_as
+from audit.differences import ATTENTION, Difference, Tally, recorded_as
 from audit.looking import each, unless_odd
 from bookings import (
     NEVER_STARTED,
@@ -45,8 +44,8 @@ class OpenTrips:
         self._workflows = workflows
         self._settling = settling
 
-    async def compare(self) -> AsyncIterator[tuple[list[RecordedTrip], list[Difference]]]:
-        """Compare and mend; yield some open trips at a time, and what differed.
+    async def compare(self, tally: Tally) -> None:
+        """Compare and mend, and note what differed.
 
         Raises `TemporalUnavailable`, `TemporalRefuses` and `RecordError`.
         """
@@ -56,17 +55,17 @@ class OpenTrips:
         while rows := await self._record.trips.open_trips(before, last, BATCH):
             last = rows[-1].trip_id
             missing = [row for row in rows if acting_workflow(row) not in running]
-            yield rows, [found for found in await each(self._settle, missing) if found]
-        yield [], await self._adopt_all(running)
+            for found in await each(self._settle, missing):
+                tally.note([found] if found else [])
+            tally.trips += len(rows)
+        await self._adopt_all(running, tally)
 
     async def compare_for_ever(self) -> None:
         """Compare at intervals. An outage is logged, and the next comparison finds what is left."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
-                async for _, differences in self.compare():
-                    for difference in differences:
-                        log(difference)
+                await self.compare(Tally())
             except (BookingsError, RecordError) as error:
                 logger.warning("No audit: %s", error)
             except Exception:
@@ -89,16 +88,16 @@ class OpenTrips:
         found = "is open by the record, but its workflow has ended"
         return Difference(row.trip_id, "lost_ending", found, recorded)
 
-    async def _adopt_all(self, running: set[str]) -> list[Difference]:
+    async def _adopt_all(self, running: set[str], tally: Tally) -> None:
         """Record the trips that were started by other means and that no worker has taken up yet."""
         bookings = {
             workflow_id
             for workflow_id in running
             if may_be_id(workflow_id) and not cancelled_trip(workflow_id)
         }
-        missing = await self._record.trips.missing(bookings)
-        found = [await unless_odd(each, self._adopt(each)) for each in missing]
-        return [difference for difference in found if difference]
+        for workflow_id in await self._record.trips.missing(bookings):
+            found = await unless_odd(workflow_id, self._adopt(workflow_id))
+            tally.note([found] if found else [])
 
     async def _adopt(self, workflow_id: str) -> Difference | None:
         """Record the trip of a workflow; `None`: it was recorded already, or has just begun.

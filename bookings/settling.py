@@ -41,7 +41,7 @@ class Settling:
         if is_told or description.status == WorkflowExecutionStatus.RUNNING:
             return now
         status, reason = await self._workflows.ending(description) or ("needs_attention", STOPPED)
-        return await self._record.trips.found(row, status, reason)
+        return await self._record.trips.found(now, status, reason)
 
     async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
         """Return the row that the trip of a workflow would have; `None`: it is no trip's.
@@ -70,10 +70,10 @@ class Settling:
         if row.first_run_id is not None:
             return await self._record.trips.found(row, "needs_attention", STOPPED)
         if cancelled:
-            return await self._record.trips.withdraw(row.trip_id, "cancelled", CANCELLED)
+            return await self._record.trips.found(row, "cancelled", CANCELLED)
         patience = START_LIMIT
         if row.key_fingerprint is not None:
             patience = dt.timedelta(seconds=self._workflows.policy.trip_deadline)
         if dt.datetime.now(dt.UTC) < row.accepted_at + patience:
             return row
-        return await self._record.trips.withdraw(row.trip_id, "rolled_back", NEVER_STARTED)
+        return await self._record.trips.found(row, "rolled_back", NEVER_STARTED)

@@ -136,28 +136,18 @@ class Trips:
         if sql.execute(_TELL, told).rowcount == 0 and claim(sql, trip) is not None:
             sql.execute(_TELL, told)
 
-    async def withdraw(self, trip_id: str, status: TripStatus, reason: str) -> RecordedTrip:
-        """End a trip that no workflow has claimed; none can book it any more. Returns its row."""
-        return await self._change(
-            trip_id,
-            _IS_OPEN,
-            trips.c.first_run_id.is_(None),
-            trips.c.cancelled_at.is_(None),
-            status=status,
-            reason=reason,
-            closed_at=dt.datetime.now(dt.UTC),
-        )
-
     async def found(
         self, trip: RecordedTrip, status: TripStatus, reason: str | None
     ) -> RecordedTrip:
-        """Write that the workflow which acts for an open trip has ended, and did not tell so.
+        """Write how an open trip has ended whose workflow has not told so, or was never started.
 
-        Returns the trip's row, changed or not.
+        A trip that was claimed or cancelled meanwhile stays as it is. Returns its row, changed or
+        not.
         """
         return await self._change(
             trip.trip_id,
             _IS_OPEN,
+            trips.c.first_run_id.is_not_distinct_from(trip.first_run_id),
             trips.c.cancelled_at.is_not_distinct_from(trip.cancelled_at),
             status=status,
             reason=reason,

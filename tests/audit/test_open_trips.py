@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import bookings.settling
-from audit import Auditor, Difference
+from audit import Auditor, Difference, Tally
 from audit.open_trips import OpenTrips
 from bookings import NEVER_STARTED, STOPPED, Bookings, Settling, TripWorkflows
-from record import Record, RecordedTrip, RecordUnavailable
+from record import Record, RecordUnavailable
 from shared import KINDS, TASK_QUEUE_NAME, cancellation_id
 from tests.audit.auditing import change_trip, trip
 from tests.bookings.requests import (
@@ -62,12 +62,9 @@ async def found_by(open_trips: OpenTrips, user_id: str) -> list[str]:
 
 async def of(open_trips: OpenTrips, *user_ids: str) -> list[str]:
     """Compare, and return what is said of these trips: other tests have left trips here."""
-    return [
-        f"{difference.found}; {difference.done}"
-        async for _, differences in open_trips.compare()
-        for difference in differences
-        if difference.trip_id in user_ids
-    ]
+    told: list[Difference] = []
+    await open_trips.compare(Tally(told.append))
+    return [f"{each.found}; {each.done}" for each in told if each.trip_id in user_ids]
 
 
 @pytest.mark.parametrize("come", [half_way, stuck])
@@ -291,10 +288,10 @@ async def test_it_goes_on_for_ever_and_says_what_it_finds(
     outages = [ZeroDivisionError("a bug"), RecordUnavailable("The record is away")]
     done = asyncio.Event()
 
-    async def compare() -> AsyncIterator[tuple[list[RecordedTrip], list[Difference]]]:
+    async def compare(tally: Tally) -> None:
         if outages:
             raise outages.pop()
-        yield [], [Difference("first", "stopped", "is open")]
+        tally.note([Difference("first", "stopped", "is open")])
         done.set()
 
     monkeypatch.setattr("audit.open_trips.INTERVAL", 0.001)

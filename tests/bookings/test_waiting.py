@@ -83,7 +83,8 @@ async def test_a_wait_outlasts_an_outage_of_temporal_and_the_record_tells_of_the
     nobody = await lazy_client({"target_host": f"127.0.0.1:{unused_tcp_port}"})
     wait = asyncio.create_task(Bookings(nobody, record, IMPATIENT).look_up_after(row, 600))
     assert not (await asyncio.wait({wait}, timeout=0.3))[0]
-    await record.trips.withdraw(row.trip_id, "rolled_back", "for a test")
+    now = await record.trips.by_id(row.trip_id) or row
+    await record.trips.found(now, "rolled_back", "for a test")
     async with asyncio.timeout(20):
         assert (await wait).status == "rolled_back"
 

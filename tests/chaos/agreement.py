@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from temporalio.client import Client
 
+from audit import Difference, Tally
 from audit.open_trips import OpenTrips
 from bookings import Settling, TripWorkflows
 from record import Record, RecordedTrip
@@ -120,9 +121,10 @@ class Agreement(Asking):
         async with Record.open(self.service.database_url) as record:
             workflows = TripWorkflows(self.client, SagaPolicy())
             open_trips = OpenTrips(record, workflows, Settling(record, workflows))
-            async for _, found in open_trips.compare():
-                for each in found:
-                    self.violate("disagreeing", each.trip_id, f"the audit says: {each}")
+            found: list[Difference] = []
+            await open_trips.compare(Tally(found.append))
+        for each in found:
+            self.violate("disagreeing", each.trip_id, f"the audit says: {each}")
         self.audits = await asyncio.to_thread(_audits_in, self.service.database_url)
         for ended, differences in self.audits:
             if ended and any((differences or {}).values()):

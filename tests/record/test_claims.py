@@ -143,8 +143,8 @@ async def test_only_the_cancellation_of_a_trip_that_nobody_has_claimed_claims_it
 async def test_a_trip_that_was_withdrawn_is_claimed_by_no_workflow_that_comes_late(
     record: Record,
 ) -> None:
-    await record.trips.accept(accepted())
-    withdrawn = await record.trips.withdraw("trip", "cancelled", "Nobody started it")
+    row, _ = await record.trips.accept(accepted())
+    withdrawn = await record.trips.found(row, "cancelled", "Nobody started it")
     with pytest.raises(ReservationRefused, match=FOREIGN):
         await record.reservations.reserve(trip(), "car")
     await record.trips.tell(trip(), news("rolled_back"))
@@ -171,9 +171,9 @@ async def test_a_withdrawal_that_races_the_first_reserve_leaves_one_of_them_only
 ) -> None:
     record, other = pair
     for number in range(30):
-        await record.trips.accept(accepted(f"trip-{number}"))
+        row, _ = await record.trips.accept(accepted(f"trip-{number}"))
         withdrawn, reserved = await asyncio.gather(
-            record.trips.withdraw(f"trip-{number}", "rolled_back", "Nobody started it"),
+            record.trips.found(row, "rolled_back", "Nobody started it"),
             other.reservations.reserve(trip(f"trip-{number}"), "car"),
             return_exceptions=True,
         )

@@ -165,7 +165,7 @@ async def bring_to(record: Record, standing: str) -> None:
             await record.trips.tell(own, news("booked"))
         case "stopped":
             await record.reservations.reserve(own, "car")
-            await record.trips.found(accepted(standing), "needs_attention", "Stopped")
+            await record.trips.found(await trip_in(record, standing), "needs_attention", "Stopped")
         case _:
             assert standing == "nothing"
 

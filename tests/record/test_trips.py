@@ -157,7 +157,6 @@ async def test_an_ending_without_reservations_never_changes(
         row = await record.trips.begin_cancellation("trip")
         assert row.status == ending
         await record.trips.found(row, "needs_attention", "Stopped")
-        await record.trips.withdraw("trip", "cancelled", "Nobody started it")
         await record.trips.accept(accepted(owner="thief", first_run_id="another-run"))
 
 
@@ -220,28 +219,21 @@ async def test_news_that_come_after_a_finding_win(record: Record) -> None:
     assert await status_of(record) == "booked"
 
 
-# Withdrawing
-
-
 @pytest.mark.parametrize("ending", OVER)
-async def test_a_trip_that_nobody_has_claimed_is_withdrawn(
+async def test_a_trip_that_nobody_has_claimed_may_end_so(
     record: Record, ending: TripStatus
 ) -> None:
-    await record.trips.accept(accepted())
-    row = await record.trips.withdraw("trip", ending, "Nobody started it")
-    assert (row.status, row.reason, row.closed_at is not None) == (ending, row.reason, True)
-    assert row.reason == "Nobody started it"
-    assert await record.trips.by_id("trip") == row
+    row, _ = await record.trips.accept(accepted())
+    ended = await record.trips.found(row, ending, "Nobody started it")
+    assert (ended.status, ended.reason) == (ending, "Nobody started it")
+    assert ended.closed_at is not None
+    assert await record.trips.by_id("trip") == ended
 
 
-async def test_a_trip_that_was_claimed_or_is_being_cancelled_is_not_withdrawn(
-    record: Record,
-) -> None:
+async def test_a_trip_that_was_claimed_meanwhile_does_not_end_so(record: Record) -> None:
+    row, _ = await record.trips.accept(accepted())
     await record.reservations.reserve(trip(), "car")
-    assert (await record.trips.withdraw("trip", "cancelled", "")).status == "running"
-    await record.trips.accept(accepted("another", status="booked", closed_at=NOON))
-    cancelling = await record.trips.begin_cancellation("another")
-    assert await record.trips.withdraw("another", "cancelled", "") == cancelling
+    assert (await record.trips.found(row, "cancelled", "Nobody started it")).status == "running"
 
 
 # Cancelling what is over
