@@ -153,10 +153,6 @@ class RecordWatch:
         finally:
             del self._waits[seen]
             seen.cancel()
-            if not self._waits and self._rounds is not None:
-                self._rounds.cancel()
-                # The loop ends the task later; a wait that comes before that needs a new one.
-                self._rounds = None
 
     def stop(self) -> None:
         """End all present waits."""
@@ -164,15 +160,15 @@ class RecordWatch:
             seen.cancel()
 
     async def _look_in_rounds(self) -> None:
-        while True:
-            await asyncio.sleep(RECORD_INTERVAL)
-            waits = dict(self._waits)
+        await asyncio.sleep(RECORD_INTERVAL)
+        while waits := dict(self._waits):
             try:
                 rows = await self._not_just_running({user_id for user_id, _ in waits.values()})
             except RecordError:
-                continue  # The waits go on: an outage of the record does not end them.
+                rows = []  # The waits go on: an outage of the record does not end them.
             found = {row.trip_id: row for row in rows}
             for seen, (user_id, is_over) in waits.items():
                 row = found.get(user_id)
                 if row is not None and not seen.done() and is_over(row):
                     seen.set_result(None)
+            await asyncio.sleep(RECORD_INTERVAL)
