@@ -67,7 +67,6 @@ class TripWorkflows:
         await self._start(
             BookingWorkflow,
             row,
-            self._input(row),
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
 
@@ -79,7 +78,6 @@ class TripWorkflows:
         await self._start(
             CancelBookingWorkflow,
             row,
-            self.input_of(row),
             # Once is enough, but one that was stopped from outside may be started again.
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -225,23 +223,22 @@ class TripWorkflows:
         return None
 
     def input_of(self, row: RecordedTrip) -> BookVacationInput:
-        """Return a trip as its activities get it, with the execution that it belongs to."""
-        execution = None
-        if row.first_run_id:
-            execution = Execution(row.workflow_id, row.first_run_id)
-        return dataclasses.replace(self._input(row), execution=execution)
+        """Return a trip as its workflows and activities get it.
 
-    def _input(self, row: RecordedTrip) -> BookVacationInput:
+        It has the execution that it belongs to, if an execution has claimed it.
+        """
         # Of a trip that is older than the record, only what it held is known. It does no harm to
         # undo nothing. Such a trip wants nothing of a kind that came later.
         wanted: dict[str, Any] = dict.fromkeys(ALWAYS_WANTED, "")
         wanted |= {f"book_{step.kind}_id": step.item for step in row.steps}
+        claimed = row.first_run_id
         return BookVacationInput(
             attempts=int(row.request.get("attempts") or 1),
             book_user_id=row.trip_id,
             policy=self.policy,
             name=row.request.get("name") or "",
             owner=row.owner,
+            execution=Execution(row.workflow_id, claimed) if claimed else None,
             **wanted,
         )
 
@@ -249,7 +246,6 @@ class TripWorkflows:
         self,
         workflow: type[BookingWorkflow | CancelBookingWorkflow],
         row: RecordedTrip,
-        book_input: BookVacationInput,
         **policies: Any,
     ) -> None:
         # What people see in the Web UI; nothing here reads it.
@@ -259,7 +255,7 @@ class TripWorkflows:
         with asking_temporal(), contextlib.suppress(WorkflowAlreadyStartedError):
             await self._client.start_workflow(
                 workflow.__name__,
-                book_input,
+                self.input_of(row),
                 id=acting_workflow(row),
                 task_queue=TASK_QUEUE_NAME,
                 memo={**told, "owner": row.owner},
