@@ -40,7 +40,7 @@ from record.errors import (
     is_set_up_wrongly,
 )
 from record.schema import SETTINGS, SchemaOutdated, is_current, prepare, upgrade
-from record.tables import UtcTime, audits
+from record.tables import audits
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
@@ -177,13 +177,13 @@ class Database:
 
         Raises `RecordUnavailable`, also when the disk is full or the server has become read-only.
         """
-        key = {"probe": f"probe {uuid.uuid4()}"}
-        values = {"now": dt.datetime.now(dt.UTC), "ballast": secrets.token_hex(PROBE_BYTES // 2)}
+        probe_id, ballast = f"probe {uuid.uuid4()}", secrets.token_hex(PROBE_BYTES // 2)
+        values = {"audit_id": probe_id, "began_at": dt.datetime.now(dt.UTC), "differences": ballast}
 
         def probe(sql: sa.Connection) -> None:
             sql.execute(sa.text("SELECT 1 FROM trips LIMIT 1"))
-            sql.execute(_PROBE, key | values)
-            sql.execute(_PROBED, key)
+            sql.execute(sa.insert(audits).values(values))
+            sql.execute(sa.delete(audits).where(audits.c.audit_id == probe_id))
 
         await self.write(probe)
 
@@ -291,14 +291,6 @@ def _insert_if_new(table: sa.Table, dialect: str) -> sa.Executable:
     # It is made once: to make a statement takes longer than to run it.
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing().returning(*table.primary_key)
-
-
-_PROBE = sa.insert(audits).values(
-    audit_id=sa.bindparam("probe"),
-    began_at=sa.bindparam("now", type_=UtcTime),
-    differences=sa.bindparam("ballast", type_=sa.JSON),
-)
-_PROBED = sa.delete(audits).where(audits.c.audit_id == sa.bindparam("probe"))
 
 
 async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:
