@@ -1,84 +1,36 @@
 """The service behind a real nginx, whose settings are its own unless a test says otherwise."""
 
 import html
-import http.client
 import json
 import re
-import shutil
-import socket
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from shared import KINDS
-from tests.api.api_client import JOHN, JSON
+from tests.api.api_client import JOHN
 from tests.api.serving import serving
 from tests.api.stand_in import ODD_IDS, StandIn, app_over
-from tests.processes import Process, bare_environment, free_port, service, wait_until
+from tests.beside.proxies import asked, path_of, proxy
+from tests.processes import Process, free_port, service
 from tests.test_end_to_end import documented_client
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="Debian's nginx is not installed"),
+    pytest.mark.skipif(path_of("nginx") is None, reason="Debian's nginx is not installed"),
 ]
-
-CONFIGURATION = """
-user root;
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path body;
-  proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi;
-  uwsgi_temp_path uwsgi;
-  scgi_temp_path scgi;
-  server {{
-    listen 127.0.0.1:{port};
-    {locations}
-  }}
-}}
-"""
 
 
 @contextmanager
 def nginx(folder: Path, locations: str, port: int | None = None) -> Iterator[tuple[Process, int]]:
     """Run nginx in `folder` and yield it with its port."""
     port = port or free_port()
-    file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(port=port, locations=locations))
-    command = ["nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
-    process = Process("nginx", command, folder / "nginx.log", bare_environment())
-    process.start()
-    try:
-        wait_until(lambda: not process.running or answers(port), "nginx answers")
-        assert process.running, process.output
+    site = f"server {{ listen 127.0.0.1:{port}; {locations} }}"
+    with proxy("nginx", folder, port, site) as process:
         yield process, port
-    finally:
-        process.kill()
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as line:
-        return line.connect_ex(("127.0.0.1", port)) == 0
-
-
-def asked(
-    port: int, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = JSON
-) -> tuple[int, dict[str, Any]]:
-    """Return the status and the body of an answer."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=90)) as line:
-        line.request(method, path, body, dict(headers))
-        answer = line.getresponse()
-        content = answer.read().decode()
-    return answer.status, json.loads(content) if content.startswith("{") else {"text": content}
 
 
 def before(port: int, settings: str = "") -> str:
@@ -101,7 +53,7 @@ def test_a_form_is_taken_whatever_host_nginx_tells(tmp_path: Path, host: str) ->
             serving(app) as port,
             nginx(tmp_path, before(port, host), front),
         ):
-            status, body = asked(front, "POST", "/trips", form, sent)
+            status, body, _ = asked(front, "POST", "/trips", form, sent)
             assert status == (303 if taken else 403)
             assert taken or all(
                 told in body["text"] for told in ("Host: ", sent["Origin"], "PUBLIC_URL")
@@ -126,7 +78,7 @@ def test_all_links_lead_back_to_the_service_under_its_path(tmp_path: Path, slash
         pages, seen = ["/trips-app/"], set[str]()
         while pages:
             page = pages.pop()
-            status, body = asked(front, "GET", page)
+            status, body, _ = asked(front, "GET", page)
             assert status in (200, 204), page
             seen.add(page.partition("?")[0].removeprefix("/trips-app"))
             found = re.findall(r' (?:src|href|hx-get)="([^"#]+)[#"]', body.get("text", ""))
@@ -137,11 +89,11 @@ def test_all_links_lead_back_to_the_service_under_its_path(tmp_path: Path, slash
                 if link.partition("?")[0].removeprefix("/trips-app") not in seen:
                     pages.append(link)
         assert seen >= {"/", "/trips", "/docs", f"/trips/{trip.trip_id}", "/static/pages.css"}
-        _, listed = asked(front, "GET", "/trips-app/bookings")
+        listed = asked(front, "GET", "/trips-app/bookings").body
         link = listed["bookings"][0]["links"]["self"]
         assert link == f"{public}/bookings/{trip.trip_id}"
         path = link.removeprefix(f"http://127.0.0.1:{front}")
-        assert asked(front, "POST", f"{path}/cancel")[1]["status"] == "cancelled"
+        assert asked(front, "POST", f"{path}/cancel").body["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("size", [300_000, 1024 * 1024])
@@ -152,7 +104,7 @@ def test_a_body_that_is_too_long_is_refused_by_the_service(tmp_path: Path, size:
         nginx(tmp_path, before(port)) as (_, front),
     ):
         answers = [asked(front, "POST", "/book", b"x" * size) for _ in range(40)]
-    assert {(status, body["detail"]) for status, body in answers} == {
+    assert {(status, body["detail"]) for status, body, _ in answers} == {
         (413, "The body is over 16 KiB.")
     }
 
@@ -164,15 +116,15 @@ def test_trips_of_any_id_are_opened_by_their_links(tmp_path: Path) -> None:
     app = app_over(bookings)
     with serving(app) as port:
         with nginx(tmp_path, before(port)) as (_, front):
-            _, page = asked(front, "GET", "/bookings")
+            page = asked(front, "GET", "/bookings").body
             for row in page["bookings"]:
                 link = row["links"]["self"]
-                assert asked(front, "GET", link)[1]["user_id"] == row["user_id"]
-                assert asked(front, "POST", f"{link}/cancel")[1]["user_id"] == row["user_id"]
+                assert asked(front, "GET", link).body["user_id"] == row["user_id"]
+                assert asked(front, "POST", f"{link}/cancel").body["user_id"] == row["user_id"]
         # With a path behind the address nginx decodes the link.
         decoding = f"location / {{ proxy_pass http://127.0.0.1:{port}/; }}"
         with nginx(tmp_path, decoding) as (_, front):
-            assert asked(front, "GET", "/bookings/a%2Fb")[1]["user_id"] == "a/b"
+            assert asked(front, "GET", "/bookings/a%2Fb").body["user_id"] == "a/b"
 
 
 def test_the_documented_client_books_once_whatever_nginx_says(tmp_path: Path) -> None:
@@ -193,15 +145,3 @@ def test_the_documented_client_books_once_whatever_nginx_says(tmp_path: Path) ->
         assert client.exit_code() == 0, client.output
         assert json.loads(client.output)["cancelled"] is False
         assert len(slow.rows()) == len(KINDS)
-
-
-def test_a_trip_of_over_a_minute_is_202_before_nginx_gives_up(tmp_path: Path) -> None:
-    bookings = StandIn()
-    bookings.becomes = "running"
-    app = app_over(bookings, allow_anonymous=True)
-    with (
-        serving(app) as port,
-        nginx(tmp_path, before(port)) as (_, front),
-    ):
-        status, body = asked(front, "POST", "/book", json.dumps(JOHN).encode())
-        assert (status, body["status"]) == (202, "running")
