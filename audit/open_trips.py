@@ -104,7 +104,7 @@ class OpenTrips:
 
         A workflow that somebody has started may have another id than its trip.
         """
-        trip = await self._settling.as_temporal_knows(workflow_id)
+        trip = await self._workflows.unrecorded(workflow_id)
         if trip is None or await self._record.trips.by_id(trip.trip_id):
             return None
         row, _ = await self._record.trips.accept(trip)

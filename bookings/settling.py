@@ -8,11 +8,10 @@ import datetime as dt
 
 from temporalio.client import WorkflowExecutionStatus
 
-from bookings.temporal import TripWorkflows, first_run_id
-from bookings.trips import NEVER_STARTED, STOPPED, may_be_id
+from bookings.temporal import TripWorkflows
+from bookings.trips import NEVER_STARTED, STOPPED
 from record import Record, RecordedTrip
 from shared import CANCELLED
-from workflows import BookingWorkflow
 
 START_LIMIT = dt.timedelta(minutes=1)
 """After so long, a trip that was accepted without a key and has no workflow will never have one:
@@ -42,27 +41,6 @@ class Settling:
             return now
         status, reason = await self._workflows.ending(description) or ("needs_attention", STOPPED)
         return await self._record.trips.found(now, status, reason)
-
-    async def as_temporal_knows(self, workflow_id: str) -> RecordedTrip | None:
-        """Return the row that the trip of a workflow would have; `None`: it is no trip's.
-
-        Raises as `settled` does.
-        """
-        description = await self._workflows.describe(workflow_id)
-        if description is None or description.workflow_type != BookingWorkflow.__name__:
-            return None
-        book_input = await self._workflows.started_with(workflow_id)
-        if book_input is None or not may_be_id(book_input.book_user_id):
-            return None
-        return RecordedTrip(
-            trip_id=book_input.book_user_id,
-            owner=book_input.owner,
-            request=book_input.request,
-            status="running",
-            workflow_id=workflow_id,
-            accepted_at=description.start_time,
-            first_run_id=first_run_id(description),
-        )
 
     async def _without_workflow(self, row: RecordedTrip, cancelled: bool) -> RecordedTrip:
         if row.cancelled_at is not None:

@@ -19,7 +19,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from bookings.errors import BookingNotFound, asking_temporal
-from bookings.trips import acting_workflow
+from bookings.trips import acting_workflow, may_be_id
 from connection import UnreadablePayload
 from record import RecordedTrip
 from shared import (
@@ -200,12 +200,14 @@ class TripWorkflows:
             )
             return {execution.id async for execution in listed}
 
-    async def started_with(self, workflow_id: str) -> BookVacationInput | None:
-        """Return the input of a trip's workflow.
+    async def unrecorded(self, workflow_id: str) -> RecordedTrip | None:
+        """Return the row that the trip of a workflow would have; `None`: it is no trip's.
 
-        `None`: there is no such workflow, or somebody has started it with something else. Raises
-        `UnreadablePayload`.
+        Raises `UnreadablePayload`.
         """
+        description = await self.describe(workflow_id)
+        if description is None or description.workflow_type != BookingWorkflow.__name__:
+            return None
         with contextlib.suppress(BookingNotFound), asking_temporal():
             history = self._client.get_workflow_handle(workflow_id).fetch_history_events(
                 page_size=1, rpc_timeout=RPC_TIMEOUT
@@ -219,7 +221,16 @@ class TripWorkflows:
                 raise  # It may well be one.
             except Exception:  # Each converter raises its own.
                 return None
-            return told if isinstance(told, BookVacationInput) else None
+            if isinstance(told, BookVacationInput) and may_be_id(told.book_user_id):
+                return RecordedTrip(
+                    trip_id=told.book_user_id,
+                    owner=told.owner,
+                    request=told.request,
+                    status="running",
+                    workflow_id=workflow_id,
+                    accepted_at=description.start_time,
+                    first_run_id=first_run_id(description),
+                )
         return None
 
     def input_of(self, row: RecordedTrip) -> BookVacationInput:
