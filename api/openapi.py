@@ -174,45 +174,43 @@ def _operation(operation: Operation, method: str, components: Schema, *, public:
         entry["requestBody"] = {"required": True, "content": {"application/json": shown}}
     for status, answer in operation.answers.items():
         meaning = inspect.cleandoc(answer.__doc__ or "")
-        entry["responses"][str(status)] = {
-            "description": f"Not over yet. {meaning}" if status == 202 else meaning,
-            "content": {
-                "application/json": {
-                    "schema": _reference(answer),
-                    "examples": {
-                        name: {"value": example}
-                        for name, example in _examples(components[answer.__name__])
-                        if _fits(example, operation, method, status)
-                    },
-                }
+        entry["responses"][str(status)] = _response(
+            f"Not over yet. {meaning}" if status == 202 else meaning,
+            "application/json",
+            _reference(answer),
+            {
+                name: example
+                for name, example in _examples(components[answer.__name__])
+                if _fits(example, operation, method, status)
             },
-            "headers": operation.answer_headers.get(status, {}),
-        }
+            operation.answer_headers.get(status, {}),
+        )
     if operation.text is not None:
-        entry["responses"]["200"] = {
-            "description": "The text.",
-            "content": {
-                "text/plain": {
-                    "schema": {"type": "string"},
-                    "examples": {"Text": {"value": operation.text}},
-                }
-            },
-            "headers": {},
-        }
+        entry["responses"]["200"] = _response(
+            "The text.", "text/plain", {"type": "string"}, {"Text": operation.text}, {}
+        )
     for status in sorted(operation.refusals(public=public)):
-        entry["responses"][str(status)] = {
-            "description": problems.MEANING[status],
-            "content": {
-                problems.MEDIA_TYPE: {
-                    "schema": _reference(ProblemDetails),
-                    "examples": {"Problem": {"value": _problem(operation, status).body()}},
-                }
-            },
-            "headers": PROBLEM_HEADERS.get(status, {}),
-        }
+        entry["responses"][str(status)] = _response(
+            problems.MEANING[status],
+            problems.MEDIA_TYPE,
+            _reference(ProblemDetails),
+            {"Problem": _problem(operation, status).body()},
+            PROBLEM_HEADERS.get(status, {}),
+        )
     if public:
         entry["security"] = []
     return entry
+
+
+def _response(
+    meaning: str, media_type: str, schema: Schema, examples: Schema, headers: Schema
+) -> Schema:
+    shown = {name: {"value": example} for name, example in examples.items()}
+    return {
+        "description": meaning,
+        "content": {media_type: {"schema": schema, "examples": shown}},
+        "headers": headers,
+    }
 
 
 def _examples(schema: Schema) -> Iterator[tuple[str, Schema]]:
