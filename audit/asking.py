@@ -24,7 +24,7 @@ Held = Confirmed | Pending | Released | AnotherItem | None
 """What a supplier holds for a trip; `None`: it knows nothing of it."""
 
 
-class NotAsked(Exception):
+class NotAsked:
     """The supplier could not be asked, or has not answered."""
 
 
@@ -40,40 +40,40 @@ class Line:
         self._failures = 0
         self._away_until = 0.0
 
-    async def held(self, trip: BookVacationInput) -> Held:
-        """Return what the supplier holds. Raises `NotAsked`."""
-        self._check()
+    async def held(self, trip: BookVacationInput) -> Held | NotAsked:
+        """Return what the supplier holds."""
+        if self._is_away():
+            return NotAsked()
         await self._turn()
-        self._check()  # Earlier questions may have found meanwhile that the supplier is away.
+        if self._is_away():  # Earlier questions have found it meanwhile.
+            return NotAsked()
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
                 held: Held = await self._desk.find(trip)
         except AnotherItem as another:
             held = another
         except (SupplierError, TimeoutError) as error:
-            self._failed(error)
-            raise NotAsked(self._kind) from error
+            return self._failed(error)
         except Exception as error:
             # A supplier's own class may raise anything; its text may hold an address.
             logger.exception(
                 "The %s supplier failed", self._kind, extra={"trip_id": trip.book_user_id}
             )
-            self._failed(error)
-            raise NotAsked(self._kind) from error
+            return self._failed(error)
         self._failures = 0
         return held
 
-    def _check(self) -> None:
-        if asyncio.get_running_loop().time() < self._away_until:
-            raise NotAsked(self._kind)
+    def _is_away(self) -> bool:
+        return asyncio.get_running_loop().time() < self._away_until
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> NotAsked:
         self._failures += 1
         if self._failures >= AWAY_AFTER:
             self._away_until = asyncio.get_running_loop().time() + AWAY_SECONDS
             logger.warning(
                 "The %s supplier is away, and not asked for a while: %s", self._kind, error
             )
+        return NotAsked()
 
     async def _turn(self) -> None:
         """Wait until the supplier may be asked again."""

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from audit.asking import Held, Line, NotAsked
+from audit.asking import Line, NotAsked
 from audit.comparing import Look, compared
 from bookings import BookingsError, TripWorkflows
 from record import Record, RecordedTrip, RecordUnavailable, Reservation
-from shared import BookVacationInput, Kind
+from shared import Kind
 from suppliers import Desks, OutsideDesk
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Looking:
         """Ask the suppliers about a trip whose workflow has ended."""
         to_ask, too_early, elsewhere = self._whom_to_ask(look.row, look.reservations, now)
         trip = self._workflows.input_of(look.row)
-        answers = await asyncio.gather(*(self._ask(kind, trip) for kind in to_ask))
+        answers = await asyncio.gather(*(self._lines[kind].held(trip) for kind in to_ask))
         told = zip(to_ask, answers, strict=True)
         held = {kind: each for kind, each in told if not isinstance(each, NotAsked)}
         return replace(
@@ -128,12 +128,6 @@ class Looking:
                 continue
             to_ask.append(step.kind)
         return to_ask, too_early, elsewhere
-
-    async def _ask(self, kind: Kind, trip: BookVacationInput) -> Held | NotAsked:
-        try:
-            return await self._lines[kind].held(trip)
-        except NotAsked as not_asked:
-            return not_asked
 
 
 async def each(
