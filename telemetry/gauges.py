@@ -1,8 +1,8 @@
 """Gauges that are read at each scrape. Reading them never holds up a request or a scrape."""
 
 import asyncio
+import concurrent.futures
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -78,39 +78,48 @@ class _AtScrape(Collector):
             yield family
 
 
+class _Seldom:
+    """Asks one question at a time and not too often, however many scrapes want the answer.
+
+    It has a thread of its own, and an event loop of its own for each question, so that it takes
+    nothing that a request needs.
+    """
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]) -> None:
+        self._ask = ask
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="gauges")
+        self._lock = threading.Lock()
+        self._asked: concurrent.futures.Future[Mapping[str, Values]] | None = None
+        self._asked_at = 0.0
+
+    def answer(self) -> Mapping[str, Values]:
+        """Return the answer. Raises what the question raises, and `TimeoutError`."""
+        with self._lock:
+            now = time.monotonic()
+            if self._asked is None or (
+                self._asked.done() and now >= self._asked_at + QUESTION_INTERVAL
+            ):
+                self._asked = self._thread.submit(lambda: asyncio.run(self._ask()))
+                self._asked_at = now
+            asked = self._asked
+        return asked.result(QUESTION_LIMIT)
+
+
 def show_promises(
     registry: CollectorRegistry, promises: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]]
 ) -> None:
-    """Show how the promises stand as the record tells it, or that it cannot be read.
-
-    One scrape at a time asks, and not too often. It has an event loop of its own, so that it takes
-    nothing that a request needs.
-    """
-    asking = threading.Lock()
-    asked_at = -math.inf
-    told: Mapping[str, Values] = {}
+    """Show how the promises stand as the record tells it, or that it cannot be read."""
+    seldom = _Seldom(promises)
 
     def read() -> Mapping[str, Values]:
-        nonlocal asked_at, told
-        with asking:
-            if time.monotonic() >= asked_at + QUESTION_INTERVAL:
-                told = asyncio.run(_told_by(promises))
-                asked_at = time.monotonic()
-            return told
+        try:
+            return {"record_up": 1, **seldom.answer()}
+        except Exception as error:
+            # Whatever the error is, the other gauges can be shown.
+            logger.warning("The gauges of the record are missing: %r", error)
+            return {"record_up": 0}
 
     registry.register(_AtScrape(read))
-
-
-async def _told_by(
-    promises: Callable[[], Coroutine[Any, Any, Mapping[str, Values]]],
-) -> Mapping[str, Values]:
-    try:
-        async with asyncio.timeout(QUESTION_LIMIT):
-            return {"record_up": 1, **await promises()}
-    except Exception as error:
-        # Whatever the error is, the other gauges can be shown.
-        logger.warning("The gauges of the record are missing: %r", error)
-        return {"record_up": 0}
 
 
 def show_places(registry: CollectorRegistry, look: ReadGauges) -> None:
