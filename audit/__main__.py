@@ -10,6 +10,7 @@ import logging
 import sys
 
 from temporalio.envconfig import ClientConnectConfig
+from tqdm import tqdm
 
 from audit import Auditor, Tally
 from bookings import BookingsError
@@ -36,15 +37,21 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
         auditor = Auditor(
             client, record, composition.desks, settings.saga_policy, settings.calls_per_second
         )
+        trips = await record.trips.count() if everything else None
         try:
-            return await auditor.audit(everything=everything, told=lambda each: _write(str(each)))
+            # Only in a terminal.
+            with tqdm(desc="Looked at", total=trips, unit=" trips", disable=None) as shown:
+                tally = Tally(told=lambda each: _write(str(each)), seen=shown.update)
+                await auditor.audit(tally, everything=everything)
         finally:
             await composition.close()
+    return tally
 
 
 def _write(*lines: str) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    with tqdm.external_write_mode():
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
 
 
 def _summary(tally: Tally) -> list[str]:

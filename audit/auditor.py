@@ -7,12 +7,12 @@ time, and two audits may run at once.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from temporalio.client import Client
 
 from audit import open_trips
-from audit.differences import DIFFERENCES, Difference, Tally, log
+from audit.differences import DIFFERENCES, Tally
 from audit.looking import Looking
 from audit.mending import Mending
 from bookings import BookingsError, Settling, TripWorkflows
@@ -55,14 +55,13 @@ class Auditor:
         self._looking = Looking(self._workflows, record, desks, rates)
         self._mending = Mending(self._workflows, record, desks)
 
-    async def audit(self, *, everything: bool, told: Callable[[Difference], object] = log) -> Tally:
+    async def audit(self, tally: Tally, *, everything: bool) -> None:
         """Audit now: every trip, or those that have changed since the last audit.
 
-        Each difference is `told` as it is found. Raises `BookingsError` when Temporal cannot be
-        asked, and `RecordError`.
+        Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
         """
         begun = await self._record.audits.begin(OVERLAP, FIRST, everything=everything)
-        return await self._run(begun, told)
+        await self._run(begun, tally)
 
     async def audit_for_ever(self, interval: float) -> None:
         """Audit whenever no worker has begun an audit for `interval` seconds.
@@ -76,15 +75,15 @@ class Auditor:
                 audits, every = self._record.audits, dt.timedelta(seconds=interval)
                 due = due or await audits.begin_if_due(OVERLAP, FIRST, every)
                 if due is not None:
-                    await self._run(due)
+                    await self._run(due, Tally())
                     due = None
             except (BookingsError, RecordError) as error:
                 logger.warning("The audit waits: %s", error)
             except Exception:
                 logger.exception("The audit failed")
 
-    async def _run(self, audit: Audit, told: Callable[[Difference], object] = log) -> Tally:
-        tally, audits = Tally(told), self._record.audits
+    async def _run(self, audit: Audit, tally: Tally) -> None:
+        audits = self._record.audits
         await self.open_trips.compare(tally)
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
@@ -98,7 +97,6 @@ class Auditor:
         counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)
-        return tally
 
     async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """Compare trips that have ended, and do what may be done about what is found."""
@@ -119,3 +117,4 @@ class Auditor:
             # What was mended is looked at again, whether it stays so.
             (done if look.is_whole and not again else left).add(trip_id)
         await self._record.audits.note_audited(done, left)
+        tally.seen(len(rows))

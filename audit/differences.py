@@ -71,6 +71,8 @@ class Tally:
 
     told: Callable[[Difference], object] = log
     """Is told each difference as it is found."""
+    seen: Callable[[int], object] = lambda _: None
+    """Is told how many trips were looked at since it was told last."""
     trips: int = 0
     """How many were compared, also of those that are still running."""
     not_compared: int = 0

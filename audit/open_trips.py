@@ -58,6 +58,7 @@ class OpenTrips:
             for found in await each(self._settle, missing):
                 tally.note([found] if found else [])
             tally.trips += len(rows)
+            tally.seen(len(rows))
         await self._adopt_all(running, tally)
 
     async def compare_for_ever(self) -> None:

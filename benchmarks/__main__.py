@@ -14,6 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from benchmarks import chart
 from benchmarks.measure import Series, Spread, all_cpu, p50, p99, rate
 from benchmarks.reports import FULL, NORMAL, QUICK, Report, Target
 from benchmarks.sections import SECTIONS
@@ -59,9 +62,13 @@ def main() -> None:
     results: dict[str, Any] = {"machine": _machine(), "sections": {}}
     targets: list[Target] = []
     failed = False
-    for letter in options.sections:
+    # The bar is shown in a terminal only.
+    for letter in (shown := tqdm(options.sections, unit=" sections", disable=None)):
+        shown.set_description(f"Section {letter}")
         report = SECTIONS[letter](effort)
         _write(_table(letter, report))
+        if letter == chart.SECTION and not options.quick:
+            chart.draw(report.series)
         targets += report.targets
         failed = failed or any(series.errors for series in report.series)
         results["sections"][letter] = report.as_json()
@@ -162,8 +169,9 @@ def _line(target: Target) -> str:
 
 
 def _write(lines: list[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    with tqdm.external_write_mode():
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from benchmarks.load import Trip
 from benchmarks.measure import Sample, Series, Spread, Way, over_http, sample
 from benchmarks.stacks import Stack
@@ -100,11 +102,16 @@ def contender(
 
 def take_turns(effort: Effort, contenders: Sequence[Contender]) -> list[Series]:
     """Sample each contender in every repetition, in turning order, and return their series."""
-    for repetition in range(effort.repetitions):
-        order = contenders if repetition % 2 == 0 else contenders[::-1]
-        for contender in order:
-            bookings = effort.bookings(contender.series.at_once)
-            contender.series.samples.append(contender.measure(bookings))
+    samples = effort.repetitions * len(contenders)
+    # In a terminal only.
+    with tqdm(total=samples, unit=" samples", leave=False, disable=None) as shown:
+        for repetition in range(effort.repetitions):
+            order = contenders if repetition % 2 == 0 else contenders[::-1]
+            for contender in order:
+                series = contender.series
+                shown.set_description(f"{series.setup}, {series.at_once} at once")
+                series.samples.append(contender.measure(effort.bookings(series.at_once)))
+                shown.update()
     return [contender.series for contender in contenders]
 
 

@@ -10,6 +10,9 @@ import logging
 import re
 import sys
 
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from lifecycle import stop_at_once_when_told
 from record import Record, RecordError
 from settings import Settings, load_settings
@@ -33,13 +36,18 @@ async def hand_over(settings: Settings, old: str, new: str) -> None:
     if new == old or not re.fullmatch(CALLER_NAME, new):
         sys.exit(f"Nothing is handed over: {new!r} is not another name that API_KEYS may have")
     total, some = 0, 1
-    async with Record.open(settings.database_url) as record:
-        while some:
-            some, doubles = await record.owners.hand_over(old, new)
-            total += some
-            for pair in doubles:
-                logger.info("Trip %s loses its key to %s. Cancel one if both are one trip", *pair)
-            await asyncio.sleep(0.05)  # Others write.
+    # The bar is shown in a terminal only.
+    with logging_redirect_tqdm(), tqdm(desc="Handed over", unit=" trips", disable=None) as shown:
+        async with Record.open(settings.database_url) as record:
+            while some:
+                some, doubles = await record.owners.hand_over(old, new)
+                total += some
+                shown.update(some)
+                for pair in doubles:
+                    logger.info(
+                        "Trip %s loses its key to %s. Cancel one if both are one trip", *pair
+                    )
+                await asyncio.sleep(0.05)  # Others write.
     logger.info("Trips of %r that were handed over to %r: %d", old, new, total)
     keys = settings.api_keys.get_secret_value()
     if keys and not re.search(rf"(^|,)\s*{new}:", keys):

@@ -99,6 +99,10 @@ class Trips:
             .limit(limit)
         )
 
+    async def count(self) -> int:
+        """Return how many trips there are."""
+        return await self._database.read(lambda sql: sql.execute(_COUNT).scalar_one())
+
     async def not_just_running(self, trip_ids: Collection[str]) -> list[RecordedTrip]:
         """Return those of the trips that are over, are being cancelled or need attention."""
         return await self._read(ALL_TRIPS.where(trips.c.trip_id.in_(trip_ids), ~_IS_JUST_RUNNING))
@@ -287,6 +291,7 @@ _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)
 )
+_COUNT = sa.select(sa.func.count()).select_from(trips)
 _OF_KEY = ALL_TRIPS.where(
     trips.c.owner == sa.bindparam("owner"),
     trips.c.key_fingerprint.in_(sa.bindparam("fingerprints", expanding=True)),

@@ -44,7 +44,8 @@ class Said(list[str]):
 async def audit(auditor: Auditor, *, everything: bool = False) -> tuple[Tally, Said]:
     """Audit once."""
     said = Said()
-    tally = await auditor.audit(everything=everything, told=lambda each: said.append(str(each)))
+    tally = Tally(lambda each: said.append(str(each)))
+    await auditor.audit(tally, everything=everything)
     return tally, said
 
 

@@ -14,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 
+from tqdm import tqdm
+
 from tests.chaos import __doc__ as about
 from tests.chaos.running import Size, run_embedded, run_outside, set_up, write
 from tests.chaos.suppliers import MODES, Mode
@@ -57,7 +59,9 @@ def _run_each(size: Size, runs: list[tuple[Database, Mode]]) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(RUNS_AT_ONCE, context, max_tasks_per_child=1) as pool:
         try:
-            yield from pool.map(partial(run_outside, size), *zip(*runs, strict=True))
+            told = pool.map(partial(run_outside, size), *zip(*runs, strict=True))
+            # In a terminal only.
+            yield from tqdm(told, desc="Over", total=len(runs), unit=" runs", disable=None)
         except BaseException:
             for process in multiprocessing.active_children():
                 process.terminate()

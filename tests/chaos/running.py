@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+import multiprocessing
 import random
 import signal
 import sys
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from temporalio.client import Client
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from tests.chaos import report, suppliers
 from tests.chaos.agreement import Agreement
@@ -98,15 +101,27 @@ async def run(
             await faults.cause(fault)
 
     begun = time.monotonic()
-    async with asyncio.TaskGroup() as forgetting:
-        forgetting.create_task(callers.forget())
-        async with asyncio.TaskGroup() as tasks:
-            for trip in trips:
-                tasks.create_task(callers.call(trip))
-            tasks.create_task(cause())
-        callers.are_gone()
-    await agreement.settle()
-    endings = await agreement.audit()
+    # In a terminal only; of runs at once their parent shows how many are over.
+    hidden = None if multiprocessing.parent_process() is None else True
+    with (
+        logging_redirect_tqdm(),
+        tqdm(desc=what, total=len(trips), unit=" callers", disable=hidden) as shown,
+    ):
+
+        async def call(trip: PlannedTrip) -> None:
+            await callers.call(trip)
+            shown.update()
+
+        async with asyncio.TaskGroup() as forgetting:
+            forgetting.create_task(callers.forget())
+            async with asyncio.TaskGroup() as tasks:
+                for trip in trips:
+                    tasks.create_task(call(trip))
+                tasks.create_task(cause())
+            callers.are_gone()
+        shown.set_description(f"{what}: all is audited")
+        await agreement.settle()
+        endings = await agreement.audit()
     write(
         [
             what,

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from tqdm import tqdm
 
 revision = "0003"
 down_revision = "0002"
@@ -81,12 +82,19 @@ def downgrade() -> None:
 
 def _fill(of_whom: sa.ColumnElement[bool]) -> None:
     """Derive trips from their reservations."""
-    rows = op.get_bind().execute(
+    connection = op.get_bind()
+    trips = connection.scalar(
+        sa.select(sa.func.count(RESERVATIONS.c.trip_id.distinct())).where(of_whom)
+    )
+    rows = connection.execute(
         sa.select(RESERVATIONS).where(of_whom).order_by(RESERVATIONS.c.trip_id),
         execution_options={"yield_per": BATCH},
     )
-    for batch in _batches(_trip(trip_id, of_trip) for trip_id, of_trip in _by_trip(rows)):
-        op.bulk_insert(TRIPS, batch)
+    shown = tqdm(desc="Recorded", total=trips, unit=" trips", disable=None if trips else True)
+    with shown:  # In a terminal only.
+        for batch in _batches(_trip(trip_id, of_trip) for trip_id, of_trip in _by_trip(rows)):
+            op.bulk_insert(TRIPS, batch)
+            shown.update(len(batch))
 
 
 def _by_trip(rows: Iterable[Any]) -> Iterator[tuple[str, list[Any]]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from tqdm import tqdm
 
 from record.tables import storable
 
@@ -166,18 +167,19 @@ _SET = (
 def _in_batches(connection: sa.Connection) -> Iterator[list[Any]]:
     """Return the trips whose workflows have told of their steps, page by page."""
     last = ""
-    while True:
-        page = connection.execute(
+    trips = connection.scalar(sa.select(sa.func.count()).select_from(TRIPS))
+    shown = tqdm(desc="Steps moved", total=trips, unit=" trips", disable=None if trips else True)
+    with shown:  # In a terminal only.
+        while page := connection.execute(
             sa.select(*(TRIPS.c[name] for name in READ))
             .where(TRIPS.c.trip_id > last)
             .order_by(TRIPS.c.trip_id)
             .limit(BATCH)
-        ).all()
-        if not page:
-            return
-        last = page[-1].trip_id
-        if told := [trip for trip in page if trip.steps]:
-            yield told
+        ).all():
+            last = page[-1].trip_id
+            if told := [trip for trip in page if trip.steps]:
+                yield told
+            shown.update(len(page))
 
 
 def _told(trip: Any, step: dict[str, Any], kept: str) -> dict[str, Any]:
