@@ -26,7 +26,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 import activities
 import suppliers
 from audit import Auditor
-from connection import TemporalAway, connect, encryption_of, not_polling, temporal_config
+from connection import Polls, TemporalAway, connect, encryption_of, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordMisconfigured, RecordUnavailable
 from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
@@ -110,12 +110,14 @@ async def work(
     async with Record.open(settings.database_url) as record:
         await until_there("the database", record.database.prepare, RecordUnavailable)
 
+        polls = Polls(client)
+
         async def obstacle() -> str | None:
             try:
                 await record.database.check_writable()
             except RecordError as error:
                 return str(error)
-            return await not_polling(client)
+            return await polls.not_polling()
 
         observer, follow_call = telemetry.supplier_called, tracing.follow_call
         composed = suppliers.compose(record, settings, observer, follow_call)

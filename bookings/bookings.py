@@ -22,7 +22,7 @@ from bookings.temporal import TripWorkflows
 from bookings.trips import Caller, is_same, may_be_id
 from bookings.turns import Turns
 from bookings.waiting import Gone, Waits
-from connection import nobody_takes_trips
+from connection import Polls
 from record import UNHELD, Record, RecordedTrip, RecordError, RecordUnavailable
 from shared import Kind, SagaPolicy, TripStatus
 
@@ -42,7 +42,7 @@ class Bookings:
     """Is called for each trip that is accepted, once however often it is asked for."""
 
     def __init__(self, client: Client, record: Record, policy: SagaPolicy) -> None:
-        self._client = client
+        self._polls = Polls(client)
         self._record = record
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
@@ -177,7 +177,7 @@ class Bookings:
             # First: a worker whose record is not there does not poll.
             await self._record.database.check_writable()
             with asking_temporal():
-                return await nobody_takes_trips(self._client)
+                return await self._polls.nobody_takes_trips()
         except TemporalUnavailable:
             return "Temporal cannot be reached"
         except (TemporalRefuses, RecordError) as error:

@@ -1,6 +1,8 @@
 """Which workers poll for trips, as Temporal sees it: for the readiness of API and worker."""
 
 import datetime as dt
+import time
+from collections.abc import Callable
 
 from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
@@ -12,8 +14,8 @@ from shared import TASK_QUEUE_NAME
 
 RPC_TIMEOUT = dt.timedelta(seconds=5)
 
-POLLER_AGE = dt.timedelta(seconds=75)
-"""A live worker asks for work at least once a minute. An older poll is a dead worker's."""
+POLLER_AGE = 75.0
+"""Seconds. A live worker asks for work at least once a minute. An older poll is a dead worker's."""
 
 Version = tuple[str, str]
 """A deployment and a build of it."""
@@ -21,42 +23,60 @@ Version = tuple[str, str]
 UNVERSIONED: Version = ("", "")
 
 
-async def nobody_takes_trips(client: Client) -> str | None:
-    """Return why no worker takes a trip that starts now, as Temporal sees it; `None`: one does.
+class Polls:
+    """Who polls for trips, as Temporal lists them to one client.
 
-    Raises `RPCError`.
+    A poll's age is counted from when this process has first seen it, because Temporal's clock may
+    differ from this host's. So a worker that was dead already when this process began to ask counts
+    as polling for `POLLER_AGE`.
     """
-    queue = await described_queue(client)
-    polled = {_version_of(poller) for poller in _recent(queue)}
-    if not polled:
-        return f"No worker is polling the task queue {TASK_QUEUE_NAME}"
-    # https://docs.temporal.io/production-deployment/worker-deployments/worker-versioning
-    routing = queue.versioning_info
-    current, ramping = routing.current_deployment_version, routing.ramping_deployment_version
-    chosen = current if routing.ramping_version_percentage < 100 else ramping
-    takes = chosen.deployment_name, chosen.build_id
-    if takes in polled:
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._first_seen: dict[tuple[str, int], float] = {}
+
+    async def nobody_takes_trips(self) -> str | None:
+        """Return why no worker takes a trip that starts now, as Temporal sees it; `None`: one does.
+
+        Raises `RPCError`.
+        """
+        queue = await described_queue(self._client)
+        polled = {_version_of(poller) for poller in self._recent(queue)}
+        if not polled:
+            return f"No worker is polling the task queue {TASK_QUEUE_NAME}"
+        # https://docs.temporal.io/production-deployment/worker-deployments/worker-versioning
+        routing = queue.versioning_info
+        current, ramping = routing.current_deployment_version, routing.ramping_deployment_version
+        chosen = current if routing.ramping_version_percentage < 100 else ramping
+        takes = chosen.deployment_name, chosen.build_id
+        if takes in polled:
+            return None
+        if takes == UNVERSIONED:
+            others = ", ".join(" ".join(version) for version in sorted(polled))
+            return f"No version of the worker is current; polling: {others}"
+        return f"No worker of the current version, {' '.join(takes)}, is polling"
+
+    async def not_polling(self) -> str | None:
+        """Return why no worker of this client polls, as Temporal sees it; `None`: one does.
+
+        This asks Temporal, because a worker that is cut off does not notice it. A worker whose
+        version is not current counts as polling: it has the trips that began with its version, or
+        an operator waits for it in order to make it current.
+        """
+        try:
+            queue = await described_queue(self._client)
+        except RPCError as error:
+            return f"Temporal cannot be asked: {error.status.name}"
+        if self._client.identity not in {poller.identity for poller in self._recent(queue)}:
+            return f"The worker does not poll the task queue {TASK_QUEUE_NAME}"
         return None
-    if takes == UNVERSIONED:
-        others = ", ".join(" ".join(version) for version in sorted(polled))
-        return f"No version of the worker is current; polling: {others}"
-    return f"No worker of the current version, {' '.join(takes)}, is polling"
 
-
-async def not_polling(client: Client) -> str | None:
-    """Return why no worker of this client polls for trips, as Temporal sees it; `None`: one does.
-
-    This asks Temporal, because a worker that is cut off does not notice it. A worker whose version
-    is not current counts as polling: it has the trips that began with its version, or an
-    operator waits for it in order to make it current.
-    """
-    try:
-        queue = await described_queue(client)
-    except RPCError as error:
-        return f"Temporal cannot be asked: {error.status.name}"
-    if client.identity not in {poller.identity for poller in _recent(queue)}:
-        return f"The worker does not poll the task queue {TASK_QUEUE_NAME}"
-    return None
+    def _recent(self, queue: DescribeTaskQueueResponse) -> list[PollerInfo]:
+        now = self._clock()
+        polls = {_poll_of(poller): poller for poller in queue.pollers}
+        self._first_seen = {poll: self._first_seen.get(poll, now) for poll in polls}
+        return [polls[poll] for poll, seen in self._first_seen.items() if now - seen < POLLER_AGE]
 
 
 async def described_queue(client: Client) -> DescribeTaskQueueResponse:
@@ -73,9 +93,8 @@ async def described_queue(client: Client) -> DescribeTaskQueueResponse:
     return await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
 
 
-def _recent(queue: DescribeTaskQueueResponse) -> list[PollerInfo]:
-    oldest = dt.datetime.now(dt.UTC) - POLLER_AGE
-    return [each for each in queue.pollers if each.last_access_time.ToDatetime(dt.UTC) > oldest]
+def _poll_of(poller: PollerInfo) -> tuple[str, int]:
+    return poller.identity, poller.last_access_time.ToNanoseconds()
 
 
 def _version_of(poller: PollerInfo) -> Version:

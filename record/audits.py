@@ -1,6 +1,7 @@
 """What audits ask of the record: which trips to compare, and what earlier audits have come to.
 
-An audit asks page by page, so that each answer is short, however many trips there are.
+An audit asks page by page, so that each answer is short, however many trips there are. Its own
+times are by the database's clock: those of two workers may differ.
 """
 
 import datetime as dt
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, fields
 
 import sqlalchemy as sa
 
-from record.database import Database, add_if_new, writes
+from record.database import Database, add_if_new, now_in, writes
 from record.steps import RecordedTrip
 from record.tables import audits, trips, unaudited
 from record.trips import ALL_TRIPS, OPEN, recorded
@@ -56,7 +57,7 @@ class Audits:
         every: dt.timedelta,
     ) -> Audit | None:
         """Begin an audit as `begin` does, unless one has begun since `every` ago."""
-        now = dt.datetime.now(dt.UTC)
+        now = now_in(sql)
         recent = audits.c.began_at.between(now - every, now)
         if sql.execute(_AUDIT.where(recent).limit(1)).one_or_none():
             return None
@@ -70,9 +71,9 @@ class Audits:
         end = (
             sa.update(audits)
             .where(audits.c.audit_id == audit_id, audits.c.ended_at.is_(None))
-            .values(ended_at=dt.datetime.now(dt.UTC), **told)
+            .values(told)
         )
-        await self._database.write(lambda sql: sql.execute(end))
+        await self._database.write(lambda sql: sql.execute(end.values(ended_at=now_in(sql))))
 
     async def last(self) -> Audit | None:
         """Return the audit that has ended last."""
@@ -144,7 +145,9 @@ def last_audit(sql: sa.Connection) -> Audit | None:
 def _begin(
     sql: sa.Connection, overlap: dt.timedelta, first: dt.timedelta, everything: bool
 ) -> Audit:
-    now = dt.datetime.now(dt.UTC)
+    now = now_in(sql)
+    # The clock was ahead, and has been put right. Nobody knows what had ended when these began.
+    sql.execute(sa.delete(audits).where(audits.c.began_at > now))
     last = sa.select(sa.func.max(audits.c.began_at)).where(audits.c.ended_at.is_not(None))
     before = sql.execute(last).scalar_one()
     since = now - first if before is None else before - overlap

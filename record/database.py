@@ -40,7 +40,7 @@ from record.errors import (
     is_set_up_wrongly,
 )
 from record.schema import SETTINGS, SchemaOutdated, is_current, prepare, upgrade
-from record.tables import audits
+from record.tables import UtcTime, audits
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
@@ -281,6 +281,13 @@ def writes(
     return method
 
 
+def now_in(sql: sa.Connection) -> dt.datetime:
+    """Return the time by the database's clock. SQLite's is this host's."""
+    if sql.dialect.name == "sqlite":
+        return dt.datetime.now(dt.UTC)
+    return sql.execute(_CLOCK).scalar_one()
+
+
 def add_if_new(sql: sa.Connection, table: sa.Table, values: Values | Sequence[Values]) -> bool:
     """Write a row, or several, unless another is in its way; tell whether any was written."""
     return sql.execute(_insert_if_new(table, sql.dialect.name), values).first() is not None
@@ -291,6 +298,9 @@ def _insert_if_new(table: sa.Table, dialect: str) -> sa.Executable:
     # It is made once: to make a statement takes longer than to run it.
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+
+
+_CLOCK = sa.select(sa.func.clock_timestamp(type_=UtcTime))
 
 
 async def _past_locks(work: Callable[[], Answer], threads: ThreadPoolExecutor) -> Answer:

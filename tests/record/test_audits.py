@@ -2,11 +2,15 @@
 
 import dataclasses
 import datetime as dt
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from record import Audit, Record, RecordedTrip
+from record import audits as record_audits
+from record import database as record_database
 from record.tables import audits
 from tests.record.databases import execute
 from tests.record.trips import NOON, accepted, later, news, trip, trip_in
@@ -66,6 +70,34 @@ async def test_an_audit_is_due_so_long_after_the_last_one_has_begun(record: Reco
     execute(record, sa.update(audits).values(began_at=first.began_at - HOUR))
     second = await record.audits.begin_if_due(HOUR, DAY, every=HOUR)
     assert second is not None and second.audit_id != first.audit_id
+
+
+async def test_what_lies_in_the_future_is_no_mark(record: Record) -> None:
+    """The clock was a day ahead, and has been put right."""
+    first = await begin(record)
+    await record.audits.end(first.audit_id, 0, 0, {})
+    ahead = await begin(record)
+    await record.audits.end(ahead.audit_id, 0, 0, {})
+    is_ahead = audits.c.audit_id == ahead.audit_id
+    tomorrow = {"began_at": ahead.began_at + DAY, "ended_at": ahead.began_at + DAY}
+    execute(record, sa.update(audits).where(is_ahead).values(tomorrow))
+    due = await record.audits.begin_if_due(HOUR, DAY, every=dt.timedelta())
+    assert due is not None and due.since == first.began_at - HOUR
+    # Nor will it be one tomorrow.
+    last = await record.audits.last()
+    assert last is not None and last.audit_id == first.audit_id
+
+
+async def test_an_audit_begins_by_the_databases_clock(
+    record: Record, database_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers' clocks may differ. SQLite has none but this host's."""
+    now = dt.datetime.now(dt.UTC)
+    ahead = SimpleNamespace(now=lambda _zone: now + DAY)
+    for module in (record_audits, record_database):
+        monkeypatch.setattr(module, "dt", SimpleNamespace(datetime=ahead, UTC=dt.UTC))
+    begun = await begin(record)
+    assert (begun.began_at < now + HOUR) == (database_kind == "postgresql")
 
 
 async def test_the_trips_that_ended_then_come_page_by_page_each_once(record: Record) -> None:
