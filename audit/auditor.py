@@ -8,16 +8,17 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from temporalio.client import Client
 
 from audit import open_trips
 from audit.differences import DIFFERENCES, Tally
-from audit.looking import Looking
+from audit.looking import Looking, each
 from audit.mending import Mending
 from bookings import BookingsError, Settling, TripWorkflows
 from record import Audit, Record, RecordedTrip, RecordError
-from shared import Kind, SagaPolicy
+from shared import Kind, SagaPolicy, TripStatus
 from suppliers import Desks
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,10 @@ class Auditor:
     async def _run(self, audit: Audit, tally: Tally) -> None:
         audits = self._record.audits
         await self.open_trips.compare(tally)
+        last = ""
+        while rows := await audits.marked_trips(last, PAGE):
+            await each(self._take_mark_back, rows)
+            last = rows[-1].trip_id
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
             await self._compare(rows, tally)
@@ -97,6 +102,26 @@ class Auditor:
         counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)
+
+    async def _take_mark_back(self, row: RecordedTrip) -> None:
+        """Take the mark of a trip back if all agrees again how it has ended."""
+        status, reason = await self._ending(row)
+        if status is None:
+            return
+        if await self._looking.agrees(replace(row, status=status)):
+            await self._record.trips.take_mark_back(row, status, reason)
+            about = {"trip_id": row.trip_id}
+            logger.info(
+                "Audit: all agrees again that trip %s is %s", row.trip_id, status, extra=about
+            )
+
+    async def _ending(self, row: RecordedTrip) -> tuple[TripStatus | None, str | None]:
+        """Return how a marked trip had ended, and why; `None`: nobody can tell."""
+        if row.booked_at is not None and row.cancelled_at is None:
+            return "booked", None
+        acting = await self._workflows.acting(row)
+        ending = None if acting is None else await self._workflows.ending(acting)
+        return (None, None) if ending is None or ending[0] == "booked" else ending
 
     async def _compare(self, rows: Sequence[RecordedTrip], tally: Tally) -> None:
         """Compare trips that have ended, and do what may be done about what is found."""

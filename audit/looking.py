@@ -73,6 +73,12 @@ class Looking:
                 looks[row.trip_id] = again and before and _in_both(before, again)
         return looks
 
+    async def agrees(self, row: RecordedTrip) -> bool:
+        """Tell whether all agrees that a trip has ended as this row says."""
+        look = await self._look(row, await self._record.reservations.of(row.trip_id))
+        is_over = look.standing != "running" and look.is_whole and not look.elsewhere
+        return is_over and not look.differences
+
     async def _look_again(self, row: RecordedTrip) -> Look:
         """Look at a trip whose row may have changed meanwhile."""
         fresh = await self._record.trips.by_id(row.trip_id) or row

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from record.database import Database, add_if_new, now_in, writes
 from record.steps import RecordedTrip
 from record.tables import audits, trips, unaudited
-from record.trips import ALL_TRIPS, OPEN, recorded
+from record.trips import ALL_TRIPS, IS_MARKED, OPEN, recorded
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,15 @@ class Audits:
             .where(unaudited.c.trip_id > after_id)
             .where(trips.c.closed_at < before, trips.c.status.not_in(OPEN))
             .order_by(unaudited.c.trip_id)
+            .limit(limit)
+        )
+        return await self._database.read(lambda sql: recorded(sql, statement))
+
+    async def marked_trips(self, after_id: str, limit: int) -> list[RecordedTrip]:
+        """Return a page of the trips that have ended and need attention, by id, after an id."""
+        statement = (
+            ALL_TRIPS.where(IS_MARKED, trips.c.trip_id > after_id)
+            .order_by(trips.c.trip_id)
             .limit(limit)
         )
         return await self._database.read(lambda sql: recorded(sql, statement))

@@ -186,6 +186,19 @@ class Trips:
         )
         return await self._database.write(lambda sql: sql.execute(mark).rowcount == 1)
 
+    async def take_mark_back(
+        self, row: RecordedTrip, status: TripStatus, reason: str | None
+    ) -> RecordedTrip:
+        """Write how a marked trip had ended, unless it has changed. Returns its row."""
+        return await self._change(
+            row.trip_id,
+            IS_MARKED,
+            trips.c.reason == row.reason,
+            trips.c.cancelled_at.is_not_distinct_from(row.cancelled_at),
+            status=status,
+            reason=reason,
+        )
+
     async def _change(
         self, trip_id: str, *conditions: sa.ColumnElement[bool], **values: Any
     ) -> RecordedTrip:
@@ -287,6 +300,7 @@ _ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
 _RESERVED = sa.select(reservations).where(
     reservations.c.trip_id.in_(sa.bindparam("ids", expanding=True))
 )
+IS_MARKED = (trips.c.status == "needs_attention") & trips.c.closed_at.is_not(None)
 _IS_OPEN = trips.c.status.in_(OPEN) & trips.c.closed_at.is_(None)
 _IS_JUST_RUNNING = (
     (trips.c.status == "running") & trips.c.closed_at.is_(None) & trips.c.cancelled_at.is_(None)

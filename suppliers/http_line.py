@@ -6,6 +6,7 @@ contain neither the service's text nor our headers.
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -37,14 +38,7 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request may have been sent and served, but no whole answer came.
-
-    `status` is the answer's status, if that much has come.
-    """
-
-    def __init__(self, reason: str, status: int | None = None) -> None:
-        super().__init__(reason if status is None else f"{reason} (status {status})")
-        self.status = status
+    """The request may have been sent and served, but no whole answer came."""
 
 
 class Answer(NamedTuple):
@@ -86,24 +80,25 @@ class HttpLine:
 
         Raises `NotSent` and `NoAnswer`.
         """
-        status: int | None = None
+        begun = ""
         try:
             async with self._opened().request(
                 method, url, json=body, headers=headers, allow_redirects=False
             ) as response:
-                status = response.status
+                media_type = _media_type(response.content_type)
+                begun = f" (status {response.status}), {media_type}"
                 async with asyncio.timeout(READ_LIMIT):
                     content = await _read(response)
                 if content is not None:
                     wait = _retry_after(response.headers.get("Retry-After"))
-                    return Answer(status, content, response.content_type, wait)
-            failure: Exception = NoAnswer(f"an answer of more than {LARGEST_ANSWER} bytes", status)
+                    return Answer(response.status, content, media_type, wait)
+            failure: Exception = NoAnswer(f"an answer of more than {LARGEST_ANSWER} bytes{begun}")
         except NEVER_SENT as error:
             failure = NotSent(_named(error))
         except TimeoutError:
-            failure = NoAnswer("the answer stopped in the middle", status)
+            failure = NoAnswer(f"the answer stopped in the middle{begun}")
         except aiohttp.ClientError as error:
-            failure = NoAnswer(_named(error), status)
+            failure = NoAnswer(_named(error) + begun)
         # Not raised above: there aiohttp's error, which has our headers, would become its context.
         raise failure
 
@@ -159,6 +154,11 @@ async def _read(response: ClientResponse) -> bytes | None:
         if len(content) > LARGEST_ANSWER:
             return None
     return content
+
+
+def _media_type(value: str) -> str:
+    """Return a media type that may go to the logs."""
+    return value if re.fullmatch(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}", value) else "?"
 
 
 def _retry_after(value: str | None) -> float | None:

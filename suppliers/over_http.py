@@ -1,9 +1,11 @@
 """A supplier that is called over HTTP, by the contract in `docs/suppliers.md`.
 
-This file alone decides what an answer means. An answer that breaks the contract is an unknown
-outcome; the log says what was wrong with it. No log has the token.
+This file alone decides what an answer means. An answer that breaks the contract, or that is not the
+supplier's own JSON, is an unknown outcome; the log says what was wrong with it. No log has the
+token.
 """
 
+import json
 import logging
 import re
 import resource
@@ -31,7 +33,6 @@ from suppliers.port import (
 
 logger = logging.getLogger(__name__)
 
-BAD_CREDENTIALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 NOT_FINAL = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors that say nothing about the reservation."""
 
@@ -43,6 +44,8 @@ OTHER_FILES = 100
 
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
+PROBLEM = "application/problem+json"
+
 
 class _Reservation(pydantic.BaseModel):
     """What a supplier says of a reservation."""
@@ -53,12 +56,6 @@ class _Reservation(pydantic.BaseModel):
     item: str | None = None
     # No control characters: not every database keeps them, and travellers read the reference.
     reference: str | None = pydantic.Field(None, max_length=200, pattern=r"^\P{Cc}+$")
-
-
-class _Problem(pydantic.BaseModel):
-    """The part of a problem that is meant for people (RFC 9457)."""
-
-    detail: str = pydantic.Field(min_length=1)
 
 
 @dataclass
@@ -123,14 +120,16 @@ class HttpSupplier:
             return Released()  # Nothing has been booked, and nothing ever will be.
         answer = await self._call("DELETE", trip)
         match answer.status:
-            case HTTPStatus.NO_CONTENT | HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+            case HTTPStatus.NO_CONTENT:
                 return Released()
             case HTTPStatus.OK:
-                if answer.content and not isinstance(self._reservation(trip, answer), Released):
+                if not isinstance(self._reservation(trip, answer), Released):
                     raise self._broken(trip, "200 to a DELETE, and it is not cancelled")
                 return Released()
-            case HTTPStatus.ACCEPTED:
+            case HTTPStatus.ACCEPTED if not answer.content or _told(answer) is not None:
                 return Pending(answer.wait)
+            case HTTPStatus.NOT_FOUND | HTTPStatus.GONE if _told(answer) is not None:
+                return Released()
         raise self._no(trip, answer, "cancellation")
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
@@ -140,7 +139,7 @@ class HttpSupplier:
         answer = await self._call("GET", trip)
         if answer.status == HTTPStatus.OK:
             return self._reservation(trip, answer)
-        if answer.status in NOT_THERE:
+        if answer.status in NOT_THERE and _told(answer) is not None:
             return None
         raise self._failure(trip, answer)
 
@@ -152,7 +151,8 @@ class HttpSupplier:
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise self._broken(trip, f"{where or 'the answer'}: {first['msg']}") from None
+            what = f"{where or f'{answer.status} {answer.media_type}'}: {first['msg']}"
+            raise self._broken(trip, what) from None
         if told.state == "cancelled":
             return Released()
         wanted = trip.item(self.kind)
@@ -183,32 +183,29 @@ class HttpSupplier:
             self._log(logging.WARNING, trip, "cannot be reached: %s", error)
             raise Unavailable(f"The {self.kind} supplier cannot be reached") from None
         except NoAnswer as error:
-            if error.status in BAD_CREDENTIALS:
-                raise self._not_let_in(trip, error.status) from None
             raise self._broken(trip, str(error)) from None
-        if answer.status in BAD_CREDENTIALS:
-            raise self._not_let_in(trip, answer.status, answer.wait)
+        if not _is_let_in(answer):
+            setting = f"{self.kind.upper()}_SUPPLIER_TOKEN"
+            about = "refuses our credentials (%d): see %s"
+            self._log(logging.ERROR, trip, about, answer.status, setting)
+            raise Unavailable(f"The {self.kind} supplier is not available", answer.wait)
         return answer
-
-    def _not_let_in(
-        self, trip: BookVacationInput, status: int, wait: float | None = None
-    ) -> Unavailable:
-        setting = f"{self.kind.upper()}_SUPPLIER_TOKEN"
-        self._log(logging.ERROR, trip, "refuses our credentials (%d): see %s", status, setting)
-        return Unavailable(f"The {self.kind} supplier is not available", wait)
 
     def _no(self, trip: BookVacationInput, answer: Answer, what: str) -> Refused | OutcomeUnknown:
         """Return the meaning of an error that answers a booking or a cancellation."""
         is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if not is_client_error or answer.status in NOT_FINAL:
+        told = _told(answer)
+        if told is None or not is_client_error or answer.status in NOT_FINAL:
             return self._failure(trip, answer)
-        return Refused(self._detail(answer) or f"The {self.kind} supplier refused the {what}")
+        words = self._words(told.get("detail")) if answer.media_type == PROBLEM else None
+        return Refused(words or f"The {self.kind} supplier refused the {what}")
 
     def _failure(self, trip: BookVacationInput, answer: Answer) -> OutcomeUnknown:
         """Return the meaning of an answer that says nothing about the reservation."""
         if answer.status < HTTPStatus.BAD_REQUEST:
-            return self._broken(trip, f"the status {answer.status}")
-        self._log(logging.WARNING, trip, "answered %d: %s", answer.status, _id(trip))
+            return self._broken(trip, f"the status {answer.status} {answer.media_type}")
+        about = "answered %d: %s (%s)"
+        self._log(logging.WARNING, trip, about, answer.status, _id(trip), answer.media_type)
         what = "is busy" if answer.status == HTTPStatus.TOO_MANY_REQUESTS else "failed"
         return OutcomeUnknown(f"The {self.kind} supplier {what}", answer.wait)
 
@@ -220,18 +217,32 @@ class HttpSupplier:
         about = {"trip_id": trip.book_user_id}
         logger.log(level, f"The %s supplier {what}", self.kind, *values, extra=about)
 
-    def _detail(self, answer: Answer) -> str | None:
+    def _words(self, detail: object) -> str | None:
         """Return the words of a problem that are meant for people (RFC 9457)."""
-        if answer.media_type != "application/problem+json":
-            return None
-        try:
-            detail = _Problem.model_validate_json(answer.content).detail
-        except pydantic.ValidationError:
-            return None
-        if self._token and self._token in detail:
+        if not isinstance(detail, str) or (self._token and self._token in detail):
             return None
         printable = "".join(letter if letter.isprintable() else " " for letter in detail)
         return cut(" ".join(printable.split())) or None
+
+
+def _told(answer: Answer) -> dict[str, object] | None:
+    """Return the JSON object in an answer; `None`: the supplier's own program has not answered.
+
+    Gateways and firewalls answer with pages, with plain text or with nothing.
+    """
+    try:
+        told = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _is_let_in(answer: Answer) -> bool:
+    """Tell whether an answer is not about our credentials. A firewall says 403 with a page."""
+    is_page = answer.content and not answer.media_type.endswith("json")
+    return answer.status != HTTPStatus.UNAUTHORIZED and (
+        answer.status != HTTPStatus.FORBIDDEN or bool(is_page)
+    )
 
 
 def _connections_that_fit() -> int:

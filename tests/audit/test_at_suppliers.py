@@ -66,6 +66,27 @@ async def test_a_booked_trip_of_which_a_supplier_holds_nothing_is_marked(
     assert await said_of(at_suppliers, user_id) == []
 
 
+async def test_a_mark_is_taken_back_once_all_agrees_again(
+    client: Client, at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book()
+    holds, other = suppliers.stock.rows_of("hotel", user_id)[0], await book(flight="unknown-flight")
+    suppliers.stock.drop(holds)
+    assert len(await said_of(at_suppliers, user_id)) == 1
+    # As long as it is not so, or as a supplier cannot be asked, the mark stays.
+    assert await said_of(at_suppliers, user_id, other) == []
+    await suppliers.call("PUT", "/faults", {"share": 1, "ways": ["html"]})
+    suppliers.stock.add("hotel", user_id, holds.item, "confirmed")
+    await audit(at_suppliers)
+    assert (await trip(record, user_id)).status == "needs_attention"
+    await suppliers.call("DELETE", "/faults")
+    async with auditing(client, record) as another:
+        assert await said_of(another, user_id, other) == []
+    row = await trip(record, user_id)
+    assert (row.status, row.reason) == ("booked", None)
+    assert (await trip(record, other)).status == "rolled_back"
+
+
 @pytest.mark.parametrize("kind", ["hotel", "flight"], ids=["undone", "never booked"])
 async def test_a_late_booking_of_a_trip_that_has_ended_without_is_cancelled(
     at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator, kind: str

@@ -28,7 +28,17 @@ from tests.audit.auditing import (
     said_of,
     trip,
 )
-from tests.bookings.requests import DESK, SHOP, ended, half_way, new_trip, planted, stuck
+from tests.bookings.requests import (
+    DESK,
+    JOHN,
+    SHOP,
+    ended,
+    half_way,
+    new_id,
+    new_trip,
+    planted,
+    stuck,
+)
 from tests.faults import DEADLINE, FaultyRecord, Gate
 
 NEEDS_ATTENTION = "; it needs attention now."
@@ -119,6 +129,21 @@ async def test_a_booked_trip_without_its_reservation_is_marked_and_can_be_cancel
     assert (shown.status, shown.reason) == ("needs_attention", f"The trip {found}")
     assert await said_of(auditor, user_id) == []
     assert await is_undone(asked, record, user_id)
+
+
+async def test_a_mark_on_a_trip_that_was_rolled_back_is_taken_back_with_its_reason(
+    auditor: Auditor, asked: Bookings, faults: FaultyRecord
+) -> None:
+    user_id = await planted(faults, "rolled_back")
+    rolled_back = await asked.book(
+        new_id(), JOHN | {"flight": "invalid-flight"}, SHOP.name, DEADLINE
+    )
+    for trip_id in (user_id, rolled_back.trip_id):
+        assert await faults.trips.mark(await trip(faults, trip_id), "The hotel supplier held it")
+        await said_of(auditor, trip_id)
+    assert (await trip(faults, rolled_back.trip_id)) == rolled_back
+    # Temporal knows nothing of this one, so nobody can tell how it had ended.
+    assert (await trip(faults, user_id)).status == "needs_attention"
 
 
 async def test_a_step_that_an_operator_has_completed_by_hand_is_not_held(

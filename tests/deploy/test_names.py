@@ -98,6 +98,7 @@ async def everything_happens(running: Service, client: Client, simulator: Proces
     key = {"Idempotency-Key": "used-twice"}
     # What the flaky supplier's first answers leave open is whether it has booked.
     assert running.request("POST", "/book", trip | {"hotel": "flaky-hotel"}, key).status == 200
+    assert running.request("POST", "/book", trip | {"car": "sold-out-car"}).body["cancelled"]
     assert running.request("POST", "/book", trip, key).status == 422
     for path in ("/bookings", "/livez", "/readyz"):
         running.request("GET", path)

@@ -50,7 +50,7 @@ async def test_a_call_says_who_asks_for_which_trip(
     service: RawService, hotels: HttpSupplier
 ) -> None:
     for method in METHODS:
-        service.says(OK if method != "DELETE" else http(200))
+        service.says(OK if method != "DELETE" else http(200, {"state": "cancelled"}))
         await call(hotels, method, trip())
     for method, sent in zip(METHODS, service.requests, strict=True):
         assert (sent.method, sent.target) == (method, "/v1/reservations/trip")
@@ -68,7 +68,7 @@ async def test_a_call_says_who_asks_for_which_trip(
 async def test_the_supplier_sees_exactly_the_trip_s_id(
     service: RawService, hotels: HttpSupplier, method: str
 ) -> None:
-    service.says(OK if method != "DELETE" else http(200))
+    service.says(OK if method != "DELETE" else http(200, {"state": "cancelled"}))
     for trip_id in ODD_IDS:
         assert await call(hotels, method, trip(trip_id)) in (HELD, Released())
         sent = service.requests[-1]

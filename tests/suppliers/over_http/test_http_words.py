@@ -7,6 +7,7 @@ import pytest
 
 from suppliers import HttpSupplier, Refused, Unavailable, http_line
 from tests.suppliers.over_http.raw_service import (
+    FAILED,
     FULL,
     SOON,
     TOKEN,
@@ -46,9 +47,7 @@ async def test_a_problem_is_known_by_its_media_type_however_it_is_written(
 @pytest.mark.parametrize(
     "answer",
     [
-        http(422),
         http(422, FULL),
-        http(422, b"<html>no</html>", problem=True),
         http(422, {"title": "Conflict"}, problem=True),
         http(422, FULL | {"detail": "\x00\n\u200b"}, problem=True),
         http(422, FULL | {"detail": 409}, problem=True),
@@ -70,10 +69,11 @@ async def test_a_refusal_without_words_for_people_is_told_in_ours(
     "answer",
     [
         http(401, FULL, SOON, problem=True),
-        http(403, b"<html>" * 500_000),
-        Answer(http(403, FULL).raw[:-5], "close"),
+        http(401, b"<html>", {"Content-Type": "text/html"}),
+        http(403, FULL),
+        http(403, headers={"Content-Type": "text/plain"}),
     ],
-    ids=["problem", "3 MB of HTML", "cut"],
+    ids=["problem", "login page", "JSON", "empty"],
 )
 async def test_credentials_that_are_refused_are_an_error_that_names_the_setting(
     service: RawService,
@@ -89,13 +89,26 @@ async def test_credentials_that_are_refused_are_an_error_that_names_the_setting(
     assert (line.levelname, "HOTEL_SUPPLIER_TOKEN" in line.getMessage()) == ("ERROR", True)
 
 
+@pytest.mark.parametrize("size", [1, 500_000])
+async def test_a_page_of_a_firewall_is_not_about_our_credentials(
+    service: RawService, hotels: HttpSupplier, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    service.says(http(403, b"<html>" * size, {"Content-Type": "text/html"}))
+    assert await heard(hotels, "PUT", trip()) == FAILED
+    assert "403" in caplog.text
+    assert "text/html" in caplog.text
+    assert "HOTEL_SUPPLIER_TOKEN" not in caplog.text
+
+
 async def test_a_failure_that_the_supplier_tells_is_logged_with_kind_status_and_trip(
     service: RawService, hotels: HttpSupplier, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.says(http(503, FULL, SOON, problem=True))
     outcome = await call(hotels, "PUT", trip("two\nlines"))
     assert (str(outcome), outcome.wait) == ("The hotel supplier failed", 20.0)
-    assert r"The hotel supplier answered 503: 'two\nlines'" in caplog.text
+    assert (
+        r"The hotel supplier answered 503: 'two\nlines' (application/problem+json)" in caplog.text
+    )
 
 
 # Retry-After

@@ -60,21 +60,20 @@ def matches(outcome: Any, meaning: Any) -> bool:
         ("GET", http(200, {"state": "pending"}, SOON), Pending(20.0)),
         ("GET", http(200, CANCELLED), Released()),
         ("GET", http(200, {"state": "cancelled"}), Released()),
-        ("GET", http(404), None),
+        ("GET", http(404, FULL), None),
         ("GET", http(410, FULL, problem=True), None),
         ("GET", http(409, FULL, problem=True), OutcomeUnknown),
         ("GET", http(204), OutcomeUnknown),
-        ("DELETE", http(200), Released()),
         ("DELETE", http(200, CANCELLED), Released()),
         ("DELETE", http(200, CONFIRMED), OutcomeUnknown),
         ("DELETE", http(200, PENDING), OutcomeUnknown),
         ("DELETE", Answer(b"HTTP/1.1 204 No Content\r\n\r\n"), Released()),
         ("DELETE", http(202), Pending(None)),
         ("DELETE", http(202, PENDING, SOON), Pending(20.0)),
-        ("DELETE", http(404), Released()),
-        ("DELETE", http(410), Released()),
-        *(("PUT", http(status), Refused) for status in (400, 404, 409, 410, 422, 451)),
-        *(("DELETE", http(status), Refused) for status in (400, 405, 409, 422)),
+        ("DELETE", http(404, FULL), Released()),
+        ("DELETE", http(410, {}), Released()),
+        *(("PUT", http(status, FULL), Refused) for status in (400, 404, 409, 410, 422, 451)),
+        *(("DELETE", http(status, FULL), Refused) for status in (400, 405, 409, 422)),
         *((method, http(status), Unavailable) for status in (401, 403) for method in METHODS),
         *(
             (method, http(status, headers={"Location": "/elsewhere"}), OutcomeUnknown)
@@ -104,6 +103,55 @@ async def test_each_answer_of_the_contract_has_its_meaning(
     assert matches(outcome, meaning)
     assert not isinstance(outcome, SupplierError) or OURS.fullmatch(str(outcome))
     assert len(service.requests) == 1
+
+
+PAGE = {"Content-Type": "text/html; charset=utf-8"}
+
+FOREIGN: dict[str, tuple[bytes, dict[str, str]]] = {
+    "HTML": (b"<html><body>400 The plain HTTP request was sent to HTTPS port</body></html>", PAGE),
+    "text": (b"404 page not found\n", {"Content-Type": "text/plain"}),
+    "nothing": (b"", {"Content-Type": "text/html"}),
+    "a word": (b'"gone"', {"Content-Type": "application/json"}),
+    "half": (b'{"detail": "The ho', {"Content-Type": "application/problem+json"}),
+}
+"""What a gateway, a firewall or a web server answers by itself."""
+
+
+@each_method
+@pytest.mark.parametrize(("body", "headers"), FOREIGN.values(), ids=FOREIGN)
+async def test_an_answer_without_the_supplier_s_json_says_nothing(
+    service: RawService,
+    hotels: HttpSupplier,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    body: bytes,
+    headers: dict[str, str],
+) -> None:
+    media_type = headers["Content-Type"].partition(";")[0]
+    for status in (400, 404, 405, 409, 410, 413, 422):
+        caplog.clear()
+        service.says(http(status, body, headers | SOON))
+        outcome = await call(hotels, method, trip())
+        assert (type(outcome), str(outcome), outcome.wait) == (*FAILED, 20.0)
+        [line] = [record for record in caplog.records if record.name == "suppliers.over_http"]
+        told = f"The hotel supplier answered {status}: 'trip' ({media_type})"
+        assert (line.levelname, line.getMessage()) == ("WARNING", told)
+
+
+@pytest.mark.parametrize("status", [200, 202])
+async def test_a_page_that_says_yes_to_a_cancellation_releases_nothing(
+    service: RawService, hotels: HttpSupplier, status: int
+) -> None:
+    service.says(http(status, b"<html>Back soon</html>", PAGE))
+    assert await heard(hotels, "DELETE", trip()) == FAILED
+
+
+async def test_an_empty_yes_to_a_cancellation_releases_nothing(
+    service: RawService, hotels: HttpSupplier, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.says(http(200, headers={"Content-Type": "text/plain"}))
+    assert await heard(hotels, "DELETE", trip()) == FAILED
+    assert "200 text/plain" in caplog.text
 
 
 BROKEN: dict[str, Any] = {
@@ -182,6 +230,10 @@ async def test_a_line_that_is_cut_or_speaks_no_http_is_an_unknown_outcome(
 async def test_a_media_type_may_be_any_nonsense(
     service: RawService, hotels: HttpSupplier, media_type: str
 ) -> None:
-    service.says(http(200, CONFIRMED, {"Content-Type": media_type}), http(422, FULL))
+    nonsense = {"Content-Type": media_type}
+    service.says(
+        http(200, CONFIRMED, nonsense), http(422, FULL, nonsense), http(404, b"", nonsense)
+    )
     assert await call(hotels, "GET", trip()) == HELD
     assert isinstance(await call(hotels, "PUT", trip()), Refused)
+    assert await heard(hotels, "PUT", trip()) == FAILED
