@@ -131,9 +131,10 @@ class OutsideDesk:
                     return await self._released(trip, tried)
         answer = await self._ask("cancel", self.supplier.cancel(trip), trip)
         if isinstance(answer, Pending):
-            if _age(held) > trip.policy.step_deadline:
+            cancelling = held if held.state == "cancelling" else None  # `None`: it has just begun.
+            if _age(cancelling) > trip.policy.step_deadline:
                 raise Refused(f"The {self.kind} supplier has not cancelled in time")
-            raise self._undecided(trip, held, answer.wait)
+            raise self._undecided(trip, cancelling, answer.wait)
         return await self._released(trip, tried)
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
@@ -224,9 +225,9 @@ class OutsideDesk:
         wait: float | None = None,
         until: dt.datetime | None = None,
     ) -> Undecided:
-        """Return the error that says when to ask again: when the supplier wishes, or ever later."""
-        if wait is None:
-            wait = min(max(_age(held) / 2, trip.policy.retry_interval), LONGEST_LOOK_INTERVAL)
+        """Return the error that says when to ask again: ever later, or when the supplier wishes."""
+        own = min(max(_age(held) / 2, trip.policy.retry_interval), LONGEST_LOOK_INTERVAL)
+        wait = max(own, wait or 0.0)
         if until is not None:
             wait = min(wait, max((until - _now()).total_seconds(), 0.0))
         return Undecided(f"The {self.kind} supplier has not decided yet", wait)

@@ -81,10 +81,9 @@ async def ask_supplier(
         raise SupplierRefused(words)
     # The tutorial's hotel heartbeats before it fails, too.
     activity.heartbeat()
-    policy, wait = trip.policy, failure.wait
-    if wait is None:
-        backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
-        wait = min(backoff, policy.retry_interval_cap)
+    policy = trip.policy
+    backoff = policy.retry_interval * 2 ** min(max(failures - 1, 0), 30)
+    wait = max(min(backoff, policy.retry_interval_cap), failure.wait or 0.0)
     raise SupplierFailed(words, _within_deadline(wait, tried))
 
 

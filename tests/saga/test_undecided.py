@@ -43,13 +43,14 @@ def at_hotels(stage: Stage, late: float = 0.0) -> AbstractAsyncContextManager[Sc
 @pytest.mark.shape("pending_and_booked")
 async def test_a_pending_booking_is_asked_for_and_costs_no_try(empty_stage: Stage) -> None:
     async with at_hotels(empty_stage) as hotels:
-        hotels.says(Pending(0.01), Pending(0.01), Pending(0.01), QUICK)
+        hotels.says(Pending(0), Pending(0), Pending(0), QUICK)
         booking = await empty_stage.start(attempts=1)
         assert (await result_of(booking))["status"] == "success"
     hotel = (await empty_stage.steps(booking))["hotel"]
     assert (hotel.state, hotel.attempts, hotel.reference) == ("booked", 1, "QK7R2M")
     assert hotel.last_error is None
     assert hotels.asked == ["book", "find", "find", "find"]
+    assert (await activities_of(booking)).count("book_hotel") == 1, "A question is no event"
 
 
 async def test_tries_that_failed_before_an_undecided_one_are_counted(empty_stage: Stage) -> None:

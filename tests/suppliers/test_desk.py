@@ -12,8 +12,10 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from record import OutsideReservations, Record, RecordUnavailable
+from record.tables import reservations
 from shared import BookVacationInput, SagaPolicy, TripNews, TripStatus
 from suppliers import (
     Confirmed,
@@ -113,6 +115,10 @@ a late supplier that was not reached may still book what an earlier try has sent
   book unknown, find nothing, book unavailable, find nothing
   book unknown, 60, book unavailable, book undecided
   asked None
+a cancellation that takes longer than a step may is given up
+  book confirmed, cancel pending, find confirmed, cancel pending
+  book confirmed, cancel undecided, 700, cancel refused
+  cancelling QK7R2M
 a pending booking that is decided against is refused
   book pending, find released
   book undecided, book refused
@@ -330,6 +336,39 @@ async def test_a_pending_booking_is_asked_for_until_it_is_decided(
     assert supplier.asked == ["book", "find", "find", "find"]
     assert waits[0] == 20
     assert waits[1:] == pytest.approx([20, 30], abs=1)
+
+
+@pytest.mark.parametrize("wish", [0.0, 1.0])
+async def test_a_supplier_that_wishes_to_be_asked_at_once_is_asked_ever_more_seldom(
+    hotels: OutsideDesk, supplier: Script, clock: TestClock, wish: float
+) -> None:
+    async def waits(call: Any) -> list[float]:
+        found = []
+        for _ in range(8):
+            with pytest.raises(Undecided) as undecided:
+                await call(trip(), Try())
+            found.append(undecided.value.wait)
+            clock.after += undecided.value.wait
+        return found
+
+    supplier.says(Pending(wish))
+    grown = pytest.approx([1, 1, 1, 1.5, 2.25, 3.4, 5.1, 7.6], abs=0.3)
+    assert await waits(hotels.book) == grown
+    clock.after = 0
+    assert await waits(hotels.cancel) == grown
+
+
+async def test_an_old_booking_may_take_its_time_to_be_cancelled(
+    hotels: OutsideDesk, supplier: Script, record: Record, clock: TestClock
+) -> None:
+    supplier.says(QUICK, Pending())
+    await hotels.book(trip(), Try())
+    long_ago = sa.update(reservations).values(updated_at=NOW - dt.timedelta(days=9))
+    await record.database.write(lambda sql: sql.execute(long_ago))
+    for after, outcome in ((0.0, Undecided), (500.0, Undecided), (700.0, Refused)):
+        clock.after = after
+        with pytest.raises(outcome):
+            await hotels.cancel(trip(), Try())
 
 
 async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
