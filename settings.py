@@ -61,6 +61,7 @@ class SupplierSettings(BaseSettings):
     token: SecretStr | None = None
     late_seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     calls_per_second: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    connections: int | None = Field(None, ge=1, le=1_000)
 
     @classmethod
     def of(cls, kind: Kind) -> Self:
@@ -83,7 +84,7 @@ class SupplierSettings(BaseSettings):
             raise ValueError("may have visible ASCII characters only")
         return value
 
-    @field_validator("token", "late_seconds")
+    @field_validator("token", "late_seconds", "connections")
     @classmethod
     def _is_of_a_service(cls, value: Any, info: ValidationInfo) -> Any:
         if value and "url" in info.data and info.data["url"] is None:

@@ -1,6 +1,7 @@
 """The record and the desks that a process works with, as its settings say."""
 
 import functools
+from asyncio import Semaphore
 from collections.abc import Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -74,8 +75,11 @@ def _desk(
     outside = settings.suppliers[kind]
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()
-        supplier: Supplier = HttpSupplier(kind, outside.url, token, follow_call=follow_call)
-        return OutsideDesk(kind, supplier, record, outside.url, outside.late_seconds, observer)
+        most = outside.connections
+        supplier: Supplier = HttpSupplier(kind, outside.url, token, most, follow_call)
+        places = Semaphore(most) if most else nullcontext()
+        late = outside.late_seconds
+        return OutsideDesk(kind, supplier, record, outside.url, late, observer, places)
     latency, outage = 0.0, 0
     if kind == "hotel":
         latency, outage = settings.hotel_latency_seconds, settings.hotel_outage_attempts

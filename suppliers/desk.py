@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -86,9 +87,16 @@ class OutsideDesk:
     """The supplier's name in the record."""
     late: float = 0.0
     observer: Observer | None = None
+    places: AbstractAsyncContextManager[None] = field(default_factory=nullcontext)
+    """A call waits here for its turn. That is no failure of the supplier, so its time begins after
+    it."""
 
     async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         """Hold the trip's item, or find it held."""
+        async with self.places:
+            return await self._book(trip, tried)
+
+    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
         outside = self.record.outside
         over_at = _now() + dt.timedelta(seconds=trip.policy.try_timeout)
         begin = partial(outside.begin_try, trip, self.kind, self.name, over_at)
@@ -117,12 +125,16 @@ class OutsideDesk:
 
     async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         """Release what the trip holds, also what a late call may still book."""
+        async with self.places:
+            return await self._cancel(trip, tried)
+
+    async def _cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         held = await in_record(self.record.outside.begin_cancel(trip, self.kind))
         if held is None:
             return Released()
         seen_by = self._seen_by(held)
         if seen_by or held.state == "cancelling":
-            match await self.find(trip):
+            match await self._find(trip):
                 case None | Released() if seen_by and _now() < seen_by:
                     raise self._undecided(trip, held, until=seen_by)
                 case Released():
@@ -142,6 +154,10 @@ class OutsideDesk:
 
         Raises `AnotherItem` and `TryAgain`.
         """
+        async with self.places:
+            return await self._find(trip)
+
+    async def _find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         return await self._ask("find", self.supplier.find(trip), trip)
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
@@ -170,7 +186,7 @@ class OutsideDesk:
         seen_by = self._seen_by(earlier)
         may_appear = seen_by is not None and _now() < seen_by
         try:
-            found = await self.find(trip)
+            found = await self._find(trip)
         except TryAgain as failure:
             # Only the question has failed. The booking itself may still appear.
             if may_appear or earlier.state == "pending":

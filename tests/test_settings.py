@@ -69,6 +69,7 @@ BAD_VALUES = {
     "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é"],
     "FLIGHT_SUPPLIER_LATE_SECONDS": ["-1", "86401"],
     "FLIGHT_SUPPLIER_CALLS_PER_SECOND": ["0", "100001"],
+    "FLIGHT_SUPPLIER_CONNECTIONS": ["0", "1001", "2.5"],
 }
 
 
@@ -107,6 +108,7 @@ def test_the_supplier_of_each_kind_is_read_from_variables_of_its_own(
         "TOKEN": SECRET,
         "LATE_SECONDS": "90",
         "CALLS_PER_SECOND": "0.5",
+        "CONNECTIONS": "5",
     }.items():
         monkeypatch.setenv(f"{kind.upper()}_SUPPLIER_{name}", value)
     settings = load_settings()
@@ -115,6 +117,7 @@ def test_the_supplier_of_each_kind_is_read_from_variables_of_its_own(
         token=SecretStr(SECRET),
         late_seconds=90,
         calls_per_second=0.5,
+        connections=5,
     )
     assert settings.suppliers == {**dict.fromkeys(KINDS, EMBEDDED), kind: told}
     assert settings.saga_policy.own_queues == (kind,)
@@ -128,7 +131,7 @@ def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(
     assert load_settings().saga_policy.own_queues == ("flight",)
 
 
-@pytest.mark.parametrize("name", ["TOKEN", "LATE_SECONDS"])
+@pytest.mark.parametrize("name", ["TOKEN", "LATE_SECONDS", "CONNECTIONS"])
 def test_what_only_a_service_has_needs_its_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"CAR_SUPPLIER_{name}", "60")
     with pytest.raises(SystemExit, match=rf"^Bad setting CAR_SUPPLIER_{name}: .* URL"):

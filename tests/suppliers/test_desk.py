@@ -42,8 +42,8 @@ LATE = 60.0
 NOW = dt.datetime.now(dt.UTC)
 
 
-def trip(run: str = "first-run") -> BookVacationInput:
-    return script.trip(run=run, policy=POLICY)
+def trip(run: str = "first-run", trip_id: str = "trip") -> BookVacationInput:
+    return script.trip(trip_id, run, policy=POLICY)
 
 
 @pytest.fixture
@@ -384,6 +384,30 @@ async def test_a_question_that_fails_while_a_booking_may_appear_costs_no_try(
     with pytest.raises(Undecided) as undecided:
         await late_hotels.book(trip(), Try())
     assert 0 < undecided.value.wait <= 10
+
+
+async def test_a_call_without_a_place_waits_its_turn_and_is_no_try_yet(
+    hotels: OutsideDesk, supplier: Script, record: Record, clock: TestClock
+) -> None:
+    gate = asyncio.Event()
+    places = asyncio.Semaphore(5)
+    hotels = dataclasses.replace(hotels, places=places)
+
+    async def slow() -> Confirmed:
+        await gate.wait()
+        return QUICK
+
+    supplier.says(slow)
+    trips = [trip(trip_id=f"trip-{number}") for number in range(25)]
+    booking = [asyncio.create_task(hotels.book(each, Try())) for each in trips]
+    while len(places._waiters or ()) < 20 or len(supplier.asked) < 5:
+        await asyncio.sleep(0.001)
+    assert len(await states(record)) == 5, "Only what is sent is noted"
+    # Those that wait longer than a try may take have their whole time before them.
+    clock.after += POLICY.try_timeout
+    gate.set()
+    assert await asyncio.gather(*booking) == [QUICK] * 25
+    assert supplier.asked == ["book"] * 25
 
 
 async def test_a_process_that_was_frozen_since_its_note_does_not_send(
