@@ -7,6 +7,7 @@ contain neither the service's text nor our headers.
 import asyncio
 import datetime as dt
 import re
+import select
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -22,9 +23,12 @@ CONNECT_LIMIT = 5.0
 READ_LIMIT = 10.0
 """Seconds that the rest of an answer may take once it has begun."""
 
-KEPT_IDLE = 4.0
-"""Seconds that an idle connection is kept. Many services close it after five, and a request that
-is sent in that moment is lost."""
+KEPT_IDLE = 1.0
+"""Seconds that an idle connection is kept. Services close it after two (gunicorn), five (Apache) or
+more, and a request that is sent in that moment is lost."""
+
+LINES_TRIED = 3
+"""A request is sent on another connection if it was not sent on the first two."""
 
 LARGEST_ANSWER = 64 * 1024
 """Bytes."""
@@ -56,7 +60,7 @@ class _LineCut(aiohttp.ClientError):
 
 
 class _LineNotClean(aiohttp.ClientError):
-    """An open connection has an answer on it that belongs to no request."""
+    """Nothing was sent: the connection is closed, or has an answer on it that nobody asked for."""
 
 
 NEVER_SENT = (_LineNotClean, aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)
@@ -121,23 +125,44 @@ class HttpLine:
 
 
 class _Request(ClientRequest):
-    """A request that is not sent on a connection where it could get an earlier answer.
+    """A request that is not sent on a connection that is closed, or has an earlier answer on it.
 
     aiohttp keeps what a service says on an idle connection, and hands it to the next request there.
+    It knows of a closed one only after the event loop has looked.
     """
 
     async def send(self, conn: Connection) -> ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:
+        if conn.protocol is None or conn.protocol.should_close or _has_ended(conn):
             raise _LineNotClean
         return await super().send(conn)
 
 
-async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending a request again by itself when a connection ends.
+def _has_ended(conn: Connection) -> bool:
+    """Tell whether the service has closed a connection, as the operating system knows."""
+    transport = conn.transport
+    if transport is None or not hasattr(select, "POLLRDHUP"):  # It is of Linux.
+        return transport is None
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
-    aiohttp takes PUT for idempotent. Not every service's PUT is.
+
+async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send a request once: again only if nothing of it was sent.
+
+    aiohttp sends it again by itself when a connection ends. It takes PUT for idempotent, and not
+    every service's PUT is.
     https://docs.aiohttp.org/en/stable/client_advanced.html#client-middleware
     """
+    for _ in range(LINES_TRIED - 1):
+        try:
+            return await _sent_to_its_end(request, handler)
+        except _LineNotClean:
+            await asyncio.sleep(0)  # The event loop sees which other connections have ended.
+    return await _sent_to_its_end(request, handler)
+
+
+async def _sent_to_its_end(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     try:
         return await handler(request)
     except NEVER_SENT:

@@ -7,6 +7,7 @@ connection wherever it likes, which a web framework's server will not do.
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 import traceback
 from collections import deque
@@ -108,6 +109,12 @@ class RawService:
         """Say something that nobody has asked for."""
         for writer in self._writers:
             writer.write(raw)
+
+    def hang_up(self) -> None:
+        """Close all connections at once."""
+        for writer in self._writers:
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        self._writers.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

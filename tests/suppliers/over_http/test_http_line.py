@@ -17,7 +17,6 @@ from tests.suppliers.over_http.raw_service import (
     HELD,
     METHODS,
     TOKEN,
-    UNREACHED,
     Answer,
     RawService,
     call,
@@ -173,6 +172,21 @@ async def test_what_comes_on_an_idle_line_is_no_answer(
     async with asyncio.timeout(DEADLINE):
         while not idle.should_close:
             await asyncio.sleep(0.001)
-    assert await heard(hotels, "PUT", trip()) == UNREACHED
-    assert len(service.requests) == 1
     assert await call(hotels, "PUT", trip()) == HELD
+    assert [sent.connection for sent in service.requests] == [1, 2]
+
+
+async def test_a_request_is_not_sent_on_a_connection_that_was_closed_just_now(
+    service: RawService, hotels: HttpSupplier
+) -> None:
+    service.says(OK)
+    service.answering.clear()
+    calls = [asyncio.create_task(call(hotels, "GET", trip())) for _ in range(20)]
+    await service.asked(20)
+    service.answering.set()
+    await asyncio.gather(*calls)
+    for number in range(5):
+        service.hang_up()
+        # The event loop has not looked at the connections since.
+        assert await call(hotels, "PUT", trip()) == HELD
+        assert len(service.requests) == 21 + number

@@ -1,0 +1,207 @@
+"""Suppliers behind real web servers: what these answer by themselves, and how they treat a line."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from record import Record
+from settings import load_settings
+from suppliers import Confirmed, OutcomeUnknown, Try, compose
+from tests.beside.test_nginx import nginx
+from tests.connection.secured import Authority
+from tests.processes import Process, bare_environment, free_port, wait_until
+from tests.record import trips
+from tests.simulator.simulated import Simulator
+from tests.suppliers.over_http.raw_service import TOKEN, call, hotels_at
+from tests.suppliers.script import trip
+
+SERVERS = {
+    program: shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin")
+    for program in ("nginx", "apache2", "lighttpd", "caddy")
+}
+
+MISSING = [program for program, path in SERVERS.items() if path is None]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"{MISSING}, which .ci/run installs, are missing"),
+]
+
+APACHE = """
+ServerRoot {folder}
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile apache.pid
+Mutex pthread
+ErrorLog apache.log
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+User www-data
+Group www-data
+DocumentRoot {folder}
+<Directory {folder}>
+  Require all denied
+</Directory>
+"""
+
+LIGHTTPD = """
+server.bind = "127.0.0.1"
+server.port = {port}
+server.document-root = "{folder}"
+"""
+
+CADDY = """
+{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{port} {{
+  respond /elsewhere/* "hotels"
+}}
+"""
+
+
+@contextmanager
+def started(folder: Path, program: str, configuration: str, *options: str) -> Iterator[int]:
+    """Run a web server, and yield its port."""
+    port, file = free_port(), folder / program
+    file.write_text(configuration.format(port=port, folder=folder))
+    command = [str(SERVERS[program]), *options, str(file)]
+    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    process = Process(program, command, folder / f"{program}.log", bare_environment() | home)
+    process.start()
+
+    def answers() -> bool:
+        with socket.socket() as line:
+            return not process.running or line.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(answers, f"{program} answers")
+        assert process.running, process.output
+        yield port
+    finally:
+        process.kill()
+
+
+def apache(folder: Path) -> AbstractContextManager[int]:
+    return started(folder, "apache2", APACHE, "-D", "FOREGROUND", "-f")
+
+
+def lighttpd(folder: Path) -> AbstractContextManager[int]:
+    return started(folder, "lighttpd", LIGHTTPD, "-D", "-f")
+
+
+def caddy(folder: Path) -> AbstractContextManager[int]:
+    return started(folder, "caddy", CADDY, "run", "--adapter", "caddyfile", "--config")
+
+
+def nginx_that(says: str) -> Callable[[Path], AbstractContextManager[int]]:
+    @contextmanager
+    def run(folder: Path) -> Iterator[int]:
+        with nginx(folder, f"location / {{ {says} }}") as (_, port):
+            yield port
+
+    return run
+
+
+@contextmanager
+def nginx_with_tls(folder: Path) -> Iterator[int]:
+    certificate, key = Authority(folder, "authority").issue("hotels")
+    port = free_port()
+    tls = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+    with nginx(folder, f"}} server {{ listen 127.0.0.1:{port} ssl; {tls}"):
+        yield port
+
+
+ANSWERING_THEMSELVES = {
+    "nginx without the route": (nginx_that("root /nowhere;"), {404, 405}),
+    "nginx that has nothing to say": (nginx_that("return 200;"), {200}),
+    "nginx under maintenance": (
+        nginx_that("default_type text/html; return 200 '<h1>Back soon</h1>';"),
+        {200},
+    ),
+    "nginx as a firewall": (nginx_that("deny all;"), {403}),
+    "nginx with a limit": (
+        nginx_that("client_max_body_size 1; proxy_pass http://127.0.0.1:9;"),
+        {413, 502},
+    ),
+    "nginx with TLS": (nginx_with_tls, {400}),
+    "Apache": (apache, {403, 405}),
+    "lighttpd": (lighttpd, {404, 405, 501}),
+    "Caddy without the route": (caddy, {200}),
+}
+
+
+@pytest.mark.parametrize(
+    ("server", "statuses"), ANSWERING_THEMSELVES.values(), ids=ANSWERING_THEMSELVES
+)
+async def test_what_a_web_server_answers_by_itself_says_nothing_of_a_booking(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    server: Callable[[Path], AbstractContextManager[int]],
+    statuses: set[int],
+) -> None:
+    with server(tmp_path) as port:
+        async with hotels_at(f"http://127.0.0.1:{port}/v1", TOKEN) as hotels:
+            for method in ("PUT", "GET", "DELETE"):
+                caplog.clear()
+                outcome = await call(hotels, method, trip())
+                assert type(outcome) is OutcomeUnknown
+                assert any(str(status) in caplog.text for status in statuses), caplog.text
+                assert "TOKEN" not in caplog.text
+
+
+@pytest.fixture
+async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
+    served = Simulator(tmp_path / "suppliers.db", slow_seconds=0.2)
+    await served.start()
+    yield served
+    await served.stop()
+
+
+async def test_the_calls_that_are_too_many_for_a_supplier_wait_their_turn(
+    tmp_path: Path, simulator: Simulator, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, behind = free_port(), simulator.server.make_url("/")
+    limited = (
+        f"}} limit_conn_zone $server_addr zone=all:1m; server {{ listen 127.0.0.1:{port};"
+        f"location / {{ limit_conn all 5; proxy_pass {behind}; }}"
+    )
+    monkeypatch.setenv("HOTEL_SUPPLIER_URL", f"http://127.0.0.1:{port}/hotels")
+    monkeypatch.setenv("HOTEL_SUPPLIER_CONNECTIONS", "5")
+    composed = compose(record, load_settings())
+    slow = [trips.with_item("hotel", "slow-hotel", f"trip-{number}") for number in range(25)]
+
+    with nginx(tmp_path, limited):
+        booking = (composed.desks["hotel"].book(each, Try()) for each in slow)
+        booked = await asyncio.gather(*booking, return_exceptions=True)
+    assert all(isinstance(each, Confirmed) for each in booked)
+    await composed.close()
+
+
+async def test_no_call_is_lost_with_a_server_that_closes_idle_connections_soon(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """As gunicorn's threads do, after two seconds."""
+    lines, settings = (
+        50,
+        f"keepalive_timeout 2s; location / {{ proxy_pass {simulator.server.make_url('/')}; }}",
+    )
+    with nginx(tmp_path, settings) as (_, port):
+        async with hotels_at(f"http://127.0.0.1:{port}/hotels") as hotels:
+
+            async def calls(number: int) -> list[object]:
+                heard = []
+                for turn in range(4):
+                    wanted = trip(f"trip-{number}-{turn}")
+                    heard.append(await call(hotels, "PUT", wanted))
+                    await asyncio.sleep(1.9 + number / 250)
+                return heard
+
+            told = await asyncio.gather(*(calls(number) for number in range(lines)))
+    assert all(isinstance(each, Confirmed) for heard in told for each in heard)
