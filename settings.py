@@ -5,6 +5,7 @@ OpenTelemetry (`telemetry/`). The form of a key is checked where the keys are us
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -34,6 +35,12 @@ BASE_URL = re.compile(
 )
 """Where a supplier is, or this service. It has no credentials, which would be logged, and no query,
 because a path is added to it."""
+
+PROXY = re.compile(r"https?://[^\s/?#]+/?$")
+"""aiohttp has no SOCKS."""
+
+NAMES = re.compile(r"[\s,]+")
+"""What parts the names in `NO_PROXY`."""
 
 BEARER_TOKEN = re.compile(r"[!-~]+")
 """What a header can carry. RFC 6750 (2.1) allows less; real tokens have more, such as `1|abc`."""
@@ -75,7 +82,11 @@ class SupplierSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
-        return _base_url(value)
+        if _base_url(value) and (proxy := _proxy_of(URL(value or ""))) and not PROXY.match(proxy):
+            raise ValueError(
+                "is behind a proxy (HTTPS_PROXY, ALL_PROXY) that is no http://host:port"
+            )
+        return value
 
     @field_validator("token")
     @classmethod
@@ -90,6 +101,11 @@ class SupplierSettings(BaseSettings):
         if value and "url" in info.data and info.data["url"] is None:
             raise ValueError("is only for a supplier that is a service: set its URL, too")
         return value
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy on the way to the service. It may have a password in it."""
+        return None if self.url is None else _proxy_of(URL(self.url))
 
     @property
     def name(self) -> str:
@@ -261,6 +277,31 @@ def _base_url(value: str | None) -> str | None:
     except UnicodeError:
         pass
     raise ValueError("must be http://host:port/path or https://…, without credentials")
+
+
+def _proxy_of(url: URL) -> str | None:
+    """Return the proxy that the environment has for an address, as curl reads it.
+
+    https://everything.curl.dev/usingcurl/proxies/env.html
+    """
+    own = ("https_proxy", "HTTPS_PROXY") if url.scheme == "https" else ("http_proxy",)
+    proxy, without = _first_of(*own, "all_proxy", "ALL_PROXY"), _first_of("no_proxy", "NO_PROXY")
+    host = (url.host or "").rstrip(".")
+    if not proxy or without == "*" or any(_is_in(host, each) for each in NAMES.split(without)):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _first_of(*names: str) -> str:
+    return next(filter(None, map(os.environ.get, names)), "")
+
+
+def _is_in(host: str, name: str) -> bool:
+    """Tell whether a name in `NO_PROXY` is a host's own, its domain's, its address or network."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return f".{host}".endswith(f".{name.strip('.').lower() or '.'}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -76,7 +76,9 @@ def _desk(
     if outside.url is not None:
         token = None if outside.token is None else outside.token.get_secret_value()
         most = outside.connections
-        supplier: Supplier = HttpSupplier(kind, outside.url, token, most, follow_call)
+        supplier: Supplier = HttpSupplier(
+            kind, outside.url, token, most, follow_call, outside.proxy
+        )
         places = Semaphore(most) if most else nullcontext()
         late = outside.late_seconds
         return OutsideDesk(kind, supplier, record, outside.url, late, observer, places)

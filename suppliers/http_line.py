@@ -63,13 +63,24 @@ class _LineNotClean(aiohttp.ClientError):
     """Nothing was sent: the connection is closed, or has an answer on it that nobody asked for."""
 
 
-NEVER_SENT = (_LineNotClean, aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)
+NEVER_SENT = (
+    _LineNotClean,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+)
 
 
 class HttpLine:
-    """Connections to one service, kept for later calls. Each request has the `headers`."""
+    """Connections to one service, kept for later calls. Each request has the `headers`.
 
-    def __init__(self, headers: Mapping[str, str], connections: int) -> None:
+    With a `proxy` they lead through it.
+    """
+
+    def __init__(
+        self, headers: Mapping[str, str], connections: int, proxy: str | None = None
+    ) -> None:
+        self._proxy = proxy
         self._headers = headers
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -120,6 +131,7 @@ class HttpLine:
                 middlewares=[_sent_once],
                 auto_decompress=False,
                 trust_env=False,
+                proxy=self._proxy,
             )
         return self._session
 
@@ -205,4 +217,6 @@ def _named(error: aiohttp.ClientError) -> str:
     """Return what went wrong, in the words of the operating system or of TLS only."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return str(error.os_error) or type(error.os_error).__name__
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status}"
     return type(error.__cause__ or error).__name__

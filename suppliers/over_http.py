@@ -85,6 +85,7 @@ class HttpSupplier:
         token: str | None = None,
         connections: int | None = None,
         follow_call: FollowCall = nullcontext,
+        proxy: str | None = None,
     ) -> None:
         self.kind = kind
         self._follow_call = follow_call
@@ -96,7 +97,7 @@ class HttpSupplier:
         }
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._line = HttpLine(headers, connections or _connections_that_fit())
+        self._line = HttpLine(headers, connections or _connections_that_fit(), proxy)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -123,6 +123,77 @@ def test_the_supplier_of_each_kind_is_read_from_variables_of_its_own(
     assert settings.saga_policy.own_queues == (kind,)
 
 
+PROXY_VARIABLES = {
+    variable
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for variable in (name, name.upper())
+}
+
+PROXIES = [
+    ("https://hotels.example", {"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+    ("https://hotels.example", {"https_proxy": "proxy:3128"}, "http://proxy:3128"),
+    (
+        "https://hotels.example",
+        {"https_proxy": "http://lower:1", "HTTPS_PROXY": "http://upper:1"},
+        "http://lower:1",
+    ),
+    ("https://hotels.example", {"ALL_PROXY": "http://u:p@proxy:1"}, "http://u:p@proxy:1"),
+    ("https://hotels.example", {"https_proxy": "", "all_proxy": "http://all:1"}, "http://all:1"),
+    ("https://hotels.example", {"http_proxy": "http://proxy:3128"}, None),
+    ("http://hotels.example", {"http_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+    # A web server has it from a client's header `Proxy`.
+    ("http://hotels.example", {"HTTP_PROXY": "http://proxy:3128"}, None),
+    ("http://hotels.example", {"HTTPS_PROXY": "http://proxy:3128"}, None),
+    ("http://127.0.0.1:3001/hotels", {"all_proxy": "http://proxy:1"}, "http://proxy:1"),
+    *(
+        (url, {"ALL_PROXY": "http://proxy:1", "NO_PROXY": without}, None)
+        for url, without in [
+            ("https://hotels.example", "*"),
+            ("https://hotels.example:8443/v1", "localhost,hotels.example"),
+            ("https://Hotels.Example.", "hotels.EXAMPLE"),
+            ("https://a.hotels.example", "hotels.example"),
+            ("https://a.hotels.example", "localhost .hotels.example"),
+            ("http://127.0.0.1:3001", "localhost, 127.0.0.1"),
+            ("http://10.1.2.3", "10.0.0.0/8"),
+        ]
+    ),
+    *(
+        (url, {"ALL_PROXY": "http://proxy:1", "no_proxy": without}, "http://proxy:1")
+        for url, without in [
+            ("https://nothotels.example", "hotels.example,"),
+            ("https://hotels.example", "a.hotels.example"),
+            ("http://10.1.2.3", "10.1.2.4,11.0.0.0/8,hotels"),
+            ("http://hotels.example", "127.0.0.1,10.0.0.0/8,,"),
+        ]
+    ),
+]
+"""Addresses, what the environment has, and the proxy that curl takes."""
+
+
+@pytest.mark.parametrize(("url", "environment", "proxy"), PROXIES)
+def test_a_supplier_is_reached_by_the_proxy_that_curl_takes(
+    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], proxy: str | None
+) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOTEL_SUPPLIER_URL", url)
+    assert load_settings().suppliers["hotel"].proxy == proxy
+    assert load_settings().suppliers["car"].proxy is None
+
+
+@pytest.mark.parametrize("proxy", ["socks5://proxy:1080", "http://", f"ftp://me:{SECRET}@proxy"])
+def test_a_proxy_that_cannot_be_used_ends_the_process_at_its_start(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("HOTEL_SUPPLIER_URL", "https://hotels.example")
+    with pytest.raises(SystemExit, match=r"^Bad setting HOTEL_SUPPLIER_URL: .* proxy") as end:
+        load_settings()
+    assert SECRET not in str(end.value)
+
+
 def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
