@@ -47,6 +47,11 @@ NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 PROBLEM = "application/problem+json"
 
 
+READABLE = r"^[^\p{Cc}\p{Cf}]*[^\p{Cc}\p{Cf}\s][^\p{Cc}\p{Cf}]*$"
+"""What people can read out: something that is seen, without characters that control or turn text.
+Not every database keeps these."""
+
+
 class _Reservation(pydantic.BaseModel):
     """What a supplier says of a reservation."""
 
@@ -54,8 +59,7 @@ class _Reservation(pydantic.BaseModel):
 
     state: Literal["confirmed", "pending", "cancelled"]
     item: str | None = None
-    # No control characters: not every database keeps them, and travellers read the reference.
-    reference: str | None = pydantic.Field(None, max_length=200, pattern=r"^\P{Cc}+$")
+    reference: str | None = pydantic.Field(None, max_length=200, pattern=READABLE)
 
 
 @dataclass

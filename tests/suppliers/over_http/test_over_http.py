@@ -8,6 +8,7 @@ import pytest
 
 from suppliers import (
     AnotherItem,
+    Confirmed,
     HttpSupplier,
     OutcomeUnknown,
     Pending,
@@ -50,6 +51,7 @@ def matches(outcome: Any, meaning: Any) -> bool:
     [
         ("PUT", http(200, CONFIRMED), HELD),
         ("PUT", http(201, CONFIRMED), HELD),
+        ("PUT", http(200, CONFIRMED | {"reference": "予約 Nº 7"}), Confirmed("予約 Nº 7")),
         ("PUT", http(202, PENDING), Pending(None)),
         ("PUT", http(202, {"state": "pending"}), Pending(None)),
         ("PUT", http(202, PENDING, SOON), Pending(20.0)),
@@ -169,6 +171,10 @@ BROKEN: dict[str, Any] = {
     "no reference": {"state": "confirmed", "item": "a-hotel"},
     "a long reference": CONFIRMED | {"reference": "x" * 201},
     "a reference that no database keeps": CONFIRMED | {"reference": "QK7\x00R2M"},
+    "an empty reference": CONFIRMED | {"reference": ""},
+    "a blank reference": CONFIRMED | {"reference": " \u2003\t"},
+    "a reference that nobody sees": CONFIRMED | {"reference": "\u200b"},
+    "a reference that turns round": CONFIRMED | {"reference": "QK7\u202eM2R"},
     "compressed": gzip.compress(b'{"state": "cancelled"}'),
     "deeply nested": b"[" * 60_000,
 }
