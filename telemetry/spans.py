@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import requests
 from flask import Flask, Response, request
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
@@ -217,7 +219,9 @@ class Export(OTLPSpanExporter):
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
-        super().__init__(endpoint)
+        session = requests.Session()
+        session.hooks["response"].append(_all_taken)
+        super().__init__(endpoint, session=session)
         self._failing = False
         self._reasons: list[str] = []
         logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._take_note)
@@ -237,6 +241,21 @@ class Export(OTLPSpanExporter):
     def _take_note(self, record: logging.LogRecord) -> bool:
         self._reasons.append(record.getMessage())
         return False
+
+
+def _all_taken(answer: requests.Response, *_: object, **__: object) -> None:
+    """Raise `ValueError` for an answer that loses spans, and that the library calls a success.
+
+    https://opentelemetry.io/docs/specs/otlp/#partial-success-1
+    """
+    content = answer.content  # All is read, so that the connection can be used again.
+    media_type = answer.headers.get("Content-Type", "")
+    if answer.is_redirect or media_type.startswith("text/html"):
+        raise ValueError(f"{answer.status_code} {media_type}: no collector is at this endpoint")
+    if answer.ok and media_type == "application/x-protobuf":
+        taken = ExportTraceServiceResponse.FromString(content).partial_success
+        if taken.rejected_spans:
+            raise ValueError(f"{taken.rejected_spans} spans are refused: {taken.error_message}")
 
 
 def with_trace_id(record: logging.LogRecord) -> bool:

@@ -60,6 +60,9 @@ class Receiver:
     requests: int = 0
     status: int = 200
     """What it answers."""
+    headers: dict[str, str] = field(default_factory=dict)
+    refused: int = 0
+    """How many spans it says that it has not taken."""
 
     def of_trip(self, trip_id: str) -> list[Received]:
         """Return the spans of a trip."""
@@ -90,8 +93,12 @@ def receiving() -> Iterator[Receiver]:
         receiver.requests += 1
         if receiver.status == 200:
             receiver.take(request.data)
-        answer = ExportTraceServiceResponse().SerializeToString()
-        return answer, receiver.status, {"Content-Type": "application/x-protobuf"}
+        answer = ExportTraceServiceResponse()
+        if receiver.refused:
+            answer.partial_success.rejected_spans = receiver.refused
+            answer.partial_success.error_message = "Too many"
+        headers = {"Content-Type": "application/x-protobuf"} | receiver.headers
+        return answer.SerializeToString(), receiver.status, headers
 
     with serving(app) as port:
         receiver.endpoint = f"http://127.0.0.1:{port}"

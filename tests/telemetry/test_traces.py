@@ -1,17 +1,22 @@
 """Whether a process traces, and that it does not suffer from it, whoever takes its spans."""
 
+import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import Tracing, spans, start_tracing
 from telemetry.spans import Export, SpanTracing
 from tests.processes import ROOT, bare_environment
-from tests.telemetry.receiver import receiving
+from tests.telemetry.receiver import Receiver, receiving
 
 HERE = "http://localhost:4318"
 
@@ -139,18 +144,52 @@ def test_a_receiver_that_hangs_delays_no_stop(
     hanging.may_end.set()
 
 
+@contextmanager
+def exporting(receiver: Receiver) -> Iterator[Export]:
+    """The exporter of a process, which has one for good."""
+    exporter = Export(f"{receiver.endpoint}/v1/traces")
+    yield exporter
+    exporter.shutdown()  # type: ignore[no-untyped-call]  # The library's.
+    logging.getLogger(OTLPSpanExporter.__module__).removeFilter(exporter._take_note)
+
+
 def test_that_spans_are_lost_is_said_once_and_that_they_are_not_any_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    with receiving() as receiver:
-        exporter = Export(f"{receiver.endpoint}/v1/traces")
+    with receiving() as receiver, exporting(receiver) as exporter:
         for status in (200, 400, 400, 401, 200, 200, 400):
             receiver.status = status
             exporter.export([])
-        exporter.shutdown()  # type: ignore[no-untyped-call]  # The library's.
     assert receiver.requests == 7
     lost, again, lost_again = [record.getMessage() for record in caplog.records]
     assert lost.startswith("Traces are lost: Failed to export spans batch code: 400")
     assert again == "Traces are sent again"
     assert lost_again == lost
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "refused", "words"),
+    [
+        (301, {"Location": "/elsewhere"}, 0, "301 application/x-protobuf: no collector is at"),
+        (308, {"Location": "https://127.0.0.1:1/v1/traces"}, 0, "308 application/x-protobuf"),
+        (200, {"Content-Type": "text/html; charset=utf-8"}, 0, "200 text/html; charset=utf-8: no"),
+        (200, {}, 3, "3 spans are refused: Too many"),
+    ],
+)
+def test_what_the_library_takes_for_a_success_is_told_as_lost(
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    headers: dict[str, str],
+    refused: int,
+    words: str,
+) -> None:
+    with receiving() as receiver, exporting(receiver) as exporter:
+        receiver.status, receiver.headers, receiver.refused = status, headers, refused
+        for _ in range(3):
+            assert exporter.export([]) is SpanExportResult.FAILURE
+    assert receiver.requests == 3, "What is lost is not sent again"
+    [line] = caplog.records
+    assert (line.levelname, line.name) == ("WARNING", "telemetry.spans")
+    assert line.getMessage().startswith("Traces are lost: ")
+    assert words in line.getMessage()
