@@ -6,9 +6,7 @@ audit asks Temporal, and so does a cancel that finds no open workflow.
 
 import datetime as dt
 
-from temporalio.client import WorkflowExecutionStatus
-
-from bookings.temporal import TripWorkflows
+from bookings.temporal import TripWorkflows, is_open
 from bookings.trips import NEVER_STARTED, STOPPED
 from record import Record, RecordedTrip
 from shared import CANCELLED
@@ -37,7 +35,7 @@ class Settling:
         # A workflow that closes by itself tells the record first.
         now = await self._record.trips.by_id(row.trip_id) or row
         is_told = now.closed_at is not None or now.cancelled_at != row.cancelled_at
-        if is_told or description.status == WorkflowExecutionStatus.RUNNING:
+        if is_told or is_open(description):
             return now
         status, reason = await self._workflows.ending(description) or ("needs_attention", STOPPED)
         return await self._record.trips.found(now, status, reason)

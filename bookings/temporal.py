@@ -2,18 +2,19 @@
 
 import contextlib
 import dataclasses
+import datetime as dt
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import HistoryEventFilterType
-from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
-from temporalio.client import (
-    Client,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
+from temporalio.api.enums.v1 import HistoryEventFilterType, WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
 )
+from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -132,13 +133,13 @@ class TripWorkflows:
             closed = bool(answer.history.events)
             question.next_page_token = answer.next_page_token
 
-    async def acting(self, row: RecordedTrip) -> WorkflowExecutionDescription | None:
+    async def acting(self, row: RecordedTrip) -> WorkflowExecutionInfo | None:
         """Return the description of the workflow that acts on a trip, `None` if there is none."""
         description = await self.describe(acting_workflow(row))
         if description is None or row.cancelled_at or row.first_run_id is None:
             return description
         # Another execution of this id is another trip's.
-        return description if first_run_id(description) == row.first_run_id else None
+        return description if description.first_run_id == row.first_run_id else None
 
     async def standing(self, row: RecordedTrip) -> TripStatus | None:
         """Return how a trip stands by the workflow that acts on it: running, or how it has ended.
@@ -148,24 +149,25 @@ class TripWorkflows:
         description = await self.acting(row)
         if description is None:
             return None
-        if description.status == WorkflowExecutionStatus.RUNNING:
+        if is_open(description):
             return "running"
         ending = await self.ending(description)
         return ending and ending[0]
 
     async def ending(
-        self, description: WorkflowExecutionDescription
+        self, description: WorkflowExecutionInfo
     ) -> tuple[TripStatus, str | None] | None:
         """Return how a closed workflow has ended its trip, and why.
 
         `None`: it was stopped from outside, its result is not a trip's, or Temporal has forgotten
         it meanwhile.
         """
-        if description.status == WorkflowExecutionStatus.CANCELED:
+        if description.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED:
             return "cancelled", CANCELLED
-        if description.status != WorkflowExecutionStatus.COMPLETED:
+        if description.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED:
             return None
-        handle = self._client.get_workflow_handle(description.id, run_id=description.run_id)
+        told = description.execution
+        handle = self._client.get_workflow_handle(told.workflow_id, run_id=told.run_id)
         with contextlib.suppress(BookingNotFound), asking_temporal():
             match await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT):
                 case {"status": "success"}:
@@ -176,13 +178,19 @@ class TripWorkflows:
                     return "cancelled", CANCELLED
         return None
 
-    async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
-        """Return what Temporal tells of a workflow, `None` when it knows none of this id."""
+    async def describe(self, workflow_id: str) -> WorkflowExecutionInfo | None:
+        """Return what Temporal tells of a workflow, `None` when it knows none of this id.
+
+        The SDK's own description raises `ValueError` for a status that is newer than the SDK.
+        """
+        question = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id),
+        )
+        ask = self._client.workflow_service.describe_workflow_execution
         with contextlib.suppress(BookingNotFound), asking_temporal():
             try:
-                return await self._client.get_workflow_handle(workflow_id).describe(
-                    rpc_timeout=RPC_TIMEOUT
-                )
+                return (await ask(question, timeout=RPC_TIMEOUT)).workflow_execution_info
             except RPCError as error:
                 # An id that Temporal calls invalid (too long, say) is no trip's id.
                 if error.status != RPCStatusCode.INVALID_ARGUMENT:
@@ -206,7 +214,7 @@ class TripWorkflows:
         Raises `UnreadablePayload`.
         """
         description = await self.describe(workflow_id)
-        if description is None or description.workflow_type != BookingWorkflow.__name__:
+        if description is None or description.type.name != BookingWorkflow.__name__:
             return None
         with contextlib.suppress(BookingNotFound), asking_temporal():
             history = self._client.get_workflow_handle(workflow_id).fetch_history_events(
@@ -228,8 +236,8 @@ class TripWorkflows:
                     request=told.request,
                     status="running",
                     workflow_id=workflow_id,
-                    accepted_at=description.start_time,
-                    first_run_id=first_run_id(description),
+                    accepted_at=description.start_time.ToDatetime(dt.UTC),
+                    first_run_id=description.first_run_id,
                 )
         return None
 
@@ -277,10 +285,9 @@ class TripWorkflows:
             )
 
 
-def first_run_id(description: WorkflowExecutionDescription) -> str:
-    """Return the first run of a workflow execution, which a reset does not change."""
-    info = description.raw_description.workflow_execution_info
-    return info.first_run_id or description.run_id
+def is_open(description: WorkflowExecutionInfo) -> bool:
+    """Tell whether a workflow has not closed. It may be paused."""
+    return not description.HasField("close_time")
 
 
 def fair_share_of(owner: str) -> Priority:

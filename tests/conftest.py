@@ -35,6 +35,7 @@ FAST_SERVER = [
     *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=10000"),
     *FAST_TIMERS,
     *FAST_FORGETTING,
+    *("--dynamic-config-value", "frontend.WorkflowPauseEnabled=true"),
 ]
 
 # Trips take as long as the machine needs, so Hypothesis sets no deadline of its own.

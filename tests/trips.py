@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
@@ -32,6 +33,7 @@ from shared import (
     StepState,
     cancellation_id,
 )
+from tests.conftest import TEMPORAL_CLI
 from tests.faults import DEADLINE, FaultyRecord, Gate, workflow_half
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
@@ -107,6 +109,17 @@ async def workflow_tasks(trip: WorkflowHandle[Any, Any]) -> list[int]:
         for event in await events(trip)
         if event.HasField("workflow_task_completed_event_attributes")
     ]
+
+
+async def temporal(client: Client, *command: str) -> str:
+    """Run a command of Temporal's own CLI, as an operator types it, and return what it prints."""
+    address = ("--address", client.service_client.config.target_host)
+    told = await asyncio.create_subprocess_exec(
+        TEMPORAL_CLI, *command, *address, stdout=PIPE, stderr=PIPE
+    )
+    printed, error = await told.communicate()
+    assert told.returncode == 0, error.decode()
+    return printed.decode()
 
 
 async def delete(client: Client, workflow_id: str) -> None:

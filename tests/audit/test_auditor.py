@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 import sqlalchemy as sa
-from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.client import Client
 
 from audit import Auditor
 from audit.looking import each
@@ -264,9 +265,7 @@ async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing
     async def not_listed_yet(self: TripWorkflows) -> set[str]:
         return await list_running(self) - {user_id}
 
-    async def ends_first(
-        self: TripWorkflows, row: RecordedTrip
-    ) -> WorkflowExecutionDescription | None:
+    async def ends_first(self: TripWorkflows, row: RecordedTrip) -> WorkflowExecutionInfo | None:
         if row.trip_id == user_id:
             await gate.open()
             await client.get_workflow_handle(user_id).result()

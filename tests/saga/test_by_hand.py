@@ -4,13 +4,12 @@ The commands are those of Temporal's own CLI, as an operator would type them.
 """
 
 import asyncio
-from asyncio.subprocess import DEVNULL, PIPE
 from dataclasses import replace
 
 import pytest
 from temporalio.api.enums.v1 import PendingActivityState
 
-from tests.conftest import IMPATIENT, TEMPORAL_CLI
+from tests.conftest import IMPATIENT
 from tests.faults import Call, Gate, healthy, unavailable
 from tests.saga.stage import DOOMED, Stage
 from tests.trips import (
@@ -20,6 +19,7 @@ from tests.trips import (
     replay,
     resolve_undo,
     result_of,
+    temporal,
     until_failed,
     until_stuck,
 )
@@ -32,13 +32,8 @@ ODD_RESULTS = ['{"confirmation": "HX-1"}', "null"]
 
 async def by_hand(stage: Stage, command: str, booking: Trip, activity: str, *more: str) -> None:
     """Run one of the CLI's commands for an activity."""
-    address = stage.client.service_client.config.target_host
-    where = ("--workflow-id", booking.id, "--activity-id", f"{activity}-1", "--address", address)
-    told = await asyncio.create_subprocess_exec(
-        TEMPORAL_CLI, "activity", command, *where, *more, stdout=DEVNULL, stderr=PIPE
-    )
-    _, error = await told.communicate()
-    assert told.returncode == 0, error.decode()
+    where = ("--workflow-id", booking.id, "--activity-id", f"{activity}-1")
+    await temporal(stage.client, "activity", command, *where, *more)
 
 
 async def at_the_hotel(stage: Stage) -> tuple[Trip, Gate]:
