@@ -13,9 +13,11 @@ from shared import (
     RECORD_STUCK_UNDO,
     RECORD_TRIP,
     RESOLVE_UNDO,
+    TELL_SETTINGS,
     BookVacationInput,
     Execution,
     Kind,
+    SagaPolicy,
     TripNews,
 )
 from suppliers import ask_supplier, composed, this_try
@@ -75,6 +77,12 @@ async def resolve_undo(book_input: BookVacationInput, kind: Kind, note: str) -> 
     await composed().record.reservations.resolve(_of_execution(book_input), kind, note)
 
 
+@activity.defn(name=TELL_SETTINGS)
+async def tell_settings() -> SagaPolicy:
+    """Tell the policy of trips whose input has none."""
+    return composed().policy
+
+
 async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     """Hold the item of `kind`.
 
@@ -82,7 +90,7 @@ async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     `attempts` times; `SupplierFailed`, a `RuntimeError`, when another try may succeed; and an
     `ApplicationError` of another type when no supplier has failed.
     """
-    record, desks = composed()
+    record, desks, _ = composed()
     trip, tried = _of_execution(book_input), this_try()
 
     def count(words: str, final: bool) -> Awaitable[int]:
@@ -96,7 +104,7 @@ async def _book(kind: Kind, book_input: BookVacationInput) -> str:
 
 async def _undo(kind: Kind, book_input: BookVacationInput) -> str:
     """Release the item of `kind`. Raises as `_book` does; its attempts are `undo_attempts`."""
-    record, desks = composed()
+    record, desks, _ = composed()
     trip, tried = _of_execution(book_input), this_try()
 
     def count(words: str, _final: bool) -> Awaitable[int]:

@@ -42,6 +42,7 @@ ACTIVITIES: list[Callable[..., Any]] = [
     activities.record_trip,
     activities.record_stuck_undo,
     activities.resolve_undo,
+    activities.tell_settings,
 ]
 WORKFLOWS: list[type] = [BookingWorkflow, CancelBookingWorkflow]
 """What runs trips, wherever a worker is made of it."""

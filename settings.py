@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from psycopg.pq import Conninfo
 from pydantic import (
@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from temporalio.common import WorkerDeploymentVersion
 from yarl import URL
 
-from shared import KINDS, Kind, SagaPolicy
+from shared import KINDS, Kind, SagaPolicy, Seconds
 
 MAX_PORT = 65_535
 
@@ -55,8 +55,6 @@ POSTGRESQL = "postgresql+psycopg"
 
 POSTGRESQL_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()}
 """What libpq takes. psycopg takes more, but not as text, which is all that a URL has."""
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class SupplierSettings(BaseSettings):

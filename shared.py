@@ -8,8 +8,11 @@ import datetime as dt
 import re
 import secrets
 import unicodedata
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, cast, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypedDict, cast, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 VERSION = "3.0.0"
 """Of the service, by https://semver.org: of its HTTP API, its settings, and the names that other
@@ -22,6 +25,9 @@ RECORD_STUCK_UNDO = "record_stuck_undo"
 RESOLVE_UNDO = "resolve_undo"
 """Names of the activities by which a workflow tells the record: how its trip has ended, that an
 undo is stuck, and that an operator has settled it."""
+
+TELL_SETTINGS = "tell_settings"
+"""Name of the activity by which a worker tells a workflow how patient its settings are."""
 
 UNDECIDED = "Undecided"
 """The type of the error that says: the supplier has not decided yet, ask again in a while."""
@@ -53,29 +59,34 @@ MAX_TEXT = 500
 2 MB at most, and a larger one blocks its workflow for ever."""
 
 
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class SagaPolicy:
     """How patiently a trip is booked and undone, in seconds. A trip keeps what it started with."""
 
-    step_deadline: float = 600.0
+    step_deadline: Seconds = 600.0
     """The most a booking step may take, all tries and waits included."""
-    try_timeout: float = 120.0
+    try_timeout: Seconds = 120.0
     """The most that one try of a step or of an undo may take. Real suppliers take two minutes."""
-    heartbeat_timeout: float = 10.0
+    heartbeat_timeout: Seconds = 10.0
     """After this long without a heartbeat a try counts as lost with its worker."""
-    retry_interval: float = 1.0
+    retry_interval: Seconds = 1.0
     """The wait after the supplier's first failure; it doubles with each further one."""
-    retry_interval_cap: float = 10.0
+    retry_interval_cap: Seconds = 10.0
     """The longest wait between two tries."""
-    undo_attempts: int = 10
+    undo_attempts: Annotated[int, Field(ge=1)] = 10
     """The supplier's failures after which an undo is stuck and the trip needs attention."""
-    stuck_retry_interval: float = 3600.0
+    stuck_retry_interval: Seconds = 3600.0
     """The wait before a stuck undo is tried again by itself. It doubles each time, up to a day."""
-    trip_deadline: float = 3600.0
+    trip_deadline: Seconds = 3600.0
     """A trip that is not booked so long after its start is undone. An undo that takes as long is
     stuck."""
     own_queues: tuple[Kind, ...] = ()
     """The kinds whose activities have their own task queue, so that they delay no others."""
+    chosen: bool = field(default=True, compare=False)
+    """Whether somebody has chosen it. Otherwise the settings of the trip's first worker count."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +104,14 @@ class Execution:
 class BookVacationInput:
     """The input of the workflows and of their activities: one trip."""
 
-    attempts: int
+    attempts: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
     """After so many failures of its supplier a booking step is given up."""
-    book_user_id: str
+    book_user_id: Annotated[str, Field(min_length=1)]
     """The trip's id."""
     book_car_id: str
     book_hotel_id: str
     book_flight_id: str
-    policy: SagaPolicy = SagaPolicy()
+    policy: SagaPolicy = SagaPolicy(chosen=False)
     name: str = ""
     """The traveller's name."""
     owner: str = ""
@@ -118,6 +129,23 @@ class BookVacationInput:
         """What the traveller asked for, by the names of the API's request."""
         items: dict[str, str | None] = {kind: self.item(kind) for kind in KINDS}
         return {"name": self.name, "attempts": self.attempts, **items}
+
+
+_INPUT = TypeAdapter(BookVacationInput)
+
+
+def input_from(told: Sequence[object]) -> BookVacationInput:
+    """Return the input of a workflow that somebody has started with `told`, as JSON has it.
+
+    Raises `ValueError` with one line, which says what is wrong and repeats no value.
+    """
+    if len(told) != 1:
+        raise ValueError(f"A trip has one input, a JSON object; this has {len(told)} inputs")
+    try:
+        return _INPUT.validate_python(told[0])
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, each['loc']))} {each['msg']}" for each in error.errors()]
+        raise ValueError(cut(f"Not the input of a trip: {'; '.join(wrong)}")) from None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from shared import (
     Kind,
     SagaPolicy,
     TripStatus,
+    input_from,
 )
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
@@ -222,21 +223,20 @@ class TripWorkflows:
             )
             begun = (await anext(history)).workflow_execution_started_event_attributes
             try:
-                (told,) = await self._client.data_converter.decode(
-                    begun.input.payloads, [BookVacationInput]
-                )
+                told = input_from(await self._client.data_converter.decode(begun.input.payloads))
             except UnreadablePayload:
                 raise  # It may well be one.
             except Exception:  # Each converter raises its own.
                 return None
-            if isinstance(told, BookVacationInput) and may_be_id(told.book_user_id):
+            if may_be_id(told.book_user_id):
                 return RecordedTrip(
                     trip_id=told.book_user_id,
                     owner=told.owner,
                     request=told.request,
                     status="running",
                     workflow_id=workflow_id,
-                    accepted_at=description.start_time.ToDatetime(dt.UTC),
+                    # With `--start-delay` a workflow begins later than it was started.
+                    accepted_at=description.execution_time.ToDatetime(dt.UTC),
                     first_run_id=description.first_run_id,
                 )
         return None
@@ -252,7 +252,8 @@ class TripWorkflows:
         wanted |= {f"book_{step.kind}_id": step.item for step in row.steps}
         claimed = row.first_run_id
         return BookVacationInput(
-            attempts=int(row.request.get("attempts") or 1),
+            # Earlier versions have recorded other numbers, too.
+            attempts=min(max(int(row.request.get("attempts") or 1), 1), 2**31 - 1),
             book_user_id=row.trip_id,
             policy=self.policy,
             name=row.request.get("name") or "",

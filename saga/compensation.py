@@ -164,5 +164,5 @@ async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            workflow.logger.info("Cancelled while undoing; the undo goes on")
+            workflow.logger.info("Cancelled; what is under way goes on to its end")
     task.result()

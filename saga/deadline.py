@@ -40,12 +40,10 @@ class Deadline:
     A run that was reset has none: whoever resets it wants it to go on now.
     """
 
-    def __init__(self, policy: SagaPolicy, reset: Reset) -> None:
+    def __init__(self, policy: SagaPolicy, reset: Reset, began: dt.datetime) -> None:
         self._reset = reset
         self._step_limit = dt.timedelta(seconds=policy.step_deadline)
-        # Not `start_time`, which is that of the first workflow task: no worker may have been there.
-        started = workflow.info().workflow_start_time
-        self._end = started + dt.timedelta(seconds=policy.trip_deadline)
+        self._end = began + dt.timedelta(seconds=policy.trip_deadline)
 
     def check(self) -> None:
         """Raise `TripOverdue` when the deadline has passed."""

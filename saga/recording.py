@@ -7,7 +7,16 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from shared import RECORD_STUCK_UNDO, RECORD_TRIP, BookVacationInput, Kind, TripNews, TripStatus
+    from shared import (
+        RECORD_STUCK_UNDO,
+        RECORD_TRIP,
+        TELL_SETTINGS,
+        BookVacationInput,
+        Kind,
+        SagaPolicy,
+        TripNews,
+        TripStatus,
+    )
 
 RECORDING_LIMIT = dt.timedelta(seconds=15)
 """The most that one try to tell the record may take; the record itself gives up earlier."""
@@ -31,6 +40,17 @@ async def record_ending(
 async def record_stuck_undo(book_input: BookVacationInput, kind: Kind, words: str) -> None:
     """Tell the record that the undo of a step is stuck. Raises as `record_ending` does."""
     await _record(RECORD_STUCK_UNDO, book_input, kind, words)
+
+
+async def settings_of_worker() -> SagaPolicy:
+    """Return the policy that the settings of the worker say."""
+    policy: SagaPolicy = await workflow.execute_local_activity(
+        TELL_SETTINGS,
+        result_type=SagaPolicy,
+        start_to_close_timeout=RECORDING_LIMIT,
+        retry_policy=PATIENCE,
+    )
+    return policy
 
 
 async def _record(activity: str, *told: Any) -> None:

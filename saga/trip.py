@@ -6,33 +6,69 @@ randomness, no I/O, no environment.
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Sequence
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from saga.compensation import Compensations, to_its_end
 from saga.deadline import Deadline, Reset
 from saga.progress import Progress
-from saga.recording import record_ending
+from saga.recording import record_ending, settings_of_worker
 from saga.steps import NO_ANSWER, Step, root_cause, run
 
 with workflow.unsafe.imports_passed_through():
-    from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut
+    from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut, input_from
 
 
 class Saga:
     """The base of a trip's workflow: its steps, its compensations, what the world may ask."""
 
-    def __init__(self, book_input: BookVacationInput, steps: Sequence[Step]) -> None:
-        self._input = book_input
+    def __init__(
+        self,
+        told: Sequence[object],
+        steps: Sequence[Step],
+        of_execution: Callable[[BookVacationInput], BookVacationInput],
+    ) -> None:
+        """`told` is what the workflow was started with; `of_execution` says for which it acts."""
+        self._not_a_trip = ""
+        try:
+            book_input = of_execution(input_from(told))
+        except ValueError as error:
+            # `begin` raises it. Raised here, it would leave the SDK with work that it never does.
+            self._not_a_trip = str(error)
+            return
         # A trip has the steps that it started with: it wants nothing of a kind that came later.
         self._steps = [step for step in steps if book_input.item(step.kind) is not None]
         self._progress = Progress(step.kind for step in self._steps)
-        reset = Reset()
-        self._compensations = Compensations(book_input, self._steps, self._progress, reset)
-        self._deadline = Deadline(book_input.policy, reset)
+        self._reset = Reset()
+        # Not `start_time`, which is that of the first workflow task: no worker may have been there.
+        self._plan(book_input, workflow.info().workflow_start_time)
+
+    def _plan(self, book_input: BookVacationInput, began: dt.datetime) -> None:
+        self._input = book_input
+        self._compensations = Compensations(book_input, self._steps, self._progress, self._reset)
+        self._deadline = Deadline(book_input.policy, self._reset, began)
+
+    async def begin(self) -> None:
+        """Take the worker's settings if the input has none, and the time of a delayed start.
+
+        The API gives each trip its settings, and a memo, and delays none. The CLI, a schedule and
+        other SDKs know no settings, and may delay a start, which nothing but the first workflow
+        task tells. Raises `ApplicationError`, which fails the workflow, if its input is no trip's.
+        """
+        if self._not_a_trip:
+            raise ApplicationError(self._not_a_trip, type="NotATrip", non_retryable=True)
+        if "owner" in workflow.info().raw_memo or not workflow.patched("started-by-others"):
+            return
+        if not self._input.policy.chosen:
+            await to_its_end(self._take_settings())
+        self._plan(self._input, workflow.info().start_time)
+
+    async def _take_settings(self) -> None:
+        self._input = dataclasses.replace(self._input, policy=await settings_of_worker())
 
     async def book(self, step: Step) -> None:
         """Book one step, if the trip wants anything of its kind.
@@ -135,3 +171,11 @@ def of_this_execution(book_input: BookVacationInput) -> BookVacationInput:
     if info.run_id != info.first_execution_run_id:
         execution = Execution(info.workflow_id, info.first_execution_run_id)
     return dataclasses.replace(book_input, execution=execution)
+
+
+def of_named_execution(book_input: BookVacationInput) -> BookVacationInput:
+    """Return the trip with the execution that its input names, or else with this one.
+
+    Nobody noted which execution a trip belongs to that is older than the record.
+    """
+    return book_input if book_input.execution else of_this_execution(book_input)

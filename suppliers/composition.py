@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from record import Record
 from settings import Settings, load_settings
-from shared import KINDS, Kind
+from shared import KINDS, Kind, SagaPolicy
 from suppliers.desk import OutsideDesk
 from suppliers.embedded import EmbeddedSupplier
 from suppliers.observed import Observer
@@ -28,6 +28,7 @@ class Composition(NamedTuple):
 
     record: Record
     desks: Desks
+    policy: SagaPolicy
 
     async def close(self) -> None:
         """Close the connections to the suppliers."""
@@ -61,7 +62,7 @@ def compose(
     An observer is told of each call of a supplier; `follow_call` surrounds each one over HTTP.
     """
     desks = {kind: _desk(kind, record, settings, observer, follow_call) for kind in KINDS}
-    return Composition(record, desks)
+    return Composition(record, desks, settings.saga_policy)
 
 
 def _desk(

@@ -48,6 +48,7 @@ def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
         "record_trip",
         "record_stuck_undo",
         "resolve_undo",
+        "tell_settings",
         *(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS),
     }
 

@@ -48,7 +48,10 @@ Cancellation = WorkflowHandle[CancelBookingWorkflow, BookingResult]
 
 
 async def start(
-    client: Client, book_input: BookVacationInput, task_timeout: dt.timedelta | None = None
+    client: Client,
+    book_input: BookVacationInput,
+    task_timeout: dt.timedelta | None = None,
+    start_delay: dt.timedelta | None = None,
 ) -> Trip:
     return await client.start_workflow(
         BookingWorkflow.run,
@@ -56,6 +59,7 @@ async def start(
         id=book_input.book_user_id,
         task_queue=TASK_QUEUE_NAME,
         task_timeout=task_timeout,
+        start_delay=start_delay,
     )
 
 

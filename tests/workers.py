@@ -1,5 +1,6 @@
 """The product's own worker, in the tests' process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from temporalio.client import Client
 
 from record import Record
-from run_worker import create_worker
+from run_worker import create_worker, create_workers
 from settings import Settings
 from suppliers import Desks, compose, composition
 
@@ -33,3 +34,15 @@ async def running_worker(
     """Run the product's own worker in this process, as `work_with` says."""
     async with create_worker(client, work_with(record, desks, **settings)):
         yield
+
+
+@asynccontextmanager
+async def running_all(client: Client, settings: Settings) -> AsyncIterator[None]:
+    """Run all the workers of a worker process."""
+    workers = create_workers(client, settings)
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
+        await asyncio.gather(*running)

@@ -207,6 +207,20 @@ async def test_a_trip_that_was_started_a_moment_ago_by_other_means_is_no_differe
     await started.terminate()
 
 
+async def test_a_trip_whose_start_is_delayed_is_no_difference(
+    client: Client, open_trips: OpenTrips, record: Record
+) -> None:
+    delayed = await start(client, trip_of(), start_delay=dt.timedelta(hours=1))
+
+    async def recorded() -> bool:
+        assert await of(open_trips, delayed.id) == []
+        return await record.trips.by_id(delayed.id) is not None
+
+    await eventually(recorded)
+    assert await of(open_trips, delayed.id) == []
+    await delayed.terminate()
+
+
 async def start_by_cli(client: Client, workflow_id: str, user_id: str, **changes: Any) -> None:
     """Start a trip as `temporal workflow start --input` does: with the tutorial's fields only."""
     items = {f"book_{kind}_id": JOHN[kind] for kind in KINDS}

@@ -4,8 +4,7 @@ What a supplier answers is a script; the record, the desks, the worker and Tempo
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -32,7 +31,7 @@ from tests.trips import (
     until_failed,
     until_stuck,
 )
-from tests.workers import work_with
+from tests.workers import running_all, work_with
 
 
 def at_hotels(stage: Stage, late: float = 0.0) -> AbstractAsyncContextManager[Script]:
@@ -157,18 +156,6 @@ async def test_a_kind_with_a_task_queue_of_its_own_is_booked_and_undone_there(
     own = {name for name, queue in queues.items() if queue == task_queue_of(kind)}
     assert own == {f"book_{kind}", f"undo_book_{kind}"} & set(await activities_of(booking))
     assert own
-
-
-@asynccontextmanager
-async def running_all(client: Client, settings: Settings) -> AsyncIterator[None]:
-    """Run all the workers of a worker process."""
-    workers = create_workers(client, settings)
-    running = [asyncio.create_task(worker.run()) for worker in workers]
-    try:
-        yield
-    finally:
-        await asyncio.gather(*(worker.shutdown() for worker in workers))
-        await asyncio.gather(*running)
 
 
 @pytest.mark.shape("decided_late")
