@@ -77,7 +77,7 @@ def create_app(
     pages.add_pages(app, bookings, options, places.wait, settings.page_examples)
     if options.decodes:
         encode = functools.partial(converted_json, encryption.encode)
-        decode = functools.partial(converted_json, encryption.decode)
+        decode = functools.partial(converted_json, encryption.decrypt)
         app.register_blueprint(api.create_codec(encode, decode, options))
     api.install_errors(app, on_key_conflict=metrics.key_conflicts.inc)
     app.extensions |= {"bookings": bookings, "options": options, "metrics": metrics}

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,16 +20,24 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.failure.v1 import Failure
 from temporalio.converter import (
+    CompositePayloadConverter,
     DataConverter,
-    DefaultFailureConverterWithEncodedAttributes,
+    DefaultFailureConverter,
+    DefaultPayloadConverter,
+    EncodingPayloadConverter,
     PayloadCodec,
+    PayloadConverter,
 )
 
 ENCODING = b"binary/encrypted"
 """The metadata of an encrypted payload. Temporal's own samples use this name and the next one. https://github.com/temporalio/samples-python/tree/main/encryption"""
 
 KEY_ID = "encryption-key-id"
+
+UNREADABLE = "binary/unreadable"
+"""The encoding of what stands for a payload that cannot be decrypted. It says why."""
 
 NONCE_BYTES = 12
 """NIST SP 800-38D, 8.2.2. With random nonces of this length a key is good for 2^32 payloads."""
@@ -70,11 +78,16 @@ class Encryption(PayloadCodec):
         return [self._encrypted(payload, self._encrypting) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return the payloads decrypted, as the SDK asks for it.
+
+        The SDK asks for all of a workflow task at once. So one that cannot be decrypted fails
+        nobody here, but whoever reads it: nobody reads a signal.
+        """
+        return [self._decrypted_or_marked(payload) for payload in payloads]
+
+    async def decrypt(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads decrypted. Raises `UnreadablePayload`."""
-        return [
-            self._decrypted(payload) if payload.metadata.get("encoding") == ENCODING else payload
-            for payload in payloads
-        ]
+        return [self._decrypted(payload) for payload in payloads]
 
     def _encrypted(self, payload: Payload, key_id: str) -> Payload:
         nonce = os.urandom(NONCE_BYTES)
@@ -83,7 +96,15 @@ class Encryption(PayloadCodec):
         metadata = {"encoding": ENCODING, KEY_ID: key_id.encode()}
         return Payload(metadata=metadata, data=nonce + sealed)
 
+    def _decrypted_or_marked(self, payload: Payload) -> Payload:
+        try:
+            return self._decrypted(payload)
+        except UnreadablePayload as error:
+            return Payload(metadata={"encoding": UNREADABLE.encode()}, data=str(error).encode())
+
     def _decrypted(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCODING:
+            return payload
         told = payload.metadata.get(KEY_ID, b"")
         key_id = told[:64].decode(errors="replace")
         cipher = self._ciphers.get(key_id)
@@ -99,6 +120,45 @@ class Encryption(PayloadCodec):
                 f"The payload is not as the key {key_id!r} of PAYLOAD_KEYS has encrypted it: it "
                 "was changed, or another process has another key of this id."
             ) from None
+
+
+class _Unreadable(EncodingPayloadConverter):
+    """Raises `UnreadablePayload` when somebody reads what cannot be decrypted."""
+
+    encoding = UNREADABLE
+
+    def to_payload(self, value: Any) -> Payload | None:
+        return None
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        raise UnreadablePayload(payload.data.decode())
+
+
+class _Values(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(
+            _Unreadable(), *DefaultPayloadConverter.default_encoding_payload_converters
+        )
+
+
+class _Failures(DefaultFailureConverter):
+    """Raises `UnreadablePayload` for a failure whose text cannot be decrypted.
+
+    The SDK's own would pass over that, and the traveller be told "Encoded failure".
+    """
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        attributes = failure.encoded_attributes
+        if attributes.metadata.get("encoding") == UNREADABLE.encode():
+            raise UnreadablePayload(attributes.data.decode())
+        return super().from_failure(failure, payload_converter)
+
+
+class _EncryptedFailures(_Failures):
+    """The default one would leave the text and the traceback of a failure in clear."""
+
+    def __init__(self) -> None:
+        super().__init__(encode_common_attributes=True)
 
 
 UNENCRYPTED = Encryption({}, None)
@@ -156,10 +216,9 @@ def converter_of(encryption: Encryption) -> DataConverter:
 
     It always has a codec, so that an encrypted payload without a key gives a clear error.
     """
-    converter = dataclasses.replace(DataConverter.default, payload_codec=encryption)
-    if not encryption.encrypts:
-        return converter
-    # The default converter would leave the text and the traceback of a failure in clear.
     return dataclasses.replace(
-        converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes
+        DataConverter.default,
+        payload_converter_class=_Values,
+        payload_codec=encryption,
+        failure_converter_class=_EncryptedFailures if encryption.encrypts else _Failures,
     )

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from connection import (
@@ -93,12 +94,34 @@ def test_a_bad_key_stops_the_process_with_one_line_that_does_not_show_it(bad: st
 @pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])
 async def test_an_unknown_key_is_named(encryption: Encryption, keys: dict[str, bytes]) -> None:
     with pytest.raises(UnreadablePayload, match="by the key 'new', which PAYLOAD_KEYS has not"):
-        await Encryption(keys, None).decode(await encryption.encode([PLAIN]))
+        await Encryption(keys, None).decrypt(await encryption.encode([PLAIN]))
 
 
 async def test_another_key_of_the_same_name_is_told_of(encryption: Encryption) -> None:
     with pytest.raises(UnreadablePayload, match="not as the key 'new' of PAYLOAD_KEYS"):
-        await Encryption({"new": OLD}, "new").decode(await encryption.encode([PLAIN]))
+        await Encryption({"new": OLD}, "new").decrypt(await encryption.encode([PLAIN]))
+
+
+async def test_an_unknown_key_is_named_to_whoever_reads_the_payload_only(
+    encryption: Encryption,
+) -> None:
+    reader = converter_of(Encryption({}, None))
+    read, unread = await converter_of(encryption).encode([SECRET, SECRET])
+    _, raw = await reader.decode([unread, unread], [RawValue, RawValue])
+    assert SECRET.encode() not in raw.payload.data
+    with pytest.raises(UnreadablePayload, match="by the key 'new', which PAYLOAD_KEYS has not"):
+        await reader.decode([read])
+
+
+@pytest.mark.parametrize("keys", [{}, {"old": OLD}], ids=["no key", "another key"])
+async def test_a_failure_under_an_unknown_key_is_no_failure_of_another_text(
+    encryption: Encryption, keys: dict[str, bytes]
+) -> None:
+    failure = Failure()
+    await converter_of(encryption).encode_failure(ApplicationError(SECRET), failure)
+    reader = converter_of(Encryption(keys, next(iter(keys), None)))
+    with pytest.raises(UnreadablePayload, match="key 'new'"):
+        await reader.decode_failure(failure)
 
 
 @pytest.mark.parametrize("place", [0, 11, 12, 40, -1])
@@ -108,7 +131,7 @@ async def test_a_changed_payload_is_refused(encryption: Encryption, place: int) 
     changed[place] ^= 1
     sealed.data = bytes(changed)
     with pytest.raises(UnreadablePayload, match="key 'new'"):
-        await encryption.decode([sealed])
+        await encryption.decrypt([sealed])
 
 
 async def test_a_payload_goes_under_no_other_keys_name() -> None:
@@ -117,7 +140,7 @@ async def test_a_payload_goes_under_no_other_keys_name() -> None:
     (sealed,) = await twins.encode([PLAIN])
     sealed.metadata["encryption-key-id"] = b"twin"
     with pytest.raises(UnreadablePayload, match="key 'twin'"):
-        await twins.decode([sealed])
+        await twins.decrypt([sealed])
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"twelve bytes", bytes(27)], ids=len)
@@ -128,10 +151,10 @@ async def test_what_only_claims_to_be_encrypted_is_refused(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"new"}, data=data
     )
     with pytest.raises(UnreadablePayload, match="key 'new'"):
-        await encryption.decode([claims])
+        await encryption.decrypt([claims])
     claims.metadata["encryption-key-id"] = b"\xff" * 1_000
     with pytest.raises(UnreadablePayload) as refused:
-        await encryption.decode([claims])
+        await encryption.decrypt([claims])
     assert len(str(refused.value)) < 200
 
 

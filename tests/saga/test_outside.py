@@ -12,7 +12,9 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 
+from connection import UnreadablePayload
 from tests.conftest import IMPATIENT, trip
+from tests.encrypting import with_keys
 from tests.saga.stage import DOOMED, Stage
 from tests.trips import (
     Trip,
@@ -24,6 +26,7 @@ from tests.trips import (
     start,
     until_stuck,
 )
+from workflows import BookingWorkflow
 
 HANDLED = ["retry_undo", "resolve_undo", "progress"]
 OTHERS = ["run", "ignore", "", "__temporal_x", "🧳" * 100]
@@ -103,6 +106,22 @@ async def test_a_stuck_trip_that_is_shouted_at_waits_for_its_operator(
     note = (await stage.steps(stuck))["car"].note
     assert note is not None and len(note) == 500
     assert await failed_workflow_tasks(stuck) == []
+
+
+async def test_messages_under_an_unknown_key_block_no_trip(stage: Stage) -> None:
+    booking, gate = await stage.at_gate("reserve", "hotel")
+    stranger = with_keys(stage.client, "new").get_workflow_handle_for(
+        BookingWorkflow.run, booking.id
+    )
+    await stranger.signal("anything", args=["said"])
+    # If the refusal is encrypted, the stranger cannot read that either.
+    with pytest.raises((WorkflowUpdateFailedError, UnreadablePayload)):
+        await stranger.execute_update("retry_undo", args=["hotel"])
+    with contextlib.suppress(UnreadablePayload):
+        await query(stranger, "progress", ["said"])
+    await gate.open()
+    assert (await result_of(booking))["status"] == "success"
+    assert await failed_workflow_tasks(booking) == []
 
 
 async def test_a_very_long_item_does_not_block_a_trip(stage: Stage) -> None:
