@@ -1,8 +1,8 @@
 """Compares what the record says of open trips with Temporal, and mends what differs.
 
 It finds trips that were stopped or deleted from outside, trips that were accepted and never
-started, cancellations that were asked for and never begun, and workflows that the record does not
-know.
+started, cancellations that were asked for and never begun or that a reset has forgotten, and
+workflows that the record does not know.
 """
 
 import asyncio
@@ -59,6 +59,8 @@ class OpenTrips:
                 tally.note([found] if found else [])
             tally.trips += len(rows)
             tally.seen(len(rows))
+        for row in await self._record.trips.still_to_cancel(before):
+            await unless_odd(row.trip_id, self._cancel(row))
         await self._adopt_all(running, tally)
 
     async def compare_for_ever(self) -> None:
@@ -88,6 +90,16 @@ class OpenTrips:
             return Difference(row.trip_id, "never_started", found, recorded)
         found = "is open by the record, but its workflow has ended"
         return Difference(row.trip_id, "lost_ending", found, recorded)
+
+    async def _cancel(self, row: RecordedTrip) -> None:
+        """Cancel a trip again: its workflow was reset, or booked before the order reached it."""
+        logger.info("Trip %s was cancelled, and is cancelled again", row.trip_id)
+        if row.closed_at is None:
+            await self._workflows.cancel(row)
+            return
+        again = await self._record.trips.begin_cancellation(row.trip_id)
+        if again.cancelled_at is not None:
+            await self._workflows.start_cancellation(again)
 
     async def _adopt_all(self, running: set[str], tally: Tally) -> None:
         """Record the trips that were started by other means and that no worker has taken up yet."""

@@ -127,14 +127,15 @@ class Bookings:
         """Undo the trip, running or booked, and return it after `seconds` at most.
 
         A wait ends at once when an undo is stuck. Even with no `seconds` Temporal has taken the
-        order. But only a wait shows whether a running trip was booked before the order reached it,
-        and then has it undone; so does a repeated cancel. Cancelling again changes nothing. Raises
+        order. If a running trip was booked before the order reached it, a wait has it undone; so do
+        a repeated cancel and the audit. Cancelling again changes nothing. Raises
         `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
         `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
         if row.closed_at is None and row.cancelled_at is None:
             if await self._workflows.cancel(row):
+                await self._record.trips.note_cancel(user_id)
                 await self.waits.unless_stuck(row, seconds, gone)
                 row = await self.look_up(user_id, caller)
             if row.closed_at is None:

@@ -76,6 +76,8 @@ class RecordedTrip:
     """When its workflow ended, by itself or stopped from outside."""
     told_at: dt.datetime | None = None
     """When the workflow last told of the trip, by its own time."""
+    cancel_asked_at: dt.datetime | None = None
+    """When Temporal took the order to cancel the trip, which was running."""
     steps: list[StepProgress] = field(default_factory=list, compare=False)
     """How the steps stand."""
 

@@ -58,6 +58,7 @@ trips = sa.Table(
     sa.Column("cancelled_at", UtcTime),
     sa.Column("told_at", UtcTime),
     sa.Column("closed_at", UtcTime),
+    sa.Column("cancel_asked_at", UtcTime),
 )
 """A row for each trip that was ever accepted; `RecordedTrip` tells of each column. An owner has one
 trip of each `key_fingerprint`."""

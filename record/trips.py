@@ -25,6 +25,9 @@ UNHELD: tuple[TripStatus, ...] = ("rolled_back", "cancelled")
 
 OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
 
+HELD: tuple[TripStatus, ...] = ("booked", "needs_attention")
+"""For such a trip, if it is over, something may be held."""
+
 IDS_AT_ONCE = 500
 """How many ids a statement asks for."""
 
@@ -156,6 +159,23 @@ class Trips:
             status=status,
             reason=reason,
             closed_at=dt.datetime.now(dt.UTC),
+        )
+
+    async def note_cancel(self, trip_id: str) -> None:
+        """Write that Temporal has taken the order to cancel a running trip."""
+        unnoted = trips.c.cancel_asked_at.is_(None)
+        await self._change(trip_id, unnoted, cancel_asked_at=dt.datetime.now(dt.UTC))
+
+    async def still_to_cancel(self, before: dt.datetime) -> list[RecordedTrip]:
+        """Return trips that were cancelled before then while they ran, and go on or are booked."""
+        return await self._read(
+            ALL_TRIPS.where(
+                trips.c.cancel_asked_at < before,
+                trips.c.cancel_asked_at.is_not(None),
+                trips.c.cancelled_at.is_(None),
+                # An open one that needs attention is being undone.
+                _IS_JUST_RUNNING | (trips.c.status.in_(HELD) & trips.c.closed_at.is_not(None)),
+            )
         )
 
     async def begin_cancellation(self, trip_id: str) -> RecordedTrip:

@@ -25,6 +25,7 @@ from tests.bookings.requests import (
     JOHN,
     SHOP,
     begin,
+    ended,
     half_way,
     new_id,
     new_trip,
@@ -34,9 +35,10 @@ from tests.bookings.requests import (
 from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys
-from tests.faults import FaultyRecord, Gate
-from tests.trips import eventually, start
+from tests.faults import FaultyRecord, Gate, faulty_worker
+from tests.trips import eventually, reset_to, result_of, start
 from tests.workers import running_worker
+from workflows import BookingWorkflow
 
 
 @pytest.fixture
@@ -136,6 +138,27 @@ async def test_a_cancellation_that_was_accepted_and_not_begun_is_begun(
     await client.get_workflow_handle(cancellation_id(user_id)).result()
     assert (await asked.look_up(user_id, DESK)).status == "cancelled"
     assert {each.state for each in await faults.reservations.of(user_id)} == {"cancelled"}
+
+
+@pytest.mark.parametrize("booked", [False, True], ids=["while it runs", "once it is booked"])
+async def test_a_cancel_that_a_reset_has_forgotten_is_carried_out(
+    client: Client, asked: Bookings, open_trips: OpenTrips, record: Record, booked: bool
+) -> None:
+    gate = Gate()
+    async with faulty_worker(client, record) as faults:
+        user_id = await half_way(asked, faults, gate)
+    await gate.open()
+    assert (await asked.cancel(user_id, SHOP, 0)).status == "running"
+    own = client.get_workflow_handle_for(BookingWorkflow.run, user_id)
+    again = await reset_to(client, own, 0)
+    if not booked:
+        assert await of(open_trips, user_id) == []
+    async with running_worker(client, record):
+        if booked:
+            assert (await result_of(again))["status"] == "success"
+            assert await of(open_trips, user_id) == []
+        assert (await ended(asked, user_id)).status == "cancelled"
+    assert {each.state for each in await record.reservations.of(user_id)} == {"cancelled"}
 
 
 async def test_a_cancellation_that_was_stopped_is_found(
