@@ -208,7 +208,9 @@ class BookingStep(BaseModel):
     undo_attempts: int = Field(
         description="The supplier's failures to undo it, and the try that runs or has succeeded."
     )
-    last_error: str | None = Field(description="What the supplier said when it failed last.")
+    last_error: str | None = Field(
+        description="What the supplier said when it failed last, or that an operator paused it."
+    )
     note: str | None = Field(description="What the operator wrote who settled it.")
     reference: str | None = Field(description="The supplier's own name for the booking.")
     booking_seconds: float | None = Field(

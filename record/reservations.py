@@ -120,6 +120,18 @@ class Reservations:
         return failures
 
     @writes
+    def note_words(
+        self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str
+    ) -> None:
+        """Write why a try to book or undo the step ended that cost nothing."""
+        if claim(sql, trip) is None:
+            return
+        if reservation_of(sql, trip, kind) is None:
+            put(sql, trip, kind, None, "asked", last_error=words)
+        else:
+            sql.execute(note(trip, kind, last_error=words))
+
+    @writes
     def count_undo_failure(
         self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str
     ) -> int:

@@ -14,10 +14,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from shared import UNDECIDED, BookVacationInput, Kind, cut
+from suppliers.composition import composed
 from suppliers.desk import RecordAway, Try, Undecided, in_record
 from suppliers.port import OutcomeUnknown, Refused, TryAgain
 
 MAX_HEARTBEAT_INTERVAL = 5.0
+
+PAUSED = "An operator paused this step"
 
 LAST_TRY = 10.0
 """A step is tried once more so many seconds before its deadline, even if its supplier wants to wait
@@ -66,6 +69,11 @@ async def ask_supplier(
             delay = _within_deadline(undecided.wait, tried)
             raise ApplicationError(str(undecided), type=UNDECIDED, next_retry_delay=delay) from None
         except RecordAway:
+            raise
+        except asyncio.CancelledError:
+            details = activity.cancellation_details()
+            if details and details.paused:
+                await in_record(composed().record.reservations.note_words(trip, kind, PAUSED))
             raise
         except (Refused, TryAgain) as told:
             failure: Refused | TryAgain = told

@@ -89,11 +89,28 @@ async def test_a_step_that_is_paused_while_a_try_runs_goes_on_when_it_may(stage:
     booking, gate = await at_the_hotel(stage)
     await by_hand(stage, "pause", booking, "book_hotel")
     await eventually(lambda: is_paused(booking))
+    paused = (await stage.steps(booking))["hotel"]
+    assert (paused.state, paused.attempts) == ("booking", 1)
+    assert paused.last_error == "An operator paused this step"
     stage.record.faults.clear()
     await by_hand(stage, "unpause", booking, "book_hotel")
     assert (await result_of(booking))["status"] == "success"
     await gate.open()
     assert (await stage.steps(booking))["hotel"].attempts == 1
+
+
+async def test_an_undo_that_is_paused_says_so_and_goes_on_when_it_may(stage: Stage) -> None:
+    booking, gate = await stage.at_gate("cancel", "hotel", policy=QUICK, **DOOMED)
+    await by_hand(stage, "pause", booking, "undo_book_hotel")
+    await eventually(lambda: is_paused(booking))
+    paused = (await stage.steps(booking))["hotel"]
+    assert (paused.state, paused.undo_attempts) == ("undoing", 1)
+    assert paused.last_error == "An operator paused this step"
+    stage.record.faults.clear()
+    await by_hand(stage, "unpause", booking, "undo_book_hotel")
+    assert (await result_of(booking))["status"] == "failure"
+    await gate.open()
+    assert await stage.held(booking) == []
 
 
 async def test_a_step_that_is_paused_between_two_tries_can_be_cancelled(stage: Stage) -> None:
