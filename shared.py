@@ -144,7 +144,10 @@ def input_from(told: Sequence[object]) -> BookVacationInput:
     try:
         return _INPUT.validate_python(told[0])
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, each['loc']))} {each['msg']}" for each in error.errors()]
+        wrong = [
+            " ".join([".".join(map(str, each["loc"])), each["msg"]]).strip()
+            for each in error.errors()
+        ]
         raise ValueError(cut(f"Not the input of a trip: {'; '.join(wrong)}")) from None
 
 
