@@ -113,11 +113,13 @@ async def test_the_clis_five_fields_get_the_workers_settings(
     await replay(client, booking)
 
 
+@pytest.mark.shape("by_others/booked")
 async def test_an_input_in_python_without_a_policy_gets_the_workers_settings(
     empty_stage: Stage, client: Client
 ) -> None:
     async with empty_stage.worker(step_deadline_seconds=61):
         booking = await start(client, BookVacationInput(**five()))
+        empty_stage.workflows.append(booking)
         await result_of(booking)
     scheduled = [each.activity_task_scheduled_event_attributes for each in await events(booking)]
     limits = {each.schedule_to_close_timeout.seconds for each in scheduled if each.activity_id}
