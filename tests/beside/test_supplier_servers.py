@@ -11,10 +11,10 @@ import pytest
 
 from record import Record
 from settings import load_settings
-from suppliers import Confirmed, OutcomeUnknown, Try, compose
+from suppliers import Confirmed, OutcomeUnknown, Refused, Released, Try, compose
 from tests.beside.test_nginx import nginx
 from tests.connection.secured import Authority
-from tests.processes import Process, bare_environment, free_port, wait_until
+from tests.processes import ROOT, Process, bare_environment, free_port, wait_until
 from tests.record import trips
 from tests.simulator.simulated import Simulator
 from tests.suppliers.over_http.raw_service import TOKEN, call, hotels_at
@@ -118,6 +118,30 @@ def nginx_with_tls(folder: Path) -> Iterator[int]:
         yield port
 
 
+def before(program: str, folder: Path, behind: str) -> AbstractContextManager[int]:
+    """Run a web server before a supplier, set up as docs/suppliers.md says."""
+    match program:
+        case "nginx":
+            return nginx_that(f"proxy_pass {behind};")(folder)
+        case "apache2":
+            modules = "".join(
+                f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
+                for name in ("proxy", "proxy_http")
+            )
+            proxied = f"AllowEncodedSlashes NoDecode\nProxyPass / {behind}/ nocanon\n"
+            return started(folder, program, APACHE + modules + proxied, "-D", "FOREGROUND", "-f")
+        case "lighttpd":
+            host, _, port = behind.removeprefix("http://").partition(":")
+            proxied = (
+                'server.modules = ("mod_proxy")\n'
+                'server.http-parseopts = ("url-normalize" => "disable")\n'
+                f'proxy.server = ("" => (("host" => "{host}", "port" => {port})))\n'
+            )
+            return started(folder, program, LIGHTTPD + proxied, "-D", "-f")
+    proxied = CADDY.replace('respond /elsewhere/* "hotels"', f"reverse_proxy {behind}")
+    return started(folder, program, proxied, "run", "--adapter", "caddyfile", "--config")
+
+
 ANSWERING_THEMSELVES = {
     "nginx without the route": (nginx_that("root /nowhere;"), {404, 405}),
     "nginx that has nothing to say": (nginx_that("return 200;"), {200}),
@@ -205,3 +229,52 @@ async def test_no_call_is_lost_with_a_server_that_closes_idle_connections_soon(
 
             told = await asyncio.gather(*(calls(number) for number in range(lines)))
     assert all(isinstance(each, Confirmed) for heard in told for each in heard)
+
+
+ODD_IDS = ["a/b", "two words", "%2F", "Zoë-満室-🏨", "a?b#c;d:e"]
+
+
+@pytest.mark.parametrize("program", SERVERS)
+async def test_a_server_that_is_set_up_as_documented_leaves_everything_alone(
+    tmp_path: Path, simulator: Simulator, program: str
+) -> None:
+    behind = str(simulator.server.make_url("/")).rstrip("/")
+    with before(program, tmp_path, behind) as port:
+        async with hotels_at(f"http://127.0.0.1:{port}/hotels") as hotels:
+            for trip_id in ODD_IDS:
+                wanted = trip(trip_id, book_hotel_id=" Hôtel <b>&amp;</b> %2F \u2028e\u0301 ")
+                confirmed = await call(hotels, "PUT", wanted)
+                assert isinstance(confirmed, Confirmed)
+                assert await call(hotels, "GET", wanted) == confirmed
+                assert await call(hotels, "DELETE", wanted) == Released()
+                assert type(await call(hotels, "PUT", wanted)) is Refused
+    assert {row.trip_id for row in simulator.suppliers.rows()} == set(ODD_IDS)
+
+
+async def test_the_documented_sidecar_shows_a_client_certificate(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    certificate, key = authority.issue("hotels")
+    shown, own_key = authority.issue("trips")
+    tls, side = free_port(), free_port()
+    supplier = (
+        f"}} server {{ listen 127.0.0.1:{tls} ssl; ssl_certificate {certificate};"
+        f"ssl_certificate_key {key}; ssl_client_certificate {authority.path};"
+        "ssl_verify_client on;"
+        f"location / {{ proxy_pass {simulator.server.make_url('/')}; }} }}"
+    )
+    _, _, documented = (ROOT / "docs/suppliers.md").read_text().partition("```nginx\n")
+    sidecar, _, _ = documented.partition("\n}\n```")
+    for written, here in {
+        "3443": str(side),
+        "https://hotels.example;": f"https://127.0.0.1:{tls}; proxy_ssl_name localhost;",
+        "/etc/trips/client.pem": str(shown),
+        "/etc/trips/client.key": str(own_key),
+        "/etc/ssl/certs/ca-certificates.crt": str(authority.path),
+    }.items():
+        assert written in sidecar
+        sidecar = sidecar.replace(written, here)
+    with nginx(tmp_path, supplier + sidecar):
+        async with hotels_at(f"http://127.0.0.1:{side}/hotels") as hotels:
+            assert isinstance(await call(hotels, "PUT", trip()), Confirmed)
