@@ -80,6 +80,8 @@ class Airline:
                 answer = await self._ask("POST", url)
                 if answer.status != HTTPStatus.OK:
                     raise _refused(answer)
+                if _read(_Order, answer).status != "cancelled":
+                    raise OutcomeUnknown("The airline has not cancelled")
         return Released()
 
     async def _orders_of(self, trip: BookVacationInput) -> list[_Order]:
