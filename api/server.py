@@ -19,14 +19,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import uvloop
-from flask import Flask
+from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from api.keys import ANONYMOUS
 from api.options import Options
@@ -106,6 +106,13 @@ class SharedLoopFlask(Flask):
         app.url_map.merge_slashes = False
         cast(DefaultJSONProvider, app.json).sort_keys = False
         return app
+
+    def make_default_options_response(self) -> Response:
+        """Tell the methods of a path. Other paths match it, too: it may end as an id does."""
+        path = cast(Rule, request.url_rule).rule
+        rules = (rule for rule in self.url_map.iter_rules() if rule.rule == path)
+        methods = {method for rule in rules for method in rule.methods or ()}
+        return self.response_class(headers={"Allow": ", ".join(sorted(methods))})
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` to its end on the shared loop."""

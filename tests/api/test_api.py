@@ -160,14 +160,13 @@ async def test_another_method_is_405_and_tells_the_right_ones(
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
-async def test_a_path_tells_its_methods(api: Api) -> None:
+async def test_the_methods_of_a_path_are_its_own(api: Api) -> None:
     for path, methods in {
-        # It may be the link of a trip whose id is `a/cancel`, too.
-        "/bookings/a/cancel": {"GET", "HEAD", "OPTIONS", "POST"},
-        "/bookings/a": {"GET", "HEAD", "OPTIONS"},
-        "/trips": {"GET", "HEAD", "OPTIONS", "POST"},
+        "/bookings/a/cancel": "OPTIONS, POST",
+        "/bookings/a": "GET, HEAD, OPTIONS",
+        "/trips": "GET, HEAD, OPTIONS, POST",
     }.items():
-        assert set((await api.call("OPTIONS", path)).headers["Allow"].split(", ")) == methods
+        assert (await api.call("OPTIONS", path)).headers["Allow"] == methods
 
 
 @pytest.mark.parametrize(
