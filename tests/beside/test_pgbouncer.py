@@ -2,25 +2,13 @@
 
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.processes import (
-    ROOT,
-    Process,
-    bare_environment,
-    free_port,
-    postgres,
-    service,
-)
+from tests.beside.pooling import book_at_once, migrate, pooled, user_of
+from tests.processes import Process, bare_environment, free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
@@ -29,29 +17,7 @@ pytestmark = [
     pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer, which .ci/run installs, is missing"),
 ]
 
-TRIP = {"name": "Ada", "car": "car-1", "hotel": "hotel-1", "flight": "flight-1"}
-
 TRIPS = 50
-
-
-@contextmanager
-def pooled(**options: object) -> Iterator[str]:
-    """Start PostgreSQL and PgBouncer before it, and return the URL of the pool."""
-    with tempfile.TemporaryDirectory(prefix="trip-booking-pooler-") as name:
-        folder = Path(name)
-        server = postgres(folder)
-        server.start()
-        try:
-            server.wait_for_output("ready to accept")
-            pooler, port = pgbouncer(folder, server, options)
-            pooler.start()
-            pooler.wait_for_output("process up")
-            try:
-                yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-            finally:
-                pooler.kill()
-        finally:
-            server.kill()
 
 
 def pgbouncer(folder: Path, server: Process, options: dict[str, object]) -> tuple[Process, int]:
@@ -65,12 +31,14 @@ def pgbouncer(folder: Path, server: Process, options: dict[str, object]) -> tupl
         f"[databases]\npostgres = host={server.log.parent} user=postgres\n[pgbouncer]\n"
         + "".join(f"{name} = {value}\n" for name, value in settings.items())
     )
-    # PostgreSQL's folder is open to the user who runs it, and to no other.
-    user = psutil.Process(server.pid).username()
-    process = Process(
-        "pgbouncer", [str(PGBOUNCER), str(file)], home / "log", bare_environment(), user=user
-    )
-    return process, port
+    command = [str(PGBOUNCER), str(file)]
+    user = user_of(server)
+    return Process("pgbouncer", command, home / "log", bare_environment(), user=user), port
+
+
+def bouncing(**options: object) -> AbstractContextManager[tuple[str, str]]:
+    """Return PostgreSQL with a PgBouncer of these options before it."""
+    return pooled(lambda folder, server: pgbouncer(folder, server, options), "process up")
 
 
 @pytest.mark.parametrize(
@@ -84,23 +52,10 @@ def pgbouncer(folder: Path, server: Process, options: dict[str, object]) -> tupl
     ids=lambda options: re.sub(r"\W+", " ", str(options)).strip() or "its own defaults",
 )
 def test_every_trip_is_booked(options: dict[str, object]) -> None:
-    with pooled(**options) as url, service(DATABASE_URL=url) as booking:
-        booking.start()
-        with ThreadPoolExecutor(TRIPS) as callers:
-            answers = list(
-                callers.map(lambda _: booking.request("POST", "/book", TRIP), range(TRIPS))
-            )
-        assert [(each.status, each.body["cancelled"]) for each in answers] == [(200, False)] * TRIPS
+    with bouncing(**options) as (url, _):
+        book_at_once(url, TRIPS)
 
 
 def test_a_database_is_migrated() -> None:
-    with pooled(pool_mode="transaction") as url:
-        migrated = subprocess.run(
-            [sys.executable, "-m", "record"],
-            cwd=ROOT,
-            env=bare_environment() | {"DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert migrated.returncode == 0, migrated.stderr
+    with bouncing(pool_mode="transaction") as (url, _):
+        migrate(url)

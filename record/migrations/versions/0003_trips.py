@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from tqdm import tqdm
 
 revision = "0003"
 down_revision = "0002"
@@ -82,6 +81,9 @@ def downgrade() -> None:
 
 def _fill(of_whom: sa.ColumnElement[bool]) -> None:
     """Derive trips from their reservations."""
+    # Not above: every process loads the migrations when it starts.
+    from tqdm import tqdm
+
     connection = op.get_bind()
     trips = connection.scalar(
         sa.select(sa.func.count(RESERVATIONS.c.trip_id.distinct())).where(of_whom)

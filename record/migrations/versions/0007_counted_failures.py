@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from tqdm import tqdm
 
 from record.tables import storable
 
@@ -166,6 +165,9 @@ _SET = (
 
 def _in_batches(connection: sa.Connection) -> Iterator[list[Any]]:
     """Return the trips whose workflows have told of their steps, page by page."""
+    # Not above: every process loads the migrations when it starts.
+    from tqdm import tqdm
+
     last = ""
     trips = connection.scalar(sa.select(sa.func.count()).select_from(TRIPS))
     shown = tqdm(desc="Steps moved", total=trips, unit=" trips", disable=None if trips else True)
