@@ -9,11 +9,11 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from saga import Saga, Step, TripOverdue, of_named_execution, of_this_execution, root_cause
+from saga import Saga, Step, TripOverdue, of_this_execution, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
-    from shared import CANCELLED, BookingResult
+    from shared import CANCELLED, BookingResult, BookVacationInput
 
 CAR = Step("car", activities.book_car, activities.undo_book_car)
 HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
@@ -26,15 +26,12 @@ class BookingWorkflow(Saga):
     """Books a car, a hotel and a flight; when one fails, undoes them in reverse."""
 
     @workflow.init
-    def __init__(self, *book_input: object) -> None:
-        super().__init__(book_input, STEPS, of_this_execution)
+    def __init__(self, book_input: BookVacationInput) -> None:
+        super().__init__(of_this_execution(book_input), STEPS)
 
     @workflow.run
-    async def run(self, *_book_input: object) -> BookingResult:
-        """Return what was booked, or why nothing was. Cancelled, it closes as Canceled.
-
-        Its input is a `BookVacationInput`. With anything else it fails, and says what is wrong.
-        """
+    async def run(self, book_input: BookVacationInput) -> BookingResult:
+        """Return what was booked, or why nothing was. Cancelled, it closes as Canceled."""
         await self.begin()
         try:
             await self.book(CAR)
@@ -57,15 +54,14 @@ class CancelBookingWorkflow(Saga):
     """Cancels a trip whose `BookingWorkflow` has closed: undoes flight, hotel and car."""
 
     @workflow.init
-    def __init__(self, *book_input: object) -> None:
-        super().__init__(book_input, STEPS, of_named_execution)
+    def __init__(self, book_input: BookVacationInput) -> None:
+        # Nobody noted which execution a trip belongs to that is older than the record.
+        known = book_input.execution is not None
+        super().__init__(book_input if known else of_this_execution(book_input), STEPS)
 
     @workflow.run
-    async def run(self, *_book_input: object) -> BookingResult:
-        """Return that the trip is undone. Cancelling this workflow does not stop it.
-
-        Its input is the trip's.
-        """
+    async def run(self, book_input: BookVacationInput) -> BookingResult:
+        """Return that the trip is undone. Cancelling this workflow does not stop it."""
         await self.begin()
         await self.undo_booked()
         await self.close("cancelled", CANCELLED)

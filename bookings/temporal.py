@@ -32,7 +32,6 @@ from shared import (
     Kind,
     SagaPolicy,
     TripStatus,
-    input_from,
 )
 from workflows import BookingWorkflow, CancelBookingWorkflow
 
@@ -223,12 +222,14 @@ class TripWorkflows:
             )
             begun = (await anext(history)).workflow_execution_started_event_attributes
             try:
-                told = input_from(await self._client.data_converter.decode(begun.input.payloads))
+                (told,) = await self._client.data_converter.decode(
+                    begun.input.payloads, [BookVacationInput]
+                )
             except UnreadablePayload:
                 raise  # It may well be one.
             except Exception:  # Each converter raises its own.
                 return None
-            if may_be_id(told.book_user_id):
+            if isinstance(told, BookVacationInput) and may_be_id(told.book_user_id):
                 return RecordedTrip(
                     trip_id=told.book_user_id,
                     owner=told.owner,

@@ -2,7 +2,7 @@
 
 Each payload is encrypted by itself, with its metadata, under a nonce of its own. The id of its key
 stands beside it. A payload in clear stays as it is: trips that started before there were keys have
-such payloads, and so have signals and inputs by Temporal's CLI. This file knows nothing of trips.
+such payloads, and so have signals and inputs by Temporal's CLI.
 https://docs.temporal.io/payload-codec
 """
 
@@ -30,6 +30,9 @@ from temporalio.converter import (
     PayloadCodec,
     PayloadConverter,
 )
+from temporalio.exceptions import ApplicationError
+
+from shared import BookVacationInput, cut, input_from
 
 ENCODING = b"binary/encrypted"
 """The metadata of an encrypted payload. Temporal's own samples use this name and the next one. https://github.com/temporalio/samples-python/tree/main/encryption"""
@@ -139,6 +142,24 @@ class _Values(CompositePayloadConverter):
         super().__init__(
             _Unreadable(), *DefaultPayloadConverter.default_encoding_payload_converters
         )
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """Return the values. Raises `ApplicationError` for what is not the input of a trip.
+
+        That fails its workflow. Any other error would fail its workflow task, again and again.
+        """
+        if type_hints != [BookVacationInput]:
+            return super().from_payloads(payloads, type_hints)
+        try:
+            (told,) = super().from_payloads(payloads)
+            return [input_from(told)]
+        except UnreadablePayload:
+            raise  # Another worker may have its key.
+        except (ValueError, RuntimeError) as error:
+            about = f"Not the input of a trip: {error}"
+            raise ApplicationError(cut(about), type="NotATrip", non_retryable=True) from None
 
 
 class _Failures(DefaultFailureConverter):

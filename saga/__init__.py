@@ -6,4 +6,4 @@ Deterministic: no clock, no randomness, no I/O, no environment.
 from saga.deadline import TripOverdue
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.steps import Step, root_cause
-from saga.trip import Saga, of_named_execution, of_this_execution
+from saga.trip import Saga, of_this_execution

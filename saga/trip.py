@@ -7,7 +7,8 @@ randomness, no I/O, no environment.
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Self
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -20,26 +21,20 @@ from saga.recording import record_ending, settings_of_worker
 from saga.steps import NO_ANSWER, Step, root_cause, run
 
 with workflow.unsafe.imports_passed_through():
-    from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut, input_from
+    from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut
 
 
 class Saga:
     """The base of a trip's workflow: its steps, its compensations, what the world may ask."""
 
-    def __init__(
-        self,
-        told: Sequence[object],
-        steps: Sequence[Step],
-        of_execution: Callable[[BookVacationInput], BookVacationInput],
-    ) -> None:
-        """`told` is what the workflow was started with; `of_execution` says for which it acts."""
-        self._not_a_trip = ""
-        try:
-            book_input = of_execution(input_from(told))
-        except ValueError as error:
-            # `begin` raises it. Raised here, it would leave the SDK with work that it never does.
-            self._not_a_trip = str(error)
-            return
+    def __new__(cls, *inputs: object) -> Self:
+        """Raise `ApplicationError`, which fails the workflow, unless it has one input."""
+        if len(inputs) != 1:
+            about = f"A trip has one input; this has {len(inputs)}"
+            raise ApplicationError(about, type="NotATrip", non_retryable=True)
+        return super().__new__(cls)
+
+    def __init__(self, book_input: BookVacationInput, steps: Sequence[Step]) -> None:
         # A trip has the steps that it started with: it wants nothing of a kind that came later.
         self._steps = [step for step in steps if book_input.item(step.kind) is not None]
         self._progress = Progress(step.kind for step in self._steps)
@@ -57,10 +52,8 @@ class Saga:
 
         The API gives each trip its settings, and a memo, and delays none. The CLI, a schedule and
         other SDKs know no settings, and may delay a start, which nothing but the first workflow
-        task tells. Raises `ApplicationError`, which fails the workflow, if its input is no trip's.
+        task tells.
         """
-        if self._not_a_trip:
-            raise ApplicationError(self._not_a_trip, type="NotATrip", non_retryable=True)
         if "owner" in workflow.info().raw_memo or not workflow.patched("started-by-others"):
             return
         if not self._input.policy.chosen:
@@ -171,11 +164,3 @@ def of_this_execution(book_input: BookVacationInput) -> BookVacationInput:
     if info.run_id != info.first_execution_run_id:
         execution = Execution(info.workflow_id, info.first_execution_run_id)
     return dataclasses.replace(book_input, execution=execution)
-
-
-def of_named_execution(book_input: BookVacationInput) -> BookVacationInput:
-    """Return the trip with the execution that its input names, or else with this one.
-
-    Nobody noted which execution a trip belongs to that is older than the record.
-    """
-    return book_input if book_input.execution else of_this_execution(book_input)

@@ -10,7 +10,9 @@ import json
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput
@@ -44,10 +46,17 @@ def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in five().items() if key != name}
 
 
+def as_told(data: bytes, encoding: str, **metadata: bytes) -> RawValue:
+    """Return an input as another SDK may have told it."""
+    return RawValue(Payload(metadata={"encoding": encoding.encode(), **metadata}, data=data))
+
+
 ODD: list[tuple[list[Any], str]] = [
-    ([], "A trip has one input, a JSON object; this has 0 inputs"),
-    ([five(), 5], "this has 2 inputs"),
-    ([5, "cli-1", "car", "hotel", "flight"], "this has 5 inputs"),
+    ([], "A trip has one input; this has 0"),
+    ([five(), 5], "this has 2"),
+    ([5, "cli-1", "car", "hotel", "flight"], "this has 5"),
+    ([as_told(b"{", "json/plain")], "Not the input of a trip: Payload at index 0"),
+    ([as_told(b"{}", "json/protobuf", messageType=b"example.Trip")], "Payload at index 0"),
     ([None], "Input should be"),
     (["cli-1"], "Input should be"),
     ([[1]], "Input should be"),
