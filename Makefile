@@ -146,9 +146,10 @@ $(BIN)/pip:
 		"Name yours: make PYTHON=/path/to/python3" >&2; \
 	exit 1
 
-# A validating proxy, run by the node of requirements/clients.txt. No package's install script is run.
-$(VENV)/.prism: $(VENV)/.clients
-	$(BIN)/npm install --silent --no-save --ignore-scripts --prefix $(VENV)/prism @stoplight/prism-cli@5.16.0
+# A validating proxy, and Temporal's client in TypeScript, run by the node of requirements/clients.txt.
+# No package's install script is run.
+$(VENV)/.node: $(VENV)/.clients
+	$(BIN)/npm install --silent --no-save --ignore-scripts --prefix $(VENV)/node @stoplight/prism-cli@5.16.0 @temporalio/client@1.24.0
 	@touch $@
 
 $(VENV)/.%: requirements/%.txt | $(BIN)/pip

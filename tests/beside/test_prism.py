@@ -9,14 +9,14 @@ import pytest
 
 from tests.processes import FAST_TIMERS, Process, bare_environment, free_port, service
 
-PRISM = Path(sys.prefix, "prism/node_modules/.bin/prism")
+PRISM = Path(sys.prefix, "node/node_modules/.bin/prism")
 TRIP = {"name": " Ada", "attempts": 3, "car": "a car", "hotel": "a hotel", "flight": "a flight"}
 VIOLATIONS = "sl-violations"
 """The header by which Prism tells what it found, in requests and in answers."""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PRISM.exists(), reason="Prism is missing: make .venv/.prism installs it")
+@pytest.mark.skipif(not PRISM.exists(), reason="Prism is missing: make .venv/.node installs it")
 def test_prism_finds_nothing_in_what_clients_send_and_the_service_answers(tmp_path: Path) -> None:
     with service("sqlite", FAST_TIMERS, HOTEL_OUTAGE_ATTEMPTS=0, HOTEL_LATENCY_SECONDS=0.1) as real:
         real.start()
