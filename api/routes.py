@@ -12,7 +12,14 @@ from api.answering import answer, links_of, location_of
 from api.intake import checked, kind_of, only_once, read_body
 from api.openapi import Operation, header, openapi_document
 from api.options import Options
-from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
+from api.places import (
+    PROBES_AT_ONCE,
+    SCRAPES_AT_ONCE,
+    AllPlaces,
+    Places,
+    client_gone,
+    install_gate,
+)
 from api.problems import retry_later
 from api.schemas import (
     LONGEST_WAIT,
@@ -176,12 +183,15 @@ def create_blueprint(
         """Tell that this process answers."""
         return answer(Health())
 
+    probes = Places(PROBES_AT_ONCE, PROBES_AT_ONCE)
+
     @routes.get("/readyz")
     @needs_key("never")
     @Operation("health", answers={200: Health}, problems=(503,))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
-        obstacle = await bookings.check_ready()
+        with probes.place(""):
+            obstacle = await bookings.check_ready()
         if obstacle is not None:
             raise retry_later(503, obstacle)
         return answer(Health())

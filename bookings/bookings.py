@@ -47,6 +47,7 @@ class Bookings:
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
         self._turns = Turns()
+        self._readiness: asyncio.Task[str | None] | None = None
         self.waits = Waits(self._workflows, record)
 
     async def book(
@@ -173,16 +174,13 @@ class Bookings:
         return row
 
     async def check_ready(self) -> str | None:
-        """Return what keeps trips from being booked, or `None` when nothing does."""
-        try:
-            # First: a worker whose record is not there does not poll.
-            await self._record.database.check_writable()
-            with asking_temporal():
-                return await self._polls.nobody_takes_trips()
-        except TemporalUnavailable:
-            return "Temporal cannot be reached"
-        except (TemporalRefuses, RecordError) as error:
-            return str(error)
+        """Return what keeps trips from being booked, or `None` when nothing does.
+
+        Those who ask while a question is under way share its answer.
+        """
+        if self._readiness is None or self._readiness.done():
+            self._readiness = asyncio.create_task(self._obstacle())
+        return await asyncio.shield(self._readiness)
 
     async def owners_besides(self, callers: Collection[str]) -> list[str]:
         """Return the owners of trips that are none of the callers."""
@@ -192,6 +190,17 @@ class Bookings:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
         self._turns.fail(TemporalUnavailable("This process stops"))
+
+    async def _obstacle(self) -> str | None:
+        try:
+            # First: a worker whose record is not there does not poll.
+            await self._record.database.check_writable()
+            with asking_temporal():
+                return await self._polls.nobody_takes_trips()
+        except TemporalUnavailable:
+            return "Temporal cannot be reached"
+        except (TemporalRefuses, RecordError) as error:
+            return str(error)
 
     async def _accepted(
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None
