@@ -1,7 +1,6 @@
 """What the API asks of the record and of Temporal: book, look up, list, cancel, repair, wait."""
 
 import asyncio
-import contextlib
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -134,7 +133,9 @@ class Bookings:
         `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
+        unnoted = caller.name if row.closed_at is not None else None
         if row.closed_at is None and row.cancelled_at is None:
+            await self._record.actions.note_cancel(user_id, caller.name)
             if await self._workflows.cancel(row):
                 await self._record.trips.note_cancel(user_id)
                 await self.waits.unless_stuck(row, seconds, gone)
@@ -144,7 +145,7 @@ class Bookings:
         if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if row.closed_at is not None and row.status not in UNHELD:
-            row = await self._record.trips.begin_cancellation(user_id)
+            row = await self._record.trips.begin_cancellation(user_id, unnoted)
         if row.closed_at is None and row.cancelled_at is not None:
             await self._workflows.start_cancellation(row)
             await self.waits.unless_stuck(row, seconds, gone)
@@ -161,8 +162,15 @@ class Bookings:
         """
         row = await self.look_up(user_id, caller)
         if row.closed_at is None:
-            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
+            actions = self._record.actions
+            noted = await actions.note_repair(user_id, caller.name, kind, note)
+            try:
                 await self._workflows.repair(row, kind, note)
+            except BookingNotFound:
+                await actions.take_back(noted)  # It has closed meanwhile.
+            except BookingConflict:
+                await actions.take_back(noted)
+                raise
             row = await self.look_up(user_id, caller)
         # A trip has no step of a kind that came after it.
         state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
