@@ -165,7 +165,8 @@ def _asked_for() -> str:
 
 def _page_of(refusal: Response) -> Response:
     """Turn a problem of the API into a page, or into a part of the page that is open."""
-    if refusal.status_code == 401:
+    # Also one of too many wrong keys from the address: the next one may be right.
+    if refusal.status_code in (401, 429) and "caller" not in g:
         view = current_app.view_functions[request.endpoint or ""]
         path = _asked_for() if key_needed(view) == "if sent" else url_for("pages.form")
         page = render_template("key.html", path=path, refused=True)
