@@ -50,6 +50,9 @@ CANCELLED = "Cancelled on request"
 
 TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
 
+ActionName = Literal["cancel", "retry", "resolve"]
+"""What a caller may have done to a trip: cancel it, have a stuck undo tried again, or settle it."""
+
 CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
 """What a caller of the API may be called."""
 

@@ -6,6 +6,7 @@ https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Preven
 """
 
 import ipaddress
+import logging
 import urllib.parse
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
@@ -15,7 +16,10 @@ from flask import Blueprint, current_app, g, request
 from api.keys import authenticate, authenticate_cookie
 from api.options import Options
 from api.problems import CHALLENGE, Problem
+from api.rate import SparingLog, wrong_key_rate
 from bookings import Caller
+
+logger = logging.getLogger(__name__)
 
 KeyNeeded = Literal["always", "if sent", "never"]
 """When a view needs a good API key. `if sent` is for pages that a browser opens, which sends no key
@@ -46,7 +50,11 @@ def key_needed(view: Callable[..., Any] | None) -> KeyNeeded:
 
 
 def install_access(routes: Blueprint, options: Options) -> None:
-    """Refuse what a foreign page sends, and what nobody proves to be theirs."""
+    """Refuse what a foreign page sends, and what nobody proves to be theirs.
+
+    A good key is let in also from an address that sends wrong ones: it may be a proxy's.
+    """
+    wrong_keys = wrong_key_rate()
 
     @routes.before_app_request
     def refuse_foreign() -> None:
@@ -75,10 +83,15 @@ def install_access(routes: Blueprint, options: Options) -> None:
         needed = key_needed(current_app.view_functions.get(request.endpoint or ""))
         if needed == "never" or asks_leave:
             return
-        authorization = request.headers.get("Authorization")
+        authorization = sent = request.headers.get("Authorization")
         found = authenticate(authorization, options.keys)
         if found is None and request.endpoint in CODEC:
-            found = authenticate_cookie(request.cookies.get(CODEC_COOKIE), options.keys)
+            cookie = request.cookies.get(CODEC_COOKIE)
+            sent = sent or cookie
+            found = authenticate_cookie(cookie, options.keys)
+        if found is None and sent:
+            _log(logging.WARNING, "wrong API keys", "A wrong API key, from %s", request.remote_addr)
+            wrong_keys.admit(str(request.remote_addr))
         if found is None and (authorization or needed == "always"):
             raise Problem(
                 401,
@@ -98,9 +111,23 @@ def operator(may: str = "repair an undo") -> Caller:
 
     `may` is what only an operator may do.
     """
-    if not caller().operator:
+    who = caller()
+    if not who.operator:
+        log_of(who, logging.WARNING, f"may not {may}")
         raise Problem(403, f"Only an operator may {may}.")
-    return caller()
+    return who
+
+
+def log_of(who: Caller, level: int, what: str) -> None:
+    """Log what the caller of the current request does. Callers do not crowd each other out."""
+    said = f"Caller {who.name} {what}"
+    _log(level, said, "%s, from %s", said, request.remote_addr)
+
+
+def _log(level: int, kind: str, message: str, *args: object) -> None:
+    """Log an event of the current request, and not too many of its kind."""
+    sparing: SparingLog = current_app.extensions.setdefault("sparing_log", SparingLog(logger))
+    sparing.log(level, kind, message, *args)
 
 
 def is_of_web_ui(options: Options) -> bool:

@@ -8,11 +8,12 @@ one, for a key.
 """
 
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 
 from flask import Blueprint, Response, request
 
-from api.access import CODEC_COOKIE, is_of_web_ui, operator
+from api.access import CODEC_COOKIE, is_of_web_ui, log_of, operator
 from api.keys import codec_token
 from api.options import Options
 from api.problems import Problem
@@ -50,13 +51,14 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
         return response
 
     for name, convert in (("decode", decode_json), ("encode", encode_json)):
-        view = functools.partial(_converted, convert)
+        view = functools.partial(_converted, name, convert)
         routes.add_url_rule(f"/{name}", name, view, methods=["POST"])
 
     @routes.post("/cookie")
     def give_cookie() -> Response:
         """Let the Web UI in this browser decode, for hours; a button of the pages asks for it."""
-        operator("have the Web UI decode")
+        who = operator("have the Web UI decode")
+        log_of(who, logging.INFO, "takes a cookie for the codec")
         response = Response("<span>The Web UI decodes</span>", mimetype="text/html")
         response.set_cookie(
             CODEC_COOKIE,
@@ -74,8 +76,8 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
     return routes
 
 
-async def _converted(convert: Converting) -> Response:
-    operator("read what is encrypted")
+async def _converted(name: str, convert: Converting) -> Response:
+    log_of(operator("read what is encrypted"), logging.INFO, f"has the codec {name}")
     try:
         return Response(await convert(request.get_data()), mimetype="application/json")
     except ValueError as error:

@@ -5,7 +5,7 @@ It knows what trips consist of, and nothing of the models in `api.schemas` that 
 
 from typing import Any
 
-from shared import CANCELLED, KINDS, Kind, StepState, TripStatus
+from shared import CANCELLED, KINDS, ActionName, Kind, StepState, TripStatus
 
 TRIP_ID = "john-doe-18494203912041849420391204123"
 LOCATION = f"/bookings/{TRIP_ID}"
@@ -35,6 +35,10 @@ def _step(kind: Kind, state: StepState, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def _action(action: ActionName, caller: str, kind: Kind | None) -> dict[str, Any]:
+    return {"at": CLOSED_AT, "caller": caller, "action": action, "kind": kind, "note": None}
+
+
 def _trip(status: TripStatus, *steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "user_id": TRIP_ID,
@@ -42,6 +46,7 @@ def _trip(status: TripStatus, *steps: dict[str, Any], **changes: Any) -> dict[st
         "reason": None,
         "steps": list(steps),
         "reservations": {},
+        "actions": [],
         "started_at": STARTED_AT,
         "closed_at": CLOSED_AT,
         "links": LINKS,
@@ -52,13 +57,19 @@ STUCK, FAILED = KINDS[-2:]
 
 TRIPS = [
     _trip("booked", *(_step(kind, "booked") for kind in KINDS), reservations=ITEMS),
-    _trip("cancelled", *(_step(kind, "undone") for kind in KINDS), reason=CANCELLED),
+    _trip(
+        "cancelled",
+        *(_step(kind, "undone") for kind in KINDS),
+        reason=CANCELLED,
+        actions=[_action("cancel", "shop", None)],
+    ),
     _trip(
         "needs_attention",
         *(_step(kind, "undone") for kind in KINDS[:-2]),
         _step(STUCK, "stuck", undo_attempts=10, last_error=f"The {STUCK} cannot be cancelled"),
         _step(FAILED, "undone", last_error=f"No such {FAILED}", reference=None),
         reservations={STUCK: ITEMS[STUCK]},
+        actions=[_action("retry", "desk", STUCK)],
         closed_at=None,
     ),
 ]

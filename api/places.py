@@ -1,9 +1,9 @@
 """How many requests there may be at once, and how the others are refused.
 
-Every request but `/livez` and `/metrics` passes the gate. The gate lets fewer requests through than
-there are threads, so some threads are always free for those two and for refusals. A request that
-waits for a trip to end holds a place of another kind, too. Where there are several callers, no
-caller may take all places of a kind.
+Every request but `/livez`, `/readyz` and `/metrics` passes the gate. The gate lets fewer requests
+through than there are threads, so some threads are always free for those three and for refusals. A
+request that waits for a trip to end holds a place of another kind, too. Where there are several
+callers, no caller may take all places of a kind.
 """
 
 import threading
@@ -19,12 +19,14 @@ from bookings import Bookings
 
 OTHER_REQUESTS = 128
 """Requests that the gate lets through besides those that wait for a trip, such as look-ups."""
-SPARE_THREADS = 8
+SPARE_THREADS = 24
 """Threads that are free while the gate is full."""
 SCRAPES_AT_ONCE = 4
 """How many of these threads may be busy with `/metrics`."""
+PROBES_AT_ONCE = 16
+"""How many of them may wait for the answer of `/readyz`, which needs no key."""
 BUSY = "The service is busy; try again."
-PAST_THE_GATE = ("api.livez", "api.metrics")
+PAST_THE_GATE = ("api.livez", "api.readyz", "api.metrics")
 
 
 def threads_for(max_open_bookings: int) -> int:

@@ -52,8 +52,8 @@ MEANING = {
     413: "The body is over 16 KiB.",
     415: "The body is not application/json in UTF-8.",
     422: "The idempotency key was used with another body.",
-    429: "Too many requests are under way, of all callers or of this one, or it books too often; "
-    "try again.",
+    429: "Too many requests are under way, of all callers or of this one, it books too often, or "
+    "too many wrong API keys came from its address; try again.",
     431: "The request line and the headers are over 16 KiB.",
     500: "The service failed; it has been logged.",
     501: "The service does not know this transfer coding.",

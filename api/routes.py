@@ -1,9 +1,9 @@
 """The API's routes. A view checks the request, asks `Bookings`, and shapes the answer."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import examples
@@ -12,13 +12,21 @@ from api.answering import answer, links_of, location_of
 from api.intake import checked, kind_of, only_once, read_body
 from api.openapi import Operation, header, openapi_document
 from api.options import Options
-from api.places import SCRAPES_AT_ONCE, AllPlaces, Places, client_gone, install_gate
+from api.places import (
+    PROBES_AT_ONCE,
+    SCRAPES_AT_ONCE,
+    AllPlaces,
+    Places,
+    client_gone,
+    install_gate,
+)
 from api.problems import retry_later
 from api.schemas import (
     LONGEST_WAIT,
     BookAnswer,
     BookHeaders,
     Booking,
+    BookingAction,
     BookingPage,
     BookingStep,
     BookingSummary,
@@ -58,6 +66,7 @@ def create_blueprint(
             reason=trip.reason,
             steps=[BookingStep(**vars(step)) for step in trip.steps],
             reservations={step.kind: step.item for step in trip.steps if step.held},
+            actions=[BookingAction(**vars(action)) for action in trip.actions],
             started_at=trip.accepted_at,
             closed_at=trip.closed_at,
             links=links_of(trip, options),
@@ -162,11 +171,17 @@ def create_blueprint(
         trip = await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return answer(booking_of(trip))
 
+    @functools.cache
+    def made_document() -> bytes:
+        """Return the document's JSON. It takes 10 ms to make, and everybody may ask for it."""
+        made = openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
+        return jsonify(made).get_data()
+
     @routes.get("/openapi.json")
     @needs_key("never")
-    def document() -> dict[str, Any]:
+    def document() -> Response:
         """Return the OpenAPI document."""
-        return openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
+        return Response(made_document(), mimetype="application/json")
 
     # No coroutine: it needs neither the event loop nor anything else that may hang.
     @routes.get("/livez")
@@ -176,12 +191,15 @@ def create_blueprint(
         """Tell that this process answers."""
         return answer(Health())
 
+    probes = Places(PROBES_AT_ONCE, PROBES_AT_ONCE)
+
     @routes.get("/readyz")
     @needs_key("never")
     @Operation("health", answers={200: Health}, problems=(503,))
     async def readyz() -> Response:
         """Tell whether a worker polls Temporal for trips."""
-        obstacle = await bookings.check_ready()
+        with probes.place(""):
+            obstacle = await bookings.check_ready()
         if obstacle is not None:
             raise retry_later(503, obstacle)
         return answer(Health())

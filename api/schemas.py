@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from api import examples
 from api.fields import Attempts, IdempotencyKey, Text
-from shared import KINDS, Kind, StepState, TripStatus
+from shared import KINDS, ActionName, Kind, StepState, TripStatus
 
 LONGEST_WAIT = 25.0
 """Seconds that a look-up waits at the most: proxies and platforms give up after 30 to 60."""
@@ -223,6 +223,19 @@ class BookingStep(BaseModel):
     )
 
 
+class BookingAction(BaseModel):
+    """What a caller has had done to a trip."""
+
+    at: dt.datetime
+    caller: str = Field(description="The name of the caller's API key.")
+    action: ActionName = Field(
+        description="`cancel`: undo the trip. `retry`: try a stuck undo again. `resolve`: declare "
+        "it settled."
+    )
+    kind: Kind | None = Field(description="Whose undo was repaired; null for a cancel.")
+    note: str | None = Field(description="How it was settled; null unless it was.")
+
+
 class Links(BaseModel):
     """Where to go on from a booking."""
 
@@ -240,6 +253,9 @@ class Booking(BaseModel):
     reason: str | None = Field(description="Why a trip was rolled back or cancelled.")
     steps: list[BookingStep]
     reservations: dict[Kind, str] = Field(description="What is held for the trip.")
+    actions: list[BookingAction] = Field(
+        description="What callers had done to the trip, the latest 100, in their order."
+    )
     started_at: dt.datetime
     closed_at: dt.datetime | None
     links: Links

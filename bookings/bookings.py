@@ -1,7 +1,6 @@
 """What the API asks of the record and of Temporal: book, look up, list, cancel, repair, wait."""
 
 import asyncio
-import contextlib
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -47,6 +46,7 @@ class Bookings:
         self._workflows = TripWorkflows(client, policy)
         self._settling = Settling(record, self._workflows)
         self._turns = Turns()
+        self._readiness: asyncio.Task[str | None] | None = None
         self.waits = Waits(self._workflows, record)
 
     async def book(
@@ -133,7 +133,9 @@ class Bookings:
         `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
+        unnoted = caller.name if row.closed_at is not None else None
         if row.closed_at is None and row.cancelled_at is None:
+            await self._record.actions.note_cancel(user_id, caller.name)
             if await self._workflows.cancel(row):
                 await self._record.trips.note_cancel(user_id)
                 await self.waits.unless_stuck(row, seconds, gone)
@@ -143,7 +145,7 @@ class Bookings:
         if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if row.closed_at is not None and row.status not in UNHELD:
-            row = await self._record.trips.begin_cancellation(user_id)
+            row = await self._record.trips.begin_cancellation(user_id, unnoted)
         if row.closed_at is None and row.cancelled_at is not None:
             await self._workflows.start_cancellation(row)
             await self.waits.unless_stuck(row, seconds, gone)
@@ -160,8 +162,15 @@ class Bookings:
         """
         row = await self.look_up(user_id, caller)
         if row.closed_at is None:
-            with contextlib.suppress(BookingNotFound):  # It has closed meanwhile.
+            actions = self._record.actions
+            noted = await actions.note_repair(user_id, caller.name, kind, note)
+            try:
                 await self._workflows.repair(row, kind, note)
+            except BookingNotFound:
+                await actions.take_back(noted)  # It has closed meanwhile.
+            except BookingConflict:
+                await actions.take_back(noted)
+                raise
             row = await self.look_up(user_id, caller)
         # A trip has no step of a kind that came after it.
         state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
@@ -173,16 +182,13 @@ class Bookings:
         return row
 
     async def check_ready(self) -> str | None:
-        """Return what keeps trips from being booked, or `None` when nothing does."""
-        try:
-            # First: a worker whose record is not there does not poll.
-            await self._record.database.check_writable()
-            with asking_temporal():
-                return await self._polls.nobody_takes_trips()
-        except TemporalUnavailable:
-            return "Temporal cannot be reached"
-        except (TemporalRefuses, RecordError) as error:
-            return str(error)
+        """Return what keeps trips from being booked, or `None` when nothing does.
+
+        Those who ask while a question is under way share its answer.
+        """
+        if self._readiness is None or self._readiness.done():
+            self._readiness = asyncio.create_task(self._obstacle())
+        return await asyncio.shield(self._readiness)
 
     async def owners_besides(self, callers: Collection[str]) -> list[str]:
         """Return the owners of trips that are none of the callers."""
@@ -192,6 +198,17 @@ class Bookings:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
         self._turns.fail(TemporalUnavailable("This process stops"))
+
+    async def _obstacle(self) -> str | None:
+        try:
+            # First: a worker whose record is not there does not poll.
+            await self._record.database.check_writable()
+            with asking_temporal():
+                return await self._polls.nobody_takes_trips()
+        except TemporalUnavailable:
+            return "Temporal cannot be reached"
+        except (TemporalRefuses, RecordError) as error:
+            return str(error)
 
     async def _accepted(
         self, user_id: str, request: Mapping[str, Any], owner: str, key: str | None

@@ -39,6 +39,10 @@ STATIC = Path(__file__).parent / "static"
 STATIC_FILES_KEEP = int(dt.timedelta(days=365).total_seconds())
 """Seconds for which browsers keep a static file under the URL with its mark."""
 
+DOCS_KEPT = 8
+"""How many pages `/docs` are kept: one for each name of this machine in `Host`, and one for all
+other names. To make one takes 20 ms, and everybody may ask for it."""
+
 HEADERS = {
     # Only what comes from here, and no script in a page. https://www.w3.org/TR/CSP3/
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -121,18 +125,26 @@ def add_pages(
         response.headers.update(ANSWERED_BY)
         return response
 
+    made_docs: dict[str | None, str] = {}
+
     @pages.get("/docs")
     @needs_key("never")
     def docs() -> str:
         """Show the OpenAPI document as a page."""
-        document = openapi_document(current_app, options.public_url, keys_needed=bool(options.keys))
-        return render_template(
-            "docs.html",
-            api=document,
-            url=options.public_url or local_url(),
-            reference=reference,
-            phrases=http.HTTPStatus,
-        )
+        url = options.public_url or local_url()
+        if url not in made_docs and len(made_docs) >= DOCS_KEPT:
+            url = None
+        if url not in made_docs:
+            made_docs[url] = render_template(
+                "docs.html",
+                api=openapi_document(
+                    current_app, options.public_url, keys_needed=bool(options.keys)
+                ),
+                url=url,
+                reference=reference,
+                phrases=http.HTTPStatus,
+            )
+        return made_docs[url]
 
     add_form(pages, bookings, options, EXAMPLES[offer])
     add_trip_page(pages, bookings, options)
@@ -153,7 +165,8 @@ def _asked_for() -> str:
 
 def _page_of(refusal: Response) -> Response:
     """Turn a problem of the API into a page, or into a part of the page that is open."""
-    if refusal.status_code == 401:
+    # Also one of too many wrong keys from the address: the next one may be right.
+    if refusal.status_code in (401, 429) and "caller" not in g:
         view = current_app.view_functions[request.endpoint or ""]
         path = _asked_for() if key_needed(view) == "if sent" else url_for("pages.form")
         page = render_template("key.html", path=path, refused=True)

@@ -5,7 +5,7 @@ import datetime as dt
 from markupsafe import Markup
 
 from bookings import RecordedTrip, StepProgress
-from shared import StepState, TripStatus
+from shared import ActionName, StepState, TripStatus
 
 STATUSES: dict[TripStatus, str] = {
     "running": "Under way",
@@ -34,6 +34,9 @@ STATES: dict[StepState, str] = {
     "stuck": "Undo is stuck",
     "resolved": "Settled",
 }
+
+ACTIONS: dict[ActionName, str] = {"cancel": "Cancel", "retry": "Retry", "resolve": "Settle"}
+"""What callers ask for."""
 
 BACKWARD: tuple[StepState, ...] = ("undoing", "undone", "stuck", "resolved")
 """The states of a step that is being undone or was undone."""

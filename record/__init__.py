@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
+from record.actions import Action, Actions
 from record.audits import Audit, Audits
 from record.database import Database
 from record.errors import (
@@ -34,6 +35,7 @@ class Record:
         self.trips = Trips(database)
         self.reservations = Reservations(database)
         self.outside = OutsideReservations(database)
+        self.actions = Actions(database)
         self.audits = Audits(database)
         self.owners = Owners(database)
 

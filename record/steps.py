@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from record.actions import Action
 from shared import KINDS, Kind, StepState, TripStatus
 
 STATES: dict[str, StepState] = {
@@ -80,6 +81,8 @@ class RecordedTrip:
     """When Temporal took the order to cancel the trip, which was running."""
     steps: list[StepProgress] = field(default_factory=list, compare=False)
     """How the steps stand."""
+    actions: list[Action] = field(default_factory=list, compare=False)
+    """What callers have had done to it. Only a look-up of the one trip tells of them."""
 
 
 def steps_in(trip: RecordedTrip, reserved: Mapping[str, Row]) -> list[StepProgress]:

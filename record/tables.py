@@ -106,6 +106,20 @@ where the embedded one holds it, the only one that has no `reference` and no `ov
 `resolved`, an operator declared it settled, as `note` says. `booking_seconds` is null unless it was
 ever booked."""
 
+actions = sa.Table(
+    "actions",
+    metadata,
+    sa.Column("action_id", AnyText, primary_key=True),
+    sa.Column("trip_id", AnyText, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("caller", AnyText, nullable=False),
+    sa.Column("action", AnyText, nullable=False),
+    sa.Column("kind", AnyText),
+    sa.Column("note", AnyText),
+)
+"""A row for each thing that a caller has had done to a trip. A cancel has no `kind`, and only a
+`resolve` has a `note`."""
+
 audits = sa.Table(
     "audits",
     metadata,

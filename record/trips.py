@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
+from record.actions import actions_of, add_action
 from record.database import Database, add_if_new, writes
 from record.errors import RecordBroken, ReservationRefused
 from record.owners import fingerprint_of, fingerprints_of
@@ -64,8 +65,7 @@ class Trips:
 
     async def by_id(self, trip_id: str) -> RecordedTrip | None:
         """Return a trip, `None` if there is none of this id."""
-        found = await self._read(_ONE, {"trip_id": trip_id})
-        return found[0] if found else None
+        return await self._database.read(lambda sql: _by_id(sql, trip_id))
 
     async def by_key(self, owner: str, key: str) -> RecordedTrip | None:
         """Return the owner's trip of an idempotency key, `None` if there is none."""
@@ -178,17 +178,19 @@ class Trips:
             )
         )
 
-    async def begin_cancellation(self, trip_id: str) -> RecordedTrip:
-        """Write that a trip which is over is being cancelled. Returns its row."""
-        return await self._change(
-            trip_id,
-            trips.c.closed_at.is_not(None),
-            trips.c.status.not_in(UNHELD),
-            status="running",
-            reason=None,
-            cancelled_at=dt.datetime.now(dt.UTC),
-            closed_at=None,
-        )
+    @writes
+    def begin_cancellation(
+        self, sql: sa.Connection, trip_id: str, caller: str | None = None
+    ) -> RecordedTrip:
+        """Write that a trip which is over is being cancelled, and for whom. Returns its row.
+
+        Without `caller`, whoever has asked for it is noted already.
+        """
+        begin = _CANCEL.where(trips.c.trip_id == trip_id)
+        begun = sql.execute(begin, {"cancelled_at": dt.datetime.now(dt.UTC)}).rowcount
+        if begun and caller is not None:
+            add_action(sql, trip_id, caller, "cancel")
+        return _the_trip(sql, trip_id)
 
     async def mark(self, row: RecordedTrip, reason: str) -> bool:
         """Write that a trip which has ended needs attention, and why, unless its row has changed.
@@ -296,10 +298,16 @@ def _of_key(sql: sa.Connection, owner: str, key: str | None) -> RecordedTrip | N
 
 def _the_trip(sql: sa.Connection, trip_id: str) -> RecordedTrip:
     """Return a trip that must be there. Raises `RecordBroken` if it is not."""
-    found = recorded(sql, _ONE, {"trip_id": trip_id})
-    if not found:
+    found = _by_id(sql, trip_id)
+    if found is None:
         raise RecordBroken(f"The record has no trip {trip_id}")
-    return found[0]
+    return found
+
+
+def _by_id(sql: sa.Connection, trip_id: str) -> RecordedTrip | None:
+    for trip in recorded(sql, _ONE, {"trip_id": trip_id}):
+        return replace(trip, actions=actions_of(sql, trip_id))
+    return None
 
 
 def execution_of(trip: BookVacationInput) -> Execution:
@@ -314,7 +322,7 @@ def _recorded(row: Row, reserved: Mapping[str, Row]) -> RecordedTrip:
     return replace(trip, steps=steps_in(trip, reserved))
 
 
-_COLUMNS = [each.name for each in fields(RecordedTrip) if each.name != "steps"]
+_COLUMNS = [each.name for each in fields(RecordedTrip) if each.name in trips.c]
 ALL_TRIPS = sa.select(*(trips.c[name] for name in _COLUMNS))
 _ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
 _RESERVED = sa.select(reservations).where(
@@ -350,6 +358,13 @@ _TELL = (
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
+    )
+)
+_CANCEL = (
+    sa.update(trips)
+    .where(trips.c.closed_at.is_not(None), trips.c.status.not_in(UNHELD))
+    .values(
+        status="running", reason=None, cancelled_at=sa.bindparam("cancelled_at"), closed_at=None
     )
 )
 _LOCKED = _ONE.with_for_update()

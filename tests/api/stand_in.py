@@ -24,6 +24,7 @@ from bookings import (
     StepProgress,
     UnknownCursor,
 )
+from record import Action
 from settings import Settings
 from shared import KINDS, Kind, StepState, TripStatus
 from starter import create_app
@@ -161,7 +162,8 @@ class StandIn(Bookings):
         if trip.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
         if trip.status == "booked":
-            trip = self.set(user_id, "cancelled", booked_at=NOON)
+            actions = [*trip.actions, Action(NOON, caller.name, "cancel")]
+            trip = self.set(user_id, "cancelled", booked_at=NOON, actions=actions)
         return await self._after(trip, seconds, gone)
 
     async def repair(
@@ -177,7 +179,8 @@ class StandIn(Bookings):
         ]
         if steps == trip.steps:
             raise BookingConflict(f"The undo of the {kind} is not stuck.")
-        return self.set(user_id, trip.status, steps=steps)
+        repair = Action(NOON, caller.name, "retry" if note is None else "resolve", kind, note)
+        return self.set(user_id, trip.status, steps=steps, actions=[*trip.actions, repair])
 
     async def check_ready(self) -> str | None:
         return self.obstacle

@@ -53,7 +53,9 @@ async def test_a_caller_sees_lists_and_cancels_only_its_own_trips(api: Api) -> N
         rows = await listed(api, bearer(key))
         assert [(row["user_id"], row["status"]) for row in rows] == [(booked["user_id"], "booked")]
     assert await listed(api, bearer(OTHER)) == []
-    assert (await api.call("POST", f"{path}/cancel", headers=bearer(NEW))).status_code == 200
+    assert (await api.call("POST", f"{path}/cancel", headers=bearer(DESK))).status_code == 200
+    (action,) = body_of(await api.get(path, headers=bearer(NEW)))["actions"]
+    assert (action["caller"], action["action"], action["kind"]) == ("desk", "cancel", None)
 
 
 async def test_two_callers_may_use_the_same_idempotency_key(api: Api) -> None:

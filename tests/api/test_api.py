@@ -338,6 +338,7 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
             car | {"kind": "flight", "item": "valid-flight-id"},
         ],
         "reservations": {kind: JOHN[kind] for kind in KINDS},
+        "actions": [],
         "started_at": "2026-01-31T12:00:00Z",
         "closed_at": "2026-01-31T12:00:02Z",
         "links": {

@@ -19,8 +19,9 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from api import server
-from api.places import OTHER_REQUESTS, threads_for
+from api.places import OTHER_REQUESTS, PROBES_AT_ONCE, threads_for
 from api.problems import MEDIA_TYPE, SECURITY_HEADERS
+from bookings import BookingNotFound
 from settings import Settings
 from starter import create_app
 from tests.api.api_client import JOHN, JSON
@@ -177,16 +178,17 @@ def test_more_clients_than_connections_are_served_one_after_the_other(
 def test_whatever_hangs_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     bookings, go_on = StandIn(), threading.Event()
 
-    async def hang() -> None:
+    async def hang(*_: object) -> None:
         while not go_on.is_set():
             await asyncio.sleep(0.01)
+        raise BookingNotFound
 
-    monkeypatch.setattr(bookings, "check_ready", hang)
+    monkeypatch.setattr(bookings, "look_up", hang)
     app = app_over(bookings, max_open_bookings=2)
     let_in, threads = 2 + OTHER_REQUESTS, threads_for(2)
     with serving(app, threads=threads) as port:
         try:
-            lines = [asked(port, "/readyz") for _ in range(let_in + 20)]
+            lines = [asked(port, "/bookings/x") for _ in range(let_in + 20)]
             told = f'booking_places_in_use{{place="request"}} {let_in}.0'.encode()
             wait_until(lambda: told in get(port, "/metrics").read(), "all places are taken")
             assert get(port, "/openapi.json").status == 503
@@ -197,6 +199,31 @@ def test_whatever_hangs_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = [answer for answer in answers if answer.status == 503]
     assert len(answers) - len(refused) == let_in
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+
+
+def test_those_who_wait_for_readyz_take_no_place_of_a_look_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bookings, go_on, waiting = StandIn(), threading.Event(), 0
+
+    async def hang() -> None:
+        nonlocal waiting
+        waiting += 1
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(bookings, "check_ready", hang)
+    app = app_over(bookings, max_open_bookings=2)
+    with serving(app, threads=threads_for(2)) as port:
+        try:
+            lines = [asked(port, "/readyz") for _ in range(PROBES_AT_ONCE)]
+            wait_until(lambda: waiting == PROBES_AT_ONCE, "they wait")
+            assert {get(port, "/readyz").status for _ in range(132)} == {503}
+            assert get(port, "/bookings/x").status == 404
+            assert get(port, "/livez").status == 200
+        finally:
+            go_on.set()
+        assert {line.getresponse().status for line in lines} == {200}
 
 
 def test_a_client_that_has_gone_gives_up_its_place() -> None:

@@ -33,3 +33,27 @@ async def test_a_server_that_says_nothing_keeps_nobody_waiting(
         asked = Bookings(await lazy_client({"target_host": address}), record, IMPATIENT)
         async with asyncio.timeout(10):
             assert await asked.check_ready() == "Temporal cannot be reached"
+
+
+async def test_those_who_ask_at_the_same_time_share_one_question(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = 0, asyncio.Event()
+
+    async def question(_: object) -> str:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return f"Answer {asked}"
+
+    monkeypatch.setattr(polling.Polls, "nobody_takes_trips", question)
+    bookings = Bookings(UNASKED, record, IMPATIENT)
+    asking = [asyncio.create_task(bookings.check_ready()) for _ in range(132)]
+    async with asyncio.timeout(10):
+        while not asked:
+            await asyncio.sleep(0.01)
+        asking[0].cancel()  # It leaves the question to the others.
+        answer.set()
+        answers = await asyncio.gather(*asking[1:])
+        assert set(answers) == {"Answer 1"}
+        assert await bookings.check_ready() == "Answer 2"

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from api import openapi_document
 from api.examples import TRIP_ID
 from pages import reference
+from pages.blueprint import DOCS_KEPT
 from tests.api.serving import serving
 from tests.api.stand_in import StandIn, app_over
 from tests.api.test_api_document import examples_of, operations
@@ -124,6 +126,29 @@ def test_no_command_sends_a_key_in_clear_to_another_host() -> None:
         assert any(f"curl {start}" in command for command in shown)
         assert not any("http://" in command for command in shown)
         assert ("SERVICE_URL=" in page) is (app is untold)
+
+
+def test_page_and_document_are_made_once_and_not_for_each_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[object] = []
+
+    def counted(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        made.append(args)
+        return openapi_document(*args, **kwargs)
+
+    monkeypatch.setattr("api.routes.openapi_document", counted)
+    monkeypatch.setattr("pages.blueprint.openapi_document", counted)
+    http = app_over(StandIn(), api_keys="reader:secret-of-a-reader").test_client()
+    assert http.get("/openapi.json").text == http.get("/openapi.json").text
+    assert len(made) == 1
+    for host in ("a.example", "b.example", "localhost:3000", "a.example", "localhost:3000"):
+        page = http.get("/docs", headers={"Host": host}).text
+        assert ("http://localhost:3000/" in page) is (host == "localhost:3000")
+    assert len(made) == 3, "Of other hosts there is one page, which names none"
+    for port in range(3 * DOCS_KEPT):
+        assert "curl " in http.get("/docs", headers={"Host": f"localhost:{port}"}).text
+    assert len(made) == 1 + DOCS_KEPT
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")

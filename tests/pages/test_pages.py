@@ -213,6 +213,7 @@ async def test_a_trip_is_cancelled_from_its_page(api: Api, bookings: StandIn) ->
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
     page = (await api.get(path)).text
     assert "Cancelled" in page and "Yes, cancel the trip" not in page
+    assert re.search("<dt>Cancel</dt><dd><time [^<]+</time>, by <b>anonymous</b>", page)
 
 
 async def test_every_trip_is_opened_watched_and_cancelled_from_the_list(
@@ -260,6 +261,8 @@ async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> 
         assert (answer.status_code, answer.headers["Location"]) == (303, path)
     text = (await api.get(path)).text
     assert "By &lt;b&gt;phone&lt;/b&gt;" in text and "Undone" in text
+    assert re.search("<dt>Settle</dt><dd>Undo of the hotel, .*, by <b>anonymous</b>", text)
+    assert re.search("<dt>Retry</dt><dd>Undo of the car, .*, by <b>anonymous</b>", text)
 
 
 # Keys
