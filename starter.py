@@ -65,6 +65,7 @@ def create_app(
         max_open_bookings=settings.max_open_bookings,
         # The settings let a service that serves anyone without keys listen on loopback only.
         local_only=not (keys or settings.allow_anonymous),
+        host_names=settings.host_names,
         temporal_ui_url=settings.temporal_ui_url,
         namespace=str(getattr(temporal_client, "namespace", "default")),
         public_url=settings.public_url,

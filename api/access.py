@@ -5,7 +5,6 @@ requests, and other clients do not send, tells them apart: `Sec-Fetch-Site`, `Or
 https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
-import ipaddress
 import urllib.parse
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
@@ -16,6 +15,7 @@ from api.keys import authenticate, authenticate_cookie
 from api.options import Options
 from api.problems import CHALLENGE, Problem
 from bookings import Caller
+from shared import host_name, is_known_host, is_loopback
 
 KeyNeeded = Literal["always", "if sent", "never"]
 """When a view needs a good API key. `if sent` is for pages that a browser opens, which sends no key
@@ -50,13 +50,21 @@ def install_access(routes: Blueprint, options: Options) -> None:
 
     @routes.before_app_request
     def refuse_foreign() -> None:
-        # A page whose own name is made to lead here (DNS rebinding) is of the same site to its
-        # browser; the name gives it away. Where there are keys, the page has none.
-        if options.local_only and not is_loopback(request.headers.get("Host", "localhost")):
+        # Only the name gives a page away whose own name is made to lead here (DNS rebinding). Where
+        # there are keys, the page has none. What is no browser may send no name.
+        host = request.headers.get("Host", "localhost")
+        if options.local_only and not is_loopback(host_name(host)):
             raise Problem(
                 403,
                 "Without API keys the service answers to localhost only, and this request has "
                 f"{_shown('Host')}. Set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone.",
+            )
+        if not (options.keys or is_known_host(host, options.host_names)):
+            raise Problem(
+                421,
+                "Without API keys the service answers only to names that it knows, and this "
+                f"request has {_shown('Host')}. If the name is the service's own, add it to "
+                "ALLOWED_HOSTS, or set PUBLIC_URL to where people reach it.",
             )
         asked_by_ui = request.endpoint in CODEC and is_of_web_ui(options)
         if request.method not in SAFE_METHODS and is_cross_site(options) and not asked_by_ui:
@@ -142,13 +150,4 @@ def local_url() -> str | None:
 
     Of another host the request does not say whether it is reached by http or by https.
     """
-    return f"http://{request.host}" if is_loopback(request.host) else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a `Host` header names this machine as only itself can."""
-    try:
-        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return f"http://{request.host}" if is_loopback(host_name(request.host)) else None

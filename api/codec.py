@@ -30,6 +30,11 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
     routes = Blueprint("codec", __name__, url_prefix="/codec")
 
     @routes.before_request
+    def refuse_strangers() -> None:
+        if not (options.keys or options.local_only):
+            raise Problem(403, "Beyond loopback only API keys can decode: set API_KEYS.")
+
+    @routes.before_request
     def take_longer_bodies() -> None:
         # A payload of ours has a few kB; the Web UI and the CLI send those of an event at once.
         request.max_content_length = MAX_UPLOAD_BYTES

@@ -40,6 +40,7 @@ BAD_VALUES = {
     "BOOKINGS_PER_SECOND_PER_CALLER": ["0", "0.0001", "1.5", "10001", "nan"],
     "MAX_LONG_POLLS": ["-1", "10001"],
     "ALLOW_ANONYMOUS": ["perhaps"],
+    "ALLOWED_HOSTS": ["*", "a, b:80", "http://a", "a..b", "[::1]", "a\u200bb"],
     "WORKFLOW_SANDBOX": ["perhaps"],
     "HOST": ["", "0.0.0.0", "::", "192.0.2.1", "trips.example"],
     "PUBLIC_URL": [

@@ -80,6 +80,17 @@ async def test_only_operators_are_answered(keyed: Api) -> None:
         assert (await ask(keyed, what, **bearer(DESK))).status_code == 200
 
 
+async def test_nobody_is_answered_without_a_key_beyond_loopback(bookings: StandIn) -> None:
+    anybody = over(bookings, payload_keys=KEYS, allow_anonymous=True)
+    for what in ("decode", "encode", "cookie"):
+        for host in ("localhost:3000", "10.0.0.1:3000"):
+            refused = await ask(anybody, what, Host=host)
+            assert_problem(refused, 403)
+            assert "API_KEYS" in refused.text
+    with_keys = over(bookings, payload_keys=KEYS, allow_anonymous=True, api_keys=CALLERS)
+    assert (await ask(with_keys, "decode", **bearer(DESK))).status_code == 200
+
+
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 async def test_no_other_sites_page_is_answered(
     api: Api, keyed: Api, headers: dict[str, str]
