@@ -26,6 +26,7 @@ CODEC = ("codec.decode", "codec.encode")
 """What Temporal's Web UI, a site of its own, asks for."""
 CODEC_COOKIE = "codec"
 """The name of the cookie by which it may."""
+METRICS = "api.metrics"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -93,6 +94,8 @@ def install_access(routes: Blueprint, options: Options) -> None:
                 "Send an API key as `Authorization: Bearer <key>`.",
                 headers={"WWW-Authenticate": CHALLENGE},
             )
+        if found and found.metrics_only and request.endpoint != METRICS:
+            raise Problem(403, "This API key may read /metrics and nothing else.")
         g.caller = found
 
 

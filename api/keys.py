@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from bookings import Caller
 from shared import CALLER_NAME
 
-KEY = re.compile(rf"({CALLER_NAME}):([!-+\--9;-~]{{16,256}})(:operator)?")
+KEY = re.compile(rf"({CALLER_NAME}):([!-+\--9;-~]{{16,256}})(?::(operator|metrics))?")
 """Name, secret and role. A secret is visible ASCII without comma and colon."""
 
 CODEC_SECONDS = 12 * 60 * 60
@@ -38,8 +38,8 @@ class CallerKey:
 def keys_of(api_keys: SecretStr) -> list[CallerKey]:
     """Return the keys in the setting `API_KEYS`.
 
-    Each is `name:secret` or `name:secret:operator`; they are separated by commas. Raises
-    `SystemExit` with one line that names the setting when a key is bad.
+    Each is `name:secret`, perhaps with `:operator` or `:metrics`; they are separated by commas.
+    Raises `SystemExit` with one line that names the setting when a key is bad.
     """
     entries = [entry.strip() for entry in api_keys.get_secret_value().split(",")]
     keys = []
@@ -48,12 +48,17 @@ def keys_of(api_keys: SecretStr) -> list[CallerKey]:
         if match is None:
             # The value is not shown: it is a secret.
             sys.exit(
-                f"Bad setting API_KEYS: key {number} must be name:secret or name:secret:operator, "
-                "with a secret of 16 characters or more"
+                f"Bad setting API_KEYS: key {number} must be name:secret, name:secret:operator "
+                "or name:secret:metrics, with a secret of 16 characters or more"
             )
-        name, secret, operator = match.groups()
-        keys.append(CallerKey(Caller(name, operator is not None), secret))
+        name, secret, role = match.groups()
+        keys.append(CallerKey(Caller(name, role == "operator", role == "metrics"), secret))
     return keys
+
+
+def owners_of(keys: Sequence[CallerKey]) -> set[str]:
+    """Return the names of those who may have trips."""
+    return {key.caller.name for key in keys if not key.caller.metrics_only} or {ANONYMOUS.name}
 
 
 def authenticate(authorization: str | None, keys: Sequence[CallerKey]) -> Caller | None:
