@@ -66,6 +66,7 @@ class SupplierSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     url: str | None = None
+    token_in_clear: bool = False
     token: SecretStr | None = None
     late_seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     calls_per_second: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
@@ -91,9 +92,16 @@ class SupplierSettings(BaseSettings):
 
     @field_validator("token")
     @classmethod
-    def _may_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not BEARER_TOKEN.fullmatch(value.get_secret_value()):
+    def _may_be_sent(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if not BEARER_TOKEN.fullmatch(value.get_secret_value()):
             raise ValueError("may have visible ASCII characters only")
+        if not info.data.get("token_in_clear") and _is_in_clear(URL(info.data.get("url") or "")):
+            raise ValueError(
+                "would go in clear to an http:// URL beyond this machine; use https://, "
+                "or set …_SUPPLIER_TOKEN_IN_CLEAR=1"
+            )
         return value
 
     @field_validator("token", "late_seconds", "connections")
@@ -297,6 +305,12 @@ def _is_in_dns(host: str) -> bool:
         return bool(host.encode("idna") and URL(f"http://{host}").raw_host)
     except ValueError:
         return False
+
+
+def _is_in_clear(url: URL) -> bool:
+    """Tell whether what is sent to an address may be read beyond this machine."""
+    hosts = filter(None, [url.host, URL(_proxy_of(url) or "").host])
+    return url.scheme == "http" and not all(map(is_loopback, hosts))
 
 
 def _proxy_of(url: URL) -> str | None:

@@ -81,7 +81,7 @@ def test_api_and_worker_know_the_same_suppliers(service: str) -> None:
         f"{kind}_SUPPLIER_{name}".upper()
         for kind in KINDS
         for name in SupplierSettings.model_fields
-        if name != "token" or service == "worker"  # Nobody else calls them.
+        if "token" not in name or service == "worker"  # Nobody else calls them.
     }
     told = SERVICES[service]["environment"]
     assert {name for name in told if "_SUPPLIER_" in name and told[name] is None} == wanted
