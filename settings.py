@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from temporalio.common import WorkerDeploymentVersion
 from yarl import URL
 
-from shared import KINDS, Kind, SagaPolicy, Seconds, is_loopback
+from shared import KINDS, SAMPLES, Kind, SagaPolicy, Seconds, is_loopback
 
 MAX_PORT = 65_535
 
@@ -97,6 +97,8 @@ class SupplierSettings(BaseSettings):
             return None
         if not BEARER_TOKEN.fullmatch(value.get_secret_value()):
             raise ValueError("may have visible ASCII characters only")
+        if value.get_secret_value() in SAMPLES:
+            raise ValueError("is a sample that everybody knows")
         if not info.data.get("token_in_clear") and _is_in_clear(URL(info.data.get("url") or "")):
             raise ValueError(
                 "would go in clear to an http:// URL beyond this machine; use https://, "

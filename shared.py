@@ -53,6 +53,9 @@ CANCELLED = "Cancelled on request"
 
 TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
 
+SAMPLES = ("a-secret-of-16-or-more", "another-secret-of-16", "the-token-they-gave-you")
+"""Secrets that the example of settings once had: everybody knows them. Now it has none."""
+
 CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
 """What a caller of the API may be called."""
 

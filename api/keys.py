@@ -16,7 +16,7 @@ from itsdangerous import BadSignature, Signer
 from pydantic import SecretStr
 
 from bookings import Caller
-from shared import CALLER_NAME
+from shared import CALLER_NAME, SAMPLES
 
 KEY = re.compile(rf"({CALLER_NAME}):([!-+\--9;-~]{{16,256}})(?::(operator|metrics))?")
 """Name, secret and role. A secret is visible ASCII without comma and colon."""
@@ -52,6 +52,8 @@ def keys_of(api_keys: SecretStr) -> list[CallerKey]:
                 "or name:secret:metrics, with a secret of 16 characters or more"
             )
         name, secret, role = match.groups()
+        if secret in SAMPLES:
+            sys.exit(f"Bad setting API_KEYS: key {number} is a sample that everybody knows")
         keys.append(CallerKey(Caller(name, role == "operator", role == "metrics"), secret))
     return keys
 
