@@ -143,8 +143,8 @@ async def work(
 async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing) -> None:
     """Work until told to stop; tell of the work at the worker's port, if it has one."""
     names = {kind: settings.suppliers[kind].name for kind in KINDS}
-    port = settings.metrics_port
-    async with worker_telemetry(names, settings.metrics_host, port) as telemetry:
+    host, port = settings.metrics_host, settings.metrics_port
+    async with worker_telemetry(names, host, port, settings.host_names) as telemetry:
         working = work(settings, config, tracing, telemetry)
         await run_until_told(working, settings.worker_grace_seconds, telemetry.health.stopping)
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from temporalio.common import WorkerDeploymentVersion
 from yarl import URL
 
-from shared import KINDS, Kind, SagaPolicy, Seconds
+from shared import KINDS, SAMPLES, Kind, SagaPolicy, Seconds, is_loopback
 
 MAX_PORT = 65_535
 
@@ -40,7 +40,10 @@ PROXY = re.compile(r"https?://[^\s/?#]+/?$")
 """aiohttp has no SOCKS."""
 
 NAMES = re.compile(r"[\s,]+")
-"""What parts the names in `NO_PROXY`."""
+"""What parts the names in `NO_PROXY` and `ALLOWED_HOSTS`."""
+
+HOST_NAME = re.compile(r"[^\s/?#@:\[\]\\*]+")
+"""A name of a host, without scheme and port."""
 
 BEARER_TOKEN = re.compile(r"[!-~]+")
 """What a header can carry. RFC 6750 (2.1) allows less; real tokens have more, such as `1|abc`."""
@@ -63,6 +66,7 @@ class SupplierSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     url: str | None = None
+    token_in_clear: bool = False
     token: SecretStr | None = None
     late_seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     calls_per_second: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
@@ -88,9 +92,18 @@ class SupplierSettings(BaseSettings):
 
     @field_validator("token")
     @classmethod
-    def _may_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not BEARER_TOKEN.fullmatch(value.get_secret_value()):
+    def _may_be_sent(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if not BEARER_TOKEN.fullmatch(value.get_secret_value()):
             raise ValueError("may have visible ASCII characters only")
+        if value.get_secret_value() in SAMPLES:
+            raise ValueError("is a sample that everybody knows")
+        if not info.data.get("token_in_clear") and _is_in_clear(URL(info.data.get("url") or "")):
+            raise ValueError(
+                "would go in clear to an http:// URL beyond this machine; use https://, "
+                "or set …_SUPPLIER_TOKEN_IN_CLEAR=1"
+            )
         return value
 
     @field_validator("token", "late_seconds", "connections")
@@ -122,6 +135,7 @@ class Settings(BaseSettings):
     book_wait_seconds: Seconds = 25.0
     api_keys: SecretStr = SecretStr("")
     allow_anonymous: bool = False
+    allowed_hosts: str = ""
     max_open_bookings: int = Field(1_000, ge=1, le=10_000)
     max_open_bookings_per_caller: int | None = Field(None, ge=1, le=10_000)
     bookings_per_second_per_caller: float | None = Field(None, ge=1 / 3_600, le=10_000)
@@ -185,6 +199,14 @@ class Settings(BaseSettings):
     def _is_base_url(cls, value: str | None) -> str | None:
         return (_base_url(value) or "").rstrip("/") or None
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, value: str) -> str:
+        names = filter(None, NAMES.split(value))
+        if all(HOST_NAME.fullmatch(name) and _is_in_dns(name) for name in names):
+            return value
+        raise ValueError("must be names of hosts, without ports, separated by commas")
+
     @field_validator("bookings_per_second_per_caller")
     @classmethod
     def _whole_or_slow(cls, value: float | None) -> float | None:
@@ -195,7 +217,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _anonymous_on_loopback_only(self) -> Self:
         has_keys = re.search(r"[^\s,]", self.api_keys.get_secret_value())
-        if not (has_keys or self.allow_anonymous or _is_loopback(self.host)):
+        if not (has_keys or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
                 f"HOST: without API_KEYS the service binds to loopback only, not to {self.host}; "
                 "set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone"
@@ -214,6 +236,12 @@ class Settings(BaseSettings):
         if self.worker_deployment is None or self.worker_build_id is None:
             return None
         return WorkerDeploymentVersion(self.worker_deployment, self.worker_build_id)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names under which the service is asked, besides those of this machine."""
+        told = [f"http://{name}" for name in NAMES.split(self.allowed_hosts) if name]
+        return frozenset(URL(url).raw_host or "" for url in (*told, self.public_url) if url)
 
     @property
     def suppliers(self) -> Mapping[Kind, SupplierSettings]:
@@ -268,13 +296,23 @@ def _base_url(value: str | None) -> str | None:
     if value is None:
         return None
     match = BASE_URL.fullmatch(value)
-    try:
-        if match and int(match["port"] or 1) in range(1, MAX_PORT + 1):
-            match["host"].encode("idna")
-            return value
-    except UnicodeError:
-        pass
+    if match and int(match["port"] or 1) in range(1, MAX_PORT + 1) and _is_in_dns(match["host"]):
+        return value
     raise ValueError("must be http://host:port/path or https://…, without credentials")
+
+
+def _is_in_dns(host: str) -> bool:
+    """Tell whether a host may be looked up: none of its labels is empty, too long or no text."""
+    try:
+        return bool(host.encode("idna") and URL(f"http://{host}").raw_host)
+    except ValueError:
+        return False
+
+
+def _is_in_clear(url: URL) -> bool:
+    """Tell whether what is sent to an address may be read beyond this machine."""
+    hosts = filter(None, [url.host, URL(_proxy_of(url) or "").host])
+    return url.scheme == "http" and not all(map(is_loopback, hosts))
 
 
 def _proxy_of(url: URL) -> str | None:
@@ -300,10 +338,3 @@ def _is_in(host: str, name: str) -> bool:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
     except ValueError:
         return f".{host}".endswith(f".{name.strip('.').lower() or '.'}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,9 +5,12 @@ clients or databases, and imports nothing of ours.
 """
 
 import datetime as dt
+import ipaddress
 import re
 import secrets
 import unicodedata
+import urllib.parse
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict, cast, get_args
 
@@ -52,6 +55,9 @@ TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_att
 
 ActionName = Literal["cancel", "retry", "resolve"]
 """What a caller may have done to a trip: cancel it, have a stuck undo tried again, or settle it."""
+
+SAMPLES = ("a-secret-of-16-or-more", "another-secret-of-16", "the-token-they-gave-you")
+"""Secrets that the example of settings once had: everybody knows them. Now it has none."""
 
 CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
 """What a caller of the API may be called."""
@@ -212,3 +218,33 @@ def cancelled_trip(workflow_id: str) -> str | None:
     """Return the trip that a workflow of this id cancels, `None` if it cancels none."""
     trip_id = workflow_id.removeprefix(CANCELLATION_PREFIX)
     return None if trip_id == workflow_id else trip_id
+
+
+def host_name(authority: str) -> str:
+    """Return the host of `host:port` in lower case, without brackets; empty: it has none."""
+    try:
+        return urllib.parse.urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine as only itself can name it."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_known_host(authority: str, names: Collection[str]) -> bool:
+    """Tell whether the host of `host:port` is one of the names, an address or this machine.
+
+    Anybody can make a name of theirs lead here (DNS rebinding), and to a browser their page is then
+    of the same site. An address leads nowhere else.
+    """
+    host = host_name(authority)
+    return host in names or host == "localhost" or _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False

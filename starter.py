@@ -50,7 +50,7 @@ def create_app(
     if settings.bookings_per_second_per_caller is not None:
         bookings.admit = api.BookingRate(settings.bookings_per_second_per_caller).admit
 
-    callers = {key.caller.name for key in keys} or {api.ANONYMOUS.name}
+    callers = api.owners_of(keys)
     per_caller = settings.max_open_bookings_per_caller
     places = api.places_for(settings.max_open_bookings, callers, per_caller)
     show_places(metrics.registry, functools.partial(api.places_now, places, bookings, callers))
@@ -65,6 +65,7 @@ def create_app(
         max_open_bookings=settings.max_open_bookings,
         # The settings let a service that serves anyone without keys listen on loopback only.
         local_only=not (keys or settings.allow_anonymous),
+        host_names=settings.host_names,
         temporal_ui_url=settings.temporal_ui_url,
         namespace=str(getattr(temporal_client, "namespace", "default")),
         public_url=settings.public_url,

@@ -8,7 +8,7 @@ from api.access import caller, key_needed, local_url, needs_key, operator
 from api.answering import links_of, trip_at_hand
 from api.codec import create_codec
 from api.intake import checked, kind_of, only_once
-from api.keys import ANONYMOUS, keys_of
+from api.keys import keys_of, owners_of
 from api.openapi import openapi_document
 from api.options import Options
 from api.places import Places, places_for, places_now

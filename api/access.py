@@ -5,7 +5,6 @@ requests, and other clients do not send, tells them apart: `Sec-Fetch-Site`, `Or
 https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
-import ipaddress
 import logging
 import urllib.parse
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from api.options import Options
 from api.problems import CHALLENGE, Problem
 from api.rate import SparingLog, wrong_key_rate
 from bookings import Caller
+from shared import host_name, is_known_host, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ CODEC = ("codec.decode", "codec.encode")
 """What Temporal's Web UI, a site of its own, asks for."""
 CODEC_COOKIE = "codec"
 """The name of the cookie by which it may."""
+METRICS = "api.metrics"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -58,13 +59,21 @@ def install_access(routes: Blueprint, options: Options) -> None:
 
     @routes.before_app_request
     def refuse_foreign() -> None:
-        # A page whose own name is made to lead here (DNS rebinding) is of the same site to its
-        # browser; the name gives it away. Where there are keys, the page has none.
-        if options.local_only and not is_loopback(request.headers.get("Host", "localhost")):
+        # Only the name gives a page away whose own name is made to lead here (DNS rebinding). Where
+        # there are keys, the page has none. What is no browser may send no name.
+        host = request.headers.get("Host", "localhost")
+        if options.local_only and not is_loopback(host_name(host)):
             raise Problem(
                 403,
                 "Without API keys the service answers to localhost only, and this request has "
                 f"{_shown('Host')}. Set API_KEYS, or ALLOW_ANONYMOUS=1 to serve anyone.",
+            )
+        if not (options.keys or is_known_host(host, options.host_names)):
+            raise Problem(
+                421,
+                "Without API keys the service answers only to names that it knows, and this "
+                f"request has {_shown('Host')}. If the name is the service's own, add it to "
+                "ALLOWED_HOSTS, or set PUBLIC_URL to where people reach it.",
             )
         asked_by_ui = request.endpoint in CODEC and is_of_web_ui(options)
         if request.method not in SAFE_METHODS and is_cross_site(options) and not asked_by_ui:
@@ -98,6 +107,9 @@ def install_access(routes: Blueprint, options: Options) -> None:
                 "Send an API key as `Authorization: Bearer <key>`.",
                 headers={"WWW-Authenticate": CHALLENGE},
             )
+        if found and found.metrics_only and request.endpoint != METRICS:
+            log_of(found, logging.WARNING, "may read /metrics and nothing else")
+            raise Problem(403, "This API key may read /metrics and nothing else.")
         g.caller = found
 
 
@@ -169,13 +181,4 @@ def local_url() -> str | None:
 
     Of another host the request does not say whether it is reached by http or by https.
     """
-    return f"http://{request.host}" if is_loopback(request.host) else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a `Host` header names this machine as only itself can."""
-    try:
-        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return f"http://{request.host}" if is_loopback(host_name(request.host)) else None

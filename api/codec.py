@@ -10,16 +10,15 @@ one, for a key.
 import functools
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from flask import Blueprint, Response, request
 
-from api.access import CODEC_COOKIE, is_of_web_ui, log_of, operator
-from api.keys import codec_token
+from api.access import CODEC_COOKIE, is_of_web_ui, log_of, needs_key, operator
+from api.keys import CODEC_SECONDS, codec_token
 from api.options import Options
 from api.problems import Problem
 from api.server import MAX_UPLOAD_BYTES
-
-COOKIE_SECONDS = 12 * 60 * 60
 
 Converting = Callable[[bytes], Awaitable[bytes]]
 """Takes the body of a request and returns that of its answer. Raises `ValueError`, which says what
@@ -29,6 +28,11 @@ is wrong with the body."""
 def create_codec(encode_json: Converting, decode_json: Converting, options: Options) -> Blueprint:
     """Return the codec server's routes."""
     routes = Blueprint("codec", __name__, url_prefix="/codec")
+
+    @routes.before_request
+    def refuse_strangers() -> None:
+        if not (options.keys or options.local_only):
+            raise Problem(403, "Beyond loopback only API keys can decode: set API_KEYS.")
 
     @routes.before_request
     def take_longer_bodies() -> None:
@@ -60,18 +64,27 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
         who = operator("have the Web UI decode")
         log_of(who, logging.INFO, "takes a cookie for the codec")
         response = Response("<span>The Web UI decodes</span>", mimetype="text/html")
-        response.set_cookie(
-            CODEC_COOKIE,
-            codec_token(request.headers.get("Authorization", "").partition(" ")[2].strip()),
-            max_age=COOKIE_SECONDS,
-            path=f"{request.script_root}/codec",
-            httponly=True,
-            # A page that came over https, this one or the Web UI's, cannot ask over http.
-            secure=options.temporal_ui_url.lower().startswith("https:")
-            or request.headers.get("Origin", "").lower().startswith("https:"),
-            samesite="Strict",
-        )
+        token = codec_token(request.headers.get("Authorization", "").partition(" ")[2].strip())
+        response.set_cookie(CODEC_COOKIE, token, max_age=CODEC_SECONDS, **cookie_attributes())
         return response
+
+    @routes.delete("/cookie")
+    @needs_key("never")
+    def take_cookie_away() -> Response:
+        """Have this browser forget the cookie, whether or not its key is still good."""
+        response = Response(status=204)
+        response.delete_cookie(CODEC_COOKIE, **cookie_attributes())
+        return response
+
+    def cookie_attributes() -> dict[str, Any]:
+        # A page that came over https, this one or the Web UI's, cannot ask over http.
+        pages = options.temporal_ui_url, request.headers.get("Origin", "")
+        return {
+            "path": f"{request.script_root}/codec",
+            "httponly": True,
+            "secure": any(page.lower().startswith("https:") for page in pages),
+            "samesite": "Strict",
+        }
 
     return routes
 

@@ -43,7 +43,7 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
-COMMON_PROBLEMS = {400, 403, 405, 431, 500}
+COMMON_PROBLEMS = {400, 403, 405, 421, 431, 500}
 """What any request may be refused with, by the HTTP server or before a view is asked."""
 OPERATION = "operation"
 REFERENCE = "#/components/schemas/{model}"

@@ -1,6 +1,6 @@
 """What the API is told when it is put together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from api.keys import CallerKey
@@ -17,6 +17,8 @@ class Options:
     """How many requests may wait for a trip to end at once."""
     local_only: bool
     """Whether only this machine is to be served: requests under another host name are refused."""
+    host_names: Collection[str]
+    """The names under which a service without keys is asked, besides those of this machine."""
     temporal_ui_url: str
     namespace: str
     """Where links to the Web UI lead."""

@@ -51,6 +51,7 @@ MEANING = {
     409: "The booking's state does not allow this.",
     413: "The body is over 16 KiB.",
     415: "The body is not application/json in UTF-8.",
+    421: "The service is not asked under this host name (`ALLOWED_HOSTS`).",
     422: "The idempotency key was used with another body.",
     429: "Too many requests are under way, of all callers or of this one, it books too often, or "
     "too many wrong API keys came from its address; try again.",

@@ -28,7 +28,7 @@ from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 from waitress.task import ErrorTask
 from werkzeug.routing import BaseConverter, Rule
 
-from api.keys import ANONYMOUS
+from api.keys import owners_of
 from api.options import Options
 from api.places import threads_for
 from api.problems import MEANING, SECURITY_HEADERS, Problem
@@ -258,8 +258,9 @@ async def _announce(bookings: Bookings, options: Options, temporal: str, ready: 
             said = obstacle
         await asyncio.sleep(READY_INTERVAL)
     logger.info("%s", ready)
-    # The trips that nobody owns are an operator's, as everybody is without keys.
-    callers = {key.caller.name for key in options.keys} or {ANONYMOUS.name, ""}
+    callers = owners_of(options.keys)
+    if not options.keys:
+        callers.add("")  # The trips that nobody owns are an operator's, as everybody is here.
     with contextlib.suppress(RecordError):
         if owners := await bookings.owners_besides(callers):
             told = "There are trips of owners without an API key: %s. To hand them over: %s"

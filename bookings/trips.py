@@ -17,6 +17,8 @@ class Caller:
 
     name: str
     operator: bool
+    metrics_only: bool = False
+    """Whether it may read the metrics and nothing else: it has no trips."""
 
     def may_see(self, owner: str) -> bool:
         """Tell whether this caller may see the trips of `owner`."""

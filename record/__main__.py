@@ -50,7 +50,7 @@ async def hand_over(settings: Settings, old: str, new: str) -> None:
                 await asyncio.sleep(0.05)  # Others write.
     logger.info("Trips of %r that were handed over to %r: %d", old, new, total)
     keys = settings.api_keys.get_secret_value()
-    if keys and not re.search(rf"(^|,)\s*{new}:", keys):
+    if keys and not re.search(rf"(^|,)\s*{new}:[^,:]+(:operator)?\s*(,|$)", keys):
         logger.warning("API_KEYS has no key of %r, so only operators see its trips", new)
 
 

@@ -5,16 +5,18 @@ The port is served on the worker's event loop, so `/livez` tells that the loop t
 
 import asyncio
 import functools
+import http
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor
 
-from shared import Kind
+from shared import Kind, is_known_host
 from telemetry.gauges import CountConnections, show_connections
 from telemetry.metrics import WorkerMetrics
 from telemetry.sdk import CONTENT_TYPE, SdkMetrics, scraped, unmeasured_runtime
@@ -87,12 +89,12 @@ class WorkerTelemetry:
 
 @asynccontextmanager
 async def worker_telemetry(
-    suppliers: Mapping[Kind, str], host: str, port: int | None
+    suppliers: Mapping[Kind, str], host: str, port: int | None, names: Collection[str]
 ) -> AsyncIterator[WorkerTelemetry]:
     """Serve a worker's metrics and health until the end of the block; `None`: nowhere.
 
-    `suppliers` tells who books each kind. Raises `SystemExit` with one line when the address cannot
-    be bound.
+    `suppliers` tells who books each kind; the port is asked under `names`. Raises `SystemExit` with
+    one line when the address cannot be bound.
     """
     metrics = WorkerMetrics(suppliers)
     if port is None:
@@ -101,19 +103,33 @@ async def worker_telemetry(
     sdk = SdkMetrics()
     telemetry = WorkerTelemetry(sdk.runtime, metrics)
     scrape = functools.partial(scraped, metrics.registry, sdk)
-    async with worker_port(host, port, telemetry.health, scrape):
+    async with worker_port(host, port, names, telemetry.health, scrape):
         yield telemetry
 
 
 @asynccontextmanager
 async def worker_port(
-    host: str, port: int, health: WorkerHealth, scrape: Callable[[], bytes]
+    host: str,
+    port: int,
+    names: Collection[str],
+    health: WorkerHealth,
+    scrape: Callable[[], bytes],
 ) -> AsyncIterator[None]:
     """Serve `/livez`, `/readyz` and `/metrics`, until the end of the block.
 
-    `scrape`, which is called in a thread, returns the metrics. Raises `SystemExit` with one line
-    when the address cannot be bound.
+    It answers to `names`, addresses and this machine's own names. `scrape`, which is called in a
+    thread, returns the metrics. Raises `SystemExit` with one line when the address cannot be bound.
     """
+
+    @web.middleware
+    async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_known_host(told := request.headers.get("Host", "localhost"), names):
+            return await handler(request)
+        return _problem(
+            421,
+            "The worker answers only to names that it knows, and this request has "
+            f"`Host: {told[:100]}`. If the name is the worker's own, add it to ALLOWED_HOSTS.",
+        )
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -122,13 +138,7 @@ async def worker_port(
         obstacle = await health.obstacle()
         if obstacle is None:
             return web.json_response({"status": "ok"})
-        problem = {
-            "type": "about:blank",
-            "title": "Service Unavailable",
-            "status": 503,
-            "detail": obstacle,
-        }
-        return web.json_response(problem, status=503, content_type="application/problem+json")
+        return _problem(503, obstacle)
 
     async def metrics(_: web.Request) -> web.Response:
         told = await asyncio.get_running_loop().run_in_executor(scraping, scrape)
@@ -136,7 +146,7 @@ async def worker_port(
 
     # The loop's own threads may all be waiting for the names of suppliers.
     scraping = ThreadPoolExecutor(1, thread_name_prefix="scraping")
-    app = web.Application()
+    app = web.Application(middlewares=[refuse_foreign])
     app.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
     )
@@ -153,3 +163,11 @@ async def worker_port(
     finally:
         await runner.cleanup()
         scraping.shutdown(wait=False)
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    """Return a refusal by RFC 9457."""
+    told = {"title": http.HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return web.json_response(
+        {"type": "about:blank"} | told, status=status, content_type="application/problem+json"
+    )

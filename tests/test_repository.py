@@ -1,19 +1,19 @@
 """What lies beside the code: the requirements, the changelog, the example of settings."""
 
 import base64
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from api import keys_of
 from connection import encryption_of
 from settings import Settings, SupplierSettings
-from shared import VERSION
+from shared import SAMPLES, VERSION
 from tests.deploy.variables import settings_of, unknown
 from tests.processes import ROOT
 
@@ -83,11 +83,64 @@ def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch)
     settings = dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", text, re.M))
     assert len(settings) > 10
     assert not unknown(settings)
-    made = base64.b64encode(os.urandom(32)).decode()
-    values = {name: value.replace(":the-key", f":{made}") for name, value in settings.items()}
+    made = base64.b64encode(bytes(32)).decode()
+    values = {name: value.replace("…", made) for name, value in settings.items()}
     read = settings_of(values, monkeypatch)
-    assert len(keys_of(read.api_keys)) == 2
+    roles = [(key.caller.operator, key.caller.metrics_only) for key in keys_of(read.api_keys)]
+    assert roles == [(False, False), (True, False), (False, True)]
     assert encryption_of(read.payload_keys).encrypts
+
+
+EXAMPLES = [
+    *(ROOT / name for name in (".env.example", "README.md", "Makefile", "Procfile")),
+    *(file for room in ("docs", "deploy") for file in (ROOT / room).rglob("*") if file.is_file()),
+]
+SAMPLE = re.compile(
+    r"(?:\b|_)(API_KEYS|PAYLOAD_KEYS|SUPPLIER_TOKEN)(?:=['\"]?|: )(?!\$|CODEC_)([^\s'\"`]+)"
+)
+PASSWORD_SAMPLE = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+OF_COMPOSE = "only-for-development"
+"""What Compose gives the databases, which are in a network of their own."""
+
+
+def samples() -> Iterator[tuple[str, str]]:
+    """Yield the setting and the value of each secret in the examples."""
+    for file in EXAMPLES:
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError:
+            continue  # A picture.
+        for name, value in SAMPLE.findall(text):
+            yield name, re.sub(r"\$\(.*", "", value)
+        for key in re.findall(r"Bearer ([^\s'\"`<$]+)", text):
+            yield "API_KEYS", f"shop:{key}"
+
+
+def test_no_secret_of_an_example_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies an example and forgets to put a secret in is told so at the start."""
+    found = set(samples())
+    assert {name for name, _ in found} == {"API_KEYS", "PAYLOAD_KEYS", "SUPPLIER_TOKEN"}
+    formerly = {
+        *(("API_KEYS", f"shop:{sample}:operator") for sample in SAMPLES),
+        *(("SUPPLIER_TOKEN", sample) for sample in SAMPLES),
+    }
+    for name, value in found | formerly:
+        told = {"HOTEL_SUPPLIER_URL": "https://hotels.example"}
+        name = name.replace("SUPPLIER", "HOTEL_SUPPLIER")
+        with pytest.raises(SystemExit, match=name) as stopped:
+            settings_of(told | {name: value}, monkeypatch)
+        assert not any(sample in str(stopped.value) for sample in SAMPLES)
+
+
+def test_no_password_of_an_example_is_a_word() -> None:
+    texts = [file.read_text(errors="replace") for file in EXAMPLES]
+    passwords = {word for text in texts for word in PASSWORD_SAMPLE.findall(text)}
+    assert passwords == {"…", "${DATABASE_PASSWORD:-" + OF_COMPOSE + "}"}
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    for name, told in compose.items():
+        if "PASSWORD" in str(told) and OF_COMPOSE in str(told):
+            assert name in {"api", "worker", "migration", "postgres", "temporal-schema", "temporal"}
+    assert "ports" not in compose["postgres"]
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

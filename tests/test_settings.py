@@ -40,6 +40,7 @@ BAD_VALUES = {
     "BOOKINGS_PER_SECOND_PER_CALLER": ["0", "0.0001", "1.5", "10001", "nan"],
     "MAX_LONG_POLLS": ["-1", "10001"],
     "ALLOW_ANONYMOUS": ["perhaps"],
+    "ALLOWED_HOSTS": ["*", "a, b:80", "http://a", "a..b", "[::1]", "a\u200bb"],
     "WORKFLOW_SANDBOX": ["perhaps"],
     "HOST": ["", "0.0.0.0", "::", "192.0.2.1", "trips.example"],
     "PUBLIC_URL": [
@@ -67,6 +68,8 @@ BAD_VALUES = {
         *(f"http://{'a' * 64}.example", "http://cars\\.example", "http://cars.example\n"),
     ],
     "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é"],
+    "CAR_SUPPLIER_TOKEN": [SECRET],
+    "CAR_SUPPLIER_TOKEN_IN_CLEAR": ["perhaps"],
     "FLIGHT_SUPPLIER_LATE_SECONDS": ["-1", "86401"],
     "FLIGHT_SUPPLIER_CALLS_PER_SECOND": ["0", "100001"],
     "FLIGHT_SUPPLIER_CONNECTIONS": ["0", "1001", "2.5"],
@@ -192,6 +195,42 @@ def test_a_proxy_that_cannot_be_used_ends_the_process_at_its_start(
     with pytest.raises(SystemExit, match=r"^Bad setting HOTEL_SUPPLIER_URL: .* proxy") as end:
         load_settings()
     assert SECRET not in str(end.value)
+
+
+IN_CLEAR = [
+    ("http://hotels.example/v1", {}, True),
+    ("http://10.0.0.7:3001", {}, True),
+    ("http://simulator:3001/hotels", {}, True),
+    ("http://localhost.hotels.example", {}, True),
+    ("https://hotels.example", {"HTTPS_PROXY": "http://proxy:3128"}, False),
+    ("http://127.0.0.1:3001/hotels", {}, False),
+    ("http://[::1]:3001", {}, False),
+    ("http://localhost:3001", {}, False),
+    ("http://localhost:3001", {"http_proxy": "http://127.0.0.1:3128"}, False),
+    # What goes to this machine, too, goes to the proxy first.
+    ("http://localhost:3001", {"http_proxy": "http://proxy:3128"}, True),
+]
+"""Addresses, what the environment has, and whether others may read what is sent."""
+
+
+@pytest.mark.parametrize(("url", "environment", "in_clear"), IN_CLEAR)
+def test_a_token_goes_in_clear_only_where_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], in_clear: bool
+) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    told = environment | {"HOTEL_SUPPLIER_URL": url}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().suppliers["hotel"].url == url
+    monkeypatch.setenv("HOTEL_SUPPLIER_TOKEN", SECRET)
+    if in_clear:
+        named = r"\ABad setting HOTEL_SUPPLIER_TOKEN: .*https://.*_SUPPLIER_TOKEN_IN_CLEAR=1\Z"
+        with pytest.raises(SystemExit, match=named) as stopped:
+            load_settings()
+        assert SECRET not in str(stopped.value)
+        monkeypatch.setenv("HOTEL_SUPPLIER_TOKEN_IN_CLEAR", "1")
+    assert load_settings().suppliers["hotel"].token == SecretStr(SECRET)
 
 
 def test_a_kind_that_may_be_called_only_so_often_has_a_queue_of_its_own(

@@ -53,10 +53,15 @@ page.addEventListener("submit", (event) => {
   askWithKey();
 });
 
-page.addEventListener("click", (event) => {
-  if (!event.target.closest("[data-forget-key]")) return;
+// The key goes, and with it the cookie by which the Web UI decodes.
+page.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-forget-key]");
+  if (!button) return;
   sessionStorage.clear();
-  location.reload();
+  const cookie = button.dataset.forgetKey;
+  const gone = !cookie || await fetch(cookie, { method: "DELETE" }).then(({ ok }) => ok, () => false);
+  if (gone) location.reload();
+  else byId("lost").hidden = false;
 });
 
 // When the service is away the page keeps what it shows, and asks again. It says so from the second

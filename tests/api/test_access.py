@@ -1,18 +1,23 @@
 """Who may call, how much at once, and what every answer carries."""
 
+import base64
 import hmac
+import re
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from api.keys import CallerKey, authenticate, keys_of
+from api import key_needed
+from api.keys import CallerKey, authenticate, keys_of, owners_of
 from bookings import Caller
 from settings import Settings
 from tests.api.api_client import JOHN, Api, assert_problem, body_of, listed
-from tests.api.stand_in import StandIn, over
+from tests.api.stand_in import StandIn, app_over, over
 
-OLD, NEW, OTHER, DESK = (f"secret-of-{name:-<16}" for name in ("old", "new", "other", "desk"))
+NAMES = ("old", "new", "other", "desk", "prometheus")
+OLD, NEW, OTHER, DESK, SCRAPER = (f"secret-of-{name:-<16}" for name in NAMES)
 KEYS = f"shop:{OLD}, shop:{NEW},other:{OTHER},desk:{DESK}:operator"
+PAYLOAD_KEYS = f"new:{base64.b64encode(bytes(32)).decode()}"
 
 
 @pytest.fixture
@@ -58,6 +63,36 @@ async def test_a_caller_sees_lists_and_cancels_only_its_own_trips(api: Api) -> N
     assert (action["caller"], action["action"], action["kind"]) == ("desk", "cancel", None)
 
 
+async def test_a_key_of_metrics_reads_the_metrics_and_nothing_else(bookings: StandIn) -> None:
+    """Whatever is added to the API: a stolen one tells of no trip, cancels and decodes nothing."""
+    keys = {"api_keys": f"{KEYS},prometheus:{SCRAPER}:metrics", "payload_keys": PAYLOAD_KEYS}
+    app, trip = app_over(bookings, **keys), bookings.add("booked", owner="prometheus")
+    api, asked = Api(app.test_client()), set()
+    for rule in app.url_map.iter_rules():
+        if key_needed(app.view_functions[rule.endpoint]) == "never":
+            continue
+        values = {"user_id": trip.trip_id, "kind": "car", "filename": "x"}
+        path = rule.rule
+        for name, value in values.items():
+            path = re.sub(rf"<(\w+:)?{name}>", value, path)
+        for method in (rule.methods or set()) - {"OPTIONS"}:
+            answer = await api.call(method, path, headers=bearer(SCRAPER))
+            asked.add((method, path, answer.status_code))
+            if rule.endpoint != "api.metrics":
+                assert answer.status_code in (403, 405), (method, path)
+    assert ("GET", "/metrics", 200) in asked
+    assert len(asked) > 20
+    assert {("POST", "/codec/decode", 403), ("GET", "/bookings", 403)} <= asked
+    assert bookings.trips[trip.trip_id].status == "booked"
+    assert_problem(await api.get("/nowhere", headers=bearer(SCRAPER)), 403)
+
+
+def test_a_key_of_metrics_takes_no_share_from_those_who_book() -> None:
+    keys = keys_of(SecretStr(f"shop:{OLD},prometheus:{SCRAPER}:metrics"))
+    assert owners_of(keys) == {"shop"}
+    assert owners_of([]) == {"anonymous"}
+
+
 async def test_two_callers_may_use_the_same_idempotency_key(api: Api) -> None:
     answers = [
         body_of(await api.book(JOHN, Idempotency_Key="same", **bearer(key)))["user_id"]
@@ -97,6 +132,8 @@ def test_keys_are_read_from_their_setting() -> None:
     assert keys[0] == CallerKey(Caller("shop", operator=False), OLD)
     assert keys[3] == CallerKey(Caller("desk", operator=True), DESK)
     assert OLD not in repr(keys)
+    (reader,) = keys_of(SecretStr(f"prometheus:{SCRAPER}:metrics"))
+    assert reader.caller == Caller("prometheus", operator=False, metrics_only=True)
 
 
 @pytest.mark.parametrize("blank", ["", " ", ",", " ,\t,"])

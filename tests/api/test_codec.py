@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from api import keys
 from tests.api.api_client import JOHN, JSON, Api, assert_problem
 from tests.api.stand_in import StandIn, app_over, over
 from tests.api.test_access import DESK, OTHER, bearer
@@ -80,6 +81,17 @@ async def test_only_operators_are_answered(keyed: Api) -> None:
         assert (await ask(keyed, what, **bearer(DESK))).status_code == 200
 
 
+async def test_nobody_is_answered_without_a_key_beyond_loopback(bookings: StandIn) -> None:
+    anybody = over(bookings, payload_keys=KEYS, allow_anonymous=True)
+    for what in ("decode", "encode", "cookie"):
+        for host in ("localhost:3000", "10.0.0.1:3000"):
+            refused = await ask(anybody, what, Host=host)
+            assert_problem(refused, 403)
+            assert "API_KEYS" in refused.text
+    with_keys = over(bookings, payload_keys=KEYS, allow_anonymous=True, api_keys=CALLERS)
+    assert (await ask(with_keys, "decode", **bearer(DESK))).status_code == 200
+
+
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 async def test_no_other_sites_page_is_answered(
     api: Api, keyed: Api, headers: dict[str, str]
@@ -122,6 +134,40 @@ async def test_a_cookie_lets_the_web_ui_decode_and_is_good_for_nothing_else(keye
     assert_problem(await ask(keyed, "decode", **sent | {"Origin": "http://elsewhere"}), 403)
     assert_problem(await ask(keyed, "cookie", **sent), 401)
     assert_problem(await keyed.get("/bookings", headers=sent), 401)
+
+
+async def test_a_cookie_ends_and_is_another_one_each_time(
+    keyed: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cookie() -> dict[str, str]:
+        given = await ask(keyed, "cookie", **bearer(DESK))
+        return UI | {"Cookie": given.headers["Set-Cookie"].partition(";")[0]}
+
+    first, second = await cookie(), await cookie()
+    assert first != second
+    with monkeypatch.context() as early:
+        early.setattr(keys, "CODEC_SECONDS", -1)
+        over_already = await cookie()
+    assert [(await ask(keyed, "decode", **sent)).status_code for sent in (first, second)] == [
+        200
+    ] * 2
+    assert_problem(await ask(keyed, "decode", **over_already), 401)
+    # Nobody who has it can make it last.
+    end, _, signature = over_already["Cookie"].rpartition(".")
+    lasting = end.replace("codec=", "codec=9") + "." + signature
+    assert_problem(await ask(keyed, "decode", **UI | {"Cookie": lasting}), 401)
+
+
+async def test_the_cookie_goes_with_the_key(bookings: StandIn) -> None:
+    browser = Api(app_over(bookings, payload_keys=KEYS, api_keys=CALLERS).test_client())
+    await ask(browser, "cookie", **bearer(DESK))
+    assert (await ask(browser, "decode", **UI)).status_code == 200
+    for foreign in (UI, *FOREIGN):
+        assert_problem(await browser.call("DELETE", "/codec/cookie", headers=foreign), 403)
+    assert (await ask(browser, "decode", **UI)).status_code == 200
+    # Also where the key is no longer good.
+    assert (await browser.call("DELETE", "/codec/cookie")).status_code == 204
+    assert_problem(await ask(browser, "decode", **UI), 401)
 
 
 @pytest.mark.parametrize(

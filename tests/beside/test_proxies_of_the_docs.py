@@ -417,7 +417,7 @@ def test_a_login_at_the_proxy_becomes_a_key(tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.write_text("ada:{PLAIN}lovelace\n")
     login = login.replace("/etc/nginx/trips.htpasswd", str(users))
-    login = login.replace("the-secret-of-a-key", KEY)
+    login = login.replace("…", KEY)
     ada = HERE | {"Authorization": f"Basic {base64.b64encode(b'ada:lovelace').decode()}"}
     without_key = "\n".join(login.splitlines()[:-1])
     keys = {"api_keys": f"shop:{KEY}"}

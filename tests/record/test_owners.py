@@ -228,6 +228,8 @@ async def test_the_command_says_what_it_has_done(record: Record) -> None:
     [
         ("", False),
         ("desk:0123456789abcdef, shop:0123456789abcdef", False),
+        ("shop:0123456789abcdef:operator,desk:0123456789abcdef", False),
+        ("shop:0123456789abcdef:metrics,desk:0123456789abcdef", True),
         ("desk:0123456789abcdef", True),
         ("my-shop:0123456789abcdef,shop-2:0123456789abcdef", True),
     ],

@@ -17,7 +17,8 @@ from tests.api.api_client import Api, api_of, assert_problem
 from tests.telemetry.scraping import Scrape
 
 OPERATOR, READER = "secret-of-operator-1", "secret-of-a-reader-1"
-KEYS = f"desk:{OPERATOR}:operator,shop:{READER}"
+SCRAPER = "secret-of-prometheus"
+KEYS = f"desk:{OPERATOR}:operator,shop:{READER},prometheus:{SCRAPER}:metrics"
 
 OF_THE_RECORD = {
     "booking_trips_open",
@@ -48,8 +49,10 @@ async def test_without_temporal_all_is_told(away: Client) -> None:
     assert scrape.value("booking_trips_open", status="running") == 0
 
 
-@pytest.mark.parametrize(("key", "status"), [(None, 401), (READER, 403), (OPERATOR, 200)])
-async def test_with_keys_only_an_operator_reads_them(
+@pytest.mark.parametrize(
+    ("key", "status"), [(None, 401), (READER, 403), (OPERATOR, 200), (SCRAPER, 200)]
+)
+async def test_with_keys_only_an_operator_and_a_key_of_metrics_read_them(
     away: Client, key: str | None, status: int
 ) -> None:
     headers = {"Authorization": f"Bearer {key}"} if key else {}

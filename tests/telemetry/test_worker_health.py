@@ -18,9 +18,9 @@ class Port:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def ask(self, path: str) -> tuple[int, str, str]:
+    async def ask(self, path: str, **headers: str) -> tuple[int, str, str]:
         """Return status, media type and text of an answer."""
-        async with asyncio.timeout(20), self._session.get(path) as answer:
+        async with asyncio.timeout(20), self._session.get(path, headers=headers) as answer:
             return answer.status, answer.content_type, await answer.text()
 
     async def obstacle(self) -> str | None:
@@ -33,7 +33,7 @@ class Port:
 @asynccontextmanager
 async def serving(port: int, state: WorkerHealth) -> AsyncIterator[Port]:
     async with (
-        worker_port("127.0.0.1", port, state, lambda: b"one_metric 1.0\n"),
+        worker_port("127.0.0.1", port, {"worker"}, state, lambda: b"one_metric 1.0\n"),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         yield Port(session)
@@ -110,3 +110,15 @@ async def test_a_port_that_is_taken_ends_the_worker(unused_tcp_port: int) -> Non
         with pytest.raises(SystemExit, match="METRICS_PORT"):
             async with serving(unused_tcp_port, WorkerHealth()):
                 pass
+
+
+async def test_it_answers_only_to_names_that_it_knows(unused_tcp_port: int) -> None:
+    """A page whose name was made to lead here reads nothing."""
+    async with serving(unused_tcp_port, WorkerHealth()) as port:
+        for host in ("localhost", "127.0.0.1:9464", "10.0.0.7:9464", "[::1]", "Worker:9464"):
+            assert (await port.ask("/metrics", Host=host))[0] == 200, host
+        for host in ("evil.example:9464", "worker.evil.example", "10.0.0.7.evil.example"):
+            for path in ("/metrics", "/livez", "/readyz", "/nowhere"):
+                status, media_type, text = await port.ask(path, Host=host)
+                assert (status, media_type) == (421, PROBLEM), host
+                assert "ALLOWED_HOSTS" in text and host in text

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from shared import KINDS
 from tests.conftest import TEMPORAL_CLI
@@ -77,8 +77,8 @@ async def expect_decoded(page: Page, run: str) -> None:
 
 async def test_with_api_keys_it_decodes_in_an_operators_browser_alone(chromium: Browser) -> None:
     with encrypted(API_KEYS=f"desk:{DESK}:operator") as shown:
-        # The last one is a fault of the Web UI's own dialog.
-        expected = (refused(401), "Could not parse", "getComputedStyle")
+        # The last ones are the page's that gets no answer, and a fault of the Web UI's own dialog.
+        expected = (refused(401), "ERR_FAILED", "Could not parse", "getComputedStyle")
         looks = WEB_UI | {"schemes": (*WEB_UI["schemes"], f"{shown.api}/")}
         async with window(chromium, shown.ui, *expected, **looks) as browser:
             page = await browser.new_page()
@@ -101,7 +101,25 @@ async def test_with_api_keys_it_decodes_in_an_operators_browser_alone(chromium: 
             await page.get_by_text("Include cross-origin credentials").click()
             await page.get_by_role("dialog").get_by_role("button", name="Apply").click()
             await expect_decoded(page, shown.run)
+
+            # The cookie goes with the key; the page says so where it cannot.
+            await pages.goto(f"{shown.api}/")
+            forget = pages.get_by_role("button", name="Forget the key")
+            await pages.route("**/codec/cookie", lambda route: route.abort())
+            await forget.click()
+            await expect(pages.locator("#lost")).to_be_visible()
+            assert await pages.evaluate("sessionStorage.getItem('api-key')") is None
+            assert "codec" in await cookies(browser, shown)
+            await pages.unroute("**/codec/cookie")
+            await forget.click()
+            await expect(pages.get_by_label("Your key")).to_be_visible()
+            assert "codec" not in await cookies(browser, shown)
         assert all(word in shown_by_the_cli(shown) for word in (NAME, WHY, *ITEMS.values()))
+
+
+async def cookies(browser: BrowserContext, shown: Encrypted) -> set[str]:
+    """Return the names of the cookies that the browser sends to the codec server."""
+    return {each["name"] for each in await browser.cookies(f"{shown.api}/codec/decode")}
 
 
 def shown_by_the_cli(shown: Encrypted) -> str:
