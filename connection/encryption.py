@@ -157,7 +157,7 @@ class _Values(CompositePayloadConverter):
             return [input_from(told)]
         except UnreadablePayload:
             raise  # Another worker may have its key.
-        except (ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError) as error:  # `KeyError`: an unknown encoding.
             about = f"Not the input of a trip: {error}"
             raise ApplicationError(cut(about), type="NotATrip", non_retryable=True) from None
 
