@@ -161,6 +161,20 @@ async def test_a_cancel_that_a_reset_has_forgotten_is_carried_out(
     assert {each.state for each in await record.reservations.of(user_id)} == {"cancelled"}
 
 
+async def test_a_cancel_whose_workflow_was_terminated_is_carried_out(
+    client: Client, asked: Bookings, open_trips: OpenTrips, faults: FaultyRecord
+) -> None:
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
+    await asked.cancel(user_id, SHOP, 0)
+    await client.get_workflow_handle(user_id).terminate()
+    assert await found_by(open_trips, user_id) == STOPPED_OUTSIDE
+    await gate.open()
+    assert await of(open_trips, user_id) == []
+    assert (await ended(asked, user_id)).status == "cancelled"
+    assert {each.state for each in await faults.reservations.of(user_id)} == {"cancelled"}
+
+
 async def test_a_cancel_that_is_under_way_is_not_said_to_be_asked_again(
     client: Client,
     asked: Bookings,
