@@ -83,8 +83,8 @@ class Encryption(PayloadCodec):
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads decrypted, as the SDK asks for it.
 
-        The SDK asks for all of a workflow task at once. So one that cannot be decrypted fails
-        nobody here, but whoever reads it: nobody reads a signal.
+        The SDK asks for all of a workflow task at once. So a payload that cannot be decrypted
+        raises only when somebody reads it, and nobody reads a signal.
         """
         return [self._decrypted_or_marked(payload) for payload in payloads]
 
