@@ -40,7 +40,7 @@ PROXY = re.compile(r"https?://[^\s/?#]+/?$")
 """aiohttp has no SOCKS."""
 
 NAMES = re.compile(r"[\s,]+")
-"""What parts the names in `NO_PROXY`."""
+"""What stands between the names in `NO_PROXY`."""
 
 BEARER_TOKEN = re.compile(r"[!-~]+")
 """What a header can carry. RFC 6750 (2.1) allows less; real tokens have more, such as `1|abc`."""
