@@ -40,7 +40,7 @@ PROXY = re.compile(r"https?://[^\s/?#]+/?$")
 """aiohttp has no SOCKS."""
 
 NAMES = re.compile(r"[\s,]+")
-"""What parts the names in `NO_PROXY` and `ALLOWED_HOSTS`."""
+"""What stands between the names in `NO_PROXY` and `ALLOWED_HOSTS`."""
 
 HOST_NAME = re.compile(r"[^\s/?#@:\[\]\\*]+")
 """A name of a host, without scheme and port."""

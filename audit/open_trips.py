@@ -93,10 +93,12 @@ class OpenTrips:
 
     async def _cancel(self, row: RecordedTrip) -> None:
         """Cancel a trip again: its workflow was reset, or booked before the order reached it."""
-        logger.info("Trip %s was cancelled, and is cancelled again", row.trip_id)
         if row.closed_at is None:
+            # It may have the order, and be undone at this moment. Then this changes nothing.
             await self._workflows.cancel(row)
             return
+        about = {"trip_id": row.trip_id}
+        logger.info("Trip %s was cancelled, and is cancelled again", row.trip_id, extra=about)
         again = await self._record.trips.begin_cancellation(row.trip_id)
         if again.cancelled_at is not None:
             await self._workflows.start_cancellation(again)

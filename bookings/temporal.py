@@ -190,11 +190,13 @@ class TripWorkflows:
         ask = self._client.workflow_service.describe_workflow_execution
         with contextlib.suppress(BookingNotFound), asking_temporal():
             try:
-                return (await ask(question, timeout=RPC_TIMEOUT)).workflow_execution_info
+                answer = await ask(question, retry=True, timeout=RPC_TIMEOUT)
             except RPCError as error:
                 # An id that Temporal calls invalid (too long, say) is no trip's id.
                 if error.status != RPCStatusCode.INVALID_ARGUMENT:
                     raise
+            else:
+                return answer.workflow_execution_info
         return None
 
     async def running(self) -> set[str]:

@@ -83,8 +83,8 @@ class Encryption(PayloadCodec):
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads decrypted, as the SDK asks for it.
 
-        The SDK asks for all of a workflow task at once. So one that cannot be decrypted fails
-        nobody here, but whoever reads it: nobody reads a signal.
+        The SDK asks for all of a workflow task at once. So a payload that cannot be decrypted
+        raises only when somebody reads it, and nobody reads a signal.
         """
         return [self._decrypted_or_marked(payload) for payload in payloads]
 
@@ -157,7 +157,7 @@ class _Values(CompositePayloadConverter):
             return [input_from(told)]
         except UnreadablePayload:
             raise  # Another worker may have its key.
-        except (ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError) as error:  # `KeyError`: an unknown encoding.
             about = f"Not the input of a trip: {error}"
             raise ApplicationError(cut(about), type="NotATrip", non_retryable=True) from None
 

@@ -123,7 +123,7 @@ class Reservations:
     def note_words(
         self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str
     ) -> None:
-        """Write why a try to book or undo the step ended that cost nothing."""
+        """Write why a try to book or undo the step has ended. It counts as no failure."""
         if claim(sql, trip) is None:
             return
         if reservation_of(sql, trip, kind) is None:

@@ -152,7 +152,7 @@ class _Request(ClientRequest):
 def _has_ended(conn: Connection) -> bool:
     """Tell whether the service has closed a connection, as the operating system knows."""
     transport = conn.transport
-    if transport is None or not hasattr(select, "POLLRDHUP"):  # It is of Linux.
+    if transport is None or not hasattr(select, "POLLRDHUP"):  # Only Linux has it.
         return transport is None
     poll = select.poll()
     poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)

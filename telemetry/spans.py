@@ -250,7 +250,7 @@ def _all_taken(answer: requests.Response, *_: object, **__: object) -> None:
     """
     content = answer.content  # All is read, so that the connection can be used again.
     media_type = answer.headers.get("Content-Type", "")
-    if answer.is_redirect or media_type.startswith("text/html"):
+    if answer.is_redirect or (answer.ok and media_type.startswith("text/html")):
         raise ValueError(f"{answer.status_code} {media_type}: no collector is at this endpoint")
     if answer.ok and media_type == "application/x-protobuf":
         taken = ExportTraceServiceResponse.FromString(content).partial_success

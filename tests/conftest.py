@@ -69,14 +69,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 async def environment(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
     choice = request.config.getoption("--workflow-environment")
-    if choice != "local":
-        yield WorkflowEnvironment.from_client(await Client.connect(choice))
-        return
     encrypting = "key" if request.config.getoption("--encrypted") else None
+    converter = converter_of(Encryption({"key": bytes(32)}, encrypting))
+    if choice != "local":
+        running = await Client.connect(choice, data_converter=converter)
+        yield WorkflowEnvironment.from_client(running)
+        return
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL_CLI),
         dev_server_extra_args=FAST_SERVER,
-        data_converter=converter_of(Encryption({"key": bytes(32)}, encrypting)),
+        data_converter=converter,
     ) as started:
         yield started
 

@@ -36,7 +36,7 @@ from tests.conftest import IMPATIENT
 from tests.conftest import trip as trip_of
 from tests.encrypting import with_keys
 from tests.faults import FaultyRecord, Gate, faulty_worker
-from tests.trips import eventually, reset_to, result_of, start
+from tests.trips import events, eventually, reset_to, result_of, start
 from tests.workers import running_worker
 from workflows import BookingWorkflow
 
@@ -159,6 +159,47 @@ async def test_a_cancel_that_a_reset_has_forgotten_is_carried_out(
             assert await of(open_trips, user_id) == []
         assert (await ended(asked, user_id)).status == "cancelled"
     assert {each.state for each in await record.reservations.of(user_id)} == {"cancelled"}
+
+
+async def test_a_cancel_whose_workflow_was_terminated_is_carried_out(
+    client: Client, asked: Bookings, open_trips: OpenTrips, faults: FaultyRecord
+) -> None:
+    gate = Gate()
+    user_id = await half_way(asked, faults, gate)
+    await asked.cancel(user_id, SHOP, 0)
+    await client.get_workflow_handle(user_id).terminate()
+    assert await found_by(open_trips, user_id) == STOPPED_OUTSIDE
+    await gate.open()
+    assert await of(open_trips, user_id) == []
+    assert (await ended(asked, user_id)).status == "cancelled"
+    assert {each.state for each in await faults.reservations.of(user_id)} == {"cancelled"}
+
+
+async def test_a_cancel_that_is_under_way_is_not_said_to_be_asked_again(
+    client: Client,
+    asked: Bookings,
+    open_trips: OpenTrips,
+    faults: FaultyRecord,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "audit.open_trips")
+    booking, undoing = Gate(), Gate()
+    faults.faults["cancel", "hotel"] = undoing
+    user_id = await half_way(asked, faults, booking)
+    await asked.cancel(user_id, SHOP, 0)
+    await booking.open()
+    await undoing.reached()
+    for _ in range(3):
+        assert await of(open_trips, user_id) == []
+    assert not [line for line in caplog.records if line.name == "audit.open_trips"]
+    orders = [
+        event
+        for event in await events(client.get_workflow_handle(user_id))
+        if event.HasField("workflow_execution_cancel_requested_event_attributes")
+    ]
+    assert len(orders) == 1
+    await undoing.open()
+    assert (await ended(asked, user_id)).status == "cancelled"
 
 
 async def test_a_cancellation_that_was_stopped_is_found(

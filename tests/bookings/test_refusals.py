@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
-from bookings import Bookings, TemporalRefuses, TemporalUnavailable
+from bookings import Bookings, TemporalRefuses, TemporalUnavailable, TripWorkflows
 from connection import CREDENTIALS, lazy_client
 from record import Record
 from tests.bookings.requests import DESK, JOHN, SHOP, new_id, new_trip
@@ -109,3 +110,13 @@ async def test_what_goes_wrong_after_the_start_leaves_a_trip_that_runs(
         asked = await bookings_at(address, record)
         async with asyncio.timeout(20):
             assert (await asked.book(new_id(), JOHN, "shop", 0.2)).status == "running"
+
+
+async def test_a_question_that_fails_once_is_asked_again(known: Record) -> None:
+    """As when one of Temporal's frontends is restarted."""
+    described = DescribeWorkflowExecutionResponse()
+    described.workflow_execution_info.execution.workflow_id = "running"
+    away, answer = Answer(error=RPCStatusCode.UNAVAILABLE), Answer(described.SerializeToString())
+    async with stub_server([CONNECTED, away, answer]) as address:
+        client = await lazy_client({"target_host": address})
+        assert await TripWorkflows(client, IMPATIENT).standing(new_trip("running")) == "running"

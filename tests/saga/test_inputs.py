@@ -57,6 +57,7 @@ ODD: list[tuple[list[Any], str]] = [
     ([5, "cli-1", "car", "hotel", "flight"], "this has 5"),
     ([as_told(b"{", "json/plain")], "Not the input of a trip: Payload at index 0"),
     ([as_told(b"{}", "json/protobuf", messageType=b"example.Trip")], "Payload at index 0"),
+    ([as_told(b"{}", "of our own")], "Unknown payload encoding of our own"),
     ([None], "Input should be"),
     (["cli-1"], "Input should be"),
     ([[1]], "Input should be"),

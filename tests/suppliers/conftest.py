@@ -84,12 +84,12 @@ class TestClock:
     __test__ = False
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._began = dt.datetime.now(dt.UTC)
+        self.began = dt.datetime.now(dt.UTC)
         self.after = 0.0
         monkeypatch.setattr(desk, "_now", self)
 
     def __call__(self) -> dt.datetime:
-        return self._began + dt.timedelta(seconds=self.after)
+        return self.began + dt.timedelta(seconds=self.after)
 
     async def pause(self, seconds: float) -> None:
         """Let that time go by."""

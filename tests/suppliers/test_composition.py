@@ -7,6 +7,7 @@ import pytest
 from record import Record
 from settings import load_settings
 from suppliers import OutsideDesk, compose
+from tests.processes import ROOT
 
 
 async def test_a_supplier_gets_as_many_calls_at_once_as_its_setting_says(
@@ -18,3 +19,11 @@ async def test_a_supplier_gets_as_many_calls_at_once_as_its_setting_says(
     assert isinstance(hotels, OutsideDesk)
     assert isinstance(hotels.places, asyncio.Semaphore)
     assert hotels.places._value == 5
+
+
+def test_the_lines_around_a_supplier_of_your_own_are_those_of_the_code() -> None:
+    _, _, diff = (ROOT / "docs" / "suppliers.md").read_text().partition("```diff\n")
+    lines = diff.partition("```")[0].splitlines(keepends=True)
+    around = "".join(line[1:] for line in lines if line.startswith(" "))
+    assert around.count("\n") > 3
+    assert around in (ROOT / "suppliers" / "composition.py").read_text()

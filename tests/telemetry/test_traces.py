@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from telemetry import Tracing, spans, start_tracing
 from telemetry.spans import Export, SpanTracing
-from tests.processes import ROOT, bare_environment
+from tests.processes import ROOT, bare_environment, wait_until
 from tests.telemetry.receiver import Receiver, receiving
 
 HERE = "http://localhost:4318"
@@ -193,3 +193,18 @@ def test_what_the_library_takes_for_a_success_is_told_as_lost(
     assert (line.levelname, line.name) == ("WARNING", "telemetry.spans")
     assert line.getMessage().startswith("Traces are lost: ")
     assert words in line.getMessage()
+
+
+def test_spans_that_meet_a_page_of_a_busy_gateway_are_sent_again() -> None:
+    with receiving() as receiver, exporting(receiver) as exporter:
+        receiver.status, receiver.headers = 503, {"Content-Type": "text/html", "Retry-After": "1"}
+
+        def recover() -> None:
+            wait_until(lambda: receiver.requests == 1, "the spans have come")
+            receiver.status, receiver.headers = 200, {}
+
+        recovering = threading.Thread(target=recover)
+        recovering.start()
+        assert exporter.export([]) is SpanExportResult.SUCCESS
+        recovering.join()
+    assert receiver.requests == 2
