@@ -4,11 +4,14 @@ The API, the worker and the workflow sandbox all import it. So it knows nothing 
 clients or databases, and imports nothing of ours.
 """
 
+import contextlib
 import datetime as dt
+import os
 import re
 import secrets
 import unicodedata
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, cast, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -209,3 +212,18 @@ def cancelled_trip(workflow_id: str) -> str | None:
     """Return the trip that a workflow of this id cancels, `None` if it cancels none."""
     trip_id = workflow_id.removeprefix(CANCELLATION_PREFIX)
     return None if trip_id == workflow_id else trip_id
+
+
+def keep_private(file: Path) -> None:
+    """Let nobody but its owner read a SQLite file, whatever the umask; make it if it is not there.
+
+    SQLite gives the mode of a file to the `-wal` and the `-shm` that it makes beside it. A file
+    that is there is not opened: to close it would drop the locks that this process has on it.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    # Where it cannot be made, SQLite says why. A file of somebody else's is theirs to guard.
+    with contextlib.suppress(OSError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+    for part in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        with contextlib.suppress(OSError):
+            part.chmod(0o600)

@@ -347,10 +347,15 @@ def temporal_server(folder: Path, port: int, options: Sequence[str]) -> Process:
 
 def temporal_command(folder: Path, source: Path = ROOT) -> list[str]:
     """The command of a checkout's Procfile for the Temporal dev server, on a file in `folder`."""
-    _, _, line = (source / "Procfile").read_text().partition("\ntemporal: exec ")
-    line, _, _ = line.partition("${PAYLOAD_KEYS")
+    found = re.search(r"^temporal:.* exec (.*?)(\$\{PAYLOAD_KEYS|$)", procfile(source), re.M)
+    assert found
     # Of a repeated option the last one counts.
-    return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
+    return [*shlex.split(found[1]), "--db-filename", str(folder / "temporal.db")]
+
+
+def procfile(source: Path = ROOT) -> str:
+    """Return the text of a checkout's Procfile."""
+    return (source / "Procfile").read_text()
 
 
 def postgres(folder: Path) -> Process:
