@@ -32,7 +32,7 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
     Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
     """
     client = await lazy_client(config, encryption_of(settings.payload_keys))
-    async with Record.open(settings.database_url) as record:
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         composition = compose(record, settings)
         auditor = Auditor(
             client, record, composition.desks, settings.saga_policy, settings.calls_per_second

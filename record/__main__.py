@@ -21,9 +21,9 @@ from shared import CALLER_NAME
 logger = logging.getLogger(__name__)
 
 
-async def migrate(database_url: str) -> None:
-    """Migrate the database at `database_url`."""
-    async with Record.open(database_url) as record:
+async def migrate(settings: Settings) -> None:
+    """Migrate the database."""
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         await record.database.migrate()
     logger.info("The record's schema is up to date")
 
@@ -38,7 +38,7 @@ async def hand_over(settings: Settings, old: str, new: str) -> None:
     total, some = 0, 1
     # The bar is shown in a terminal only.
     with logging_redirect_tqdm(), tqdm(desc="Handed over", unit=" trips", disable=None) as shown:
-        async with Record.open(settings.database_url) as record:
+        async with Record.open(settings.database_url.get_secret_value()) as record:
             while some:
                 some, doubles = await record.owners.hand_over(old, new)
                 total += some
@@ -69,7 +69,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = load_settings()
     try:
-        asyncio.run(hand_over(settings, **told) if told else migrate(settings.database_url))
+        asyncio.run(hand_over(settings, **told) if told else migrate(settings))
     except RecordError as error:
         sys.exit(error.explained())
 

@@ -212,11 +212,11 @@ class Service:
         self.workers = [self.python(f"worker-{number}", "run_worker.py") for number in (1, 2)]
         self.api = self.python("api", "starter.py")
 
-    def python(self, name: str, script: str, **changes: str) -> Process:
+    def python(self, name: str, *command: str, **changes: str) -> Process:
         """Return another process of the service's own code, its settings changed as told."""
         environment = bare_environment() | self.settings | changes
         log = self._folder / f"{name}.log"
-        process = Process(name, [sys.executable, script], log, environment)
+        process = Process(name, [sys.executable, *command], log, environment)
         self.processes.append(process)
         return process
 
