@@ -6,6 +6,7 @@ clients or databases, and imports nothing of ours.
 
 import contextlib
 import datetime as dt
+import logging
 import os
 import re
 import secrets
@@ -59,6 +60,10 @@ CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
 2 MB at most, and a larger one blocks its workflow for ever."""
+
+
+ESCAPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that would end a line, control a terminal or turn text round."""
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -175,6 +180,23 @@ class BookingResult(TypedDict):
 def cut(text: str) -> str:
     """Return `text`, cut to `MAX_TEXT` characters."""
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def one_line(text: str) -> str:
+    """Return a text from outside as it may be written to a terminal or a log: on one line."""
+    return ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
+def log_in_lines(level: int, form: str = "%(message)s") -> None:
+    """Have a command log to standard error, each event on one line. Services log by `telemetry`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def slug(name: str) -> str:

@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lifecycle import stop_at_once_when_told
 from record import Record, RecordError
 from settings import Settings, load_settings
-from shared import CALLER_NAME
+from shared import CALLER_NAME, log_in_lines, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ def main() -> None:
     command.add_argument("--from", dest="old", required=True, help="the old owner, '' for none")
     command.add_argument("--to", dest="new", required=True, help="the new owner")
     told = vars(parser.parse_args())
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_in_lines(logging.INFO)
     settings = load_settings()
     try:
         asyncio.run(hand_over(settings, **told) if told else migrate(settings))
     except RecordError as error:
-        sys.exit(error.explained())
+        sys.exit(one_line(error.explained()))
 
 
 if __name__ == "__main__":
