@@ -62,9 +62,15 @@ class Trips:
             return replace(trip, steps=steps_in(trip, {})), True
         return _of_key(sql, trip.owner, key) or _the_trip(sql, trip.trip_id), False
 
-    async def by_id(self, trip_id: str) -> RecordedTrip | None:
-        """Return a trip, `None` if there is none of this id."""
-        found = await self._read(_ONE, {"trip_id": trip_id})
+    async def by_id(self, trip_id: str, owner: str | None = None) -> RecordedTrip | None:
+        """Return a trip, `None` if there is none of this id, or if it is not the owner's.
+
+        The database tells neither from the other: what differs takes a time that can be measured.
+        """
+        if owner is None:
+            found = await self._read(_ONE, {"trip_id": trip_id})
+        else:
+            found = await self._read(_OWN, {"trip_id": trip_id, "of_owner": owner})
         return found[0] if found else None
 
     async def by_key(self, owner: str, key: str) -> RecordedTrip | None:
@@ -317,6 +323,7 @@ def _recorded(row: Row, reserved: Mapping[str, Row]) -> RecordedTrip:
 _COLUMNS = [each.name for each in fields(RecordedTrip) if each.name != "steps"]
 ALL_TRIPS = sa.select(*(trips.c[name] for name in _COLUMNS))
 _ONE = ALL_TRIPS.where(trips.c.trip_id == sa.bindparam("trip_id"))
+_OWN = _ONE.where(trips.c.owner == sa.bindparam("of_owner"))
 _RESERVED = sa.select(reservations).where(
     reservations.c.trip_id.in_(sa.bindparam("ids", expanding=True))
 )
