@@ -108,7 +108,7 @@ async def work(
     encryption, temporal = encryption_of(settings.payload_keys), config["target_host"]
     connecting = functools.partial(connect, config, encryption, telemetry.runtime, tracing.plugins)
     client = await until_there(f"Temporal at {temporal}", connecting, TemporalAway)
-    async with Record.open(settings.database_url) as record:
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         await until_there("the database", record.database.prepare, RecordUnavailable)
 
         polls = Polls(client)

@@ -4,6 +4,7 @@ Nothing else reads the environment, except for the variables of Temporal (`conne
 OpenTelemetry (`telemetry/`). The form of a key is checked where the keys are used.
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -84,11 +85,12 @@ class SupplierSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
-        if _base_url(value) and (proxy := _proxy_of(URL(value or ""))) and not PROXY.match(proxy):
-            raise ValueError(
-                "is behind a proxy (HTTPS_PROXY, ALL_PROXY) that is no http://host:port"
-            )
-        return value
+        if not (_base_url(value) and (proxy := _proxy_of(URL(value or "")))):
+            return value
+        with contextlib.suppress(ValueError):
+            if PROXY.match(proxy) and URL(proxy).host:
+                return value
+        raise ValueError("is behind a proxy (HTTPS_PROXY, ALL_PROXY) that is no http://host:port")
 
     @field_validator("token")
     @classmethod
@@ -114,9 +116,10 @@ class SupplierSettings(BaseSettings):
         return value
 
     @property
-    def proxy(self) -> str | None:
+    def proxy(self) -> SecretStr | None:
         """The proxy on the way to the service. It may have a password in it."""
-        return None if self.url is None else _proxy_of(URL(self.url))
+        proxy = None if self.url is None else _proxy_of(URL(self.url))
+        return None if proxy is None else SecretStr(proxy)
 
     @property
     def name(self) -> str:
@@ -146,7 +149,7 @@ class Settings(BaseSettings):
 
     payload_keys: SecretStr = SecretStr("")
 
-    database_url: str = "sqlite:///reservations.db"
+    database_url: SecretStr = SecretStr("sqlite:///reservations.db")
 
     # Read from `CAR_SUPPLIER_URL` and so on; the variable `SUPPLIERS` belongs to the Makefile.
     _suppliers: Mapping[Kind, SupplierSettings] = PrivateAttr(
@@ -179,7 +182,8 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: str) -> str:
+    def _known_database(cls, secret: SecretStr) -> SecretStr:
+        value = secret.get_secret_value()
         try:
             url = make_url(value)
         except (ArgumentError, ValueError):
@@ -187,12 +191,23 @@ class Settings(BaseSettings):
         if url.drivername == "sqlite":
             if url.database in (None, "", ":memory:"):
                 raise ValueError("must name a file: reservations in memory do not last")
-            return value
-        if url.drivername not in ("postgres", "postgresql", POSTGRESQL):
+        elif url.drivername in ("postgres", "postgresql", POSTGRESQL):
+            value = POSTGRESQL + value.removeprefix(url.drivername)
+            # What is after the first one would be the host, which errors name.
+            if value.count("@") > 1:
+                raise ValueError("has more than one @: write %40 for each in a name or a password")
+            if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):
+                # They may be the rest of a password with an &.
+                named = "" if "password=" in value else f": {', '.join(unknown)}"
+                raise ValueError(f"has options that PostgreSQL does not have{named}")
+        else:
             raise ValueError("must begin with sqlite: or postgresql:")
-        if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):
-            raise ValueError(f"has options that PostgreSQL does not have: {', '.join(unknown)}")
-        return POSTGRESQL + value.removeprefix(url.drivername)
+        try:
+            checked = make_url(value)
+            checked.get_dialect()().create_connect_args(checked)
+        except (ArgumentError, ValueError):
+            raise ValueError("is not a database URL") from None
+        return SecretStr(value)
 
     @field_validator("public_url")
     @classmethod

@@ -4,14 +4,18 @@ The API, the worker and the workflow sandbox all import it. So it knows nothing 
 clients or databases, and imports nothing of ours.
 """
 
+import contextlib
 import datetime as dt
 import ipaddress
+import logging
+import os
 import re
 import secrets
 import unicodedata
 import urllib.parse
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, cast, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -65,6 +69,10 @@ CALLER_NAME = r"[A-Za-z0-9_-]{1,64}"
 MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
 2 MB at most, and a larger one blocks its workflow for ever."""
+
+
+ESCAPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that would end a line, control a terminal or turn text round."""
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -183,6 +191,23 @@ def cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
+def one_line(text: str) -> str:
+    """Return a text from outside as it may be written to a terminal or a log: on one line."""
+    return ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
+def log_in_lines(level: int, form: str = "%(message)s") -> None:
+    """Have a command log to standard error, each event on one line. Services log by `telemetry`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
 def slug(name: str) -> str:
     """Return `name` as at most 40 ASCII letters, digits and hyphens; `guest` if none is left."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
@@ -248,3 +273,18 @@ def _is_address(host: str) -> bool:
         return bool(ipaddress.ip_address(host))
     except ValueError:
         return False
+
+
+def keep_private(file: Path) -> None:
+    """Let nobody but its owner read a SQLite file, whatever the umask; make it if it is not there.
+
+    SQLite gives the mode of a file to the `-wal` and the `-shm` that it makes beside it. A file
+    that is there is not opened: to close it would drop the locks that this process has on it.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    # Where it cannot be made, SQLite says why. A file of somebody else's is theirs to guard.
+    with contextlib.suppress(OSError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+    for part in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        with contextlib.suppress(OSError):
+            part.chmod(0o600)

@@ -42,7 +42,7 @@ def create_app(
     settings = settings or load_settings()
     encryption = encryption_of(settings.payload_keys)
     warn_if_in_clear(temporal_client, encryption)
-    record = Record.connect(settings.database_url)
+    record = Record.connect(settings.database_url.get_secret_value())
     bookings = Bookings(temporal_client, record, settings.saga_policy)
     keys, metrics = api.keys_of(settings.api_keys), ApiMetrics()
     bookings.on_accepted = metrics.trips_accepted.inc

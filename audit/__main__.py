@@ -18,6 +18,7 @@ from connection import encryption_of, lazy_client, temporal_config
 from lifecycle import leave, stop_at_once_when_told
 from record import Record, RecordError
 from settings import Settings, load_settings
+from shared import log_in_lines, one_line
 from suppliers import compose
 
 logger = logging.getLogger("audit")
@@ -32,7 +33,7 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
     Raises `BookingsError` when Temporal cannot be asked, and `RecordError`.
     """
     client = await lazy_client(config, encryption_of(settings.payload_keys))
-    async with Record.open(settings.database_url) as record:
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         composition = compose(record, settings)
         auditor = Auditor(
             client, record, composition.desks, settings.saga_policy, settings.calls_per_second
@@ -50,7 +51,7 @@ async def audit(settings: Settings, config: ClientConnectConfig, everything: boo
 
 def _write(*lines: str) -> None:
     with tqdm.external_write_mode():
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.writelines(f"{one_line(line)}\n" for line in lines)
         sys.stdout.flush()
 
 
@@ -73,13 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m audit", description="Audit the trips.")
     parser.add_argument("--all", action="store_true", help="every trip, not only what has changed")
     everything = parser.parse_args().all
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    log_in_lines(logging.ERROR)
     settings, config = load_settings(), temporal_config()
     try:
         tally = asyncio.run(audit(settings, config, everything))
     except (BookingsError, RecordError) as error:
         why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        sys.stderr.write(f"Cannot audit: {' '.join(why.split())}\n")
+        sys.stderr.write(f"Cannot audit: {one_line(' '.join(why.split()))}\n")
         leave(NOT_ASKED)
     except Exception:
         # The interpreter's own exit code for it would say that there are differences.

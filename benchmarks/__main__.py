@@ -38,6 +38,7 @@ sections:
   m  what a small model predicts beside what is measured
   n  what a trip costs, counted: actions, requests, writes; with --beside FOLDER that one's too
   l  3,000 open POST /book over three API processes, which Temporal allows 1,200 long polls
+  o  404 for another caller's trip beside 404 for no trip: does the time tell?
   r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
   s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
   t  metrics beside none (or beside another checkout: --beside FOLDER); traces beside none

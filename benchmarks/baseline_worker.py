@@ -24,7 +24,7 @@ async def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     client = await Client.connect(**temporal_config())
-    async with Record.open(settings.database_url) as record:
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         await record.database.prepare()
         suppliers.composition.set(suppliers.compose(record, settings))
         worker = Worker(

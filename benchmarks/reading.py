@@ -88,6 +88,43 @@ def questions(stack: Stack, size: int) -> Iterator[dict[str, Read]]:
         yield asked
 
 
+GUESSES = {
+    "look-up": ("GET", "/bookings/{}"),
+    "page": ("GET", "/trips/{}"),
+    "news of the page": ("GET", "/now/trips/{}"),
+    "cancellation": ("POST", "/bookings/{}/cancel"),
+    "cancellation on the page": ("POST", "/trips/{}/cancel"),
+}
+"""What a caller may ask of an id that it has guessed. Each is answered with 404."""
+
+
+@contextmanager
+def guesses(stack: Stack, size: int) -> Iterator[dict[str, tuple[Read, Read]]]:
+    """Yield, by its name, each way to guess an id: one that is nobody's, and one of another."""
+    address = urlsplit(stack.api_urls[0]).netloc
+    others = [number for number in range(size) if _trip(number)["owner"] != SHOP]
+    with closing(http.client.HTTPConnection(address, timeout=30)) as line:
+
+        def guess(method: str, path: str, name: str) -> Read:
+            ids = itertools.cycle(f"{name}-{number}" for number in others)
+            return lambda: _ask(line, SHOP, method, path.format(next(ids)), 404)
+
+        yield {
+            way: (guess(*asked, "trap"), guess(*asked, "trip")) for way, asked in GUESSES.items()
+        }
+
+
+def paired_ms(reads: tuple[Read, Read], times: int) -> tuple[float, float]:
+    """Return the medians of what asking so often takes, in ms; the two take turns each time."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for turn in range(times):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            began = time.perf_counter()
+            reads[which]()
+            took[which].append(1_000 * (time.perf_counter() - began))
+    return statistics.median(took[0]), statistics.median(took[1])
+
+
 def median_ms(read: Read, times: int) -> float:
     """Return the median of what asking so often takes, in ms."""
     took = []
@@ -121,12 +158,16 @@ def _cursor_inside(
 
 
 def _get(line: http.client.HTTPConnection, who: str, path: str) -> Any:
-    line.request("GET", path, headers={"Authorization": f"Bearer {SECRETS[who]}"})
+    return json.loads(_ask(line, who, "GET", path, 200))
+
+
+def _ask(line: http.client.HTTPConnection, who: str, method: str, path: str, status: int) -> bytes:
+    line.request(method, path, headers={"Authorization": f"Bearer {SECRETS[who]}"})
     answer = line.getresponse()
     body = answer.read()
-    if answer.status != 200:
+    if answer.status != status:
         raise RuntimeError(f"{path} was answered {answer.status}: {body[:200]!r}")
-    return json.loads(body)
+    return body
 
 
 def _trip(number: int) -> dict[str, Any]:

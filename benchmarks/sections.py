@@ -23,7 +23,16 @@ from benchmarks.measure import (
 )
 from benchmarks.modelled import beside_measured
 from benchmarks.outside import at_suppliers
-from benchmarks.reading import KEYS, Read, fill_record, median_ms, questions, without_temporal
+from benchmarks.reading import (
+    KEYS,
+    Read,
+    fill_record,
+    guesses,
+    median_ms,
+    paired_ms,
+    questions,
+    without_temporal,
+)
 from benchmarks.reports import (
     BOOKINGS,
     Contender,
@@ -131,6 +140,27 @@ def _compare_reads(report: Report, effort: Effort, name: str, reads: tuple[Read,
         Target(f"{name}, p50 of {few}", short, bound, False, " ms"),
         Target(f"{name}, {many} / {few}", ratio, 2.0, False),
     ]
+
+
+def guessed_ids(effort: Effort) -> Report:
+    """(o) What tells a guessed id that is another caller's from one that is nobody's: the time."""
+    pairs, size = 10 * effort.reads, effort.recorded[0] // 10
+    report = Report(f"404 of another's trip beside 404 of no trip, {pairs} pairs a sample")
+    for database in DATABASES:
+        with project(database, NO_WAITS | KEYS) as stack:
+            fill_record(stack, size)
+            with without_temporal(stack), guesses(stack, size) as ways:
+                for name, reads in ways.items():
+                    paired_ms(reads, 20)  # The first ones are slower.
+                    times = [paired_ms(reads, pairs) for _ in range(effort.repetitions)]
+                    ratio = Spread.of([others / nobodys for nobodys, others in times])
+                    what = f"{database}, {name}: another's / nobody's"
+                    report.facts.append(f"{what} p50 {times[0][1]:.2f} / {times[0][0]:.2f} ms")
+                    report.targets += [
+                        Target(what, ratio, 0.95, True),
+                        Target(what, ratio, 1.05, False),
+                    ]
+    return report
 
 
 def open_requests(effort: Effort) -> Report:
@@ -248,6 +278,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "m": beside_measured,
     "n": counted,
     "l": waiting_beyond_long_polls,
+    "o": guessed_ids,
     "r": long_record,
     "s": at_suppliers,
     "t": watched_beside_unwatched,

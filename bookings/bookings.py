@@ -90,8 +90,9 @@ class Bookings:
 
     async def look_up(self, user_id: str, caller: Caller) -> RecordedTrip:
         """Return the trip as it stands. Raises `BookingNotFound`."""
-        row = await self._record.trips.by_id(user_id) if may_be_id(user_id) else None
-        if row is None or not caller.may_see(row.owner):
+        owner = None if caller.operator else caller.name
+        row = await self._record.trips.by_id(user_id, owner) if may_be_id(user_id) else None
+        if row is None:
             raise BookingNotFound
         return row
 

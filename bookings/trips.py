@@ -20,10 +20,6 @@ class Caller:
     metrics_only: bool = False
     """Whether it may read the metrics and nothing else: it has no trips."""
 
-    def may_see(self, owner: str) -> bool:
-        """Tell whether this caller may see the trips of `owner`."""
-        return self.operator or owner == self.name
-
 
 def has_outcome(trip: RecordedTrip) -> bool:
     """Tell whether it is known how the booking went. That stays, whatever is done to it later."""

@@ -4,6 +4,7 @@
 https://docs.temporal.io/develop/environment-configuration
 """
 
+import os
 import re
 import sys
 
@@ -12,6 +13,9 @@ from temporalio.service import TLSConfig
 
 ADDRESS = re.compile(r"(?:[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65_535
+
+TELLS_NO_VALUE = re.compile(r"(?<=TOML parse error at )line \d+, column \d+|Cannot specify both.*")
+"""What may be shown of an error's text. The rest repeats the line of the file, with its secret."""
 
 
 def temporal_config() -> ClientConnectConfig:
@@ -22,13 +26,24 @@ def temporal_config() -> ClientConnectConfig:
     try:
         config = ClientConfig.load_client_connect_config()
     except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {' '.join(str(error).split())}")
+        sys.exit(f"Bad Temporal configuration (TEMPORAL_*): {_reason(error)}")
     address = config.setdefault("target_host", "localhost:7233")
     match = ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[1]) <= MAX_PORT:
-        sys.exit(f"Bad Temporal configuration (TEMPORAL_ADDRESS): {address!r} is not host:port")
+        sys.exit("Bad Temporal configuration (TEMPORAL_ADDRESS): it is not host:port")
     tls = config.get("tls")
     if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
         variables = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"
         sys.exit(f"Bad Temporal configuration ({variables}): set both of them, or neither")
     return config
+
+
+def _reason(error: Exception) -> str:
+    """Return why variables or file cannot be read. It repeats no value: any may be a secret."""
+    if isinstance(error, OSError):
+        names = [name for name, value in os.environ.items() if value == str(error.filename)]
+        return f"{', '.join(names) or 'a file'} cannot be read ({error.strerror})"
+    if "Profile" in str(error):
+        return "no profile has the name in TEMPORAL_PROFILE"
+    told = TELLS_NO_VALUE.search(str(error))
+    return f"it cannot be read: {told[0]}" if told else "it cannot be read"

@@ -16,12 +16,15 @@ CHECK_SECONDS = 0.5
 
 
 class Printer(printer.Printer):  # type: ignore[misc]  # honcho has no types.
-    """Prints to a terminal that may have been closed."""
+    """Prints to a terminal that may have been closed, and that no process is to control."""
 
     def write(self, message: printer.Message) -> None:
-        """Print a line if anybody can read it."""
+        """Print a line if anybody can read it, with what cannot be printed escaped."""
+        data = message.data
+        text = (data.decode(errors="replace") if isinstance(data, bytes) else data).rstrip()
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
         with contextlib.suppress(OSError):
-            super().write(message)
+            super().write(message._replace(data=line))
 
 
 def stop_with_terminal() -> None:

@@ -16,14 +16,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lifecycle import stop_at_once_when_told
 from record import Record, RecordError
 from settings import Settings, load_settings
-from shared import CALLER_NAME
+from shared import CALLER_NAME, log_in_lines, one_line
 
 logger = logging.getLogger(__name__)
 
 
-async def migrate(database_url: str) -> None:
-    """Migrate the database at `database_url`."""
-    async with Record.open(database_url) as record:
+async def migrate(settings: Settings) -> None:
+    """Migrate the database."""
+    async with Record.open(settings.database_url.get_secret_value()) as record:
         await record.database.migrate()
     logger.info("The record's schema is up to date")
 
@@ -38,7 +38,7 @@ async def hand_over(settings: Settings, old: str, new: str) -> None:
     total, some = 0, 1
     # The bar is shown in a terminal only.
     with logging_redirect_tqdm(), tqdm(desc="Handed over", unit=" trips", disable=None) as shown:
-        async with Record.open(settings.database_url) as record:
+        async with Record.open(settings.database_url.get_secret_value()) as record:
             while some:
                 some, doubles = await record.owners.hand_over(old, new)
                 total += some
@@ -66,12 +66,12 @@ def main() -> None:
     command.add_argument("--from", dest="old", required=True, help="the old owner, '' for none")
     command.add_argument("--to", dest="new", required=True, help="the new owner")
     told = vars(parser.parse_args())
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_in_lines(logging.INFO)
     settings = load_settings()
     try:
-        asyncio.run(hand_over(settings, **told) if told else migrate(settings.database_url))
+        asyncio.run(hand_over(settings, **told) if told else migrate(settings))
     except RecordError as error:
-        sys.exit(error.explained())
+        sys.exit(one_line(error.explained()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
+import urllib.parse
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -41,6 +42,7 @@ from record.errors import (
 )
 from record.schema import SETTINGS, SchemaOutdated, is_current, prepare, upgrade
 from record.tables import UtcTime, audits
+from shared import keep_private
 
 CALL_LIMIT = 10.0
 """Seconds after which a caller is told that the record is unavailable, whatever it waits for: a
@@ -416,11 +418,15 @@ def _is_state_of_connection(error: object) -> bool:
 def _sqlite(url: sa.URL, busy_limit: float | None = None) -> sa.Engine:
     # A relative path starts at the project's folder, wherever the process was started.
     database = url.database or ""
-    if not database.startswith("file:"):
-        database = str(PROJECT / database)
+    file = PROJECT / database
+    if database.startswith("file:"):  # https://www.sqlite.org/uri.html
+        file = Path(urllib.parse.unquote(urllib.parse.urlsplit(database).path))
+    else:
+        database = str(file)
     limits = {"timeout": BUSY_LIMIT if busy_limit is None else busy_limit}
     # An error's text goes to the logs, and the parameters have travellers' names in them.
     engine = sa.create_engine(url.set(database=database), connect_args=limits, hide_parameters=True)
+    sa.event.listen(engine, "do_connect", lambda *_: keep_private(file))
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine

@@ -14,7 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from lifecycle import allow_open_files, leave, run_until_told
-from shared import KINDS
+from shared import KINDS, log_in_lines
 from simulator.answers import SimulatedSuppliers
 from simulator.behaviour import Mode, SimulatedFaults
 from simulator.service import SimulatorService
@@ -85,7 +85,7 @@ def main() -> None:
     """Run the suppliers' process."""
     arguments = _arguments()
     host, port = arguments.host, int(arguments.port)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_in_lines(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     allow_open_files()
     try:
         with contextlib.closing(Stock(PROJECT / arguments.database)) as stock:

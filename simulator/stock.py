@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from shared import keep_private
 from simulator.behaviour import PLENTY, Item
 
 State = Literal["late", "pending", "confirmed", "cancelling", "cancelled"]
@@ -63,6 +64,7 @@ class Stock:
 
     def __init__(self, file: Path) -> None:
         """Open the file; a new one is made. Raises `sqlite3.Error`."""
+        keep_private(file)
         self._sql = sqlite3.connect(file, isolation_level=None)
         try:
             self._sql.executescript(SCHEMA)

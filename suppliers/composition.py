@@ -48,7 +48,7 @@ def composed() -> Composition:
 @functools.cache
 def _composed_from_settings() -> Composition:
     settings = load_settings()
-    return compose(Record.connect(settings.database_url), settings)
+    return compose(Record.connect(settings.database_url.get_secret_value()), settings)
 
 
 def compose(
@@ -75,11 +75,10 @@ def _desk(
     """Return the desk of `kind`. A supplier class of your own goes here."""
     outside = settings.suppliers[kind]
     if outside.url is not None:
-        token = None if outside.token is None else outside.token.get_secret_value()
+        secrets = outside.token, outside.proxy
+        token, proxy = (None if each is None else each.get_secret_value() for each in secrets)
         most = outside.connections
-        supplier: Supplier = HttpSupplier(
-            kind, outside.url, token, most, follow_call, outside.proxy
-        )
+        supplier: Supplier = HttpSupplier(kind, outside.url, token, most, follow_call, proxy)
         places = Semaphore(most) if most else nullcontext()
         late = outside.late_seconds
         return OutsideDesk(kind, supplier, record, outside.url, late, observer, places)

@@ -17,16 +17,10 @@ from typing import Literal
 from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from shared import cancelled_trip
+from shared import cancelled_trip, one_line
 
 NONE = "-"
 """Stands for the missing id of a line that concerns no trip, or no trace."""
-
-ESCAPES = str.maketrans(
-    {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-    | {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
-"""Characters that would end a line or control a terminal, and what replaces them in text."""
 
 SDK_LOGGING = LoggingConfig(
     TelemetryFilter(core_level="WARN", other_level="ERROR"),
@@ -119,7 +113,7 @@ class _LogLine(logging.Formatter):
         if self._as_json:
             return json.dumps(event | ({"exception": traceback} if traceback else {}))
         line = " ".join(event.values())
-        return (f"{line}\n{traceback}" if traceback else line).translate(ESCAPES)
+        return one_line(f"{line}\n{traceback}" if traceback else line)
 
 
 def _message_of(record: logging.LogRecord) -> str:

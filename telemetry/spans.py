@@ -239,23 +239,39 @@ class Export(OTLPSpanExporter):
         return result
 
     def _take_note(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_without_values, record.args))
         self._reasons.append(record.getMessage())
         return False
 
 
+class _NotTaken(ValueError):
+    """The collector has not taken all spans."""
+
+
+def _without_values(part: object) -> object:
+    """Return what the log may have: an error of a library repeats an address or a header."""
+    if not isinstance(part, Exception) or isinstance(part, _NotTaken):
+        return part
+    cause: BaseException | None = part
+    while cause and not getattr(cause, "strerror", None):
+        cause = cause.__context__
+    return " ".join(filter(None, [type(part).__name__, getattr(cause, "strerror", None)]))
+
+
 def _all_taken(answer: requests.Response, *_: object, **__: object) -> None:
-    """Raise `ValueError` for an answer that loses spans, and that the library calls a success.
+    """Raise `_NotTaken` for an answer that loses spans, and that the library calls a success.
 
     https://opentelemetry.io/docs/specs/otlp/#partial-success-1
     """
     content = answer.content  # All is read, so that the connection can be used again.
     media_type = answer.headers.get("Content-Type", "")
     if answer.is_redirect or (answer.ok and media_type.startswith("text/html")):
-        raise ValueError(f"{answer.status_code} {media_type}: no collector is at this endpoint")
+        raise _NotTaken(f"{answer.status_code} {media_type}: no collector is at this endpoint")
     if answer.ok and media_type == "application/x-protobuf":
         taken = ExportTraceServiceResponse.FromString(content).partial_success
         if taken.rejected_spans:
-            raise ValueError(f"{taken.rejected_spans} spans are refused: {taken.error_message}")
+            raise _NotTaken(f"{taken.rejected_spans} spans are refused: {taken.error_message}")
 
 
 def with_trace_id(record: logging.LogRecord) -> bool:

@@ -5,20 +5,40 @@ understand. Here such a value ends the process. The libraries are not imported w
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Literal, Protocol
 
 from flask import Flask
-from pydantic import BeforeValidator, Field, FilePath, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, TypeAdapter, ValidationError
 from temporalio.plugin import SimplePlugin
 from yarl import URL
 
 Lower = BeforeValidator(str.lower)
 Pairs = Annotated[str, Field(pattern=r"^\s*[^=,\s]+\s*=[^,]*(,\s*[^=,\s]+\s*=[^,]*)*,?\s*$")]
 """https://www.w3.org/TR/baggage/#header-content, as the libraries take it"""
+HEADER = re.compile(r"\s*[!#$%&'*+.^`|~\w-]+\s*=(%(?![01]|7[Ff])|[^\x00-\x1f\x7f\",;\\%])*", re.A)
+"""One header that can be sent, perhaps percent-encoded. The libraries log any other as it is."""
+
+
+def _sendable(text: str) -> str:
+    if all(HEADER.fullmatch(each) and each.isascii() for each in text.split(",") if each.strip()):
+        return text
+    raise ValueError("must be name=value, separated by commas, with all else percent-encoded")
+
+
+def _address(text: str) -> str:
+    # yarl's own error repeats the address, which may have a password in it.
+    with contextlib.suppress(ValueError):
+        if (url := URL(text)).scheme in ("http", "https") and url.host and url.port:
+            return text
+    raise ValueError("must be http://host:port/path or https://…")
+
+
 Count = Annotated[int, Field(gt=0)]
 
 DISABLED = Annotated[Literal["true", "false"], Lower]
@@ -26,11 +46,11 @@ EXPORTER = Literal["otlp", "none"]
 
 OTLP: dict[str, Any] = {
     "PROTOCOL": Literal["http/protobuf"],
-    "ENDPOINT": Annotated[str, Field(pattern=r"^https?://[^\s/?#]+\S*$")],
+    "ENDPOINT": Annotated[str, AfterValidator(_address)],
     "COMPRESSION": Annotated[Literal["none", "gzip", "deflate"], Lower],
     # Seconds, as in the library.
     "TIMEOUT": Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)],
-    "HEADERS": Pairs,
+    "HEADERS": Annotated[str, AfterValidator(_sendable)],
     "CERTIFICATE": FilePath,
     "CLIENT_KEY": FilePath,
     "CLIENT_CERTIFICATE": FilePath,
@@ -95,14 +115,14 @@ def start_tracing(service: str) -> Tracing:
         return Tracing()
     for name, kind in CHECKED.items():
         _value(name, kind)
-    # Imported here: a process that does not trace must not load OpenTelemetry.
-    from telemetry.spans import start
-
     try:
+        # Imported here: a process that does not trace must not load OpenTelemetry.
+        from telemetry.spans import start
+
         return start(service)
     except ValueError as error:
-        # The libraries' own checks, such as of span limits, name the variable, too.
-        sys.exit(f"Bad setting OTEL_…: {' '.join(str(error).split())}")
+        # The libraries' own checks, such as of span limits, name the variable, and then its value.
+        sys.exit(f"Bad setting OTEL_…: {' '.join(str(error).split()).partition(' but got ')[0]}")
 
 
 def _is_on() -> bool:
@@ -122,4 +142,5 @@ def _value(name: str, kind: Any) -> Any:
         return TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
         # The value is not shown: headers have credentials.
-        sys.exit(f"Bad setting {name}: {error.errors(include_input=False)[0]['msg']}")
+        message = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        sys.exit(f"Bad setting {name}: {message}")

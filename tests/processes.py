@@ -212,11 +212,11 @@ class Service:
         self.workers = [self.python(f"worker-{number}", "run_worker.py") for number in (1, 2)]
         self.api = self.python("api", "starter.py")
 
-    def python(self, name: str, script: str, **changes: str) -> Process:
+    def python(self, name: str, *command: str, **changes: str) -> Process:
         """Return another process of the service's own code, its settings changed as told."""
         environment = bare_environment() | self.settings | changes
         log = self._folder / f"{name}.log"
-        process = Process(name, [sys.executable, script], log, environment)
+        process = Process(name, [sys.executable, *command], log, environment)
         self.processes.append(process)
         return process
 
@@ -347,10 +347,15 @@ def temporal_server(folder: Path, port: int, options: Sequence[str]) -> Process:
 
 def temporal_command(folder: Path, source: Path = ROOT) -> list[str]:
     """The command of a checkout's Procfile for the Temporal dev server, on a file in `folder`."""
-    _, _, line = (source / "Procfile").read_text().partition("\ntemporal: exec ")
-    line, _, _ = line.partition("${PAYLOAD_KEYS")
+    found = re.search(r"^temporal:.* exec (.*?)(\$\{PAYLOAD_KEYS|$)", procfile(source), re.M)
+    assert found
     # Of a repeated option the last one counts.
-    return [*shlex.split(line.splitlines()[0]), "--db-filename", str(folder / "temporal.db")]
+    return [*shlex.split(found[1]), "--db-filename", str(folder / "temporal.db")]
+
+
+def procfile(source: Path = ROOT) -> str:
+    """Return the text of a checkout's Procfile."""
+    return (source / "Procfile").read_text()
 
 
 def postgres(folder: Path) -> Process:

@@ -130,7 +130,7 @@ class StandIn(Bookings):
     async def look_up(self, user_id: str, caller: Caller) -> RecordedTrip:
         self._may_fail()
         trip = self.trips.get(user_id)
-        if trip is None or not caller.may_see(trip.owner):
+        if trip is None or not _may_see(caller, trip):
             raise BookingNotFound
         return trip
 
@@ -146,7 +146,7 @@ class StandIn(Bookings):
         ids = [
             trip.trip_id
             for trip in reversed(self.trips.values())
-            if caller.may_see(trip.owner) and status in (None, trip.status)
+            if _may_see(caller, trip) and status in (None, trip.status)
         ]
         cursor = None if cursor == CURSOR else cursor
         if cursor is not None and cursor not in ids:
@@ -240,3 +240,7 @@ async def until_waiting(bookings: StandIn, count: int) -> None:
     async with asyncio.timeout(20):
         while bookings.waiting < count:
             await asyncio.sleep(0.005)
+
+
+def _may_see(caller: Caller, trip: RecordedTrip) -> bool:
+    return caller.operator or caller.name == trip.owner

@@ -12,7 +12,7 @@ from connection import temporal_config
 from record import Record, RecordUnavailable
 from settings import load_settings
 from tests.audit.auditing import change_reservation
-from tests.bookings.requests import planted
+from tests.bookings.requests import leave, new_id, new_trip, planted
 
 
 async def test_it_writes_what_it_finds(
@@ -34,6 +34,24 @@ async def test_it_writes_what_it_finds(
     assert tally.differences["not_held"] == 1
 
 
+async def test_an_id_forges_no_line_of_what_it_writes(
+    environment: WorkflowEnvironment,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address = environment.client.service_client.config.target_host
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    user_id = f"{new_id()}\x1b[2J\nTrip x is fine.\r\u2028\u202e"
+    await record.trips.accept(new_trip(user_id))
+    await leave(record, user_id, "booked")
+    await change_reservation(record, user_id, "hotel", state="cancelled")
+    await command_itself.audit(load_settings(), temporal_config(), everything=True)
+    [line] = [line for line in capsys.readouterr().out.split("\n") if "Trip x" in line]
+    assert r"\x1b[2J\nTrip x is fine.\r\u2028\u202e is recorded as booked, but" in line
+    assert line.isprintable()
+
+
 class Exited(BaseException):
     """The command has ended with a code."""
 
@@ -48,7 +66,7 @@ OUTCOMES: dict[str, tuple[Tally | Exception, int, str]] = {
     "a supplier is away": (Tally(away={"hotel"}), 2, "0 trips compared"),
     "a key is missing": (Tally(odd=1), 2, "of which nothing can be made, as logged above: 1.\n"),
     "a supplier is gone": (Tally(elsewhere=3), 0, "suppliers that are not set up: 3.\n"),
-    "Temporal is away": (TemporalUnavailable("No\nTemporal"), 2, "Cannot audit: No Temporal\n"),
+    "Temporal is away": (TemporalUnavailable("No\n\x1bT"), 2, "Cannot audit: No \\x1bT\n"),
     "the record is away": (RecordUnavailable("No record"), 2, "Cannot audit: No record\n"),
     # Python's own code for it, 1, would say that there are differences.
     "it breaks off": (RuntimeError("Nobody knew of this"), 2, ""),

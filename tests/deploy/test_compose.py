@@ -58,7 +58,7 @@ def test_all_processes_are_of_the_one_image() -> None:
 def test_a_process_starts_with_its_variables(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not unknown(SERVICES[service]["environment"])
     settings = settings_of(environment(service), monkeypatch)
-    assert settings.database_url.startswith("postgresql+psycopg://trips:")
+    assert settings.database_url.get_secret_value().startswith("postgresql+psycopg://trips:")
 
 
 def test_the_simulated_suppliers_are_where_the_worker_asks(

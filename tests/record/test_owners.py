@@ -223,6 +223,16 @@ async def test_the_command_says_what_it_has_done(record: Record) -> None:
     )
 
 
+async def test_an_id_forges_no_line_of_what_the_command_says(record: Record) -> None:
+    await booked(record, "first\n\x1b[2Jfine", NOBODY, "key")
+    await booked(record, "second\r\u202e", "shop", "key")
+    code, said = run(url_of(record), "hand-over", f"--from={NOBODY}", "--to=shop")
+    assert (code, len(said)) == (0, 2)
+    assert r"first\n\x1b[2Jfine" in said[0]
+    assert r"second\r\u202e" in said[0]
+    assert all(map(str.isprintable, said))
+
+
 @pytest.mark.parametrize(
     ("keys", "warned"),
     [

@@ -37,7 +37,7 @@ logging.getLogger("alembic.runtime").info("A check of the schema")
 
 # Whatever a library, a supplier or a mistake of ours may come to log.
 logger = logging.getLogger("odd")
-logger.info("two\\nlines, a \\x1b[31mcolour, a \\u2028 separator, half a \\ud83d letter")
+logger.info("two\\nlines, a \\x1b[31mcolour, a \\u2028 separator, a \\u202e turn, half a \\ud83d")
 logger.info("%d rooms", "many")
 logger.info({"not": float("nan")}, extra={"detail": object()})
 try:
@@ -86,7 +86,9 @@ def test_each_event_is_one_line_of_text_that_tells_the_trip() -> None:
     *lines, odd, args, extra, failed, where, warning, thread, end = spoken("text")
     for line, (level, name, trip, message) in zip(lines, EVENTS, strict=True):
         assert re.fullmatch(TIME + re.escape(f" {level} {name} {trip} - {message}"), line)
-    assert odd.endswith(r"two\nlines, a \x1b[31mcolour, a \u2028 separator, half a \ud83d letter")
+    assert odd.endswith(
+        r"two\nlines, a \x1b[31mcolour, a \u2028 separator, a \u202e turn, half a \ud83d"
+    )
     assert args.endswith("%d rooms (its arguments do not fit)")
     assert extra.endswith("{'not': nan}")
     assert r"Failed\nTraceback (most recent call last):\n  File " in failed
