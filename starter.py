@@ -79,7 +79,8 @@ def create_app(
     if options.decodes:
         encode = functools.partial(converted_json, encryption.encode)
         decode = functools.partial(converted_json, encryption.decrypt)
-        app.register_blueprint(api.create_codec(encode, decode, options))
+        codec = api.create_codec(encode, decode, options, record.withdrawn_cookies)
+        app.register_blueprint(codec)
     api.install_errors(app, on_key_conflict=metrics.key_conflicts.inc)
     app.extensions |= {"bookings": bookings, "options": options, "metrics": metrics}
     app.extensions["record"] = record

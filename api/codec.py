@@ -10,14 +10,14 @@ one, for a key.
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 
 from api.access import CODEC_COOKIE, is_of_web_ui, log_of, needs_key, operator
-from api.keys import CODEC_SECONDS, codec_token
+from api.keys import CODEC_SECONDS, authenticate_cookie, codec_token
 from api.options import Options
-from api.problems import Problem
+from api.problems import CHALLENGE, Problem
 from api.server import MAX_UPLOAD_BYTES
 
 Converting = Callable[[bytes], Awaitable[bytes]]
@@ -25,7 +25,19 @@ Converting = Callable[[bytes], Awaitable[bytes]]
 is wrong with the body."""
 
 
-def create_codec(encode_json: Converting, decode_json: Converting, options: Options) -> Blueprint:
+class WithdrawnCookies(Protocol):
+    """What remembers the cookies that were given back."""
+
+    async def add(self, cookie: str) -> None:
+        """Remember a cookie."""
+
+    async def has(self, cookie: str) -> bool:
+        """Tell whether a cookie was given back."""
+
+
+def create_codec(
+    encode_json: Converting, decode_json: Converting, options: Options, withdrawn: WithdrawnCookies
+) -> Blueprint:
     """Return the codec server's routes."""
     routes = Blueprint("codec", __name__, url_prefix="/codec")
 
@@ -55,7 +67,7 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
         return response
 
     for name, convert in (("decode", decode_json), ("encode", encode_json)):
-        view = functools.partial(_converted, name, convert)
+        view = functools.partial(_converted, name, convert, withdrawn)
         routes.add_url_rule(f"/{name}", name, view, methods=["POST"])
 
     @routes.post("/cookie")
@@ -70,8 +82,11 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
 
     @routes.delete("/cookie")
     @needs_key("never")
-    def take_cookie_away() -> Response:
-        """Have this browser forget the cookie, whether or not its key is still good."""
+    async def take_cookie_away() -> Response:
+        """Have the cookie be good nowhere any more, whether or not its key is."""
+        cookie = request.cookies.get(CODEC_COOKIE, "")
+        if authenticate_cookie(cookie, options.keys):
+            await withdrawn.add(cookie)
         response = Response(status=204)
         response.delete_cookie(CODEC_COOKIE, **cookie_attributes())
         return response
@@ -89,7 +104,10 @@ def create_codec(encode_json: Converting, decode_json: Converting, options: Opti
     return routes
 
 
-async def _converted(name: str, convert: Converting) -> Response:
+async def _converted(name: str, convert: Converting, withdrawn: WithdrawnCookies) -> Response:
+    cookie = request.cookies.get(CODEC_COOKIE)
+    if cookie and "Authorization" not in request.headers and await withdrawn.has(cookie):
+        raise Problem(401, "This cookie was given back.", headers={"WWW-Authenticate": CHALLENGE})
     log_of(operator("read what is encrypted"), logging.INFO, f"has the codec {name}")
     try:
         return Response(await convert(request.get_data()), mimetype="application/json")

@@ -10,6 +10,7 @@ from typing import Self
 
 from record.actions import Action, Actions
 from record.audits import Audit, Audits
+from record.cookies import WithdrawnCookies
 from record.database import Database
 from record.errors import (
     RecordBroken,
@@ -37,6 +38,7 @@ class Record:
         self.outside = OutsideReservations(database)
         self.actions = Actions(database)
         self.audits = Audits(database)
+        self.withdrawn_cookies = WithdrawnCookies(database)
         self.owners = Owners(database)
 
     @classmethod

@@ -120,6 +120,14 @@ actions = sa.Table(
 """A row for each thing that a caller has had done to a trip. A cancel has no `kind`, and only a
 `resolve` has a `note`."""
 
+withdrawn_cookies = sa.Table(
+    "withdrawn_cookies",
+    metadata,
+    sa.Column("fingerprint", AnyText, primary_key=True),
+    sa.Column("withdrawn_at", UtcTime, nullable=False),
+)
+"""A row for each cookie of the codec server that was given back, by its SHA-256, for two days."""
+
 audits = sa.Table(
     "audits",
     metadata,

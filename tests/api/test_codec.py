@@ -34,7 +34,7 @@ def api(bookings: StandIn) -> Api:
 
 
 @pytest.fixture
-def keyed(bookings: StandIn) -> Api:
+def keyed(bookings: StandIn, own_database: str) -> Api:
     app = app_over(bookings, payload_keys=KEYS, api_keys=CALLERS)
     # With cookies of its own the client would send those that it was given.
     return Api(app.test_client(use_cookies=False))
@@ -158,16 +158,28 @@ async def test_a_cookie_ends_and_is_another_one_each_time(
     assert_problem(await ask(keyed, "decode", **UI | {"Cookie": lasting}), 401)
 
 
-async def test_the_cookie_goes_with_the_key(bookings: StandIn) -> None:
+async def cookie_of(api: Api) -> str:
+    given = await ask(api, "cookie", **bearer(DESK))
+    return given.headers["Set-Cookie"].partition(";")[0]
+
+
+async def test_the_cookie_goes_with_the_key(bookings: StandIn, keyed: Api) -> None:
     browser = Api(app_over(bookings, payload_keys=KEYS, api_keys=CALLERS).test_client())
     await ask(browser, "cookie", **bearer(DESK))
     assert (await ask(browser, "decode", **UI)).status_code == 200
     for foreign in (UI, *FOREIGN):
         assert_problem(await browser.call("DELETE", "/codec/cookie", headers=foreign), 403)
     assert (await ask(browser, "decode", **UI)).status_code == 200
+    given = await ask(browser, "cookie", **bearer(DESK))
+    copy = UI | {"Cookie": given.headers["Set-Cookie"].partition(";")[0]}
+    another = UI | {"Cookie": await cookie_of(keyed)}
     # Also where the key is no longer good.
     assert (await browser.call("DELETE", "/codec/cookie")).status_code == 204
     assert_problem(await ask(browser, "decode", **UI), 401)
+    # It is good nowhere else, either; other browsers keep theirs.
+    assert_problem(await ask(keyed, "decode", **copy), 401)
+    assert (await ask(keyed, "decode", **another)).status_code == 200
+    assert (await ask(keyed, "decode", **copy, **bearer(DESK))).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Note which caller has had what done to a trip.
+"""Note which caller has had what done to a trip, and which cookies were given back.
 
 Revision ID: 0010
 Revises: 0009
@@ -23,7 +23,13 @@ def upgrade() -> None:
         sa.Column("note", sa.Text),
     )
     op.create_index("actions_trip", "actions", ["trip_id", "at"])
+    op.create_table(
+        "withdrawn_cookies",
+        sa.Column("fingerprint", sa.Text, primary_key=True),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=False),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("withdrawn_cookies")
     op.drop_table("actions")
