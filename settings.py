@@ -64,7 +64,7 @@ POSTGRESQL_OPTIONS = {option.keyword.decode() for option in Conninfo.get_default
 class SupplierSettings(BaseSettings):
     """Who books one kind. Without a URL it is the embedded supplier."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     url: str | None = None
     token_in_clear: bool = False
@@ -131,7 +131,7 @@ class SupplierSettings(BaseSettings):
 class Settings(BaseSettings):
     """Every setting of the service, each with a default that runs on a laptop. Times in seconds."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(3000, ge=1, le=MAX_PORT)

@@ -7,9 +7,10 @@ import base64
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from api import keys_of
@@ -169,6 +170,14 @@ def test_a_broken_value_is_refused_in_one_line_without_any_of_it(
         start()
     assert re.fullmatch("Bad (setting|Temporal configuration) .*", str(ended.value))
     assert not PART.search(str(ended.value))
+
+
+@pytest.mark.parametrize("name", ["database_url", "port"])
+def test_settings_that_somebody_makes_of_bad_values_raise_without_them(name: str) -> None:
+    values: dict[str, Any] = {"payload_keys": SECRET, name: f"mysql://{SECRET}"}
+    with pytest.raises(ValidationError) as raised:
+        Settings(**values)
+    assert not PART.search(str(raised.value))
 
 
 @pytest.mark.parametrize("content", FILES)
