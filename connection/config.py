@@ -31,6 +31,9 @@ def temporal_config() -> ClientConnectConfig:
     match = ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[1]) <= MAX_PORT:
         sys.exit("Bad Temporal configuration (TEMPORAL_ADDRESS): it is not host:port")
+    if not (config.get("api_key") or "").isprintable():
+        # The SDK would connect without it, and Temporal say that the caller is unknown.
+        sys.exit("Bad Temporal configuration (TEMPORAL_API_KEY): it has a line break or the like")
     tls = config.get("tls")
     if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
         variables = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"

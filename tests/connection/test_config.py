@@ -56,6 +56,7 @@ BAD_ADDRESSES = (
         ("TEMPORAL_TLS_CLIENT_CERT_PATH", "missing.pem", "*"),
         ("TEMPORAL_TLS_CLIENT_CERT_PATH", "broken.toml", "TLS_CLIENT_CERT_PATH"),
         ("TEMPORAL_TLS_CLIENT_KEY_PATH", "broken.toml", "TLS_CLIENT_CERT_PATH"),
+        ("TEMPORAL_API_KEY", "a-key\n", "API_KEY"),
         *(("TEMPORAL_ADDRESS", address, "ADDRESS") for address in BAD_ADDRESSES),
     ],
 )
