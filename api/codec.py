@@ -25,7 +25,7 @@ Converting = Callable[[bytes], Awaitable[bytes]]
 is wrong with the body."""
 
 
-class WithdrawnCookies(Protocol):
+class Withdrawn(Protocol):
     """What remembers the cookies that were given back."""
 
     async def add(self, cookie: str) -> None:
@@ -36,7 +36,7 @@ class WithdrawnCookies(Protocol):
 
 
 def create_codec(
-    encode_json: Converting, decode_json: Converting, options: Options, withdrawn: WithdrawnCookies
+    encode_json: Converting, decode_json: Converting, options: Options, withdrawn: Withdrawn
 ) -> Blueprint:
     """Return the codec server's routes."""
     routes = Blueprint("codec", __name__, url_prefix="/codec")
@@ -104,7 +104,7 @@ def create_codec(
     return routes
 
 
-async def _converted(name: str, convert: Converting, withdrawn: WithdrawnCookies) -> Response:
+async def _converted(name: str, convert: Converting, withdrawn: Withdrawn) -> Response:
     cookie = request.cookies.get(CODEC_COOKIE)
     if cookie and "Authorization" not in request.headers and await withdrawn.has(cookie):
         raise Problem(401, "This cookie was given back.", headers={"WWW-Authenticate": CHALLENGE})

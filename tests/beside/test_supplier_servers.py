@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -208,15 +209,40 @@ async def test_the_calls_that_are_too_many_for_a_supplier_wait_their_turn(
     await composed.close()
 
 
+@contextmanager
+def gunicorn(folder: Path) -> Iterator[int]:
+    """Run a supplier behind gunicorn's threads, which close a connection after two idle seconds."""
+    port = free_port()
+    module = [sys.executable, "-m", "gunicorn", "--chdir", str(ROOT), "tests.beside.hotel"]
+    options = [
+        "--worker-class=gthread",
+        "--threads=60",
+        "--keep-alive=2",
+        f"--bind=127.0.0.1:{port}",
+    ]
+    process = Process("gunicorn", module + options, folder / "gunicorn.log", bare_environment())
+    process.start()
+    try:
+        process.wait_for_output("Booting worker")
+        yield port
+    finally:
+        process.stop()
+
+
+@contextmanager
+def nginx_of_two_seconds(folder: Path) -> Iterator[int]:
+    with gunicorn(folder) as behind:
+        proxied = f"location / {{ proxy_pass http://127.0.0.1:{behind}; }}"
+        with nginx(folder, f"keepalive_timeout 2s; {proxied}") as (_, port):
+            yield port
+
+
+@pytest.mark.parametrize(("server", "latest"), [(gunicorn, 3.2), (nginx_of_two_seconds, 2.1)])
 async def test_no_call_is_lost_with_a_server_that_closes_idle_connections_soon(
-    tmp_path: Path, simulator: Simulator
+    tmp_path: Path, server: Callable[[Path], AbstractContextManager[int]], latest: float
 ) -> None:
-    """As gunicorn's threads do, after two seconds."""
-    lines, settings = (
-        50,
-        f"keepalive_timeout 2s; location / {{ proxy_pass {simulator.server.make_url('/')}; }}",
-    )
-    with nginx(tmp_path, settings) as (_, port):
+    lines = 50
+    with server(tmp_path) as port:
         async with hotels_at(f"http://127.0.0.1:{port}/hotels") as hotels:
 
             async def calls(number: int) -> list[object]:
@@ -224,7 +250,7 @@ async def test_no_call_is_lost_with_a_server_that_closes_idle_connections_soon(
                 for turn in range(4):
                     wanted = trip(f"trip-{number}-{turn}")
                     heard.append(await call(hotels, "PUT", wanted))
-                    await asyncio.sleep(1.9 + number / 250)
+                    await asyncio.sleep(1.9 + (latest - 1.9) * number / lines)
                 return heard
 
             told = await asyncio.gather(*(calls(number) for number in range(lines)))
