@@ -237,8 +237,8 @@ def _audits_in(database_url: str) -> list[tuple[dt.datetime | None, dict[str, in
 
 def _stored_in(database_url: str) -> tuple[list[RecordedTrip], dict[str, list[Kept]]]:
     engine = sa.create_engine(database_url)
-    fields = RecordedTrip.__dataclass_fields__.keys() - {"steps"}
-    columns = [recorded_trips.c[field] for field in fields]
+    fields = RecordedTrip.__dataclass_fields__
+    columns = [column for column in recorded_trips.c if column.name in fields]
     order = sa.case({kind: number for number, kind in enumerate(KINDS)}, value=reservations.c.kind)
     try:
         with engine.connect() as connection:
