@@ -31,6 +31,10 @@ endif
 run: migrate ## Start Temporal, the worker and the API in this terminal; Ctrl-C stops all
 	@PATH="$(BIN):$$PATH" env API_PORT=$(PORT) $(SETTINGS) $(BIN)/python -m lifecycle start --port $(PORT) $(PROCESSES) || [ $$? -eq 130 ]
 
+.PHONY: crash
+crash: $(VENV)/.run ## While `make run` runs: kill the worker within a trip, and see the trip booked
+	@env $(SETTINGS) $(RUN) honcho run $(RUN) tests.crash
+
 .PHONY: migrate
 migrate: $(VENV)/.run ## Bring the database's schema up to date
 	@env $(SETTINGS) $(RUN) honcho run $(RUN) record

@@ -1,16 +1,18 @@
-"""`python -m lifecycle start …`: honcho, which also stops when its terminal is closed.
+"""`python -m lifecycle start …`: honcho, which starts again what was killed with `kill -9`.
 
-A closed terminal sends SIGHUP to some processes, to others nothing; what is written to it fails.
-honcho knows nothing of that: it would die, and the processes that it started would run on.
+It also stops when its terminal is closed. A closed terminal sends SIGHUP to some processes, to
+others nothing; what is written to it fails. honcho knows nothing of that: it would die, and the
+processes that it started would run on.
 """
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 import time
 
-from honcho import command, printer
+from honcho import command, manager, printer
 
 CHECK_SECONDS = 0.5
 
@@ -25,6 +27,23 @@ class Printer(printer.Printer):  # type: ignore[misc]  # honcho has no types.
         line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
         with contextlib.suppress(OSError):
             super().write(message._replace(data=line))
+
+
+class Manager(manager.Manager):  # type: ignore[misc]  # honcho has no types.
+    """Runs the processes until one of them ends by itself, or until an order to stop.
+
+    One that is killed is started again; honcho would stop all the others.
+    """
+
+    def _all_started(self) -> bool:
+        """Start again what was killed, and tell whether all run. honcho asks at every event."""
+        for name, each in self._processes.items():
+            if each.get("returncode") == -signal.SIGKILL and not self._terminating:
+                del each["returncode"]
+                self.returncode = None
+                run, told = each["obj"].run, (self.events, True)
+                multiprocessing.Process(name=name, target=run, args=told).start()
+        return bool(super()._all_started())
 
 
 def stop_with_terminal() -> None:
@@ -49,6 +68,6 @@ def stop_with_terminal() -> None:
 
 
 if __name__ == "__main__":
-    command.Printer = Printer
+    command.Printer, command.Manager = Printer, Manager
     stop_with_terminal()
     command.main()
