@@ -13,7 +13,14 @@ from temporalio.client import Client
 import api
 import pages
 from bookings import Bookings
-from connection import converted_json, encryption_of, lazy_client, temporal_config, warn_if_in_clear
+from connection import (
+    converted_json,
+    encryption_of,
+    lazy_client,
+    namespace_of,
+    temporal_config,
+    warn_if_in_clear,
+)
 from lifecycle import allow_open_files, leave
 from record import Record, RecordMisconfigured, promises_now
 from settings import Settings, load_settings
@@ -67,7 +74,7 @@ def create_app(
         local_only=not (keys or settings.allow_anonymous),
         host_names=settings.host_names,
         temporal_ui_url=settings.temporal_ui_url,
-        namespace=str(getattr(temporal_client, "namespace", "default")),
+        namespace=namespace_of(temporal_client),
         public_url=settings.public_url,
         decodes=encryption.decrypts,
         anonymous_ids=encryption.encrypts,

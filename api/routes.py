@@ -39,7 +39,7 @@ from api.schemas import (
     WaitQuery,
     told,
 )
-from bookings import Bookings, RecordedTrip, has_outcome
+from bookings import Bookings, RecordedTrip, has_outcome, was_cancelled_later
 from shared import new_user_id
 
 LOCATION = {"Location": header("Where to look the booking up.", examples.LOCATION)}
@@ -230,7 +230,8 @@ def _outcome(trip: RecordedTrip) -> BookAnswer:
             reason=trip.reason or "",
         )
     items = {step.kind: step.item for step in trip.steps}
-    return BookAnswer(cancelled=False, user_id=trip.trip_id, **told(items))
+    later = was_cancelled_later(trip) or None
+    return BookAnswer(cancelled=False, cancelled_later=later, user_id=trip.trip_id, **told(items))
 
 
 async def book_for_caller(

@@ -111,7 +111,10 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: TripStatus | None = Field(
-        default=None, description="Only trips of this status.", examples=["booked"]
+        default=None,
+        description="Only trips of this status. `rolled_back`: could not be booked. `cancelled`: "
+        "somebody has cancelled it. Nothing is held of either.",
+        examples=["booked"],
     )
     limit: int = Field(
         default=20, ge=1, le=100, description="The most bookings of a page.", examples=[50]
@@ -177,7 +180,11 @@ class BookAnswer(BaseModel):
     cancelled: Perhaps[bool] = Field(
         default=None,
         description="`false`: the trip is booked. `true`: nothing of it is held, because it could "
-        "not be booked or was cancelled.",
+        "not be booked or was cancelled; the look-up's `status` tells which.",
+    )
+    cancelled_later: Perhaps[bool] = Field(
+        default=None,
+        description="`true`: the trip was booked, as the answer says, and cancelled since.",
     )
     user_id: str
     car: Perhaps[str] = None
@@ -199,8 +206,10 @@ class BookingStep(BaseModel):
     kind: Kind
     item: str = Field(description="What is booked of the kind.")
     state: StepState = Field(
-        description="`failed`: could not be booked and is not yet undone. `stuck`: an undo that "
-        "needs attention. `resolved`: an operator has declared it settled."
+        description="`pending`: not tried, and never will be if the trip is over or goes back. "
+        "`failed`: could not be booked and is not yet undone. `undone`: nothing is held; it never "
+        "was if `booking_seconds` and `undo_seconds` are null. `stuck`: an undo that needs "
+        "attention. `resolved`: an operator has declared it settled."
     )
     attempts: int = Field(
         description="The supplier's failures to book it, and the try that runs or has succeeded."
@@ -219,7 +228,7 @@ class BookingStep(BaseModel):
     )
     undo_seconds: float | None = Field(
         description="How long the undo took that succeeded, all its tries and waits included; "
-        "null until then."
+        "null until then, and if nothing was held."
     )
 
 

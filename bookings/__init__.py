@@ -25,6 +25,7 @@ from bookings.trips import (
     acting_workflow,
     has_outcome,
     may_be_id,
+    was_cancelled_later,
 )
 from connection import UnreadablePayload
 from record import RecordedTrip, RecordError, RecordUnavailable, StepProgress

@@ -4,8 +4,9 @@ And what each failure of a call to Temporal means by that.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from google.protobuf.message import DecodeError
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
@@ -95,9 +96,10 @@ def _meaning_of(error: RPCError) -> BookingsError:
         return TemporalRefuses(f"Temporal {reason}.")
     if error.status in MENDS_ITSELF:
         return TemporalUnavailable(error.message)
-    for detail in error.grpc_status.details:
-        failure = NamespaceNotFoundFailure()
-        if detail.Unpack(failure):
+    failure = NamespaceNotFoundFailure()
+    # A proxy, or a mock, may give something else than the details of a status.
+    with suppress(DecodeError, TypeError):
+        if any(detail.Unpack(failure) for detail in error.grpc_status.details):
             return TemporalRefuses(f"The Temporal namespace '{failure.namespace}' does not exist.")
     if error.status == RPCStatusCode.NOT_FOUND:
         return BookingNotFound()

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from bookings.errors import BookingNotFound, asking_temporal
 from bookings.trips import acting_workflow, may_be_id
-from connection import UnreadablePayload
+from connection import UnreadablePayload, namespace_of
 from record import RecordedTrip
 from shared import (
     CANCELLED,
@@ -118,19 +118,19 @@ class TripWorkflows:
         result likewise, would ask again and again where Temporal has no long poll to spare.
         """
         question = GetWorkflowExecutionHistoryRequest(
-            namespace=self._client.namespace,
+            namespace=namespace_of(self._client),
             execution=WorkflowExecution(workflow_id=workflow_id),
             wait_new_event=True,
             history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             skip_archival=True,
         )
-        closed = False
-        while not closed:
+        while True:
             with asking_temporal():
                 answer = await self._client.workflow_service.get_workflow_execution_history(
                     question, timeout=LONG_POLL_TIMEOUT
                 )
-            closed = bool(answer.history.events)
+            if answer.history.events:
+                return
             question.next_page_token = answer.next_page_token
 
     async def acting(self, row: RecordedTrip) -> WorkflowExecutionInfo | None:
@@ -184,7 +184,7 @@ class TripWorkflows:
         The SDK's own description raises `ValueError` for a status that is newer than the SDK.
         """
         question = DescribeWorkflowExecutionRequest(
-            namespace=self._client.namespace,
+            namespace=namespace_of(self._client),
             execution=WorkflowExecution(workflow_id=workflow_id),
         )
         ask = self._client.workflow_service.describe_workflow_execution

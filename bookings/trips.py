@@ -26,6 +26,12 @@ def has_outcome(trip: RecordedTrip) -> bool:
     return trip.booked_at is not None or trip.status not in OPEN
 
 
+def was_cancelled_later(trip: RecordedTrip) -> bool:
+    """Tell whether the cancellation of a booked trip was accepted, or has come to its end."""
+    asked = trip.cancelled_at or trip.cancel_asked_at
+    return trip.booked_at is not None and (asked is not None or trip.status == "cancelled")
+
+
 def may_be_id(text: str) -> bool:
     """Tell whether a text may be a trip's id: one that every database can be asked for."""
     return storable(text) == text

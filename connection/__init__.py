@@ -20,7 +20,7 @@ from connection.encryption import (
     converter_of,
     encryption_of,
 )
-from connection.polling import Polls, described_queue
+from connection.polling import Polls, described_queue, namespace_of
 from connection.refusals import CREDENTIALS, refusal, refusal_of
 
 logger = logging.getLogger(__name__)

@@ -79,6 +79,11 @@ class Polls:
         return [polls[poll] for poll, seen in self._first_seen.items() if now - seen < POLLER_AGE]
 
 
+def namespace_of(client: Client) -> str:
+    """Return the namespace of a client, as protobuf takes it: also of one that is a mock."""
+    return str(getattr(client, "namespace", "default"))
+
+
 async def described_queue(client: Client) -> DescribeTaskQueueResponse:
     """Return what Temporal says of the trips' task queue. Raises `RPCError`.
 
@@ -86,7 +91,7 @@ async def described_queue(client: Client) -> DescribeTaskQueueResponse:
     activities.
     """
     request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
+        namespace=namespace_of(client),
         task_queue=TaskQueue(name=TASK_QUEUE_NAME),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )

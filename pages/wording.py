@@ -60,10 +60,20 @@ def title(trip: RecordedTrip) -> str:
     return f"{trip.request.get('name') or trip.trip_id}: {STATUSES[trip.status]}"
 
 
+def never_was(step: StepProgress) -> bool:
+    """Tell whether the step could not be booked and there was nothing to undo."""
+    return step.state == "undone" and step.booking_seconds is step.undo_seconds is None
+
+
 def state(step: StepProgress, trip: RecordedTrip) -> str:
     """Return what became of the step, or is becoming."""
     waits_in_vain = step.state == "pending" and (goes_back(trip) or trip.status != "running")
-    return "Not booked" if waits_in_vain else STATES[step.state]
+    return "Not booked" if waits_in_vain or never_was(step) else STATES[step.state]
+
+
+def look(step: StepProgress) -> StepState:
+    """Return the state whose symbol and colours the step has."""
+    return "failed" if never_was(step) else step.state
 
 
 def motion(trip: RecordedTrip) -> str:
@@ -85,7 +95,7 @@ def motion(trip: RecordedTrip) -> str:
 
 def effort(step: StepProgress) -> str:
     """Return how often the step's booking or undo was tried, and how long that took."""
-    undo = step.state in BACKWARD
+    undo = step.state in BACKWARD and not never_was(step)
     if step.state in ("booking", "undoing"):
         return _tries(step.undo_attempts if undo else step.attempts, "try {}")
     if undo:

@@ -93,7 +93,8 @@ class Reservations:
             if held.state == "cancelled":
                 return
             _check_held_here(held)
-        put(sql, trip, kind, held, "cancelled", undo_seconds=seconds)
+        took = seconds if held is not None and held.state == "reserved" else None
+        put(sql, trip, kind, held, "cancelled", undo_seconds=took)
 
     @writes
     def count_failure(

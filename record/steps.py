@@ -48,7 +48,8 @@ class StepProgress:
     booking_seconds: float | None = None
     """How long it took to book the step, all tries and waits included."""
     undo_seconds: float | None = None
-    """How long the undo took that succeeded, all its tries and waits included."""
+    """How long the undo took that succeeded, all its tries and waits included; `None`: there was
+    nothing to undo."""
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class StandIn(Bookings):
         trip = await self.look_up(user_id, caller)
         state: StepState = "undone" if note is None else "resolved"
         steps = [
-            dataclasses.replace(step, state=state, note=note)
+            dataclasses.replace(step, state=state, note=note, undo_seconds=0.2)
             if (step.kind, step.state) == (kind, "stuck")
             else step
             for step in trip.steps

@@ -37,6 +37,29 @@ async def test_a_booked_trip_answers_as_the_contract_says(api: Api) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"status": "running", "cancelled_at": NOON}, {"cancelled_later": True}),
+        ({"status": "cancelled", "cancelled_at": NOON}, {"cancelled_later": True}),
+        ({"status": "needs_attention", "cancelled_at": NOON}, {"cancelled_later": True}),
+        # Its order reached Temporal when the trip was just booked; the audit begins to undo it.
+        ({"status": "booked", "cancel_asked_at": NOON}, {"cancelled_later": True}),
+        # By the CLI, while the workflow told the record that the trip is booked.
+        ({"status": "cancelled"}, {"cancelled_later": True}),
+        # The audit has found a difference.
+        ({"status": "needs_attention"}, {}),
+    ],
+)
+async def test_a_repeated_key_tells_the_outcome_and_whether_the_trip_was_cancelled_later(
+    api: Api, bookings: StandIn, now: dict[str, Any], told: dict[str, Any]
+) -> None:
+    booked = body_of(await api.book(JOHN, Idempotency_Key="once"))
+    bookings.set(booked["user_id"], **{"booked_at": NOON} | now)
+    again = await api.book(JOHN, Idempotency_Key="once")
+    assert (again.status_code, body_of(again)) == (200, booked | told)
+
+
 async def test_a_rolled_back_trip_answers_200_with_the_root_cause(
     api: Api, bookings: StandIn
 ) -> None:

@@ -1,6 +1,7 @@
 """The HTTP API over the real bookings: a real Temporal server, a real record, a real worker."""
 
 import asyncio
+import re
 
 from temporalio.client import Client
 
@@ -35,5 +36,22 @@ async def test_a_trip_is_booked_looked_up_listed_and_cancelled(
         assert f"/cancellation%3A{booked['user_id']}" in cancelled["links"]["web_ui"]
         (row,) = await listed(api)
         assert row == {name: {**JOHN, **cancelled}[name] for name in row}
-        # The key still tells how the booking went.
-        assert body_of(await api.book(JOHN, Idempotency_Key="once")) == booked
+        # The key still tells how the booking went, and that this is not all.
+        again = body_of(await api.book(JOHN, Idempotency_Key="once"))
+        assert again == booked | {"cancelled_later": True}
+
+
+async def test_a_step_that_never_was_booked_is_told_from_one_that_was_undone(
+    client: Client, record: Record
+) -> None:
+    api = api_of(client)
+    async with running_worker(client, record):
+        rolled_back = body_of(await api.book(JOHN | {"hotel": "invalid-hotel-id"}))
+    user_id = rolled_back["user_id"]
+    steps = body_of(await api.get(f"/bookings/{user_id}"))["steps"]
+    never = [(step["booking_seconds"], step["undo_seconds"]) == (None, None) for step in steps]
+    assert [step["state"] for step in steps] == ["undone", "undone", "pending"]
+    assert never == [False, True, True]
+    assert steps[0]["undo_seconds"] >= 0
+    page = (await api.get(f"/trips/{user_id}")).text
+    assert re.findall("<b>(.*)</b> <span>", page) == ["Undone", "Not booked", "Not booked"]

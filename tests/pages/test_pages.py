@@ -353,6 +353,24 @@ def test_a_step_waits_only_while_its_trip_may_come_to_it(
 
 
 @pytest.mark.parametrize(
+    ("times", "words", "look", "effort"),
+    [
+        ({}, "Not booked", "failed", "after 3 tries"),
+        ({"booking_seconds": 0.2}, "Undone", "undone", ""),
+        # Nobody knew whether its supplier held it, so it was told to undo it.
+        ({"undo_seconds": 0.2}, "Undone", "undone", "in 0.2 s"),
+    ],
+)
+def test_what_never_was_booked_was_not_undone(
+    times: dict[str, Any], words: str, look: StepState, effort: str
+) -> None:
+    hotel = StepProgress("hotel", "x", "undone", 3, undo_attempts=1, **times)
+    trip = RecordedTrip(**trip_of("rolled_back", "", "x"))
+    assert (wording.state(hotel, trip), wording.look(hotel)) == (words, look)
+    assert wording.effort(hotel) == effort
+
+
+@pytest.mark.parametrize(
     ("step", "now", "before"),
     [
         (StepProgress("car", "x", "booking", attempts=2), "try 2", ""),

@@ -1,10 +1,13 @@
 """The recorded histories, one of each shape that a trip takes, and how they are recorded.
 
 The test of a trip of some shape names it: `@pytest.mark.shape("booked")`. Then its last workflow
-must run the same activities as the recorded one. `RECORD_HISTORIES=1 pytest tests/saga` records all
-of them, and with `--encrypted -k …` some in `encrypted/`. Record again only when the way that *new*
-trips run has changed on purpose, and then keep the old files in a folder of their own for as long
-as trips of the old kind may be open.
+must run the same activities as the recorded one. This records all of them into the folder:
+
+    RECORD_HISTORIES=tests/saga/histories pytest tests/saga -m shape
+
+With `--encrypted -k …` it records some into `encrypted/` there; `test_replay.py` says which ones.
+Record again only when the way that *new* trips run has changed on purpose, and then keep the old
+files in a folder of their own for as long as trips of the old kind may be open.
 """
 
 import json
@@ -18,15 +21,20 @@ from connection import Encryption
 
 HISTORIES = Path(__file__).with_name("histories")
 
-RECORDED = sorted(HISTORIES.rglob("*.json"))
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json"))
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(HISTORIES).with_suffix(""))
+RECORDED = files_in(HISTORIES)
 
 
-def recorded(name: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
+def name_of(path: Path, folder: Path = HISTORIES) -> str:
+    return str(path.relative_to(folder).with_suffix(""))
+
+
+def recorded(name: str, folder: Path = HISTORIES) -> WorkflowHistory:
+    return WorkflowHistory.from_json(name, (folder / f"{name}.json").read_text())
 
 
 def activities(history: WorkflowHistory) -> list[tuple[str, str]]:
@@ -41,14 +49,18 @@ def activities(history: WorkflowHistory) -> list[tuple[str, str]]:
 async def compare_or_record(name: str, client: Client, closed: WorkflowHandle[Any, Any]) -> None:
     """Compare a trip with the recorded one of its shape, or record it."""
     history = await closed.fetch_history()
-    if "RECORD_HISTORIES" not in os.environ:
+    into = os.environ.get("RECORD_HISTORIES")
+    if into is None:
         ran = [activity for activity, _ in activities(history)]
         assert ran == [activity for activity, _ in activities(recorded(name))], "Record it again"
         return
     codec = client.data_converter.payload_codec
     encrypted = isinstance(codec, Encryption) and codec.encrypts
-    file = HISTORIES / ("encrypted" if encrypted else "") / f"{name}.json"
-    text = history.to_json().replace(client.identity, "recorder")
+    folder = Path(into, "encrypted") if encrypted else Path(into)
+    _record(history.to_json().replace(client.identity, "recorder"), folder / f"{name}.json")
+
+
+def _record(text: str, file: Path) -> None:
     told = json.loads(text, object_hook=_without_stack_trace)["events"]
     # One event a line, without what names this machine.
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in told)

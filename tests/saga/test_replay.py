@@ -1,7 +1,12 @@
 """Recorded trips, one of each shape, replay through today's workflows."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -10,10 +15,14 @@ from temporalio.worker import Replayer
 from connection import Encryption, converter_of
 from run_worker import WORKFLOWS
 from tests.encrypting import KEYS
-from tests.saga.shapes import RECORDED, activities, name_of, recorded
+from tests.processes import ROOT
+from tests.saga.shapes import HISTORIES, RECORDED, activities, files_in, name_of, recorded
 
 DECRYPTING = converter_of(Encryption(KEYS | {"key": bytes(32)}, "new"))
 """Of trips that are encrypted and of those that are not."""
+
+ENCRYPTED = "hotel and (failing_step or fails_for_good)"
+"""The tests whose trips are recorded encrypted, too."""
 
 NAMES = [name_of(path) for path in RECORDED]
 
@@ -35,14 +44,34 @@ def test_a_trip_is_recorded_as_the_api_starts_it_with_activities_named_by_their_
             assert activity_id == f"{activity}-{counts[activity]}"
 
 
-async def test_every_recorded_trip_replays() -> None:
+async def assert_all_replay(folder: Path, names: list[str]) -> None:
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for name in NAMES:
-            yield recorded(name)
+        for name in names:
+            yield recorded(name, folder)
 
     # One replayer for all: to make one takes longer than to replay a trip.
     replayer = Replayer(workflows=WORKFLOWS, data_converter=DECRYPTING)
     async with replayer.workflow_replay_iterator(histories()) as replayed:
         failures = {each.history.workflow_id: each.replay_failure async for each in replayed}
-    assert len(failures) == len(NAMES)
+    assert len(failures) == len(names)
     assert {name: error for name, error in failures.items() if error} == {}
+
+
+async def test_every_recorded_trip_replays() -> None:
+    await assert_all_replay(HISTORIES, NAMES)
+
+
+def record_all(folder: Path) -> None:
+    """Record the trips of all shapes anew, as `shapes` says."""
+    command = (sys.executable, "-m", "pytest", "-q", "-n0", "tests/saga", "-m", "shape")
+    environment = os.environ | {"RECORD_HISTORIES": str(folder)}
+    for options in ((), ("--encrypted", "-k", ENCRYPTED)):
+        subprocess.run((*command, *options), cwd=ROOT, env=environment, check=True)
+
+
+@pytest.mark.slow
+async def test_trips_that_are_recorded_anew_have_the_same_shapes_and_replay(tmp_path: Path) -> None:
+    await asyncio.to_thread(record_all, tmp_path)
+    names = [name_of(file, tmp_path) for file in await asyncio.to_thread(files_in, tmp_path)]
+    assert names == NAMES
+    await assert_all_replay(tmp_path, names)
