@@ -38,7 +38,7 @@ from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 logger = logging.getLogger("worker")
 
 ACTIVITIES: list[Callable[..., Any]] = [
-    *(activity for step in STEPS for activity in (step.book, step.undo)),
+    *(activity for step in STEPS for activity in step.activities),
     activities.record_trip,
     activities.record_stuck_undo,
     activities.resolve_undo,
@@ -61,7 +61,7 @@ def create_worker(
     queue, activities, workflows, rate = TASK_QUEUE_NAME, ACTIVITIES, WORKFLOWS, None
     if step is not None:
         queue, rate = task_queue_of(step.kind), settings.calls_per_second[step.kind]
-        activities, workflows = [step.book, step.undo], []
+        activities, workflows = step.activities, []
     version, deployment = settings.worker_version, None
     if version is not None:
         # A trip ends by the version that it began with. What a version does not poll goes to the
