@@ -29,7 +29,7 @@ from audit import Auditor
 from connection import Polls, TemporalAway, connect, encryption_of, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordMisconfigured, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, check_steps
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from telemetry import Tracing, WorkerTelemetry, configure_logging, start_tracing, worker_telemetry
@@ -151,6 +151,7 @@ async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing)
 
 def main() -> None:
     """Run the worker process."""
+    check_steps(STEPS, KINDS, ACTIVITIES)
     settings, config = load_settings(), temporal_config()
     configure_logging(settings.log_level, settings.log_format)
     allow_open_files()
