@@ -29,7 +29,7 @@ from audit import Auditor
 from connection import Polls, TemporalAway, connect, encryption_of, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordMisconfigured, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step
+from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, check_steps
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from telemetry import Tracing, WorkerTelemetry, configure_logging, start_tracing, worker_telemetry
@@ -38,7 +38,7 @@ from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 logger = logging.getLogger("worker")
 
 ACTIVITIES: list[Callable[..., Any]] = [
-    *(activity for step in STEPS for activity in (step.book, step.undo)),
+    *(activity for step in STEPS for activity in step.activities),
     activities.record_trip,
     activities.record_stuck_undo,
     activities.resolve_undo,
@@ -61,7 +61,7 @@ def create_worker(
     queue, activities, workflows, rate = TASK_QUEUE_NAME, ACTIVITIES, WORKFLOWS, None
     if step is not None:
         queue, rate = task_queue_of(step.kind), settings.calls_per_second[step.kind]
-        activities, workflows = [step.book, step.undo], []
+        activities, workflows = step.activities, []
     version, deployment = settings.worker_version, None
     if version is not None:
         # A trip ends by the version that it began with. What a version does not poll goes to the
@@ -151,6 +151,7 @@ async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing)
 
 def main() -> None:
     """Run the worker process."""
+    check_steps(STEPS, KINDS, ACTIVITIES)
     settings, config = load_settings(), temporal_config()
     configure_logging(settings.log_level, settings.log_format)
     allow_open_files()

@@ -182,7 +182,7 @@ class BookingResult(TypedDict):
     """The result of `BookingWorkflow` and `CancelBookingWorkflow`."""
 
     status: Literal["success", "failure", "cancelled"]
-    message: dict[str, str] | str
+    message: dict[str, Any] | str
     """What was booked (`booked_car` and so on), or the root cause in the supplier's words."""
 
 

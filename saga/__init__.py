@@ -3,6 +3,7 @@
 Deterministic: no clock, no randomness, no I/O, no environment.
 """
 
+from saga.check import check_steps
 from saga.deadline import TripOverdue
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.steps import Step, root_cause

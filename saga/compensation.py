@@ -6,8 +6,8 @@ Workflow code: no clock, no randomness, no I/O, no environment.
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -19,6 +19,8 @@ from saga.steps import Activity, Step, retry_policy, root_cause, run, start_to_c
 
 with workflow.unsafe.imports_passed_through():
     from shared import RESOLVE_UNDO, UNDECIDED, BookVacationInput, Kind, cut
+
+Result = TypeVar("Result")
 
 LONGEST_STUCK_INTERVAL = 86_400.0
 """Seconds. The wait between two tries of a stuck undo grows no longer than that."""
@@ -96,20 +98,24 @@ class Compensations:
         await asyncio.gather(*(self._settle(step) for step in left))
 
     async def _settle(self, step: Step) -> None:
-        """Return when the undo of a step has succeeded, or was stuck and is resolved.
+        if self._progress.steps[step.kind] == "stuck" or not await self._undo(step):
+            await self.until_settled(step, self._undo)
 
-        When nobody asks, a stuck undo is tried again by itself, ever more seldom: the history of a
-        workflow is limited to 51,200 events, and a retry adds about a dozen.
+    async def until_settled(self, step: Step, again: Callable[[Step], Awaitable[bool]]) -> None:
+        """Return when a stuck step has succeeded `again`, or is resolved.
+
+        When nobody asks, it is tried again by itself, ever more seldom: the history of a workflow
+        is limited to 51,200 events, and a retry adds about a dozen.
         https://docs.temporal.io/workflow-execution/event#event-history
         """
         interval = self._input.policy.stuck_retry_interval
-        undone = self._progress.steps[step.kind] == "undoing" and await self._undo(step)
-        while not undone:
+        done = False
+        while not done:
             try:
                 await workflow.wait_condition(
                     lambda: step.kind in self._retries_asked or step.kind in self._notes,
                     timeout=interval,
-                    timeout_summary=f"Retry the stuck undo of {step.kind}",
+                    timeout_summary=f"Try the stuck {step.kind} again",
                 )
             except TimeoutError:
                 interval = min(2 * interval, LONGEST_STUCK_INTERVAL)
@@ -117,10 +123,12 @@ class Compensations:
                 await self._resolve(step.kind)
                 return
             self._retries_asked.discard(step.kind)
-            undone = await self._undo(step)
+            done = await again(step)
 
     async def _undo(self, step: Step, *, at_first: bool = False) -> bool:
         """Tell whether a step could be undone. Else it is stuck, or `at_first` takes its time."""
+        if step.undo is None:
+            return True  # The pivot, which has failed.
         policy = self._input.policy
         self._progress.move(step.kind, "undoing")
         try:
@@ -137,13 +145,17 @@ class Compensations:
         except ActivityError as error:
             if at_first and takes_its_time(error):
                 return False
-            words = root_cause(error)
-            workflow.logger.error("Undo of %s is stuck: %s", step.kind, words)
-            await record_stuck_undo(self._input, step.kind, words)
-            self._progress.move(step.kind, "stuck")
+            await self.give_up(step, f"Undo of {step.kind}", error)
             return False
         self._progress.move(step.kind, "undone")
         return True
+
+    async def give_up(self, step: Step, what: str, error: ActivityError) -> None:
+        """Tell the record and the log that a step is stuck: its trip needs attention."""
+        words = root_cause(error)
+        workflow.logger.error("%s is stuck: %s", what, words)
+        await record_stuck_undo(self._input, step.kind, words)
+        self._progress.move(step.kind, "stuck")
 
     async def _resolve(self, kind: Kind) -> None:
         """Record the operator's word: a try which is still under way somewhere books no more."""
@@ -157,7 +169,7 @@ class Compensations:
         self._progress.move(kind, "resolved")
 
 
-async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
     """Do `work` to its end, however often the workflow is cancelled meanwhile."""
     task = asyncio.create_task(work)
     while not task.done():
@@ -165,4 +177,4 @@ async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             workflow.logger.info("Cancelled; what is under way goes on to its end")
-    task.result()
+    return task.result()

@@ -7,7 +7,7 @@ could not read, costs nothing, and this code sees none of them.
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple
 
 from temporalio import exceptions, workflow
 from temporalio.common import RawValue, RetryPolicy
@@ -18,7 +18,8 @@ from saga.deadline import TripOverdue
 with workflow.unsafe.imports_passed_through():
     from shared import UNDECIDED, BookVacationInput, Kind, cut, task_queue_of
 
-Activity = Callable[[BookVacationInput], Awaitable[str]]
+Activity = Callable[Concatenate[BookVacationInput, ...], Awaitable[object]]
+"""Takes the trip, and then the results of earlier steps that the workflow gives it."""
 
 FOR_TRAVELLERS = ("SupplierRefused", "SupplierFailed", UNDECIDED, "ValueError")
 """The types of errors whose text is meant for travellers. Any other's may hold anything."""
@@ -34,37 +35,44 @@ class Step(NamedTuple):
 
     kind: Kind
     book: Activity
-    undo: Activity
+    undo: Activity | None = None
+    """Without one it is the pivot, or comes after it: then nothing is undone any more."""
+
+    @property
+    def activities(self) -> list[Activity]:
+        """What a worker needs for the step."""
+        return [self.book] if self.undo is None else [self.book, self.undo]
 
 
 async def run(
     step: Step,
     activity: Activity,
     book_input: BookVacationInput,
-    *,
+    *given: object,
     activity_id: str,
-    within: dt.timedelta,
+    within: dt.timedelta | None,
     final: tuple[str, ...] = (),
-) -> None:
+) -> RawValue:
     """Run an activity of a step to its end, `within` that time.
 
-    Its result does not matter: an operator may complete it with any. Raises `ActivityError` when it
-    has given up, is out of time, or fails with one of the types `final`.
+    Nobody here reads its result: an operator may complete it with any. Raises `ActivityError` when
+    it has given up, is out of time, or fails with one of the types `final`.
     """
     policy = book_input.policy
     verb = "Book" if activity is step.book else "Undo"
-    await workflow.execute_activity(
+    result: RawValue = await workflow.execute_activity(
         activity.__name__,
-        book_input,
+        args=[book_input, *given],
         result_type=RawValue,
         task_queue=task_queue_of(step.kind) if step.kind in policy.own_queues else None,
         activity_id=activity_id,
-        summary=f"{verb} {step.kind} {cut(book_input.item(step.kind) or '')}",
+        summary=f"{verb} {step.kind} {cut(str(book_input.item(step.kind)))}",
         schedule_to_close_timeout=within,
         start_to_close_timeout=start_to_close(book_input),
         heartbeat_timeout=dt.timedelta(seconds=policy.heartbeat_timeout),
         retry_policy=retry_policy(book_input, *final),
     )
+    return result
 
 
 def retry_policy(book_input: BookVacationInput, *final: str) -> RetryPolicy:

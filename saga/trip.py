@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -22,6 +22,9 @@ from saga.steps import NO_ANSWER, Step, root_cause, run
 
 with workflow.unsafe.imports_passed_through():
     from shared import BookVacationInput, Execution, Kind, StepState, TripStatus, cut
+
+UNLIMITED = 2**31 - 1
+"""As many attempts as an input may have."""
 
 
 class Saga:
@@ -39,6 +42,7 @@ class Saga:
         self._steps = [step for step in steps if book_input.item(step.kind) is not None]
         self._progress = Progress(step.kind for step in self._steps)
         self._reset = Reset()
+        self._past_pivot = False
         # Not `start_time`, which is that of the first workflow task: no worker may have been there.
         self._plan(book_input, workflow.info().workflow_start_time)
 
@@ -63,37 +67,77 @@ class Saga:
     async def _take_settings(self) -> None:
         self._input = dataclasses.replace(self._input, policy=await settings_of_worker())
 
-    async def book(self, step: Step) -> None:
-        """Book one step, if the trip wants anything of its kind.
+    async def book(self, step: Step, *given: object) -> RawValue | None:
+        """Book one step, if the trip wants anything of its kind, and return its result, unread.
 
-        Raises `ActivityError` when the step cannot be booked or the workflow is cancelled, and
-        `TripOverdue` when the trip's deadline has passed.
+        Its activity takes what is `given`, such as an earlier step's result, after the trip. Raises
+        `ActivityError` when the step cannot be booked or the workflow is cancelled, and
+        `TripOverdue` when the trip's deadline has passed. After the pivot it raises neither.
         """
         if step not in self._steps:
-            return
+            return None
+        if self._past_pivot:
+            return await to_its_end(self._book_at_last(step, given))
         self._deadline.check()
         # Before the step runs: even a try that only seems to fail may have booked.
         self._compensations.register(step)
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
+        if step.undo is not None:
+            return await self._book(step, given)
+        result = await to_its_end(self._book(step, given))
+        self._past_pivot = True
+        return result
+
+    async def _book_at_last(self, step: Step, given: Sequence[object]) -> RawValue | None:
+        booked: list[RawValue] = []
+
+        async def try_it(step: Step) -> bool:
+            try:
+                booked.append(await self._book(step, given))
+            except ActivityError as error:
+                await self._compensations.give_up(step, f"Booking of {step.kind}", error)
+            return bool(booked)
+
+        if not await try_it(step):
+            await self._compensations.until_settled(step, try_it)
+        return booked[0] if booked else None
+
+    async def _book(self, step: Step, given: Sequence[object]) -> RawValue:
+        wanted, within = self._input, None
+        if step.undo is not None:
+            within = self._deadline.of_step()
+        else:
+            # A try of unknown outcome may have booked, and nobody could undo that. So no deadline
+            # and no number of failures ends the step: only success, or the supplier's final word.
+            wanted = dataclasses.replace(wanted, attempts=UNLIMITED)
         self._progress.move(step.kind, "booking")
         try:
-            await run(
+            result = await run(
                 step,
                 step.book,
-                self._input,
+                wanted,
+                *given,
                 activity_id=self._compensations.next_id(step.book),
-                within=self._deadline.of_step(),
+                within=within,
             )
         except ActivityError as error:
             self._progress.move(step.kind, "failed")
-            if root_cause(error) == NO_ANSWER and workflow.cancellation_reason() is None:
+            no_answer = within is not None and root_cause(error) == NO_ANSWER
+            if no_answer and workflow.cancellation_reason() is None:
                 self._deadline.check()
             raise
         self._progress.move(step.kind, "booked")
+        return result
 
     async def undo_booked(self) -> None:
-        """Undo the steps of a trip that is over, the last one first. Nothing interrupts it."""
+        """Undo the steps of a trip that is over, the last one first. Nothing interrupts it.
+
+        Raises `ApplicationError`, which fails the workflow, if a pivot is among them.
+        """
+        if any(step.undo is None for step in self._steps):
+            about = "What has a step without an undo cannot be undone once it is booked"
+            raise ApplicationError(about, type="PastPivot", non_retryable=True)
         self._compensations.register(*self._steps)
         await self.undo_all()
 
@@ -102,18 +146,18 @@ class Saga:
         await self._compensations.undo_all()
 
     @property
-    def booked_items(self) -> dict[str, str]:
+    def booked_items(self) -> dict[str, Any]:
         """What the trip has booked, as its result tells it."""
-        return {f"booked_{step.kind}": self._input.item(step.kind) or "" for step in self._steps}
+        return {f"booked_{step.kind}": self._input.item(step.kind) for step in self._steps}
 
     async def close(self, status: TripStatus, reason: str | None = None) -> None:
         """Tell the record how the trip ended: nobody learns of an ending that is not recorded.
 
-        A cancel that comes meanwhile interrupts only the ending of a booked trip, which then raises
-        `ActivityError`.
+        A cancel that comes meanwhile interrupts only the ending of a booked trip without a pivot,
+        which then raises `ActivityError`.
         """
         ending = self._end(status, reason)
-        await (ending if status == "booked" else to_its_end(ending))
+        await (ending if status == "booked" and not self._past_pivot else to_its_end(ending))
 
     async def _end(self, status: TripStatus, reason: str | None) -> None:
         await record_ending(self._input, status, reason)
