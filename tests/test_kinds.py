@@ -98,3 +98,13 @@ def test_the_documented_change_breaks_no_fast_test_and_can_be_taken_away_again(
     run(project, sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2", "-m", "not slow")
     run(project, "git", "apply", "--reverse", told=documented_change())
     assert ours(project) == before
+
+
+@pytest.mark.slow
+def test_a_kind_may_have_an_underscore(project: Path) -> None:
+    change = documented_change().replace("train", "gift_card").replace("TRAIN", "GIFT_CARD")
+    run(project, "git", "apply", told=change)
+    run(project, sys.executable, "-m", "mypy", ".")
+    tests = ["tests/test_kinds.py", "tests/test_settings.py", "tests/test_nothing_set_up.py"]
+    tests += [f"tests/{room}" for room in ("api", "bookings", "pages", "saga", "telemetry")]
+    run(project, sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2", "-m", "not slow", *tests)
