@@ -20,9 +20,7 @@ PROCESSES := api worker temporal
 SUPPLIERS_PORT ?= 3001
 ifeq ($(SUPPLIERS),http)
 PROCESSES += suppliers
-# Points the worker at them, by a setting for each kind there is.
-URLS = from shared import KINDS; print(*(f"{kind.upper()}_SUPPLIER_URL=http://127.0.0.1:$(SUPPLIERS_PORT)/{kind}s" for kind in KINDS))
-SETTINGS = SUPPLIERS_PORT=$(SUPPLIERS_PORT) PAGE_EXAMPLES=simulator $$($(BIN)/python -c '$(URLS)')
+SETTINGS = SUPPLIERS_PORT=$(SUPPLIERS_PORT) PAGE_EXAMPLES=simulator SUPPLIERS_URL=http://127.0.0.1:$(SUPPLIERS_PORT)
 else ifneq ($(SUPPLIERS),)
 $(error SUPPLIERS is http, or nothing)
 endif
@@ -107,7 +105,7 @@ check: $(VENV)/.dev ## Check format, style, types, who imports whom, licences, d
 	$(RUN) check_jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@if docker compose version >/dev/null 2>&1; then docker compose -f deploy/compose.yaml config --quiet; \
 		elif command -v docker-compose >/dev/null; then \
-			sed '/^name:/d' deploy/compose.yaml | docker-compose -f - --project-directory deploy config --quiet; \
+			sed '/^name:/d; /env_file:/d' deploy/compose.yaml | docker-compose -f - --project-directory deploy config --quiet; \
 		else echo "Compose itself does not check its file: docker compose is missing"; fi
 	$(RUN) pytest -q -rs -m "not slow" tests/deploy/test_image.py tests/deploy/test_kubernetes.py
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml; \

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Awaitable
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from shared import (
     RECORD_STUCK_UNDO,
@@ -61,8 +62,13 @@ async def undo_book_flight(book_input: BookVacationInput) -> str:
 
 @activity.defn(name=RECORD_TRIP)
 async def record_trip(book_input: BookVacationInput, news: TripNews) -> None:
-    """Write in the record how the trip has ended. Raises `RecordError`."""
-    await composed().record.trips.tell(_of_execution(book_input), news)
+    """Write in the record how the trip has ended. Raises `RecordError`.
+
+    Raises `ApplicationError`, which is final, if it is not undone: it can be cancelled again then.
+    """
+    left = await composed().record.trips.tell(_of_execution(book_input), news)
+    if left is not None:
+        raise ApplicationError(left, type="StillHeld", non_retryable=True)
 
 
 @activity.defn(name=RECORD_STUCK_UNDO)

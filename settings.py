@@ -74,11 +74,17 @@ class SupplierSettings(BaseSettings):
     connections: int | None = Field(None, ge=1, le=1_000)
 
     @classmethod
-    def of(cls, kind: Kind) -> Self:
-        """Read the settings of a kind. Raises `SystemExit` as `load_settings` does."""
+    def of(cls, kind: Kind, base: str | None) -> Self:
+        """Read the settings of a kind; `base`: where the service is that books all kinds.
+
+        Raises `SystemExit` as `load_settings` does.
+        """
         prefix = f"{kind.upper()}_SUPPLIER_"
+        told: dict[str, Any] = {}
+        if base is not None and f"{prefix}URL" not in os.environ:
+            told["url"] = f"{base}/{kind}s"
         try:
-            return cls(_env_prefix=prefix)
+            return cls(_env_prefix=prefix, **told)
         except ValidationError as error:
             raise _bad(error, prefix) from None
 
@@ -151,10 +157,9 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = SecretStr("sqlite:///reservations.db")
 
+    suppliers_url: str | None = None
     # Read from `CAR_SUPPLIER_URL` and so on; the variable `SUPPLIERS` belongs to the Makefile.
-    _suppliers: Mapping[Kind, SupplierSettings] = PrivateAttr(
-        default_factory=lambda: {kind: SupplierSettings.of(kind) for kind in KINDS}
-    )
+    _suppliers: Mapping[Kind, SupplierSettings] = PrivateAttr()
 
     hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
     hotel_outage_attempts: int = Field(1, ge=0, le=100)
@@ -209,7 +214,7 @@ class Settings(BaseSettings):
             raise ValueError("is not a database URL") from None
         return SecretStr(value)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "suppliers_url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
         return (_base_url(value) or "").rstrip("/") or None
@@ -257,6 +262,10 @@ class Settings(BaseSettings):
         """The names under which the service is asked, besides those of this machine."""
         told = [f"http://{name}" for name in NAMES.split(self.allowed_hosts) if name]
         return frozenset(URL(url).raw_host or "" for url in (*told, self.public_url) if url)
+
+    def model_post_init(self, _context: Any) -> None:
+        """Read who books each kind."""
+        self._suppliers = {kind: SupplierSettings.of(kind, self.suppliers_url) for kind in KINDS}
 
     @property
     def suppliers(self) -> Mapping[Kind, SupplierSettings]:

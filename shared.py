@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -226,12 +226,6 @@ def new_user_id(name: str) -> str:
 def task_queue_of(kind: Kind) -> str:
     """Return the name of the task queue that `kind` has where it has one of its own."""
     return f"{TASK_QUEUE_NAME}-{kind}"
-
-
-def step_of(activity_type: str) -> tuple[Kind, bool]:
-    """Return which step an activity belongs to, and whether it undoes the step."""
-    kind = cast(Kind, activity_type.rpartition("_")[2])
-    return kind, activity_type.startswith("undo_")
 
 
 def cancellation_id(user_id: str) -> str:

@@ -15,10 +15,11 @@ with workflow.unsafe.imports_passed_through():
     import activities
     from shared import CANCELLED, BookingResult, BookVacationInput
 
-CAR = Step("car", activities.book_car, activities.undo_book_car)
-HOTEL = Step("hotel", activities.book_hotel, activities.undo_book_hotel)
-FLIGHT = Step("flight", activities.book_flight, activities.undo_book_flight)
-STEPS = (CAR, HOTEL, FLIGHT)
+STEPS = (
+    CAR := Step("car", activities.book_car, activities.undo_book_car),
+    HOTEL := Step("hotel", activities.book_hotel, activities.undo_book_hotel),
+    FLIGHT := Step("flight", activities.book_flight, activities.undo_book_flight),
+)
 
 
 @workflow.defn

@@ -9,16 +9,17 @@ import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from temporalio.client import Client
 
 from audit import open_trips
-from audit.differences import DIFFERENCES, Tally
+from audit.differences import DIFFERENCES, Difference, Tally
 from audit.looking import Looking, each
 from audit.mending import Mending
 from bookings import BookingsError, Settling, TripWorkflows
 from record import Audit, Record, RecordedTrip, RecordError
-from shared import Kind, SagaPolicy, TripStatus
+from shared import KINDS, Kind, SagaPolicy, TripStatus
 from suppliers import Desks
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Auditor:
         await self.open_trips.compare(tally)
         last = ""
         while rows := await audits.marked_trips(last, PAGE):
-            await each(self._take_mark_back, rows)
+            await each(partial(self._take_mark_back, tally), rows)
             last = rows[-1].trip_id
         after = None
         while rows := await audits.ended_trips(audit.since, audit.began_at, after, PAGE):
@@ -103,8 +104,17 @@ class Auditor:
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)
 
-    async def _take_mark_back(self, row: RecordedTrip) -> None:
-        """Take the mark of a trip back if all agrees again how it has ended."""
+    async def _take_mark_back(self, tally: Tally, row: RecordedTrip) -> None:
+        """Take the mark of a trip back if all agrees again how it has ended.
+
+        One that still holds something of a kind that there is no more is told each time.
+        """
+        held = await self._record.reservations.of(row.trip_id)
+        gone = [each for each in held if each.kind not in KINDS and each.state != "cancelled"]
+        if gone and (row.booked_at is None or row.cancelled_at is not None):
+            tally.note(
+                [Difference(row.trip_id, "held_after_end", f"needs attention: {row.reason}")]
+            )
         status, reason = await self._ending(row)
         if status is None:
             return

@@ -70,7 +70,8 @@ def compared(look: Look, now: dt.datetime) -> list[Difference]:
     if row.status == "booked":
         steps = [step for step in row.steps if step.kind not in resolved]
         return [each for step in steps for each in _not_held(look, step)]
-    kinds = [kind for kind in KINDS if kind not in resolved]
+    # Also of kinds that there are no more.
+    kinds = [kind for kind in dict.fromkeys((*KINDS, *look.reservations)) if kind not in resolved]
     return [each for kind in kinds for each in _still_held(look, kind)]
 
 
@@ -113,7 +114,9 @@ def _still_held(look: Look, kind: Kind) -> Iterator[Difference]:
         return Difference(row.trip_id, "held_after_end", words, step=kind, remedy=remedy)
 
     if own is not None and own.state != "cancelled":
-        yield found(f"its {kind} was still {IN_WORDS[own.state]} by the record", "cancel")
+        nobody_can = kind not in KINDS and own.supplier is not None
+        what = f"its {kind} was still {IN_WORDS[own.state]} by the record"
+        yield found(what, "mark" if nobody_can else "cancel")
         return
     match look.held.get(kind):
         case Confirmed() | Pending():

@@ -14,7 +14,7 @@ from audit.differences import ATTENTION, Difference
 from bookings import TripWorkflows
 from record import Record, RecordedTrip
 from shared import Kind, cut
-from suppliers import Desks, OutsideDesk, Refused, SupplierError, Try
+from suppliers import Desks, EmbeddedSupplier, OutsideDesk, Refused, SupplierError, Try
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class Mending:
 
     async def _cancel(self, row: RecordedTrip, found: Difference, kind: Kind) -> Difference:
         """Cancel what is held. What its supplier refuses to cancel is to be marked."""
-        trip, desk = self._workflows.input_of(row), self._desks[kind]
+        # What is held of a kind that there is no more, the record holds itself.
+        desk = self._desks.get(kind) or EmbeddedSupplier(kind, self._record)
+        trip = self._workflows.input_of(row)
         told = {"trip_id": row.trip_id}
         try:
             async with asyncio.timeout(trip.policy.try_timeout):

@@ -127,24 +127,28 @@ class Trips:
         return set(wanted) - await self._database.read(found)
 
     @writes
-    def tell(self, sql: sa.Connection, trip: BookVacationInput, news: TripNews) -> None:
+    def tell(self, sql: sa.Connection, trip: BookVacationInput, news: TripNews) -> str | None:
         """Write what the trip's workflow tells of it. Telling it again changes nothing.
 
         The record passes over an earlier message that comes after a later one, and over what
-        another execution tells.
+        another execution tells. A trip is not undone while a supplier may hold something of a kind
+        that there is no more: it needs attention then, and the reason is returned.
         """
+        is_own = news.status in UNHELD and claim(sql, trip) is not None
+        left = _left(sql, trip) if is_own else None
         told = {
             "of_trip": trip.book_user_id,
             "of_run": execution_of(trip).first_run_id,
             "at": news.at,
-            "status": news.status,
-            "reason": news.reason,
+            "status": "needs_attention" if left else news.status,
+            "reason": left or news.reason,
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
         }
         # A trip that has tried to book anything was claimed then.
         if sql.execute(_TELL, told).rowcount == 0 and claim(sql, trip) is not None:
             sql.execute(_TELL, told)
+        return left
 
     async def found(
         self, trip: RecordedTrip, status: TripStatus, reason: str | None
@@ -273,6 +277,16 @@ def claim_own(sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
     return status
 
 
+def _left(sql: sa.Connection, trip: BookVacationInput) -> str | None:
+    """Release what is held here of kinds that there are no more; say what suppliers may hold."""
+    own = {"of_trip": trip.book_user_id, "of_run": execution_of(trip).first_run_id}
+    if not sql.execute(_LEFT, own).all():
+        return None
+    sql.execute(_RELEASE, own | {"now": dt.datetime.now(dt.UTC)})
+    kinds = " and the ".join(row.kind for row in sql.execute(_LEFT, own))
+    return f"The {kinds} may still be held: there is no such step any more" if kinds else None
+
+
 def _add_if_new(sql: sa.Connection, trip: RecordedTrip) -> bool:
     """Write the row of a trip unless its id or its key is taken; tell whether it was written."""
     return add_if_new(sql, trips, {name: getattr(trip, name) for name in _COLUMNS})
@@ -363,6 +377,18 @@ _TELL = (
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
     )
+)
+_IS_LEFT = (
+    (reservations.c.trip_id == sa.bindparam("of_trip"))
+    & (reservations.c.first_run_id == sa.bindparam("of_run"))
+    & (reservations.c.state != "cancelled")
+    & reservations.c.kind.not_in(KINDS)
+)
+_LEFT = sa.select(reservations.c.kind).where(_IS_LEFT).order_by(reservations.c.kind)
+_RELEASE = (
+    sa.update(reservations)
+    .where(_IS_LEFT, reservations.c.supplier.is_(None))
+    .values(state="cancelled", updated_at=sa.bindparam("now", type_=UtcTime))
 )
 _CANCEL = (
     sa.update(trips)

@@ -8,11 +8,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from shared import KINDS, RECORD_TRIP, UNDECIDED, TripNews, step_of
+from shared import KINDS, RECORD_TRIP, UNDECIDED, TripNews
 from telemetry.metrics import ENDED, WorkerMetrics
 
-TRIES = frozenset(f"{verb}_{kind}" for verb in ("book", "undo_book") for kind in KINDS)
-"""The activities that are tries of a step."""
+TRIES = {f"book_{kind}": (kind, "book") for kind in KINDS} | {
+    f"undo_book_{kind}": (kind, "undo") for kind in KINDS
+}
+"""The activities that are tries of a step: its kind, and what they do."""
 
 
 class MeasuringInterceptor(Interceptor):
@@ -38,8 +40,7 @@ class _MeasuredActivity(ActivityInboundInterceptor):
             if name == RECORD_TRIP:
                 self._count_ending(input.args[-1])
             return result
-        kind, undoes = step_of(name)
-        action = "undo" if undoes else "book"
+        kind, action = TRIES[name]
         begun = time.perf_counter()
         outcome = "done"
         try:

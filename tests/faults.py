@@ -93,11 +93,17 @@ class _FaultyTrips(Trips):
         super().__init__(database)
         self._faulty = faulty
 
-    async def tell(self, trip: BookVacationInput, news: TripNews) -> None:
-        told = self._faulty.told
+    async def tell(self, trip: BookVacationInput, news: TripNews) -> str | None:
+        told, left = self._faulty.told, None
         told.append(news)
-        write = partial(super().tell, trip, news)
+        tell = super().tell
+
+        async def write() -> None:
+            nonlocal left
+            left = await tell(trip, news)
+
         await self._faulty.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(told), write))
+        return left
 
 
 @asynccontextmanager

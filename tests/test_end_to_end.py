@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from shared import KINDS
 from tests.processes import (
     DEADLINE,
     ROOT,
@@ -23,7 +24,10 @@ from tests.processes import (
     wait_until,
 )
 
-HELD = {"car": "valid-car-id", "hotel": "valid-hotel-id", "flight": "valid-flight-id"}
+HELD = {str(kind): f"valid-{kind}-id" for kind in KINDS}
+
+FURTHER: list[str] = [*KINDS[3:]]
+"""Kinds that the README's commands do not name."""
 
 
 def blocks_of(document: str, language: str) -> list[str]:
@@ -42,6 +46,8 @@ def readme_bookings() -> list[str]:
 def run_as_the_reader_does(command: str, port: int) -> dict[str, Any]:
     """Run a command of the README against our port and return the JSON that it shows."""
     here = command.replace("localhost:3000", f"localhost:{port}")
+    items = "".join(f', "{kind}": "{HELD[kind]}"' for kind in FURTHER)
+    here = re.sub(r'("flight": *"[^"]*")', rf"\1{items}", here)
     shown = subprocess.run(
         here, shell=True, check=True, capture_output=True, text=True, timeout=DEADLINE
     ).stdout
@@ -65,8 +71,10 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other() -> None:
             "car": "Car: valid-car-id",
             "hotel": "Hotel: valid-hotel-id",
             "flight": "Flight: valid-flight-id",
+            **{kind: f"{kind.capitalize()}: {HELD[kind]}" for kind in FURTHER},
             "result": "Booked car: valid-car-id Booked hotel: valid-hotel-id"
-            " Booked flight: valid-flight-id",
+            " Booked flight: valid-flight-id"
+            + "".join(f" Booked {kind}: {HELD[kind]}" for kind in FURTHER),
         }
         assert re.fullmatch(r"jane-smith-\d+", jane)
         assert rolled_back == {

@@ -1,13 +1,26 @@
 """A kind of step is whole: what a new one forgets is named by the type checker or by a test here.
 
-`docs/extending.md` shows how a fourth kind is added.
+`docs/extending.md` shows how a fourth kind is added, and here that is done in a copy.
 """
 
 import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from run_worker import ACTIVITIES
 from shared import KINDS, BookVacationInput
+from tests.processes import ROOT, bare_environment
 from workflows import STEPS
+
+PATIENCE = 3_600
+"""Seconds for all fast tests: the machine is slow when other tests share it."""
+
+NOT_OURS = (".git", ".venv", ".env", ".coverage*", "*_cache", "__pycache__", ".hypothesis", "*.db*")
 
 
 def test_the_saga_has_a_step_of_each_kind_in_their_order() -> None:
@@ -24,3 +37,74 @@ def test_the_activities_of_a_step_are_named_for_its_kind() -> None:
         names = f"book_{step.kind}", f"undo_book_{step.kind}"
         assert tuple(activity.__name__ for activity in step.activities) == names
         assert set(step.activities) <= set(ACTIVITIES)
+
+
+def documented_change() -> str:
+    """Return the change that adds a train."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (change,) = re.findall(r"^```diff\n(.+?)^```$", text, re.M | re.S)
+    return str(change)
+
+
+def test_the_documented_change_is_short() -> None:
+    lines = documented_change().splitlines()
+    assert sum(line.startswith("+++") for line in lines) <= 5
+    assert sum(line.startswith("+") and not line.startswith("+++") for line in lines) <= 20
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project, with its virtual environment."""
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_OURS))
+    (copy / ".venv").symlink_to(sys.prefix)
+    return copy
+
+
+def ours(project: Path) -> dict[Path, bytes]:
+    """Return the files of a project, less what its tools have made."""
+    found = [file for file in project.rglob("*") if file.is_file() and not made(file)]
+    return {file.relative_to(project): file.read_bytes() for file in found}
+
+
+def made(file: Path) -> bool:
+    return any(Path(part).match(pattern) for part in file.parts for pattern in NOT_OURS)
+
+
+def run(project: Path, *command: str, told: str | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=bare_environment(),
+        input=told,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert not done.returncode, f"{command}\n{done.stdout[-20_000:]}{done.stderr[-5_000:]}"
+
+
+@pytest.mark.slow
+def test_the_documented_change_breaks_no_fast_test_and_can_be_taken_away_again(
+    project: Path,
+) -> None:
+    before = ours(project)
+    run(project, "git", "apply", told=documented_change())
+    after = ours(project)
+    assert len([file for file in after if after[file] != before.get(file)]) == 5
+    for tool in (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy", "."]):
+        run(project, sys.executable, "-m", *tool)
+    run(project, sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2", "-m", "not slow")
+    run(project, "git", "apply", "--reverse", told=documented_change())
+    assert ours(project) == before
+
+
+@pytest.mark.slow
+def test_a_kind_may_have_an_underscore(project: Path) -> None:
+    change = documented_change().replace("train", "gift_card").replace("TRAIN", "GIFT_CARD")
+    run(project, "git", "apply", told=change)
+    run(project, sys.executable, "-m", "mypy", ".")
+    tests = ["tests/test_kinds.py", "tests/test_settings.py", "tests/test_nothing_set_up.py"]
+    tests += [f"tests/{room}" for room in ("api", "bookings", "pages", "saga", "telemetry")]
+    run(project, sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2", "-m", "not slow", *tests)

@@ -96,5 +96,5 @@ async def test_a_plain_worker_runs_trips(environment: WorkflowEnvironment, tmp_p
     assert [result["status"] for result in booked] == ["success"] * 7
     assert failed["message"] == "Invalid hotel booking, rolling back!"
     assert reserved_in(tmp_path) == sorted(
-        (f"plain-{number}", kind) for number in range(7) for kind in KINDS
+        (f"plain-{number}", kind) for number in range(7) for kind in KINDS[:3]
     )

@@ -26,7 +26,7 @@ PART = re.compile("zqz|qzq|enF6|cXpx", re.IGNORECASE)
 
 SHOWN = {
     "allowed_hosts",
-    *("host", "public_url", "temporal_ui_url", "metrics_host"),
+    *("host", "public_url", "suppliers_url", "temporal_ui_url", "metrics_host"),
     *("worker_deployment", "worker_build_id"),
     "url",  # Of a supplier: it is refused with credentials in it.
 }

@@ -67,6 +67,7 @@ BAD_VALUES = {
         *("http://cars.example/#cars", "http://cars .example", "http://cars..example"),
         *(f"http://{'a' * 64}.example", "http://cars\\.example", "http://cars.example\n"),
     ],
+    "SUPPLIERS_URL": ["", "suppliers.example", "http://suppliers.example/?key=1"],
     "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é"],
     "CAR_SUPPLIER_TOKEN": [SECRET],
     "CAR_SUPPLIER_TOKEN_IN_CLEAR": ["perhaps"],
@@ -100,6 +101,15 @@ def test_the_workers_version_is_a_build_of_a_deployment(monkeypatch: pytest.Monk
         with pytest.raises(SystemExit, match="WORKER_DEPLOYMENT, WORKER_BUILD_ID: set both"):
             load_settings()
         monkeypatch.setenv(name, value)
+
+
+def test_one_service_may_book_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPPLIERS_URL", "https://suppliers.example/v1/")
+    monkeypatch.setenv("CAR_SUPPLIER_TOKEN", SECRET)
+    monkeypatch.setenv("HOTEL_SUPPLIER_URL", "https://hotels.example")
+    found = {kind: told.url for kind, told in load_settings().suppliers.items()}
+    by_all = {kind: f"https://suppliers.example/v1/{kind}s" for kind in KINDS}
+    assert found == by_all | {"hotel": "https://hotels.example"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,6 @@ from shared import (
     cancelled_trip,
     new_user_id,
     slug,
-    step_of,
 )
 
 TRIP = BookVacationInput(5, "john-doe-1", "a-car", "a-hotel", "a-flight")
@@ -68,12 +67,6 @@ def test_no_trips_own_id_is_that_of_a_cancellation() -> None:
     trip_id = new_user_id("cancellation:john")
     assert cancelled_trip(trip_id) is None
     assert cancelled_trip(cancellation_id(trip_id)) == trip_id
-
-
-def test_an_activitys_name_tells_its_step() -> None:
-    for kind in KINDS:
-        assert step_of(f"book_{kind}") == (kind, False)
-        assert step_of(f"undo_book_{kind}") == (kind, True)
 
 
 def test_the_names_that_other_code_imports_stay() -> None:

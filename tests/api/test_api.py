@@ -25,14 +25,20 @@ async def test_a_booked_trip_answers_as_the_contract_says(api: Api) -> None:
     assert response.json is not None
     user_id = response.json["user_id"]
     assert re.fullmatch(r"john-doe-\d{29}", user_id)
+    further: list[str] = [*KINDS[3:]]
     assert response.json == {
         "cancelled": False,
         "user_id": user_id,
         "car": "Car: valid-car-id",
         "hotel": "Hotel: valid-hotel-id",
         "flight": "Flight: valid-flight-id",
-        "result": (
-            "Booked car: valid-car-id Booked hotel: valid-hotel-id Booked flight: valid-flight-id"
+        **{kind: f"{kind.capitalize()}: valid-{kind}-id" for kind in further},
+        "result": " ".join(
+            [
+                *("Booked car: valid-car-id", "Booked hotel: valid-hotel-id"),
+                "Booked flight: valid-flight-id",
+                *(f"Booked {kind}: valid-{kind}-id" for kind in further),
+            ]
         ),
     }
 
@@ -358,7 +364,7 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
             | {"kind": "hotel", "item": "valid-hotel-id"}
             | {"attempts": 2, "last_error": hotel.last_error}
             | {"reference": "HX-1", "booking_seconds": 2.5},
-            car | {"kind": "flight", "item": "valid-flight-id"},
+            *(car | {"kind": kind, "item": f"valid-{kind}-id"} for kind in KINDS[2:]),
         ],
         "reservations": {kind: JOHN[kind] for kind in KINDS},
         "actions": [],
@@ -457,7 +463,8 @@ async def test_an_operator_repairs_a_stuck_undo(api: Api, bookings: StandIn) -> 
     body_of(await api.call("POST", f"{path}/undo/car/retry"))
     resolved = body_of(await api.call("POST", f"{path}/undo/hotel/resolve", json=NOTE))
     shown = [(step["state"], step["note"]) for step in resolved["steps"]]
-    assert shown == [("undone", None), ("resolved", NOTE["note"]), ("stuck", None)]
+    others = [("stuck", None)] * len(KINDS[2:])
+    assert shown == [("undone", None), ("resolved", NOTE["note"]), *others]
     assert_problem(await api.call("POST", f"{path}/undo/boat/retry"), 404)
     for bad in ({}, *({"note": note} for note in (" ", "a\0b", "x" * 201, 5))):
         refused = await api.call("POST", f"{path}/undo/flight/resolve", json=bad)

@@ -275,3 +275,73 @@ async def test_a_trip_that_ends_by_itself_while_it_is_looked_up_has_lost_nothing
     monkeypatch.setattr(TripWorkflows, "acting", ends_first)
     assert await said_of(auditor, user_id) == []
     assert (await trip(faults, user_id)).status == "booked"
+
+
+# A kind that was taken away again
+
+
+async def booked_with_a_ferry(asked: Bookings, record: Record, supplier: str | None) -> str:
+    """Return a booked trip that holds a ferry, of which the service knows nothing any more."""
+    user_id = await book(asked)
+    row = await trip(record, user_id)
+    now = dt.datetime.now(dt.UTC)
+    ferry: dict[str, str | None]
+    ferry = {"trip_id": user_id, "kind": "ferry", "item": "a-ferry", "state": "reserved"}
+    ferry |= {"first_run_id": row.first_run_id, "supplier": supplier}
+    at = {"created_at": now, "updated_at": now}
+    await execute(record, sa.insert(reservations).values(ferry | at))
+    await change_trip(record, user_id, request=row.request | {"ferry": "a-ferry"})
+    return user_id
+
+
+async def test_what_the_record_held_of_a_kind_that_is_gone_is_undone_with_the_trip(
+    auditor: Auditor, asked: Bookings, record: Record, worker: None
+) -> None:
+    user_id = await booked_with_a_ferry(asked, record, None)
+    assert await said_of(auditor, user_id) == []
+    assert await is_undone(asked, record, user_id)
+    assert await said_of(auditor, user_id) == []
+
+
+async def test_what_a_supplier_may_hold_of_a_kind_that_is_gone_needs_attention_and_is_told(
+    auditor: Auditor, asked: Bookings, record: Record, worker: None
+) -> None:
+    user_id = await booked_with_a_ferry(asked, record, "https://ferrys.example")
+    reason = "The ferry may still be held: there is no such step any more"
+    for _ in range(2):
+        cancelled = await asked.cancel(user_id, DESK, DEADLINE)
+        assert (cancelled.status, cancelled.reason) == ("needs_attention", reason)
+        assert (await held(record, user_id))["ferry"] == "reserved"
+        assert set((await held(record, user_id)).values()) == {"cancelled", "reserved"}
+        for _ in range(2):
+            assert await said_of(auditor, user_id) == [f"needs attention: {reason}."]
+    # As the trip's own undo leaves it, once the kind is there again.
+    await change_reservation(record, user_id, "ferry", state="cancelled")
+    assert await is_undone(asked, record, user_id)
+    assert await said_of(auditor, user_id) == []
+
+
+@pytest.mark.parametrize(
+    ("supplier", "done", "state"),
+    [
+        (None, "; that is cancelled now.", "cancelled"),
+        ("https://ferrys.example", NEEDS_ATTENTION, "reserved"),
+    ],
+)
+async def test_what_an_earlier_version_has_left_of_a_kind_that_is_gone_is_found(
+    auditor: Auditor,
+    asked: Bookings,
+    record: Record,
+    worker: None,
+    supplier: str | None,
+    done: str,
+    state: str,
+) -> None:
+    user_id = await book(asked)
+    await asked.cancel(user_id, DESK, DEADLINE)
+    left = await booked_with_a_ferry(asked, record, supplier)
+    own = (reservations.c.trip_id == left) & (reservations.c.kind == "ferry")
+    await execute(record, sa.update(reservations).where(own).values(trip_id=user_id))
+    found = "is recorded as cancelled, but its ferry was still held by the record"
+    assert await said_of(auditor, user_id) == [f"{found}{done}"]
+    assert (await held(record, user_id))["ferry"] == state

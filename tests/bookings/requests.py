@@ -21,8 +21,9 @@ JOHN: dict[str, Any] = {
     "attempts": 5,
     **{str(kind): f"valid-{kind}-id" for kind in KINDS},
 }
-DOOMED = JOHN | {"flight": "invalid-flight-id"}
-NO_FLIGHT = "Invalid flight booking, rolling back!"
+LAST = KINDS[-1]
+DOOMED = JOHN | {LAST: f"invalid-{LAST}-id"}
+NO_LAST = f"Invalid {LAST} booking, rolling back!"
 
 SHOP = Caller("shop", operator=False)
 DESK = Caller("desk", operator=True)
@@ -63,7 +64,7 @@ def new_trip(user_id: str, **changes: Any) -> RecordedTrip:
 async def planted(record: Record, status: str = "booked", **changes: Any) -> str:
     """Write a trip as its workers have left it, and return its id. Temporal has forgotten it.
 
-    One that is running has its car and its hotel.
+    One that is running has all but the last step.
     """
     user_id = new_id()
     await record.trips.accept(new_trip(user_id, **changes))
@@ -76,15 +77,15 @@ async def leave(record: Record, user_id: str, status: str) -> None:
     wanted = trip(book_user_id=user_id, execution=Execution(user_id, "first-run"))
     now = dt.datetime.now(dt.UTC)
     rows = record.reservations
-    for kind in KINDS if status == "booked" else KINDS[:2]:
+    for kind in KINDS if status == "booked" else KINDS[:-1]:
         await rows.reserve(wanted, kind)
     if status == "booked":
         await record.trips.tell(wanted, TripNews("booked", None, now, now))
     if status == "rolled_back":
-        await rows.count_failure(wanted, "flight", NO_FLIGHT, final=True)
+        await rows.count_failure(wanted, LAST, NO_LAST, final=True)
         for kind in reversed(KINDS):
             await rows.cancel(wanted, kind)
-        await record.trips.tell(wanted, TripNews("rolled_back", NO_FLIGHT, now, now))
+        await record.trips.tell(wanted, TripNews("rolled_back", NO_LAST, now, now))
 
 
 def states(trip: RecordedTrip) -> list[StepState]:

@@ -7,11 +7,11 @@ import pytest
 
 from bookings import BookingNotFound, Bookings, Caller
 from record import Record
-from shared import TripStatus
+from shared import KINDS, TripStatus
 from tests.bookings.requests import (
     DESK,
     JOHN,
-    NO_FLIGHT,
+    NO_LAST,
     SHOP,
     UNASKED,
     held,
@@ -38,9 +38,9 @@ def quiet(record: Record, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Booki
 
 
 STATES: list[tuple[TripStatus, list[str], list[str], str | None]] = [
-    ("running", ["booked", "booked", "booking"], ["car", "hotel"], None),
-    ("booked", ["booked"] * 3, ["car", "hotel", "flight"], None),
-    ("rolled_back", ["undone"] * 3, [], NO_FLIGHT),
+    ("running", [*["booked"] * len(KINDS[1:]), "booking"], [*KINDS[:-1]], None),
+    ("booked", ["booked"] * len(KINDS), [*KINDS], None),
+    ("rolled_back", ["undone"] * len(KINDS), [], NO_LAST),
 ]
 
 

@@ -94,5 +94,6 @@ def variables_of(pod: Object, objects: Iterable[Object]) -> dict[str, str | None
     maps = {each["metadata"]["name"]: each["data"] for each in of_kind(objects, "ConfigMap")}
     told: dict[str, str | None] = {}
     for source in container(pod).get("envFrom", ()):
-        told |= maps[source["configMapRef"]["name"]]
+        if "configMapRef" in source:
+            told |= maps[source["configMapRef"]["name"]]
     return told | {entry["name"]: entry.get("value") for entry in container(pod)["env"]}

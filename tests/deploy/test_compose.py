@@ -15,7 +15,6 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from lifecycle import STOP_LIMIT
-from settings import SupplierSettings
 from shared import KINDS
 from telemetry.spans import CLOSE_LIMIT
 from tests.conftest import TEMPORAL_CLI
@@ -71,20 +70,22 @@ def test_the_simulated_suppliers_are_where_the_worker_asks(
     suppliers = settings_of(environment("worker") | told, monkeypatch).suppliers
     command = SERVICES["simulator"]["command"]
     port = command[command.index("--port") + 1]
-    assert {each.name for each in suppliers.values()} == {f"simulator:{port}"}
+    assert {kind: each.url for kind, each in suppliers.items()} == {
+        kind: f"http://simulator:{port}/{kind}s" for kind in KINDS
+    }
     assert SERVICES["simulator"]["environment"]["PORT"] == port, "where the health check asks"
 
 
-@pytest.mark.parametrize("service", ["api", "worker"])
-def test_api_and_worker_know_the_same_suppliers(service: str) -> None:
-    wanted = {
-        f"{kind}_SUPPLIER_{name}".upper()
-        for kind in KINDS
-        for name in SupplierSettings.model_fields
-        if "token" not in name or service == "worker"  # Nobody else calls them.
+def test_suppliers_of_any_kind_are_known_to_both_and_their_tokens_to_the_worker_alone() -> None:
+    files = {
+        name: [(DEPLOY / file["path"], file["required"]) for file in SERVICES[name]["env_file"]]
+        for name in ("api", "worker")
     }
-    told = SERVICES[service]["environment"]
-    assert {name for name in told if "_SUPPLIER_" in name and told[name] is None} == wanted
+    settings, tokens = (DEPLOY / f"supplier-{what}.env" for what in ("settings", "tokens"))
+    assert files == {"api": [(settings, False)], "worker": [(settings, False), (tokens, False)]}
+    told = {name for service in SERVICES.values() for name in service.get("environment", {})}
+    assert not [name for name in told if "_SUPPLIER_" in name], "that would win over the files"
+    assert "/deploy/supplier-*.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_nobody_is_killed_who_still_has_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,22 @@ def test_a_process_starts_with_its_variables(
     assert not of_kind(objects, "Secret")
 
 
+def test_the_worker_alone_gets_the_tokens_of_suppliers_of_whatever_kind(
+    objects: list[Object],
+) -> None:
+    secrets = {
+        name: [
+            source["secretRef"]
+            for source in container(pod).get("envFrom", ())
+            if "secretRef" in source
+        ]
+        for name, pod in workloads(objects).items()
+    }
+    own = {"name": "trip-booking-suppliers", "optional": True}
+    assert {name: told for name, told in secrets.items() if told} == {"worker": [own]}
+    assert f"secret generic {own['name']} " in (DOCS / "deployment.md").read_text()
+
+
 def test_the_probes_ask_what_there_is(
     objects: list[Object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

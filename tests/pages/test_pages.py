@@ -12,9 +12,10 @@ from werkzeug.test import TestResponse
 
 from bookings import RecordedTrip, StepProgress
 from pages import trip_pages, wording
-from shared import StepState, TripStatus
+from shared import KINDS, StepState, TripStatus
 from tests.api.api_client import JOHN, Api
 from tests.api.stand_in import ODD_IDS, StandIn, over, trip_of
+from tests.processes import ROOT
 
 SECRET = "0123456789abcdef"
 KEYS = f"shop:{SECRET},desk:{SECRET[::-1]}:operator"
@@ -52,6 +53,13 @@ def key_in(page: TestResponse) -> str:
     found = re.search(r'name="idempotency_key" value="([^"]+)"', page.text)
     assert found, page.text
     return found[1]
+
+
+def test_each_kind_has_a_picture_of_its_own() -> None:
+    shapes = (ROOT / "pages" / "templates" / "icons.html").read_text()
+    drawn = re.findall(r'^  "(\w+)": ', shapes, re.M)
+    missing = set(KINDS) - set(drawn)
+    assert not missing, "pages/templates/icons.html needs a shape for each kind"
 
 
 def new_form(**changes: str) -> dict[str, Any]:

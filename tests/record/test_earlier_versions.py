@@ -19,9 +19,9 @@ from record import (
 )
 from shared import KINDS, Execution
 from tests.record.databases import at, back_to, execute, on_sqlite, rows, transaction
-from tests.record.trips import NOON, accepted, later, news, trip, trip_in
+from tests.record.trips import NOON, OF_THREE, accepted, later, news, trip, trip_in
 
-CAR, HOTEL, FLIGHT = KINDS
+OF_2_0_0 = CAR, HOTEL, FLIGHT = KINDS[:3]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_trips_are_derived_from_the_reservations_of_0002(database_url: str
         "request": {"car": "a-car", "hotel": "a-hotel"},
         "closed_at": ended,
     }
-    everything = {kind: f"a-{kind}" for kind in KINDS}
+    everything = {kind: f"a-{kind}" for kind in OF_2_0_0}
     booked = {"status": "booked", "booked_at": minutes(2.5), "closed_at": minutes(2.5)}
     expected = [
         derived("booked", 0, request=everything, **booked),
@@ -219,7 +219,7 @@ class Shape:
             "owner": "shop",
             "key_fingerprint": key_of_2_0_0(trip_id),
             "status": self.status,
-            "request": accepted().request,
+            "request": OF_THREE,
             "workflow_id": trip_id,
             "first_run_id": "first-run",
             "accepted_at": NOON,
@@ -237,18 +237,18 @@ class Shape:
         return [every | each for each in self.rows]
 
     def steps(self) -> list[StepProgress]:
-        before = self.told or [untried(kind) for kind in KINDS]
+        before = self.told or [untried(kind) for kind in OF_2_0_0]
         return [StepProgress(**step | self.otherwise.get(step["kind"], {})) for step in before]
 
 
-ALL_BOOKED = [row(kind, "reserved") for kind in KINDS]
-ALL_UNDONE = [row(kind, "cancelled") for kind in KINDS]
+ALL_BOOKED = [row(kind, "reserved") for kind in OF_2_0_0]
+ALL_UNDONE = [row(kind, "cancelled") for kind in OF_2_0_0]
 OPEN = {"closed_at": None}
 # What failed was never booked, so that it took no time to book it.
 FAILED = {"booking_seconds": None}
 
 SHAPES_OF_2_0_0 = {
-    "booked": Shape("booked", [told(kind, "booked") for kind in KINDS], ALL_BOOKED),
+    "booked": Shape("booked", [told(kind, "booked") for kind in OF_2_0_0], ALL_BOOKED),
     "booked-after-retries": Shape(
         "booked",
         [
@@ -344,10 +344,10 @@ SHAPES_OF_2_0_0 = {
     ),
     "booked-and-told-by-an-older-version": Shape(
         "booked",
-        [older(told(kind, "booked", 2)) for kind in KINDS],
+        [older(told(kind, "booked", 2)) for kind in OF_2_0_0],
         ALL_BOOKED,
         {},
-        {kind: {"held": True, "booking_seconds": 0.0} for kind in KINDS},
+        {kind: {"held": True, "booking_seconds": 0.0} for kind in OF_2_0_0},
     ),
     "rolled-back-and-told-by-an-older-version": Shape(
         "rolled_back",
@@ -383,6 +383,7 @@ async def test_the_trips_of_2_0_0_are_told_as_before(of_2_0_0: Record) -> None:
         assert found[trip_id].steps == shape.steps(), trip_id
         changes: dict[str, Any] = {
             "status": shape.status,
+            "request": OF_THREE,
             "key_fingerprint": key_of_2_0_0(trip_id),
             "first_run_id": "first-run",
             "told_at": later(60),
@@ -407,7 +408,7 @@ async def test_the_trips_of_2_0_0_are_cancelled_as_before(of_2_0_0: Record) -> N
         begun = await of_2_0_0.trips.begin_cancellation(trip_id)
         assert (begun.status, begun.closed_at) == ("running", None), trip_id
         own = trip(trip_id, execution=Execution(f"cancellation:{trip_id}", "first-run"))
-        for kind in reversed(KINDS):
+        for kind in reversed(OF_2_0_0):
             held = await of_2_0_0.outside.begin_cancel(own, kind)
             assert (held is not None) is (kind == HOTEL and trip_id == "booked-after-retries")
             await of_2_0_0.outside.released(own, kind)

@@ -47,11 +47,8 @@ async def test_trips_and_kinds_do_not_touch_each_other_and_come_in_the_order_of_
         (row.trip_id, row.kind, row.state) for row in await record.reservations.everything()
     ] == [
         *(("another", kind, "reserved") for kind in KINDS),
-        *(
-            ("trip", "car", "reserved"),
-            ("trip", "hotel", "cancelled"),
-            ("trip", "flight", "reserved"),
-        ),
+        *(("trip", "car", "reserved"), ("trip", "hotel", "cancelled")),
+        *(("trip", kind, "reserved") for kind in KINDS[2:]),
     ]
     held = await record.reservations.of("trip")
     assert held == (await record.reservations.of_all(["trip"]))["trip"]

@@ -8,9 +8,9 @@ import pytest
 from record import RecordedTrip
 from record.steps import Row, steps_in
 from shared import KINDS, TripStatus
-from tests.record.trips import NOON, accepted
+from tests.record.trips import NOON, OF_THREE, accepted
 
-CAR, HOTEL, FLIGHT = KINDS
+CAR, HOTEL, FLIGHT = KINDS[:3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +37,12 @@ CANCELLING = Kept("cancelling", booking_seconds=0.5)
 STUCK = Kept("reserved", "stuck", undo_failures=2, booking_seconds=0.5)
 RESOLVED = Kept("cancelled", "resolved", undo_failures=2, booking_seconds=0.5)
 
-RUNNING = accepted()
-GOES_BACK = accepted(booked_at=NOON, cancelled_at=NOON)
+RUNNING = accepted(request=OF_THREE)
+GOES_BACK = accepted(request=OF_THREE, booked_at=NOON, cancelled_at=NOON)
 
 
 def ended(status: TripStatus) -> RecordedTrip:
-    return accepted(status=status, closed_at=NOON)
+    return accepted(request=OF_THREE, status=status, closed_at=NOON)
 
 
 def steps(trip: RecordedTrip, *kept: Kept | None) -> list[Any]:

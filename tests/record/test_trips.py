@@ -6,9 +6,11 @@ import traceback
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from record import Record, RecordBroken, RecordedTrip
 from record.owners import fingerprint_of
+from record.tables import reservations
 from shared import KINDS, TripStatus
 from tests.record.databases import execute, unchanged
 from tests.record.trips import NOON, accepted, later, news, trip, trip_in
@@ -125,6 +127,31 @@ async def test_a_workflow_tells_how_its_trip_ended(record: Record) -> None:
         told_at=later(5),
         first_run_id="first-run",
     )
+
+
+@pytest.mark.parametrize("status", OVER)
+async def test_a_trip_is_not_undone_while_a_supplier_may_hold_what_nobody_sells_any_more(
+    record: Record, status: TripStatus
+) -> None:
+    await record.trips.tell(trip("another"), news("booked"))
+    for kind, supplier in (
+        ("boat", None),
+        ("ferry", "ferrys.example"),
+        ("horse", "ferrys.example"),
+    ):
+        for trip_id in ("trip", "another"):
+            await record.reservations.reserve(trip(trip_id), KINDS[0])
+        sold = sa.update(reservations).where(reservations.c.kind == KINDS[0])
+        execute(record, sold.values(kind=kind, supplier=supplier))
+    left = "The ferry and the horse may still be held: there is no such step any more"
+    for _ in range(2):
+        assert await record.trips.tell(trip(), news(status, 5, "No room")) == left
+        row = await trip_in(record)
+        assert (row.status, row.reason) == ("needs_attention", left)
+        assert (row.closed_at, row.told_at) == (later(5), later(5))
+    states = {each.kind: each.state for each in await record.reservations.of("trip")}
+    assert states == {"boat": "cancelled", "ferry": "reserved", "horse": "reserved"}
+    assert {each.state for each in await record.reservations.of("another")} == {"reserved"}
 
 
 async def test_later_news_wins_and_late_news_is_passed_over(record: Record) -> None:

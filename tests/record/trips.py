@@ -12,6 +12,14 @@ NOON = dt.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 ITEMS: dict[str, Any] = {f"book_{kind}_id": f"a-{kind}" for kind in KINDS}
 
 
+OF_THREE: dict[str, Any] = {
+    "name": "Ada",
+    "attempts": 3,
+    **{kind: f"a-{kind}" for kind in KINDS[:3]},
+}
+"""What a trip asked for that is older than a fourth kind."""
+
+
 def later(seconds: float) -> dt.datetime:
     return NOON + dt.timedelta(seconds=seconds)
 

@@ -32,7 +32,8 @@ async def test_a_trip_is_booked_by_the_form_and_seen_to_go_forward_and_then_back
         await page.goto("/")
         await page.get_by_label("Traveller's name").fill(JOHN["name"])
         for kind in KINDS:
-            await page.get_by_label(kind.capitalize()).fill((ITEMS | DOOMED)[kind])
+            label = kind.capitalize().replace("_", " ")
+            await page.get_by_label(label, exact=True).fill((ITEMS | DOOMED)[kind])
         await page.get_by_role("button", name="Book the trip").click()
         await page.wait_for_url("**/trips/*")
         async with no_reload(page):
