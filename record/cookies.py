@@ -1,11 +1,11 @@
 """The cookies of the codec server that were given back before their end."""
 
 import datetime as dt
-import hashlib
 
 import sqlalchemy as sa
 
 from record.database import Database, add_if_new, now_in, writes
+from record.owners import fingerprint_of
 from record.tables import withdrawn_cookies
 
 KEPT = dt.timedelta(days=2)
@@ -23,14 +23,10 @@ class WithdrawnCookies:
         """Remember a cookie. Adding it again changes nothing."""
         now, table = now_in(sql), withdrawn_cookies
         sql.execute(sa.delete(table).where(table.c.withdrawn_at < now - KEPT))
-        values = {"fingerprint": _fingerprint_of(cookie), "withdrawn_at": now}
+        values = {"fingerprint": fingerprint_of(cookie), "withdrawn_at": now}
         add_if_new(sql, table, values)
 
     async def has(self, cookie: str) -> bool:
         """Tell whether a cookie was given back."""
-        known = sa.exists().where(withdrawn_cookies.c.fingerprint == _fingerprint_of(cookie))
+        known = sa.exists().where(withdrawn_cookies.c.fingerprint == fingerprint_of(cookie))
         return await self._database.read(lambda sql: bool(sql.scalar(sa.select(known))))
-
-
-def _fingerprint_of(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode()).hexdigest()

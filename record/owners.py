@@ -64,7 +64,7 @@ class Owners:
 
 
 def fingerprint_of(key: str) -> str:
-    """Return what stands for an idempotency key, which cannot be read from the record."""
+    """Return what stands for a key or a cookie, which cannot be read from the record."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
