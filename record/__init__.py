@@ -19,6 +19,7 @@ from record.errors import (
     RecordUnavailable,
     ReservationRefused,
 )
+from record.events import Event, Events
 from record.outside import OutsideReservations
 from record.owners import Owners
 from record.promises import promises_now
@@ -36,6 +37,7 @@ class Record:
         self.trips = Trips(database)
         self.reservations = Reservations(database)
         self.outside = OutsideReservations(database)
+        self.events = Events(database)
         self.actions = Actions(database)
         self.audits = Audits(database)
         self.withdrawn_cookies = WithdrawnCookies(database)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from record.database import Database, add_if_new, writes
-from record.tables import former_owners, trips
+from record.tables import events, former_owners, trips
 
 BATCH = 200
 """How many trips a transaction hands over. Nobody else writes meanwhile."""
@@ -59,6 +59,7 @@ class Owners:
         sql.execute(some.where(double).values(key_fingerprint=None))
         former = {old, *_former_names(sql, old)} - {new}
         add_if_new(sql, former_owners, [{"owner": new, "former": name} for name in former])
+        sql.execute(sa.update(events).where(events.c.trip_id.in_(ids)).values(owner=new))
         handed_over = sql.execute(some.where(trips.c.trip_id.in_(ids)).values(owner=new))
         return handed_over.rowcount, [(trip_id, other) for trip_id, other in doubles]
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from record.audits import last_audit
 from record.database import Database
+from record.events import undelivered_in
 from record.tables import reservations, trips
 from record.trips import OPEN
 
@@ -39,6 +40,12 @@ async def promises_now(
             "outcomes_unknown": unknown,
             "outcome_unknown_oldest_age_seconds": _age(now, unknown_since),
         }
+        undelivered = undelivered_in(sql)
+        told["events_undelivered"] = {
+            "waiting": undelivered.waiting,
+            "given_up": undelivered.given_up,
+        }
+        told["event_undelivered_oldest_age_seconds"] = undelivered.oldest_seconds
         audit = last_audit(sql)
         if audit is not None and audit.ended_at is not None:
             told["audit_last_success_timestamp_seconds"] = audit.ended_at.timestamp()

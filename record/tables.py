@@ -120,6 +120,26 @@ actions = sa.Table(
 """A row for each thing that a caller has had done to a trip. A cancel has no `kind`, and only a
 `resolve` has a `note`."""
 
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", AnyText, primary_key=True),
+    sa.Column("trip_id", AnyText, nullable=False),
+    sa.Column("owner", AnyText, nullable=False),
+    sa.Column("status", AnyText, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("position", sa.BigInteger),
+    sa.Column("delivery", AnyText),
+    sa.Column("due_at", UtcTime),
+    sa.Column("not_before", UtcTime),
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("last_error", AnyText),
+    sa.Column("delivered_at", UtcTime),
+)
+"""A row for each change of a trip's status that others are told; `Event` tells of each column.
+All times are the database's."""
+
 withdrawn_cookies = sa.Table(
     "withdrawn_cookies",
     metadata,

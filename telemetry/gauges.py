@@ -43,6 +43,9 @@ GAUGES = {
     "outcomes_unknown": "Bookings of which nobody knows whether their supplier holds them.",
     "outcome_unknown_oldest_age_seconds": "How long this has been so for the oldest of them; 0 if "
     "there is no such booking.",
+    "events_undelivered": "Events that a webhook has yet to deliver, or has given up.",
+    "event_undelivered_oldest_age_seconds": "How long the oldest of those has waited that are not "
+    "given up; 0 if none waits.",
     "audit_last_success_timestamp_seconds": "When an audit was last carried out to its end.",
     "audit_differences": "Trips in which that audit found a difference.",
 }
@@ -54,6 +57,7 @@ LABELS = {
     "requests_waiting": "caller",
     "database_connections": "state",
     "trips_open": "status",
+    "events_undelivered": "delivery",
     "audit_differences": "difference",
 }
 """The labels of the gauges that have several values."""
