@@ -6,13 +6,14 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
-from record import Event, Record
+from record import Event, Events, Record
 from record import events as under_test
 from record.tables import events, trips
 from shared import TripStatus
 from tests.record.conftest import Pair
-from tests.record.databases import on_postgresql, transaction
+from tests.record.databases import on_postgresql, transaction, url_of
 from tests.record.trips import accepted, news, trip, trip_in
+from tests.trips import eventually
 
 
 async def booked(record: Record, trip_id: str = "trip", owner: str = "shop") -> None:
@@ -128,17 +129,33 @@ async def test_those_who_number_at_once_give_each_event_one_place(pair: Pair) ->
 
 
 @on_postgresql
-async def test_who_numbers_waits_until_the_numbers_before_are_seen(pair: Pair) -> None:
-    first, second = pair
-    await booked(first, "one")
-    with transaction(first) as slow:
-        assert first.events._number.__wrapped__(first.events, slow, deliver=False) == []  # type: ignore[attr-defined]
-        await booked(second, "two")
-        numbering = asyncio.create_task(second.events.number(deliver=False))
-        await asyncio.sleep(0.2)
-        assert not numbering.done()
-    await numbering
-    assert [each.position for each in await told(first)] == [1, 2]
+async def test_who_numbers_waits_until_the_numbers_before_are_seen(record: Record) -> None:
+    for trip_id in ("early", "late"):
+        await record.trips.accept(accepted(trip_id))
+
+    def number(sql: sa.Connection) -> None:
+        Events._number.__wrapped__(record.events, sql, deliver=False)  # type: ignore[attr-defined]
+
+    def number_in_turn() -> None:
+        with transaction(url_of(record)) as connection:
+            number(connection)
+
+    with transaction(record) as first:
+        with transaction(record) as slow:
+            slow.execute(sa.update(trips).where(trips.c.trip_id == "early").values(status="booked"))
+            under_test.add_event(slow, "early")
+            await record.trips.found(await trip_in(record, "late"), "booked", None)
+            number(first)
+        second = asyncio.create_task(asyncio.to_thread(number_in_turn))
+        await eventually(lambda: somebody_waits_for_a_lock(record))
+    await second
+    assert [each.trip_id for each in await told(record)] == ["late", "early"]
+
+
+async def somebody_waits_for_a_lock(record: Record) -> bool:
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with transaction(record) as connection:
+        return bool(connection.scalar(waits))
 
 
 async def test_events_go_with_their_trips_to_another_owner(record: Record) -> None:
