@@ -35,6 +35,7 @@ sections:
   f  cost per booking after 100, 1,000, 10,000 (--full: 50,000) bookings
   g  reservations in SQLite beside PostgreSQL
   h  one to three workers, one and two API processes
+  k  webhooks beside none; what an outage of the receiver has left, and bookings beside it
   m  what a small model predicts beside what is measured
   n  what a trip costs, counted: actions, requests, writes; with --beside FOLDER that one's too
   l  3,000 open POST /book over three API processes, which Temporal allows 1,200 long polls

@@ -47,6 +47,7 @@ from benchmarks.stacks import NO_WAITS, SIMULATED_WAITS, Stack, defaults, projec
 from benchmarks.telemetry import watched_beside_unwatched
 from benchmarks.waiting import waiting_beyond_long_polls
 from benchmarks.watching import pages_beside_none
+from benchmarks.webhooks import told_beside_untold
 from tests.processes import Database
 
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
@@ -275,6 +276,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "f": full_stores,
     "g": databases,
     "h": scales,
+    "k": told_beside_untold,
     "m": beside_measured,
     "n": counted,
     "l": waiting_beyond_long_polls,
