@@ -10,5 +10,6 @@ again. At the end the record, the reservations and the API are compared with wha
 each trip, or said before it was made to forget. With `--suppliers http` the suppliers are a service
 of their own: it is killed and frozen, too, it breaks three in ten of its calls, and what it holds
 is compared as well.
+A webhook fails half of its calls meanwhile; in the end each event was received, and verified.
 The service's own audit runs every few seconds, and must find nothing.
 """

@@ -22,9 +22,11 @@ from record.tables import audits, reservations
 from record.tables import trips as recorded_trips
 from saga.steps import NO_ANSWER
 from shared import KINDS, SagaPolicy, cancellation_id
+from tests.chaos import receiver as webhooks
 from tests.chaos import suppliers
 from tests.chaos.asking import PATIENCE, SETTLED_WITHIN, STATUS_OF, Asking, Ending, Violation
 from tests.chaos.plans import PlannedTrip
+from tests.chaos.receiver import Receiver
 from tests.processes import Service
 
 AUDITS_AT_ONCE = 16
@@ -53,9 +55,11 @@ class Agreement(Asking):
         client: Client,
         trips: Iterable[PlannedTrip],
         outside: suppliers.Suppliers | None,
+        receiver: Receiver,
     ) -> None:
         super().__init__(running, client, trips)
         self.outside = outside
+        self.receiver = receiver
         self.cancelled_at_the_end: set[str] = set()
         """The trips whose cancel came between the record's note of their ending, and the end of
         their workflows. Somebody may have been told that they were booked, or rolled back, so that
@@ -129,6 +133,7 @@ class Agreement(Asking):
         for ended, differences in self.audits:
             if ended and any((differences or {}).values()):
                 self.violate("disagreeing", "an audit meanwhile", f"has found {differences}")
+        await self._receive_the_rest()
         for process in self.service.processes:
             if not process.running:
                 self.violate("other", process.name, "has ended by itself")
@@ -218,6 +223,19 @@ class Agreement(Asking):
         )
         for finding in findings:
             self.violate(*finding)
+
+    async def _receive_the_rest(self) -> None:
+        """Have what has failed sent again, as an operator does, and compare what was received."""
+        self.receiver.broken = False
+        database_url = self.service.database_url
+        for event_id in await asyncio.to_thread(webhooks.waiting, database_url):
+            await self.insist("POST", f"/events/{event_id}/redeliver")
+        end = time.monotonic() + SETTLED_WITHIN
+        while await asyncio.to_thread(webhooks.waiting, database_url) and time.monotonic() < end:
+            await asyncio.sleep(PATIENCE)
+        wrong = await asyncio.to_thread(lambda: list(webhooks.compare(database_url, self.receiver)))
+        for subject, what in wrong:
+            self.violate("untold", subject, what)
 
     async def _stored(self) -> tuple[list[RecordedTrip], dict[str, list[Kept]]]:
         """Return the trips and their reservations, read past the product's code."""

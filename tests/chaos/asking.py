@@ -32,6 +32,7 @@ Violation = Literal[
     "held twice",
     "left at the supplier",
     "oversold",
+    "untold",
     "other",
 ]
 

@@ -46,6 +46,8 @@ def of_all(agreement: Agreement, seconds: float) -> Iterator[str]:
         "cancelled while the ending was recorded": len(agreement.cancelled_at_the_end),
         "trips mended by the workers' audits": logs.count("Audit: trip"),
         "audits by the schedule": sum(bool(ended) for ended, _ in agreement.audits),
+        "events received": len(agreement.receiver.taken),
+        "calls of the webhook failed": agreement.receiver.failed,
         "seconds": round(seconds),
     }
     yield "; ".join(f"{count} {what}" for what, count in counts.items())

@@ -22,6 +22,7 @@ from tests.chaos.agreement import Agreement
 from tests.chaos.callers import Callers
 from tests.chaos.faults import HEARTBEAT_TIMEOUT, OF_SUPPLIERS, Faults, kinds_of_faults
 from tests.chaos.plans import PlannedFault, PlannedTrip, plan_faults, plan_trips
+from tests.chaos.receiver import Receiver, receiving
 from tests.chaos.suppliers import Mode, Suppliers
 from tests.processes import (
     FAST_FORGETTING,
@@ -76,6 +77,7 @@ def write(lines: Iterable[str]) -> None:
 async def run(
     running: Service,
     link: Link,
+    receiver: Receiver,
     outside: Suppliers | None,
     trips: list[PlannedTrip],
     planned: list[PlannedFault],
@@ -88,7 +90,7 @@ async def run(
     # Each caller waits for its answer in a thread of its own.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(trips) + 64))
     client = await Client.connect(running.temporal_address)
-    agreement = Agreement(running, client, trips, outside)
+    agreement = Agreement(running, client, trips, outside, receiver)
     callers = Callers(agreement)
     faults = Faults(running, agreement, link, outside)
     caused: list[tuple[str, dt.datetime]] = []
@@ -150,11 +152,13 @@ def run_embedded(size: Size, database: Database) -> int:
     faults = plan_faults(chance, size.seconds, always=kinds_of_faults(database))
     trips = plan_trips(chance, size.trips, len(faults))
     with (
-        service(database, FAST_TIMERS + FAST_FORGETTING, **SETTINGS) as running,
+        receiving(chance) as (receiver, webhook),
+        service(database, FAST_TIMERS + FAST_FORGETTING, **SETTINGS | webhook) as running,
         with_link(running) as link,
     ):
         running.start(workers=2)
-        return asyncio.run(run(running, link, None, trips, faults, f"{database}, embedded"))
+        what = f"{database}, embedded"
+        return asyncio.run(run(running, link, receiver, None, trips, faults, what))
 
 
 def run_outside(size: Size, database: Database, mode: Mode) -> int:
@@ -167,10 +171,12 @@ def run_outside(size: Size, database: Database, mode: Mode) -> int:
     port = free_port()
     settings = SETTINGS | suppliers.settings(port, mode)
     with (
-        service(database, FAST_TIMERS + FAST_FORGETTING, **settings) as running,
+        receiving(chance) as (receiver, webhook),
+        service(database, FAST_TIMERS + FAST_FORGETTING, **settings | webhook) as running,
         with_link(running) as link,
     ):
         outside = Suppliers.of(running, port, mode, size.seed)
         outside.start()
         running.start(workers=2)
-        return asyncio.run(run(running, link, outside, trips, faults, f"{database}, {mode}"))
+        what = f"{database}, {mode}"
+        return asyncio.run(run(running, link, receiver, outside, trips, faults, what))
