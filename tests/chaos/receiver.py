@@ -103,19 +103,15 @@ def compare(database_url: str, receiver: Receiver) -> Iterator[tuple[str, str]]:
         taken = receiver.taken.get(row.event_id)
         if taken is None or taken["type"] != f"trip.{row.status}" or taken["data"] != data:
             yield row.event_id, f"tells {data}; what was received is {taken}"
-    for trip_id, status in _statuses(database_url):
-        if told[trip_id][-1:] != [status]:
-            yield trip_id, f"is {status}; others were told {told[trip_id]}"
+    for trip in _all(database_url, sa.select(trips.c.trip_id, trips.c.status)):
+        if told[trip.trip_id][-1:] != [trip.status]:
+            yield trip.trip_id, f"is {trip.status}; others were told {told[trip.trip_id]}"
     for event_id in receiver.taken.keys() - {row.event_id for row in rows}:
         yield event_id, "was received, and the record has no such event"
 
 
 def _rows(database_url: str) -> list[sa.Row[Any]]:
     return _all(database_url, sa.select(events).order_by(events.c.position))
-
-
-def _statuses(database_url: str) -> list[sa.Row[Any]]:
-    return _all(database_url, sa.select(trips.c.trip_id, trips.c.status))
 
 
 def _all(database_url: str, statement: sa.Select[Any]) -> list[sa.Row[Any]]:
