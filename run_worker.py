@@ -33,6 +33,7 @@ from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, check_steps
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from telemetry import Tracing, WorkerTelemetry, configure_logging, start_tracing, worker_telemetry
+from webhooks import Relay, Sender, delivery_worker
 from workflows import STEPS, BookingWorkflow, CancelBookingWorkflow
 
 logger = logging.getLogger("worker")
@@ -126,11 +127,17 @@ async def work(
         policy, rates = settings.saga_policy, settings.calls_per_second
         auditor = Auditor(client, record, composed.desks, policy, rates)
         workers = create_workers(client, settings, telemetry.interceptors)
+        relay = Relay(client, record.events, deliver=settings.webhook_url is not None)
+        if settings.webhook_url is not None:
+            secrets, proxy = settings.webhook_secrets, settings.webhook_proxy
+            sender = Sender(record.events, settings.webhook_url, secrets, proxy)
+            workers.append(delivery_worker(client, sender, settings.worker_grace_seconds))
         try:
             # Cancelled, all of them stop at once: their times of grace are one.
             async with asyncio.TaskGroup() as polling:
                 for worker in workers:
                     polling.create_task(worker.run())
+                polling.create_task(relay.pass_on_for_ever())
                 polling.create_task(auditor.open_trips.compare_for_ever())
                 if settings.audit_interval_seconds is not None:
                     polling.create_task(auditor.audit_for_ever(settings.audit_interval_seconds))

@@ -49,6 +49,11 @@ HOST_NAME = re.compile(r"[^\s/?#@:\[\]\\*]+")
 BEARER_TOKEN = re.compile(r"[!-~]+")
 """What a header can carry. RFC 6750 (2.1) allows less; real tokens have more, such as `1|abc`."""
 
+WEBHOOK_KEY = re.compile(
+    r"whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}={0,2}|[A-Za-z0-9+/]{3}=?)?"
+)
+"""As the specification of Standard Webhooks has it: the base64 of 24 to 64 bytes."""
+
 DEPLOYMENT = r"^[A-Za-z0-9_-]{1,200}$"
 BUILD_ID = r"^[A-Za-z0-9_.+-]{1,200}$"
 """Temporal allows neither `.` nor `:` in a deployment's name. It allows further characters, but
@@ -91,12 +96,7 @@ class SupplierSettings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:
-        if not (_base_url(value) and (proxy := _proxy_of(URL(value or "")))):
-            return value
-        with contextlib.suppress(ValueError):
-            if PROXY.match(proxy) and URL(proxy).host:
-                return value
-        raise ValueError("is behind a proxy (HTTPS_PROXY, ALL_PROXY) that is no http://host:port")
+        return _within_reach(value)
 
     @field_validator("token")
     @classmethod
@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     # Read from `CAR_SUPPLIER_URL` and so on; the variable `SUPPLIERS` belongs to the Makefile.
     _suppliers: Mapping[Kind, SupplierSettings] = PrivateAttr()
 
+    webhook_url: str | None = None
+    webhook_secret: SecretStr = SecretStr("")
+
     hotel_latency_seconds: float = Field(1.0, ge=0, le=3_600, allow_inf_nan=False)
     hotel_outage_attempts: int = Field(1, ge=0, le=100)
 
@@ -219,6 +222,20 @@ class Settings(BaseSettings):
     def _is_base_url(cls, value: str | None) -> str | None:
         return (_base_url(value) or "").rstrip("/") or None
 
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_unread_by_others(cls, value: str | None) -> str | None:
+        if _within_reach(value) and _is_in_clear(URL(value or "")):
+            raise ValueError("must be https://…, or http:// to this machine")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _are_keys(cls, value: SecretStr) -> SecretStr:
+        if all(map(WEBHOOK_KEY.fullmatch, value.get_secret_value().split())):
+            return value
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64; several with blanks between")
+
     @field_validator("allowed_hosts")
     @classmethod
     def _are_names(cls, value: str) -> str:
@@ -249,6 +266,22 @@ class Settings(BaseSettings):
         if (self.worker_deployment is None) != (self.worker_build_id is None):
             raise ValueError("WORKER_DEPLOYMENT, WORKER_BUILD_ID: set both of them, or neither")
         return self
+
+    @model_validator(mode="after")
+    def _webhook_with_secret(self) -> Self:
+        if (self.webhook_url is None) != (not self.webhook_secrets):
+            raise ValueError("WEBHOOK_URL, WEBHOOK_SECRET: set both of them, or neither")
+        return self
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """The keys that sign what goes to the webhook."""
+        return self.webhook_secret.get_secret_value().split()
+
+    @property
+    def webhook_proxy(self) -> str | None:
+        """The proxy on the way to the webhook. It may have a password in it."""
+        return None if self.webhook_url is None else _proxy_of(URL(self.webhook_url))
 
     @property
     def worker_version(self) -> WorkerDeploymentVersion | None:
@@ -323,6 +356,16 @@ def _base_url(value: str | None) -> str | None:
     if match and int(match["port"] or 1) in range(1, MAX_PORT + 1) and _is_in_dns(match["host"]):
         return value
     raise ValueError("must be http://host:port/path or https://…, without credentials")
+
+
+def _within_reach(value: str | None) -> str | None:
+    """Return a base URL, unless the proxy on the way to it cannot be used."""
+    if not (_base_url(value) and (proxy := _proxy_of(URL(value or "")))):
+        return value
+    with contextlib.suppress(ValueError):
+        if PROXY.match(proxy) and URL(proxy).host:
+            return value
+    raise ValueError("is behind a proxy (HTTPS_PROXY, ALL_PROXY) that is no http://host:port")
 
 
 def _is_in_dns(host: str) -> bool:

@@ -15,6 +15,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
@@ -70,6 +71,8 @@ MAX_TEXT = 500
 """Characters. Texts from outside are cut to this where they enter: a payload of Temporal's may have
 2 MB at most, and a larger one blocks its workflow for ever."""
 
+MAX_RETRY_AFTER = 86_400.0
+"""Seconds. A longer `Retry-After` is cut to this."""
 
 ESCAPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that would end a line, control a terminal or turn text round."""
@@ -206,6 +209,21 @@ def log_in_lines(level: int, form: str = "%(message)s") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(form))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=dt.UTC)
+    return min(max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 
 def slug(name: str) -> str:

@@ -27,6 +27,9 @@ POSITIONS = 0x7472_6970
 DELIVERED_FOR = dt.timedelta(days=3)
 """How long the delivery of an event is tried."""
 
+FORWARD_INTERVAL = dt.timedelta(minutes=5)
+"""Within this time a delivery is brought forward once, if it does not fail again."""
+
 Delivery = Literal["due", "again", "begun", "delivered", "refused", "given_up"]
 """`due`: it is to be begun; `again`: anew, or at once; `begun`: Temporal carries it; `refused`: the
 receiver does not want it; `given_up`: it was tried for `DELIVERED_FOR`."""
@@ -59,6 +62,15 @@ class Event:
     """Why it has failed last."""
     due_at: dt.datetime | None
     """Since when it is to be delivered."""
+
+    def told(self) -> dict[str, Any]:
+        """Return the event as others are told of it, as JSON."""
+        return {
+            "id": self.event_id,
+            "type": f"trip.{self.status}",
+            "timestamp": self.at.isoformat().replace("+00:00", "Z"),
+            "data": {"user_id": self.trip_id, "status": self.status, "sequence": self.sequence},
+        }
 
 
 class Undelivered(NamedTuple):
@@ -166,7 +178,8 @@ class Events:
     def bring_forward(self, sql: sa.Connection) -> int:
         """Have deliveries tried at once that have failed; the receiver takes events again.
 
-        Those wait on for which it has told a time. Returns how many it was, `AT_ONCE` at the most.
+        Those wait on for which it has told a time, and those that were brought forward less than
+        `FORWARD_INTERVAL` ago. Returns how many it was, `AT_ONCE` at the most.
         """
         failed = (
             sa.select(events.c.event_id)
@@ -175,7 +188,8 @@ class Events:
             .order_by(events.c.due_at)
             .limit(AT_ONCE)
         )
-        return sql.execute(_some(failed).values(delivery="again")).rowcount
+        later = now_in(sql) + FORWARD_INTERVAL
+        return sql.execute(_some(failed).values(delivery="again", not_before=later)).rowcount
 
     @writes
     def deliver_again(

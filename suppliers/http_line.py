@@ -5,17 +5,17 @@ contain neither the service's text nor our headers.
 """
 
 import asyncio
-import datetime as dt
 import re
 import select
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
+
+from shared import retry_after
 
 CONNECT_LIMIT = 5.0
 """Seconds that a connection may take. The caller limits the whole call."""
@@ -32,9 +32,6 @@ LINES_TRIED = 3
 
 LARGEST_ANSWER = 64 * 1024
 """Bytes."""
-
-LONGEST_WAIT = 86_400.0
-"""Seconds. A longer `Retry-After` is cut to this."""
 
 
 class NotSent(Exception):
@@ -105,7 +102,7 @@ class HttpLine:
                 async with asyncio.timeout(READ_LIMIT):
                     content = await _read(response)
                 if content is not None:
-                    wait = _retry_after(response.headers.get("Retry-After"))
+                    wait = retry_after(response.headers.get("Retry-After"))
                     return Answer(response.status, content, media_type, wait)
             failure: Exception = NoAnswer(f"an answer of more than {LARGEST_ANSWER} bytes{begun}")
         except NEVER_SENT as error:
@@ -196,21 +193,6 @@ async def _read(response: ClientResponse) -> bytes | None:
 def _media_type(value: str) -> str:
     """Return a media type that may go to the logs."""
     return value if re.fullmatch(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}", value) else "?"
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_WAIT)
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=dt.UTC)
-    return min(max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def _named(error: aiohttp.ClientError) -> str:

@@ -96,7 +96,8 @@ EXAMPLES = [
     *(file for room in ("docs", "deploy") for file in (ROOT / room).rglob("*") if file.is_file()),
 ]
 SAMPLE = re.compile(
-    r"(?:\b|_)(API_KEYS|PAYLOAD_KEYS|SUPPLIER_TOKEN)(?:=['\"]?|: )(?!\$|CODEC_)([^\s'\"`]+)"
+    r"(?:\b|_)(API_KEYS|PAYLOAD_KEYS|SUPPLIER_TOKEN|WEBHOOK_SECRET)"
+    r"(?:=['\"]?|: )(?!\$|CODEC_)([^\s'\"`]+)"
 )
 PASSWORD_SAMPLE = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 OF_COMPOSE = "only-for-development"
@@ -119,7 +120,12 @@ def samples() -> Iterator[tuple[str, str]]:
 def test_no_secret_of_an_example_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever copies an example and forgets to put a secret in is told so at the start."""
     found = set(samples())
-    assert {name for name, _ in found} == {"API_KEYS", "PAYLOAD_KEYS", "SUPPLIER_TOKEN"}
+    assert {name for name, _ in found} == {
+        "API_KEYS",
+        "PAYLOAD_KEYS",
+        "SUPPLIER_TOKEN",
+        "WEBHOOK_SECRET",
+    }
     formerly = {
         *(("API_KEYS", f"shop:{sample}:operator") for sample in SAMPLES),
         *(("SUPPLIER_TOKEN", sample) for sample in SAMPLES),

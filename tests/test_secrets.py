@@ -28,7 +28,7 @@ SHOWN = {
     "allowed_hosts",
     *("host", "public_url", "suppliers_url", "temporal_ui_url", "metrics_host"),
     *("worker_deployment", "worker_build_id"),
-    "url",  # Of a supplier: it is refused with credentials in it.
+    *("url", "webhook_url"),  # They are refused with credentials in them.
 }
 """Settings of text that are no secret. Links, logs and metrics show them."""
 
@@ -62,6 +62,8 @@ BROKEN: dict[str, tuple[str, ...]] = {
         *(f"mysql://u:{SECRET}@db/x", f"sqlite://u:{SECRET}@db/x"),
     ),
     **{f"{kind.upper()}_SUPPLIER_TOKEN": (f"{SECRET}\n", f"{SECRET}é") for kind in KINDS},
+    "WEBHOOK_SECRET": (SECRET, f"whsec_{SECRET}é", f"whsec_{SECRET * 2} {SECRET}"),
+    "WEBHOOK_URL": (f"https://u:{SECRET}@h", f"http://h/{SECRET}", f"https://h?{SECRET}"),
     **dict.fromkeys(PROXIES, BROKEN_PROXIES),
     **{
         f"{prefix}_HEADERS": (
@@ -216,6 +218,8 @@ def planted(running: Service) -> dict[str, str]:
         **dict.fromkeys(PROXIES, f"http://u:{SECRET}@127.0.0.1:{free_port()}"),
         "NO_PROXY": "127.0.0.1,localhost",
         **{f"{kind.upper()}_SUPPLIER_TOKEN": SECRET for kind in KINDS},
+        "WEBHOOK_URL": "https://shop.example",  # Through the proxy, too.
+        "WEBHOOK_SECRET": f"whsec_{base64.b64encode(b'zq' * 16).decode()}",
         "FLIGHT_SUPPLIER_URL": "https://flights.example",  # Through the proxy, which is away.
         "TEMPORAL_API_KEY": SECRET,
         "TEMPORAL_TLS": "false",

@@ -24,6 +24,9 @@ EMBEDDED = SupplierSettings(url=None, token=None, late_seconds=0, calls_per_seco
 
 SECRET = "1|not-to-be-shown-0123456789"
 
+KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"""The example of Standard Webhooks' specification."""
+
 UNKNOWN_OPTIONS = ["pgbouncer=true", "ssl=true", "prepare_threshold=5", "autocommit=false"]
 
 BAD_VALUES = {
@@ -66,6 +69,14 @@ BAD_VALUES = {
         *("http://cars.example:65536", "http://cars.example:http", "http://cars.example/?key=1"),
         *("http://cars.example/#cars", "http://cars .example", "http://cars..example"),
         *(f"http://{'a' * 64}.example", "http://cars\\.example", "http://cars.example\n"),
+    ],
+    "WEBHOOK_URL": [
+        *("", "shop.example", f"https://{SECRET}@shop.example", f"https://shop.example?{SECRET}"),
+        *("http://shop.example", "http://10.0.0.7:3002", "http://localhost.shop.example"),
+    ],
+    "WEBHOOK_SECRET": [
+        *(SECRET, "whsec_", "whsec_" + "A" * 31, "whsec_" + "A" * 33, "whsec_" + "A" * 88),
+        *("whsec_" + "A" * 31 + "!", f"{KEY},{KEY}", f"{KEY} {SECRET}"),
     ],
     "SUPPLIERS_URL": ["", "suppliers.example", "http://suppliers.example/?key=1"],
     "HOTEL_SUPPLIER_TOKEN": ["", "a b", f"{SECRET}\n", f"{SECRET}é"],
@@ -206,6 +217,53 @@ def test_a_proxy_that_cannot_be_used_ends_the_process_at_its_start(
     with pytest.raises(SystemExit, match=r"^Bad setting HOTEL_SUPPLIER_URL: .* proxy") as end:
         load_settings()
     assert SECRET not in str(end.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://shop.example/trips", "http://127.0.0.1:3002", "http://[::1]", "http://localhost/"],
+)
+@pytest.mark.parametrize("keys", [KEY, f"  {KEY} {'whsec_' + 'A' * 43}=\n"])
+def test_a_webhook_has_a_url_and_keys(monkeypatch: pytest.MonkeyPatch, url: str, keys: str) -> None:
+    assert load_settings().webhook_secrets == []
+    for name, value in {"WEBHOOK_URL": url, "WEBHOOK_SECRET": keys}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.webhook_url, settings.webhook_secrets) == (url, keys.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("WEBHOOK_URL", "https://shop.example"), ("WEBHOOK_SECRET", KEY)]
+)
+def test_a_webhook_without_its_secret_or_its_url_stops_the_process(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="WEBHOOK_URL, WEBHOOK_SECRET: set both") as stopped:
+        load_settings()
+    assert value not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("http://proxy:3128", "WEBHOOK_URL: must be https"),
+        ("socks5://proxy:1", "WEBHOOK_URL: .* proxy"),
+    ],
+)
+def test_an_event_for_this_machine_goes_through_no_proxy_of_another(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, told: str
+) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", "http://localhost:3002")
+    monkeypatch.setenv("WEBHOOK_SECRET", KEY)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(SystemExit, match=told):
+        load_settings()
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    assert load_settings().webhook_proxy is None
+    monkeypatch.setenv("WEBHOOK_URL", "https://shop.example")
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    assert load_settings().webhook_proxy == "http://proxy:3128"
 
 
 IN_CLEAR = [

@@ -5,7 +5,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from suppliers import HttpSupplier, Refused, Unavailable, http_line
+from shared import retry_after
+from suppliers import HttpSupplier, Refused, Unavailable
 from tests.suppliers.over_http.raw_service import (
     FAILED,
     FULL,
@@ -148,4 +149,4 @@ async def test_the_supplier_is_asked_again_when_it_wishes(
     ids=map(str, range(9)),
 )
 def test_a_wish_that_nobody_understands_is_none(value: str) -> None:
-    assert http_line._retry_after(value) is None
+    assert retry_after(value) is None
