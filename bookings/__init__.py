@@ -11,6 +11,7 @@ from bookings.errors import (
     BookingDiffers,
     BookingNotFound,
     BookingsError,
+    EventNotFound,
     NoWorker,
     TemporalRefuses,
     TemporalUnavailable,

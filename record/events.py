@@ -60,6 +60,15 @@ class Event:
     due_at: dt.datetime | None
     """Since when it is to be delivered."""
 
+    def told(self) -> dict[str, Any]:
+        """Return the event as others are told of it, as JSON."""
+        return {
+            "id": self.event_id,
+            "type": f"trip.{self.status}",
+            "timestamp": self.at.isoformat().replace("+00:00", "Z"),
+            "data": {"user_id": self.trip_id, "status": self.status, "sequence": self.sequence},
+        }
+
 
 class Undelivered(NamedTuple):
     """How many events wait to be delivered, for how long the oldest does, and what was given up."""
@@ -178,19 +187,16 @@ class Events:
         return sql.execute(_some(failed).values(delivery="again")).rowcount
 
     @writes
-    def deliver_again(
-        self, sql: sa.Connection, event_id: str, owner: str | None = None
-    ) -> Event | None:
-        """Have an event delivered anew, or at once, and return it; `None`: there is none."""
-        which = _some([event_id]).where(events.c.position.is_not(None))
-        if owner is not None:
-            which = which.where(events.c.owner == owner)
-        anew = which.values(
-            delivery="again", due_at=now_in(sql), failures=0, last_error=None, delivered_at=None
-        )
-        if not sql.execute(anew).rowcount:
-            return None
-        return _events(sql, _EVENTS.where(events.c.event_id == event_id))[0]
+    def deliver_again(self, sql: sa.Connection, event_id: str) -> Event | None:
+        """Have an event delivered anew, or at once, and return it; `None`: there is none.
+
+        One that there was nobody to deliver to stays as it is.
+        """
+        which = _some([event_id]).where(events.c.delivery.is_not(None))
+        anew = {"delivery": "again", "due_at": now_in(sql), "failures": 0}
+        sql.execute(which.values(**anew, last_error=None, delivered_at=None))
+        it = _EVENTS.where(events.c.event_id == event_id, events.c.position.is_not(None))
+        return next(iter(_events(sql, it)), None)
 
     async def undelivered(self, limit: int, older_than: float = 0.0) -> list[Event]:
         """Return so many events that are not delivered for so many seconds, the oldest first."""

@@ -225,10 +225,18 @@ async def test_after_three_days_a_delivery_is_given_up_and_can_be_begun_again(
     assert await record.events.to_deliver(event_id) is None
     (lost,) = await record.events.undelivered(9)
     assert lost.delivery == "given_up"
-    assert await record.events.deliver_again(event_id, "desk") is None
-    again = await record.events.deliver_again(event_id, "shop")
+    again = await record.events.deliver_again(event_id)
     assert again and (again.delivery, again.failures, again.last_error) == ("again", 0, None)
     assert [each.event_id for each in await record.events.left_over(3_600)] == [event_id]
+
+
+async def test_what_there_was_nobody_to_deliver_to_is_not_sent_later(record: Record) -> None:
+    await booked(record)
+    assert await record.events.deliver_again("evt_unknown") is None
+    (untold,) = [each.event_id for each in await told(record)]
+    event = await record.events.deliver_again(untold)
+    assert event and (event.delivery, event.due_at) == (None, None)
+    assert await record.events.left_over(-1) == []
 
 
 async def test_a_receiver_that_answers_again_is_told_at_once_what_has_failed(
