@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 
 import pytest
 import sqlalchemy as sa
@@ -10,8 +11,9 @@ from record import Event, Events, Record
 from record import events as under_test
 from record.tables import events, trips
 from shared import TripStatus
+from tests.processes import ROOT
 from tests.record.conftest import Pair
-from tests.record.databases import on_postgresql, transaction, url_of
+from tests.record.databases import execute, on_postgresql, transaction, url_of
 from tests.record.trips import accepted, news, trip, trip_in
 from tests.trips import eventually
 
@@ -237,6 +239,19 @@ async def test_what_there_was_nobody_to_deliver_to_is_not_sent_later(record: Rec
     event = await record.events.deliver_again(untold)
     assert event and (event.delivery, event.due_at) == (None, None)
     assert await record.events.left_over(-1) == []
+
+
+async def test_the_statements_of_the_docs_write_events_off(record: Record) -> None:
+    docs = (ROOT / "docs" / "operations.md").read_text()
+    given_up, all_of_them = re.findall(r"^(UPDATE events .*);$", docs, re.M)
+    lost, waiting = await due(record, 2)
+    put_back(record, "due_at", 4 * 86_400)
+    await record.events.note_failure(lost, "It answered 500", gone=False)
+    execute(record, given_up)
+    assert [each.event_id for each in await record.events.undelivered(9)] == [waiting]
+    execute(record, all_of_them)
+    assert await record.events.undelivered(9) == []
+    assert await record.events.to_deliver(waiting) is None
 
 
 async def test_a_receiver_that_answers_again_is_told_at_once_what_has_failed(
