@@ -198,13 +198,21 @@ class Events:
         it = _EVENTS.where(events.c.event_id == event_id, events.c.position.is_not(None))
         return next(iter(_events(sql, it)), None)
 
-    async def undelivered(self, limit: int, older_than: float = 0.0) -> list[Event]:
-        """Return so many events that are not delivered for so many seconds, the oldest first."""
+    async def undelivered(
+        self, limit: int, older_than: float = 0.0, after: Event | None = None
+    ) -> list[Event]:
+        """Return so many events that are not delivered for so many seconds, the oldest first.
+
+        `after`: only those that come after this one.
+        """
+        place = (events.c.due_at, events.c.event_id)
 
         def found(sql: sa.Connection) -> list[Event]:
             since = now_in(sql) - dt.timedelta(seconds=older_than)
             which = _EVENTS.where(_IS_UNDELIVERED, events.c.due_at <= since)
-            return _events(sql, which.order_by(events.c.due_at).limit(limit))
+            if after is not None:
+                which = which.where(sa.tuple_(*place) > (after.due_at, after.event_id))
+            return _events(sql, which.order_by(*place).limit(limit))
 
         return await self._database.read(found)
 

@@ -192,6 +192,14 @@ async def test_a_delivery_from_begin_to_end(record: Record) -> None:
     assert await record.events.undelivered(9) == []
 
 
+async def test_what_is_undelivered_is_read_page_by_page(record: Record) -> None:
+    ids = await due(record, 5)  # At one time, of which two pages have a part.
+    found: list[Event] = []
+    while page := await record.events.undelivered(2, after=found[-1] if found else None):
+        found += page
+    assert sorted(each.event_id for each in found) == sorted(ids)
+
+
 async def test_an_event_that_nobody_waits_for_is_not_sent(record: Record) -> None:
     await booked(record)
     (event,) = await told(record)
