@@ -76,6 +76,13 @@ TRIPS = [
 """As a look-up tells of them: one that is booked, one that was cancelled, and one that could not be
 booked and waits for an operator to repair an undo."""
 
+EVENT = {
+    "id": "evt_1c1f6b2ad2f94d4a8c0a4b8b6a9f3e57",
+    "type": "trip.booked",
+    "timestamp": CLOSED_AT,
+    "data": {"user_id": TRIP_ID, "status": "booked", "sequence": 1},
+}
+
 LISTED = {
     "user_id": TRIP_ID,
     "status": "booked",

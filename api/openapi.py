@@ -24,7 +24,7 @@ from api.access import key_needed
 from api.schemas import ProblemDetails
 from shared import KINDS, VERSION
 
-Tag = Literal["bookings", "repairs", "health"]
+Tag = Literal["bookings", "events", "repairs", "health"]
 
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
@@ -58,6 +58,7 @@ INFO = {
 }
 TAGS: dict[Tag, str] = {
     "bookings": "Book trips, look them up, cancel them.",
+    "events": "Follow what becomes of trips.",
     "repairs": "Settle undos that are stuck; for operators.",
     "health": "For probes and load balancers.",
 }

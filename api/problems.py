@@ -18,6 +18,7 @@ from bookings import (
     BookingDiffers,
     BookingNotFound,
     BookingsError,
+    EventNotFound,
     NoWorker,
     RecordError,
     RecordUnavailable,
@@ -46,7 +47,7 @@ MEANING = {
     400: "The body, a header or a parameter is bad; `errors` names each. Or it is no HTTP.",
     401: "No valid API key was sent.",
     403: "The API key does not allow this, or a page of another site sent it.",
-    404: "There is no such booking, or it is not yours.",
+    404: "There is no such booking or event, or it is not yours.",
     405: "The resource does not have this method.",
     409: "The booking's state does not allow this.",
     413: "The body is over 16 KiB.",
@@ -153,6 +154,8 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(error.code or 500, detail, headers=headers)
         case BookingNotFound():
             return Problem(404, "There is no such booking.")
+        case EventNotFound():
+            return Problem(404, "There is no such event.")
         case BookingDiffers():
             return Problem(422, "This Idempotency-Key was used with another body.")
         case BookingConflict():

@@ -31,10 +31,14 @@ from api.schemas import (
     BookingStep,
     BookingSummary,
     BookRequest,
+    EventPage,
+    EventPath,
+    EventQuery,
     Health,
     PageQuery,
     ResolveRequest,
     StepPath,
+    TripEvent,
     TripPath,
     WaitQuery,
     told,
@@ -170,6 +174,29 @@ def create_blueprint(
         resolution = read_body(ResolveRequest)
         trip = await bookings.repair(user_id, kind_of(kind), operator(), resolution.note)
         return answer(booking_of(trip))
+
+    @routes.get("/events")
+    @Operation("events", query=EventQuery, answers={200: EventPage}, problems=(503,))
+    async def list_events() -> Response:
+        """List the events of your trips, the oldest first.
+
+        Ask again with `next_cursor` as `after`, and no event is missed or comes twice. It is there
+        also if there are no further events yet.
+        """
+        query = checked(EventQuery, only_once(request.args))
+        found, cursor = await bookings.events(query.after, query.limit, caller())
+        told_of = [TripEvent.model_validate(event.told()) for event in found]
+        return answer(EventPage(events=told_of, next_cursor=cursor))
+
+    @routes.post("/events/<event_id>/redeliver")
+    @Operation("events", path=EventPath, answers={200: TripEvent}, problems=(409, 503))
+    async def redeliver_event(event_id: str) -> Response:
+        """Send an event to the webhook again, or at once; for operators.
+
+        409: there was no webhook when the event was written.
+        """
+        event = await bookings.deliver_again(event_id, operator("send an event again"))
+        return answer(TripEvent.model_validate(event.told()))
 
     @functools.cache
     def made_document() -> bytes:

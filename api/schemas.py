@@ -89,6 +89,14 @@ class StepPath(TripPath):
     kind: Kind = Field(description="Which step's undo is meant.", examples=[KINDS[1]])
 
 
+class EventPath(BaseModel):
+    """Which event is meant."""
+
+    event_id: str = Field(
+        min_length=1, description="The event's id.", examples=[examples.EVENT["id"]]
+    )
+
+
 class WaitQuery(BaseModel):
     """How long a look-up waits for the trip to end."""
 
@@ -124,6 +132,22 @@ class PageQuery(BaseModel):
         max_length=2_000,
         description="The `next_cursor` of the page before.",
         examples=[examples.CURSOR],
+    )
+
+
+class EventQuery(BaseModel):
+    """Which events to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after: str = Field(
+        default="0",
+        pattern="^[0-9]{1,18}$",
+        description="The `next_cursor` of the answer before. `0`: from the first event on.",
+        examples=["0"],
+    )
+    limit: int = Field(
+        default=100, ge=1, le=100, description="The most events of an answer.", examples=[100]
     )
 
 
@@ -291,6 +315,38 @@ class BookingPage(BaseModel):
 
     bookings: list[BookingSummary]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+
+
+class TripEventData(BaseModel):
+    """What has become of which trip."""
+
+    user_id: str
+    status: TripStatus
+    sequence: int = Field(
+        description="Counts the events of the trip, from 1. What has the highest is true now."
+    )
+
+
+class TripEvent(BaseModel):
+    """A change of a trip's status to `booked`, `rolled_back`, `cancelled` or `needs_attention`."""
+
+    model_config = _examples(examples.EVENT)
+
+    id: str
+    type: str = Field(description="`trip.` and the status.")
+    timestamp: dt.datetime
+    data: TripEventData
+
+
+class EventPage(BaseModel):
+    """Events, the oldest first."""
+
+    model_config = _examples({"events": [examples.EVENT], "next_cursor": "1024"})
+
+    events: list[TripEvent]
+    next_cursor: str = Field(
+        description="Asks, as `after`, for the events that follow, also for those to come."
+    )
 
 
 class ProblemField(BaseModel):

@@ -18,7 +18,7 @@ from audit.differences import DIFFERENCES, Difference, Tally
 from audit.looking import Looking, each
 from audit.mending import Mending
 from bookings import BookingsError, Settling, TripWorkflows
-from record import Audit, Record, RecordedTrip, RecordError
+from record import Audit, Event, Record, RecordedTrip, RecordError
 from shared import KINDS, Kind, SagaPolicy, TripStatus
 from suppliers import Desks
 
@@ -33,6 +33,9 @@ FIRST = dt.timedelta(days=7)
 
 PAGE = 200
 """Trips on a page."""
+
+UNDELIVERED_FOR = 3_600.0
+"""Seconds after which an event that is not delivered is told."""
 
 CHECK_INTERVAL = 20.0
 """Seconds between two looks whether an audit is due."""
@@ -100,9 +103,25 @@ class Auditor:
         while audit.since and (rows := await audits.unaudited_trips(audit.since, last, PAGE)):
             await self._compare(rows, tally)
             last = rows[-1].trip_id
+        await self._tell_undelivered(tally)
         counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)
+
+    async def _tell_undelivered(self, tally: Tally) -> None:
+        """Tell the events that are not delivered for an hour, also those that were given up."""
+        found: dict[str, list[Difference]] = {}
+        last: Event | None = None
+        while events := await self._record.events.undelivered(PAGE, UNDELIVERED_FOR, last):
+            last = events[-1]
+            for event in events:
+                stands = "was given up" if event.delivery == "given_up" else "is not delivered"
+                why = f": {event.last_error}" if event.last_error else ""
+                words = f"has an event, {event.told()['type']}, that {stands}{why}"
+                told = Difference(event.trip_id, "undelivered", words)
+                found.setdefault(event.trip_id, []).append(told)
+        for differences in found.values():
+            tally.note(differences)
 
     async def _take_mark_back(self, tally: Tally, row: RecordedTrip) -> None:
         """Take the mark of a trip back if all agrees again how it has ended.

@@ -20,6 +20,7 @@ DifferenceKind = Literal[
     "not_held",
     "another_item",
     "held_after_end",
+    "undelivered",
 ]
 """What each one means, and what to do about it, is in docs/operations.md."""
 

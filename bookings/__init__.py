@@ -11,6 +11,7 @@ from bookings.errors import (
     BookingDiffers,
     BookingNotFound,
     BookingsError,
+    EventNotFound,
     NoWorker,
     TemporalRefuses,
     TemporalUnavailable,
@@ -28,4 +29,4 @@ from bookings.trips import (
     was_cancelled_later,
 )
 from connection import UnreadablePayload
-from record import RecordedTrip, RecordError, RecordUnavailable, StepProgress
+from record import Event, RecordedTrip, RecordError, RecordUnavailable, StepProgress

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from bookings.errors import (
     BookingConflict,
     BookingDiffers,
     BookingNotFound,
+    EventNotFound,
     TemporalRefuses,
     TemporalUnavailable,
     asking_temporal,
@@ -22,8 +24,10 @@ from bookings.trips import Caller, is_same, may_be_id
 from bookings.turns import Turns
 from bookings.waiting import Gone, Waits
 from connection import Polls
-from record import UNHELD, Record, RecordedTrip, RecordError, RecordUnavailable
+from record import UNHELD, Event, Record, RecordedTrip, RecordError, RecordUnavailable
 from shared import Kind, SagaPolicy, TripStatus
+
+logger = logging.getLogger(__name__)
 
 START_PATIENCE = 30.0
 """Seconds that a request waits for the start of its trip, behind other trips. That is so for one
@@ -181,6 +185,33 @@ class Bookings:
                 f"The {kind} is {state} and the trip {row.status}; no undo is under way."
             )
         return row
+
+    async def events(self, after: str, limit: int, caller: Caller) -> tuple[list[Event], str]:
+        """Return the events of the caller's trips that come after a cursor, the oldest first.
+
+        And the cursor that goes on after them. The first event comes after "0".
+        """
+        owner = None if caller.operator else caller.name
+        found = await self._record.events.after(int(after), limit, owner)
+        return found, str(found[-1].position) if found else after
+
+    async def undelivered(self, limit: int) -> list[Event]:
+        """Return events that are not delivered, those that have waited for longest first."""
+        return await self._record.events.undelivered(limit)
+
+    async def deliver_again(self, event_id: str, caller: Caller) -> Event:
+        """Have an event delivered again, or at once. Raises `EventNotFound`, `BookingConflict`."""
+        event = await self._record.events.deliver_again(event_id)
+        if event is None:
+            raise EventNotFound
+        if event.delivery is None:
+            raise BookingConflict(
+                "There was no webhook when this event was written, so it is not sent to one later; "
+                "`GET /events` tells of it."
+            )
+        about = {"trip_id": event.trip_id}
+        logger.info("Caller %s asks for: event %s sent again", caller.name, event_id, extra=about)
+        return event
 
     async def check_ready(self) -> str | None:
         """Return what keeps trips from being booked, or `None` when nothing does.

@@ -46,6 +46,10 @@ class BookingConflict(BookingsError):
     """The trip's state does not allow what was asked; the message says why."""
 
 
+class EventNotFound(BookingsError):
+    """There is no such event."""
+
+
 class UnknownCursor(BookingsError):
     """The cursor is not one of this list."""
 

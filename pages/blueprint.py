@@ -30,6 +30,7 @@ from api import (
 )
 from bookings import Bookings
 from pages import reference, wording
+from pages.event_pages import add_event_page
 from pages.examples import EXAMPLES, Offer
 from pages.form import add_form
 from pages.trip_pages import add_trip_actions, add_trip_list, add_trip_page
@@ -150,6 +151,7 @@ def add_pages(
     add_trip_page(pages, bookings, options)
     add_trip_list(pages, bookings)
     add_trip_actions(pages, bookings, places)
+    add_event_page(pages, bookings)
     app.register_blueprint(pages)
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 from markupsafe import Markup
 
-from bookings import RecordedTrip, StepProgress
+from bookings import Event, RecordedTrip, StepProgress
 from shared import ActionName, StepState, TripStatus
 
 STATUSES: dict[TripStatus, str] = {
@@ -121,6 +121,13 @@ def _took(tries: int, seconds: float | None) -> str:
 
 def _tries(number: int, words: str) -> str:
     return words.format(number) if number > 1 else ""
+
+
+def delivery(event: Event) -> str:
+    """Return how the delivery of an event stands."""
+    stands = "Given up" if event.delivery == "given_up" else "Waiting"
+    times = f"{event.failures} failure{'' if event.failures == 1 else 's'}"
+    return f"{stands} after {times}" if event.failures else stands
 
 
 def duration(seconds: float) -> str:

@@ -192,27 +192,32 @@ class Events:
         return sql.execute(_some(failed).values(delivery="again", not_before=later)).rowcount
 
     @writes
-    def deliver_again(
-        self, sql: sa.Connection, event_id: str, owner: str | None = None
-    ) -> Event | None:
-        """Have an event delivered anew, or at once, and return it; `None`: there is none."""
-        which = _some([event_id]).where(events.c.position.is_not(None))
-        if owner is not None:
-            which = which.where(events.c.owner == owner)
-        anew = which.values(
-            delivery="again", due_at=now_in(sql), failures=0, last_error=None, delivered_at=None
-        )
-        if not sql.execute(anew).rowcount:
-            return None
-        return _events(sql, _EVENTS.where(events.c.event_id == event_id))[0]
+    def deliver_again(self, sql: sa.Connection, event_id: str) -> Event | None:
+        """Have an event delivered anew, or at once, and return it; `None`: there is none.
 
-    async def undelivered(self, limit: int, older_than: float = 0.0) -> list[Event]:
-        """Return so many events that are not delivered for so many seconds, the oldest first."""
+        One that there was nobody to deliver to stays as it is.
+        """
+        which = _some([event_id]).where(events.c.delivery.is_not(None))
+        anew = {"delivery": "again", "due_at": now_in(sql), "failures": 0}
+        sql.execute(which.values(**anew, last_error=None, delivered_at=None))
+        it = _EVENTS.where(events.c.event_id == event_id, events.c.position.is_not(None))
+        return next(iter(_events(sql, it)), None)
+
+    async def undelivered(
+        self, limit: int, older_than: float = 0.0, after: Event | None = None
+    ) -> list[Event]:
+        """Return so many events that are not delivered for so many seconds, the oldest first.
+
+        `after`: only those that come after this one.
+        """
+        place = (events.c.due_at, events.c.event_id)
 
         def found(sql: sa.Connection) -> list[Event]:
             since = now_in(sql) - dt.timedelta(seconds=older_than)
             which = _EVENTS.where(_IS_UNDELIVERED, events.c.due_at <= since)
-            return _events(sql, which.order_by(events.c.due_at).limit(limit))
+            if after is not None:
+                which = which.where(sa.tuple_(*place) > (after.due_at, after.event_id))
+            return _events(sql, which.order_by(*place).limit(limit))
 
         return await self._database.read(found)
 

@@ -20,11 +20,12 @@ from bookings import (
     BookingNotFound,
     Bookings,
     Caller,
+    EventNotFound,
     RecordedTrip,
     StepProgress,
     UnknownCursor,
 )
-from record import Action
+from record import Action, Event
 from settings import Settings
 from shared import KINDS, Kind, StepState, TripStatus
 from starter import create_app
@@ -64,6 +65,8 @@ class StandIn(Bookings):
         self.admit = None
         self.waits = cast(Any, SimpleNamespace(max_long_polls=0, long_polls=0))
         self.trips: dict[str, RecordedTrip] = {}
+        self.happened: list[Event] = []
+        """The events."""
         self._keys: dict[tuple[str, str], str] = {}
         self.becomes: TripStatus = "booked"
         self.reason: str | None = None
@@ -181,6 +184,49 @@ class StandIn(Bookings):
             raise BookingConflict(f"The undo of the {kind} is not stuck.")
         repair = Action(NOON, caller.name, "retry" if note is None else "resolve", kind, note)
         return self.set(user_id, trip.status, steps=steps, actions=[*trip.actions, repair])
+
+    def happens(self, owner: str = "anonymous", **changes: Any) -> Event:
+        """Add an event, which is not delivered."""
+        number = len(self.happened) + 1
+        told = Event(
+            event_id=f"evt_{number}",
+            trip_id=f"trip-{number}",
+            owner=owner,
+            status="booked",
+            sequence=1,
+            at=NOON,
+            position=number,
+            delivery="begun",
+            failures=0,
+            last_error=None,
+            due_at=NOON,
+        )
+        self.happened.append(dataclasses.replace(told, **changes))
+        return self.happened[-1]
+
+    async def events(self, after: str, limit: int, caller: Caller) -> tuple[list[Event], str]:
+        self._may_fail()
+        found = [
+            each
+            for each in self.happened[int(after) :]
+            if caller.operator or caller.name == each.owner
+        ][:limit]
+        return found, str(found[-1].position) if found else after
+
+    async def undelivered(self, limit: int) -> list[Event]:
+        self._may_fail()
+        return [each for each in self.happened if each.delivery in ("begun", "given_up")][:limit]
+
+    async def deliver_again(self, event_id: str, caller: Caller) -> Event:
+        self._may_fail()
+        for number, event in enumerate(self.happened):
+            if event.event_id == event_id and event.delivery is None:
+                raise BookingConflict("There was no webhook.")
+            if event.event_id == event_id:
+                again = dataclasses.replace(event, delivery="again", failures=0, last_error=None)
+                self.happened[number] = again
+                return again
+        raise EventNotFound
 
     async def check_ready(self) -> str | None:
         return self.obstacle

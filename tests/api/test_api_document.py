@@ -167,7 +167,10 @@ def test_an_example_of_a_trip_stands_as_the_answer_says(document: dict[str, Any]
 
 @pytest.mark.parametrize(
     "model",
-    [schemas.BookAnswer, schemas.Booking, schemas.BookingPage],
+    [
+        *(schemas.BookAnswer, schemas.Booking, schemas.BookingPage),
+        *(schemas.TripEvent, schemas.EventPage),
+    ],
 )
 def test_an_answers_example_is_what_the_model_writes(
     document: dict[str, Any], model: type[BaseModel]

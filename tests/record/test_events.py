@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 
 import pytest
 import sqlalchemy as sa
@@ -10,8 +11,9 @@ from record import Event, Events, Record
 from record import events as under_test
 from record.tables import events, trips
 from shared import TripStatus
+from tests.processes import ROOT
 from tests.record.conftest import Pair
-from tests.record.databases import on_postgresql, transaction, url_of
+from tests.record.databases import execute, on_postgresql, transaction, url_of
 from tests.record.trips import accepted, news, trip, trip_in
 from tests.trips import eventually
 
@@ -190,6 +192,14 @@ async def test_a_delivery_from_begin_to_end(record: Record) -> None:
     assert await record.events.undelivered(9) == []
 
 
+async def test_what_is_undelivered_is_read_page_by_page(record: Record) -> None:
+    ids = await due(record, 5)  # At one time, of which two pages have a part.
+    found: list[Event] = []
+    while page := await record.events.undelivered(2, after=found[-1] if found else None):
+        found += page
+    assert sorted(each.event_id for each in found) == sorted(ids)
+
+
 async def test_an_event_that_nobody_waits_for_is_not_sent(record: Record) -> None:
     await booked(record)
     (event,) = await told(record)
@@ -225,10 +235,31 @@ async def test_after_three_days_a_delivery_is_given_up_and_can_be_begun_again(
     assert await record.events.to_deliver(event_id) is None
     (lost,) = await record.events.undelivered(9)
     assert lost.delivery == "given_up"
-    assert await record.events.deliver_again(event_id, "desk") is None
-    again = await record.events.deliver_again(event_id, "shop")
+    again = await record.events.deliver_again(event_id)
     assert again and (again.delivery, again.failures, again.last_error) == ("again", 0, None)
     assert [each.event_id for each in await record.events.left_over(3_600)] == [event_id]
+
+
+async def test_what_there_was_nobody_to_deliver_to_is_not_sent_later(record: Record) -> None:
+    await booked(record)
+    assert await record.events.deliver_again("evt_unknown") is None
+    (untold,) = [each.event_id for each in await told(record)]
+    event = await record.events.deliver_again(untold)
+    assert event and (event.delivery, event.due_at) == (None, None)
+    assert await record.events.left_over(-1) == []
+
+
+async def test_the_statements_of_the_docs_write_events_off(record: Record) -> None:
+    docs = (ROOT / "docs" / "operations.md").read_text()
+    given_up, all_of_them = re.findall(r"^(UPDATE events .*);$", docs, re.M)
+    lost, waiting = await due(record, 2)
+    put_back(record, "due_at", 4 * 86_400)
+    await record.events.note_failure(lost, "It answered 500", gone=False)
+    execute(record, given_up)
+    assert [each.event_id for each in await record.events.undelivered(9)] == [waiting]
+    execute(record, all_of_them)
+    assert await record.events.undelivered(9) == []
+    assert await record.events.to_deliver(waiting) is None
 
 
 async def test_a_receiver_that_answers_again_is_told_at_once_what_has_failed(

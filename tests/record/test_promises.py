@@ -34,6 +34,8 @@ async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:
         "undo_stuck_oldest_age_seconds": 0.0,
         "outcomes_unknown": 0,
         "outcome_unknown_oldest_age_seconds": 0.0,
+        "events_undelivered": {"waiting": 0, "given_up": 0},
+        "event_undelivered_oldest_age_seconds": 0.0,
     }
 
 

@@ -27,6 +27,8 @@ OF_THE_RECORD = {
     "booking_undo_stuck_oldest_age_seconds",
     "booking_outcomes_unknown",
     "booking_outcome_unknown_oldest_age_seconds",
+    "booking_events_undelivered",
+    "booking_event_undelivered_oldest_age_seconds",
 }
 
 
