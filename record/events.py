@@ -6,16 +6,15 @@ on from a position misses none.
 """
 
 import datetime as dt
-import functools
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from record.database import Database, now_in, writes
-from record.tables import UtcTime, events, trips
+from record.tables import UtcTime, events
 from shared import TripStatus
 
 AT_ONCE = 500
@@ -73,14 +72,6 @@ class Event:
         }
 
 
-class Undelivered(NamedTuple):
-    """How many events wait to be delivered, for how long the oldest does, and what was given up."""
-
-    waiting: int
-    oldest_seconds: float
-    given_up: int
-
-
 class Events:
     """Reads and delivers the events. Each method raises `RecordError`."""
 
@@ -92,7 +83,7 @@ class Events:
         statement = _EVENTS.where(events.c.position > position).order_by(events.c.position)
         if owner is not None:
             statement = statement.where(events.c.owner == owner)
-        return await self._read(statement.limit(limit))
+        return await self._database.read(lambda sql: _events(sql, statement.limit(limit)))
 
     async def number(self, *, deliver: bool) -> list[str]:
         """Give the events that have none their positions, and have them delivered if so told.
@@ -109,19 +100,18 @@ class Events:
             # Held until the commit: a position is seen once all lower ones are. What comes after
             # this statement sees what the holder before it has committed.
             sql.execute(sa.select(sa.func.pg_advisory_xact_lock(POSITIONS)))
-        told: dict[str, Any] = {"delivery": "due", "due_at": now_in(sql)} if deliver else {}
-        numbered = sql.scalars(_NUMBER.values(told).returning(events.c.event_id)).all()
-        return list(numbered) if deliver else []
+        told = {"delivery": "due", "due_at": now_in(sql)} if deliver else _NOBODY
+        numbered = list(sql.scalars(_NUMBER, told))
+        return numbered if deliver else []
 
     async def left_over(self, seconds: float) -> list[Event]:
         """Return events whose delivery nobody has begun for so long, or is to begin again."""
-        statement = _EVENTS.where(_IS_UNDELIVERED, events.c.delivery.in_(["due", "again"]))
 
         def found(sql: sa.Connection) -> list[Event]:
             since = now_in(sql) - dt.timedelta(seconds=seconds)
-            is_left = (events.c.delivery == "again") | (events.c.due_at < since)
-            oldest = statement.where(is_left).order_by(events.c.due_at).limit(AT_ONCE)
-            return _events(sql, oldest)
+            is_left = (events.c.delivery == "due") & (events.c.due_at < since)
+            left = _EVENTS.where(IS_UNDELIVERED, is_left | (events.c.delivery == "again"))
+            return _events(sql, left.order_by(events.c.due_at).limit(AT_ONCE))
 
         return await self._database.read(found)
 
@@ -183,7 +173,7 @@ class Events:
         """
         failed = (
             sa.select(events.c.event_id)
-            .where(_IS_UNDELIVERED, events.c.delivery == "begun", events.c.failures > 0)
+            .where(IS_UNDELIVERED, events.c.delivery == "begun", events.c.failures > 0)
             .where(events.c.not_before < now_in(sql))
             .order_by(events.c.due_at)
             .limit(AT_ONCE)
@@ -214,15 +204,12 @@ class Events:
 
         def found(sql: sa.Connection) -> list[Event]:
             since = now_in(sql) - dt.timedelta(seconds=older_than)
-            which = _EVENTS.where(_IS_UNDELIVERED, events.c.due_at <= since)
+            which = _EVENTS.where(IS_UNDELIVERED, events.c.due_at <= since)
             if after is not None:
                 which = which.where(sa.tuple_(*place) > (after.due_at, after.event_id))
             return _events(sql, which.order_by(*place).limit(limit))
 
         return await self._database.read(found)
-
-    async def _read(self, statement: sa.Select[Any]) -> list[Event]:
-        return await self._database.read(lambda sql: _events(sql, statement))
 
 
 def add_event(sql: sa.Connection, trip_id: str) -> None:
@@ -230,20 +217,10 @@ def add_event(sql: sa.Connection, trip_id: str) -> None:
 
     The trip's row was changed in this transaction, so no other one adds an event of the trip.
     """
-    values = {"event_id": f"evt_{uuid.uuid4().hex}", "of_trip": trip_id}
+    values: dict[str, Any] = {"event_id": f"evt_{uuid.uuid4().hex}", "of_trip": trip_id}
     if sql.dialect.name == "sqlite":
-        values["now"] = now_in(sql)  # type: ignore[assignment]
-    sql.execute(_add(sql.dialect.name), values)
-
-
-def undelivered_in(sql: sa.Connection) -> Undelivered:
-    """Return how the deliveries stand."""
-    counted = {row.delivery: row for row in sql.execute(_UNDELIVERED)}
-    waiting = [row for delivery, row in counted.items() if delivery in WAITING]
-    oldest = min((row.since for row in waiting), default=None)
-    given_up = counted["given_up"].events if "given_up" in counted else 0
-    age = max((now_in(sql) - oldest).total_seconds(), 0.0) if oldest else 0.0
-    return Undelivered(sum(row.events for row in waiting), age, given_up)
+        values["now"] = now_in(sql)
+    sql.execute(_ADD[sql.dialect.name], values)
 
 
 def _events(sql: sa.Connection, statement: sa.Select[Any]) -> list[Event]:
@@ -254,65 +231,33 @@ def _some(event_ids: Collection[str] | sa.Select[Any]) -> sa.Update:
     return sa.update(events).where(events.c.event_id.in_(event_ids))
 
 
-@functools.cache
-def _add(dialect: str) -> sa.Insert:
-    last, earlier = events.alias(), events.alias()
-    now = sa.bindparam("now", type_=UtcTime)
-    top = (
-        sa.select(sa.func.max(earlier.c.sequence))
-        .where(earlier.c.trip_id == sa.bindparam("of_trip"))
-        .scalar_subquery()
-    )
-    changed = (
-        sa.select(
-            sa.bindparam("event_id", type_=events.c.event_id.type),
-            trips.c.trip_id,
-            trips.c.owner,
-            trips.c.status,
-            sa.func.coalesce(last.c.sequence, 0) + 1,
-            now if dialect == "sqlite" else sa.func.clock_timestamp(type_=UtcTime),
-            sa.literal(0),
-        )
-        .select_from(
-            trips.outerjoin(last, (last.c.trip_id == trips.c.trip_id) & (last.c.sequence == top))
-        )
-        .where(
-            trips.c.trip_id == sa.bindparam("of_trip"),
-            trips.c.status != "running",
-            last.c.status.is_distinct_from(trips.c.status),
-        )
-    )
-    columns = ["event_id", "trip_id", "owner", "status", "sequence", "at", "failures"]
-    return sa.insert(events).from_select(columns, changed, include_defaults=False)
+def _adding(now: str) -> sa.TextClause:
+    return sa.text(f"""
+        INSERT INTO events (event_id, trip_id, owner, status, sequence, at, failures)
+        SELECT :event_id, trips.trip_id, trips.owner, trips.status,
+            coalesce(last.sequence, 0) + 1, {now}, 0
+        FROM trips LEFT JOIN events AS last ON last.trip_id = trips.trip_id
+            AND last.sequence = (SELECT max(sequence) FROM events WHERE trip_id = trips.trip_id)
+        WHERE trips.trip_id = :of_trip AND trips.status <> 'running'
+            AND (last.status IS NULL OR last.status <> trips.status)
+    """)  # noqa: S608 - of no text from outside.
 
 
+_ADD = {
+    "postgresql": _adding("clock_timestamp()"),
+    "sqlite": _adding(":now").bindparams(sa.bindparam("now", type_=UtcTime)),
+}
+_NUMBER = sa.text(f"""
+    UPDATE events SET position = places.position, delivery = :delivery, due_at = :due_at
+    FROM (
+        SELECT event_id, (SELECT coalesce(max(position), 0) FROM events)
+            + row_number() OVER (ORDER BY at, sequence) AS position
+        FROM events WHERE position IS NULL ORDER BY at, sequence LIMIT {AT_ONCE}
+    ) AS places
+    WHERE events.event_id = places.event_id RETURNING events.event_id
+""").bindparams(sa.bindparam("due_at", type_=UtcTime))  # noqa: S608 - as above.
+_NOBODY = {"delivery": None, "due_at": None}
+_ANY_UNNUMBERED = sa.text("SELECT 1 FROM events WHERE position IS NULL LIMIT 1")
 _EVENTS: sa.Select[Any] = sa.select(*(events.c[each.name] for each in fields(Event)))
-# In the words of the indexes, so that these are used.
-_IS_UNDELIVERED = sa.text("events.delivery IN ('due', 'again', 'begun', 'given_up')")
-_IS_UNNUMBERED = sa.text("events.position IS NULL")
-_ANY_UNNUMBERED = sa.select(sa.literal(1)).select_from(events).where(_IS_UNNUMBERED).limit(1)
-_PLACES = (
-    sa.select(
-        events.c.event_id,
-        sa.func.row_number().over(order_by=(events.c.at, events.c.sequence)).label("place"),
-    )
-    .where(_IS_UNNUMBERED)
-    .order_by(events.c.at, events.c.sequence)
-    .limit(AT_ONCE)
-    .subquery("places")
-)
-_LAST = sa.select(sa.func.coalesce(sa.func.max(events.c.position), 0)).correlate(None)
-_NUMBER = (
-    sa.update(events)
-    .where(events.c.event_id == _PLACES.c.event_id)
-    .values(position=_LAST.scalar_subquery() + _PLACES.c.place)
-)
-_UNDELIVERED = (
-    sa.select(
-        events.c.delivery,
-        sa.func.count().label("events"),
-        sa.func.min(events.c.due_at).label("since"),
-    )
-    .where(_IS_UNDELIVERED)
-    .group_by(events.c.delivery)
-)
+# In the words of the index, so that it is used.
+IS_UNDELIVERED = sa.text("events.delivery IN ('due', 'again', 'begun', 'given_up')")

@@ -9,9 +9,9 @@ import datetime as dt
 import sqlalchemy as sa
 
 from record.audits import last_audit
-from record.database import Database
-from record.events import undelivered_in
-from record.tables import reservations, trips
+from record.database import Database, now_in
+from record.events import IS_UNDELIVERED
+from record.tables import events, reservations, trips
 from record.trips import OPEN
 
 
@@ -40,12 +40,10 @@ async def promises_now(
             "outcomes_unknown": unknown,
             "outcome_unknown_oldest_age_seconds": _age(now, unknown_since),
         }
-        undelivered = undelivered_in(sql)
-        told["events_undelivered"] = {
-            "waiting": undelivered.waiting,
-            "given_up": undelivered.given_up,
-        }
-        told["event_undelivered_oldest_age_seconds"] = undelivered.oldest_seconds
+        waiting, waits_since = sql.execute(_WAITING).one()
+        given_up = sql.execute(_GIVEN_UP).scalar_one()
+        told["events_undelivered"] = {"waiting": waiting, "given_up": given_up}
+        told["event_undelivered_oldest_age_seconds"] = _age(now_in(sql), waits_since)
         audit = last_audit(sql)
         if audit is not None and audit.ended_at is not None:
             told["audit_last_success_timestamp_seconds"] = audit.ended_at.timestamp()
@@ -81,3 +79,7 @@ _UNKNOWN = sa.select(sa.func.count(), sa.func.min(reservations.c.updated_at)).wh
     (reservations.c.state == "pending")
     | (reservations.c.over_at < sa.bindparam("now", type_=reservations.c.over_at.type)),
 )
+_WAITING = sa.select(sa.func.count(), sa.func.min(events.c.due_at)).where(
+    IS_UNDELIVERED, events.c.delivery != "given_up"
+)
+_GIVEN_UP = sa.select(sa.func.count()).where(IS_UNDELIVERED, events.c.delivery == "given_up")

@@ -3,11 +3,12 @@
 import asyncio
 import datetime as dt
 import re
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from record import Event, Events, Record
+from record import Event, Events, Record, promises_now
 from record import events as under_test
 from record.tables import events, trips
 from shared import TripStatus
@@ -278,15 +279,10 @@ async def test_a_receiver_that_answers_again_is_told_at_once_what_has_failed(
 
 
 async def test_the_promises_tell_what_is_undelivered(record: Record) -> None:
-    def undelivered() -> under_test.Undelivered:
-        with transaction(record) as connection:
-            return under_test.undelivered_in(connection)
-
-    assert undelivered() == (0, 0.0, 0)
     ids = await due(record, 3)
     put_back(record, "due_at", 4 * 86_400)
     await record.events.note_failure(ids[0], "It answered 500", gone=False)
     await record.events.note_delivered(ids[1])
-    waiting, oldest, given_up = undelivered()
-    assert (waiting, given_up) == (1, 1)
-    assert oldest > 4 * 86_400 - 1
+    told: dict[str, Any] = await promises_now(record.database, dt.timedelta(hours=1))
+    assert told["events_undelivered"] == {"waiting": 1, "given_up": 1}
+    assert told["event_undelivered_oldest_age_seconds"] > 4 * 86_400 - 1
