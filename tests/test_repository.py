@@ -14,8 +14,8 @@ from api import keys_of
 from connection import encryption_of
 from settings import Settings, SupplierSettings
 from shared import SAMPLES, VERSION
-from tests.deploy.variables import settings_of, unknown
 from tests.processes import ROOT
+from tests.variables import settings_of, unknown
 
 REQUIREMENTS = ROOT / "requirements.txt"
 LOCKS = ("service", "run", "dev")

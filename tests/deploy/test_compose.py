@@ -20,8 +20,8 @@ from telemetry.spans import CLOSE_LIMIT
 from tests.conftest import TEMPORAL_CLI
 from tests.deploy.asking import PROMETHEUS
 from tests.deploy.image import API, AUDIT, MIGRATION, SIMULATOR, WORKER, instruction, variables
-from tests.deploy.variables import SECRET, settings_of, unknown
 from tests.processes import ROOT, bare_environment
+from tests.variables import SECRET, settings_of, unknown
 
 DEPLOY = ROOT / "deploy"
 PARTS = DEPLOY / "compose"
