@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from simulator.stock import Stock
-from tests.deploy.image import SIMULATOR, needs_namespaces, process_one
+from tests.deploy.image import needs_namespaces, process_one
 from tests.deploy.test_process_one import LEAVING
 from tests.processes import free_port, service
-from tests.simulator.simulated import slow_call
+from tests.simulator.simulated import SCRIPT, slow_call
 from tests.test_private_files import modes, private
 from tests.test_private_files import open_umask as open_umask
 
@@ -33,7 +33,7 @@ def test_the_simulator_ends_while_a_call_is_under_way() -> None:
     with service() as started:
         database = started.temporal.log.with_name("suppliers.db")
         place = ["--port", str(port), "--database", str(database), "--slow-seconds", "3600"]
-        process = process_one(started, "simulator", [*SIMULATOR, *place])
+        process = process_one(started, "simulator", [SCRIPT, *place])
         process.start()
         process.wait_for_output("Suppliers at ")
         with slow_call(port):
