@@ -20,6 +20,7 @@ from tests.conftest import TEMPORAL_CLI
 from tests.deploy.asking import PROMETHEUS
 from tests.deploy.image import API, AUDIT, MIGRATION, WORKER, instruction, variables
 from tests.processes import ROOT, bare_environment
+from tests.test_repository import OF_COMPOSE
 from tests.variables import SECRET, settings_of, unknown
 
 DEPLOY = ROOT / "deploy"
@@ -64,6 +65,13 @@ def test_suppliers_of_any_kind_are_known_to_both_and_their_tokens_to_the_worker_
     told = {name for service in SERVICES.values() for name in service.get("environment", {})}
     assert not [name for name in told if "_SUPPLIER_" in name], "that would win over the files"
     assert "/deploy/supplier-*.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_a_password_of_the_example_stays_in_its_network() -> None:
+    for name, told in SERVICES.items():
+        if "PASSWORD" in str(told) and OF_COMPOSE in str(told):
+            assert name in {"api", "worker", "migration", "postgres", "temporal-schema", "temporal"}
+    assert "ports" not in SERVICES["postgres"]
 
 
 def test_nobody_is_killed_who_still_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
