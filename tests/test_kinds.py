@@ -71,7 +71,8 @@ def made(file: Path) -> bool:
     return any(Path(part).match(pattern) for part in file.parts for pattern in NOT_OURS)
 
 
-def run(project: Path, *command: str, told: str | None = None) -> None:
+def run(project: Path, *command: str, told: str | None = None) -> str:
+    """Run a command in a project, which must succeed, and return what it wrote."""
     done = subprocess.run(
         command,
         cwd=project,
@@ -83,6 +84,7 @@ def run(project: Path, *command: str, told: str | None = None) -> None:
         check=False,
     )
     assert not done.returncode, f"{command}\n{done.stdout[-20_000:]}{done.stderr[-5_000:]}"
+    return done.stdout
 
 
 @pytest.mark.slow
