@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,12 +55,15 @@ def test_the_documented_change_is_short() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project() -> Iterator[Path]:
     """A copy of the project, with its virtual environment."""
-    copy = tmp_path / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_OURS))
-    (copy / ".venv").symlink_to(sys.prefix)
-    return copy
+    # Not pytest's folder: PostgreSQL's programs, which do not run as root, start from here.
+    with tempfile.TemporaryDirectory(prefix="trip-booking-") as folder:
+        Path(folder).chmod(0o755)
+        copy = Path(folder, "project")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_OURS))
+        (copy / ".venv").symlink_to(sys.prefix)
+        yield copy
 
 
 def ours(project: Path) -> dict[Path, bytes]:

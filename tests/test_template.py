@@ -69,9 +69,11 @@ def books(copy: Path, *orders: dict[str, str]) -> list[Any]:
 def clone(project: Path) -> Path:
     """A copy of the project in a git of its own."""
     run(project, "git", "init", "--quiet")
-    run(project, "git", "add", "--all", "--", ".", ":!.venv")
-    author = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
-    run(project, "git", *author, "commit", "--quiet", "--message=A start")
+    (project / ".git" / "info" / "exclude").write_text(".venv\n")
+    run(project, "git", "config", "user.name", "somebody")
+    run(project, "git", "config", "user.email", "somebody@example.com")
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message=A start")
     return project
 
 
