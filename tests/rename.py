@@ -4,7 +4,8 @@ It looks for each word and its plural as a part of a name (`trip_id`, `NewTrip`,
 within another word (`strip`). It says how often each word stands in how many files, and where two
 names of a file would become one. With `--apply` it renames, also the files themselves.
 
-Its files are those that git knows, less what a tool has made: recorded histories and locks.
+Its files are those that git knows, less itself, its page, and what a tool has made: recorded
+histories and locks.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-NOT_TO_CHANGE = re.compile(r"requirements/.*\.txt|tests/saga/histories/.*|LICENSE")
+NOT_TO_CHANGE = re.compile(
+    r"requirements/.*\.txt|tests/saga/histories/.*|LICENSE|docs/template\.md|tests/rename\.py"
+)
 
 ARTICLE = {"a": "an", "A": "An", "an": "a", "An": "A"}
 

@@ -130,6 +130,8 @@ def test_an_order_service_comes_of_this_project(clone: Path) -> None:
     found = [re.search("-d '(.*)'", block) for block in blocks("See it work", "console")]
     orders = [json.loads(each[1]) for each in found if each]
     booked, refused = books(clone, *orders)
+    do(clone, "Make it yours")
+    run(clone, sys.executable, "-m", "pytest", "-q", "tests/test_documents.py")
 
     wanted = {name: orders[0][name] for name in ("payment", "stock", "parcel")}
     assert booked[0]["cancelled"] is False
