@@ -114,5 +114,6 @@ def test_a_kind_may_have_an_underscore(project: Path) -> None:
     run(project, "git", "apply", told=change)
     run(project, sys.executable, "-m", "mypy", ".")
     tests = ["tests/test_kinds.py", "tests/test_settings.py", "tests/test_nothing_set_up.py"]
-    tests += [f"tests/{room}" for room in ("api", "bookings", "pages", "saga", "telemetry")]
+    rooms = [f"tests/{room}" for room in ("api", "bookings", "pages", "saga", "telemetry")]
+    tests += [room for room in rooms if (project / room).exists()]
     run(project, sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2", "-m", "not slow", *tests)
