@@ -60,7 +60,10 @@ async def crash(client: Client, record: Record, settings: Settings) -> None:
         await asyncio.sleep(POLL_INTERVAL)
         trip = await bookings.look_up(trip_id, caller)
     if killed_at is None:
-        raise NotShown(f"It is {trip.status}: the hotel was too fast (HOTEL_LATENCY_SECONDS)")
+        raise NotShown(
+            f"It is {trip.status}: the hotel was too fast. HOTEL_LATENCY_SECONDS makes it slower; "
+            "beside `make run SUPPLIERS=http` say `make crash SUPPLIERS=http`"
+        )
     seconds = time.monotonic() - killed_at
     say(
         f"The trip is {trip.status}, {seconds:.0f} s after the crash",

@@ -13,6 +13,7 @@ WALK = ROOT / "docs" / "walk.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+CODE = re.compile(r"^```.*?^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 FILE_AND_NAMES = re.compile(r"\[`([\w./]+)`\]\(\.\./([\w./]+)\)((?:,? `[\w.]+`)*)")
 """A link to a file, and the names in that file that follow it."""
@@ -37,7 +38,7 @@ def names_in(tree: ast.AST, within: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
-    links = LINK.findall(document.read_text())
+    links = LINK.findall(CODE.sub("", document.read_text()))
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 

@@ -94,7 +94,7 @@ def test_the_readmes_commands_book_one_trip_and_roll_back_the_other() -> None:
 
 
 def documented_client(service: Service, folder: Path, port: int | None = None) -> Process:
-    """Return the client of docs/using-it.md, not yet started, with `folder` for its order.
+    """Return the client of docs/using-it.md, not yet started, with `folder` for its request.
 
     It asks the API, or what listens on `port`.
     """
@@ -110,9 +110,9 @@ def documented_client(service: Service, folder: Path, port: int | None = None) -
 @pytest.mark.slow
 def test_the_documented_client_books_once_whatever_stops_it_or_the_service(tmp_path: Path) -> None:
     with service(HOTEL_LATENCY_SECONDS=1, HOTEL_OUTAGE_ATTEMPTS=1, BOOK_WAIT_SECONDS=0.5) as slow:
-        client, order = documented_client(slow, tmp_path), tmp_path / "order.json"
+        client, stored = documented_client(slow, tmp_path), tmp_path / "request.json"
         client.start()
-        wait_until(order.exists, "the order is stored")
+        wait_until(stored.exists, "the request is stored")
         slow.api.start()  # Without Temporal it answers 503.
         wait_until(lambda: slow.status_of("/livez") == 200, "the API is alive")
         time.sleep(3)  # The outage itself: longer than the client waits before it asks again.
@@ -132,8 +132,8 @@ def test_the_documented_client_books_once_whatever_stops_it_or_the_service(tmp_p
         assert json.loads(client.output) == booked
         assert len(slow.rows()) == 3
 
-        trip = json.loads(order.read_text())["trip"]
-        order.write_text(json.dumps({"key": "another", "trip": trip | {"car": ""}}))
+        trip = json.loads(stored.read_text())["trip"]
+        stored.write_text(json.dumps({"key": "another", "trip": trip | {"car": ""}}))
         client.start()
         assert client.exit_code() != 0
         assert "HTTP Error 400" in client.output

@@ -29,7 +29,8 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copytree(ROOT / "requirements", folder / "requirements")
     # What `make check` looks at is no program of the environment.
-    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    if (ROOT / "deploy").exists():
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
     return folder
 
 

@@ -13,12 +13,11 @@ import pytest
 
 from record import Record
 from shared import keep_private
-from simulator.stock import Stock
 from tests.processes import bare_environment, procfile
 
 
 @pytest.fixture(autouse=True)
-def _open_umask() -> Iterator[None]:
+def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
@@ -65,17 +64,6 @@ def test_a_file_that_is_in_use_keeps_its_locks(tmp_path: Path) -> None:
         assert held.search(locks.read_text())
         keep_private(file)
         assert held.search(locks.read_text())
-
-
-def test_the_files_of_the_simulator_are_their_owners(tmp_path: Path) -> None:
-    file = tmp_path / "suppliers.db"
-    file.touch()
-    file.chmod(0o644)
-    stock = Stock(file)
-    stock.add("car", "trip", "item", "confirmed")
-    names = ("suppliers.db", "suppliers.db-wal", "suppliers.db-shm")
-    assert modes(tmp_path) == private(*names)
-    stock.close()
 
 
 @pytest.mark.parametrize("before", [(), ("temporal.db", "temporal.db-wal", "temporal.db-shm")])

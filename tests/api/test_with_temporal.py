@@ -1,7 +1,6 @@
 """The HTTP API over the real bookings: a real Temporal server, a real record, a real worker."""
 
 import asyncio
-import re
 
 from temporalio.client import Client
 
@@ -54,9 +53,3 @@ async def test_a_step_that_never_was_booked_is_told_from_one_that_was_undone(
     assert [step["state"] for step in steps] == ["undone", "undone", *["pending"] * untried]
     assert never == [False, True, *[True] * untried]
     assert steps[0]["undo_seconds"] >= 0
-    page = (await api.get(f"/trips/{user_id}")).text
-    assert re.findall("<b>(.*)</b> <span>", page) == [
-        "Undone",
-        "Not booked",
-        *["Not booked"] * untried,
-    ]

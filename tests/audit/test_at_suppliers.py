@@ -3,6 +3,9 @@
 They are the simulated ones. Faults are planted at them through their own interface.
 """
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,21 +15,56 @@ from temporalio.client import Client
 from audit import Auditor
 from record import Record
 from record.tables import audits, unaudited
+from settings import Settings
 from shared import KINDS
 from simulator.behaviour import Mode
+from suppliers import compose
 from tests.audit.auditing import (
     audit,
     auditing,
+    book_at,
     change_trip,
     execute,
     held,
     said_of,
     trip,
 )
-from tests.audit.conftest import Book
 from tests.simulator.simulated import Simulator
 
 NEEDS_ATTENTION = "; it needs attention now."
+
+Book = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
+    """The simulated suppliers of every kind, which the settings lead to."""
+    simulator = Simulator(tmp_path / "suppliers.db", slow_seconds=0.0, seed=1)
+    await simulator.start()
+    for kind in KINDS:
+        url = str(simulator.server.make_url(f"/{kind}s"))
+        monkeypatch.setenv(f"{kind.upper()}_SUPPLIER_URL", url)
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+@pytest.fixture
+async def at_suppliers(
+    client: Client, record: Record, suppliers: Simulator
+) -> AsyncIterator[Auditor]:
+    """An auditor beside the simulated suppliers."""
+    async with auditing(client, record) as auditor:
+        yield auditor
+
+
+@pytest.fixture
+async def book(record: Record, suppliers: Simulator) -> AsyncIterator[Book]:
+    """What books a trip at the simulated suppliers, and returns its id."""
+    composed = compose(record, Settings())
+    yield partial(book_at, composed.desks, record)
+    await composed.close()
 
 
 def rows_at(suppliers: Simulator, user_id: str, kind: str) -> list[tuple[str | None, str]]:

@@ -13,7 +13,7 @@ import aiohttp.connector
 import pytest
 
 from suppliers import HttpSupplier
-from tests.beside.test_supplier_servers import APACHE, SERVERS, started
+from tests.beside.servers import APACHE, SERVERS, started
 from tests.connection.secured import Authority
 from tests.processes import bare_environment
 from tests.suppliers.over_http.raw_service import (

@@ -1,8 +1,6 @@
 """Suppliers behind real web servers: what these answer by themselves, and how they treat a line."""
 
 import asyncio
-import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,18 +11,14 @@ import pytest
 from record import Record
 from settings import load_settings
 from suppliers import Confirmed, OutcomeUnknown, Refused, Released, Try, compose
+from tests.beside.servers import APACHE, SERVERS, started
 from tests.beside.test_nginx import nginx
 from tests.connection.secured import Authority
-from tests.processes import ROOT, Process, bare_environment, free_port, wait_until
+from tests.processes import ROOT, Process, bare_environment, free_port
 from tests.record import trips
 from tests.simulator.simulated import Simulator
 from tests.suppliers.over_http.raw_service import TOKEN, call, hotels_at
 from tests.suppliers.script import trip
-
-SERVERS = {
-    program: shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin")
-    for program in ("nginx", "apache2", "lighttpd", "caddy")
-}
 
 MISSING = [program for program, path in SERVERS.items() if path is None]
 
@@ -32,23 +26,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"{MISSING}, which .ci/run installs, are missing"),
 ]
-
-APACHE = """
-ServerRoot {folder}
-ServerName localhost
-Listen 127.0.0.1:{port}
-PidFile apache.pid
-Mutex pthread
-ErrorLog apache.log
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-User www-data
-Group www-data
-DocumentRoot {folder}
-<Directory {folder}>
-  Require all denied
-</Directory>
-"""
 
 LIGHTTPD = """
 server.bind = "127.0.0.1"
@@ -65,28 +42,6 @@ http://127.0.0.1:{port} {{
   respond /elsewhere/* "hotels"
 }}
 """
-
-
-@contextmanager
-def started(folder: Path, program: str, configuration: str, *options: str) -> Iterator[int]:
-    """Run a web server, and yield its port."""
-    port, file = free_port(), folder / program
-    file.write_text(configuration.format(port=port, folder=folder))
-    command = [str(SERVERS[program]), *options, str(file)]
-    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    process = Process(program, command, folder / f"{program}.log", bare_environment() | home)
-    process.start()
-
-    def answers() -> bool:
-        with socket.socket() as line:
-            return not process.running or line.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(answers, f"{program} answers")
-        assert process.running, process.output
-        yield port
-    finally:
-        process.kill()
 
 
 def apache(folder: Path) -> AbstractContextManager[int]:

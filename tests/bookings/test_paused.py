@@ -3,16 +3,11 @@
 Server 1.30 and later can pause a workflow, where `frontend.WorkflowPauseEnabled` is set.
 """
 
-import datetime as dt
-
-import pytest
 from temporalio.client import Client
 
-import audit.open_trips
 from bookings import Bookings
 from shared import KINDS, cancellation_id
-from tests.audit.auditing import auditing, said_of
-from tests.bookings.requests import DESK, JOHN, SHOP, ended, half_way, new_id, states
+from tests.bookings.requests import JOHN, SHOP, ended, new_id, states
 from tests.faults import FaultyRecord, Gate
 from tests.trips import temporal
 
@@ -43,26 +38,6 @@ async def test_a_paused_trip_answers_and_can_be_cancelled(
     await gate.open()
     await unpause(client, before.trip_id)
     assert (await ended(asked, before.trip_id)).status == "cancelled"
-
-
-async def test_a_paused_trip_is_open_to_the_audit(
-    asked: Bookings,
-    client: Client,
-    faults: FaultyRecord,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(audit.open_trips, "SETTLED", dt.timedelta(0))
-    gate = Gate()
-    user_id = await half_way(asked, faults, gate)
-    await pause(client, user_id)
-    async with auditing(client, faults) as auditor:
-        assert await said_of(auditor, user_id) == []
-    assert "nothing can be made of trip" not in caplog.text
-    assert (await asked.look_up(user_id, DESK)).status == "running"
-    await unpause(client, user_id)
-    await gate.open()
-    assert (await ended(asked, user_id)).status == "booked"
 
 
 async def test_a_paused_cancellation_is_taken_again(

@@ -22,7 +22,12 @@ Cancel = Literal[
 ]
 """`in doubt`: as soon as some call has failed."""
 
-SCARCE = {"car": "valid-5-cars", "hotel": "valid-5-rooms", "flight": "valid-5-seats"}
+PLACES = 5
+SCARCE = {
+    "car": f"valid-{PLACES}-cars",
+    "hotel": f"valid-{PLACES}-rooms",
+    "flight": f"valid-{PLACES}-seats",
+}
 """What many want and few get."""
 
 ODD = (

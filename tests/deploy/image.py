@@ -17,7 +17,6 @@ API = ["starter.py"]
 WORKER = ["run_worker.py"]
 MIGRATION = ["record/__main__.py"]
 AUDIT = ["audit/__main__.py"]
-SIMULATOR = ["simulator/__main__.py"]
 """What the image's entrypoint is given to start each process."""
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

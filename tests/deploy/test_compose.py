@@ -15,13 +15,13 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from lifecycle import STOP_LIMIT
-from shared import KINDS
 from telemetry.spans import CLOSE_LIMIT
 from tests.conftest import TEMPORAL_CLI
 from tests.deploy.asking import PROMETHEUS
-from tests.deploy.image import API, AUDIT, MIGRATION, SIMULATOR, WORKER, instruction, variables
-from tests.deploy.variables import SECRET, settings_of, unknown
+from tests.deploy.image import API, AUDIT, MIGRATION, WORKER, instruction, variables
 from tests.processes import ROOT, bare_environment
+from tests.test_repository import OF_COMPOSE
+from tests.variables import SECRET, settings_of, unknown
 
 DEPLOY = ROOT / "deploy"
 PARTS = DEPLOY / "compose"
@@ -41,14 +41,9 @@ def environment(service: str) -> dict[str, str]:
 
 
 def test_all_processes_are_of_the_one_image() -> None:
-    commands = {name: told.get("command", instruction("CMD")) for name, told in OURS.items()}
-    commands["simulator"] = commands["simulator"][:1]
-    assert commands == {
-        "api": API,
-        "worker": WORKER,
-        "migration": MIGRATION,
-        "simulator": SIMULATOR,
-    }
+    ours = {name: told for name, told in OURS.items() if name != "simulator"}
+    commands = {name: told.get("command", instruction("CMD")) for name, told in ours.items()}
+    assert commands == {"api": API, "worker": WORKER, "migration": MIGRATION}
     assert all((ROOT / script).is_file() for (script,) in [*commands.values(), AUDIT])
     assert SERVICES["worker"]["deploy"]["replicas"] >= 2
 
@@ -58,22 +53,6 @@ def test_a_process_starts_with_its_variables(service: str, monkeypatch: pytest.M
     assert not unknown(SERVICES[service]["environment"])
     settings = settings_of(environment(service), monkeypatch)
     assert settings.database_url.get_secret_value().startswith("postgresql+psycopg://trips:")
-
-
-def test_the_simulated_suppliers_are_where_the_worker_asks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lines = (PARTS / "suppliers.env").read_text().splitlines()
-    told = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    assert told.keys() - {"PAGE_EXAMPLES"} <= SERVICES["worker"]["environment"].keys()
-    assert told.keys() <= SERVICES["api"]["environment"].keys()
-    suppliers = settings_of(environment("worker") | told, monkeypatch).suppliers
-    command = SERVICES["simulator"]["command"]
-    port = command[command.index("--port") + 1]
-    assert {kind: each.url for kind, each in suppliers.items()} == {
-        kind: f"http://simulator:{port}/{kind}s" for kind in KINDS
-    }
-    assert SERVICES["simulator"]["environment"]["PORT"] == port, "where the health check asks"
 
 
 def test_suppliers_of_any_kind_are_known_to_both_and_their_tokens_to_the_worker_alone() -> None:
@@ -86,6 +65,13 @@ def test_suppliers_of_any_kind_are_known_to_both_and_their_tokens_to_the_worker_
     told = {name for service in SERVICES.values() for name in service.get("environment", {})}
     assert not [name for name in told if "_SUPPLIER_" in name], "that would win over the files"
     assert "/deploy/supplier-*.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_a_password_of_the_example_stays_in_its_network() -> None:
+    for name, told in SERVICES.items():
+        if "PASSWORD" in str(told) and OF_COMPOSE in str(told):
+            assert name in {"api", "worker", "migration", "postgres", "temporal-schema", "temporal"}
+    assert "ports" not in SERVICES["postgres"]
 
 
 def test_nobody_is_killed_who_still_has_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from tests.deploy.kubernetes import (
     with_components,
     workloads,
 )
-from tests.deploy.variables import SECRET, settings_of, unknown
+from tests.variables import SECRET, settings_of, unknown
 
 pytestmark = needs_kubectl
 

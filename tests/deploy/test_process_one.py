@@ -19,7 +19,6 @@ from tests.deploy.image import (
     API,
     AUDIT,
     MIGRATION,
-    SIMULATOR,
     WORKER,
     instruction,
     needs_namespaces,
@@ -34,7 +33,6 @@ from tests.processes import (
     service,
     wait_until,
 )
-from tests.simulator.simulated import slow_call
 
 pytestmark = [pytest.mark.slow, needs_namespaces]
 
@@ -96,17 +94,3 @@ def test_told_to_stop_with_a_trip_under_way_api_and_worker_end_in_time() -> None
         assert worker.tell(signal.SIGTERM) == 0
         assert time.monotonic() - begun < GRACE + STOP_LIMIT + LEAVING
         assert not healthy(started, metrics_port)
-
-
-def test_the_simulator_ends_while_a_call_is_under_way() -> None:
-    port = free_port()
-    with service() as started:
-        database = started.temporal.log.with_name("suppliers.db")
-        place = ["--port", str(port), "--database", str(database), "--slow-seconds", "3600"]
-        process = process_one(started, "simulator", [*SIMULATOR, *place])
-        process.start()
-        process.wait_for_output("Suppliers at ")
-        with slow_call(port):
-            begun = time.monotonic()
-            assert process.tell(signal.SIGTERM) == 0
-            assert time.monotonic() - begun < LEAVING

@@ -3,7 +3,7 @@
 The test of a trip of some shape names it: `@pytest.mark.shape("booked")`. Then its last workflow
 must run the same activities as the recorded one. This records all of them into the folder:
 
-    RECORD_HISTORIES=tests/saga/histories pytest tests/saga -m shape
+    RECORD_HISTORIES=tests/saga/histories .venv/bin/python -m pytest tests/saga -m shape
 
 With `--encrypted -k …` it records some into `encrypted/` there; `test_replay.py` says which ones.
 Record again only when the way that *new* trips run has changed on purpose, and then keep the old

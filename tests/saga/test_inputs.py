@@ -149,8 +149,8 @@ async def test_a_cancel_of_a_trip_without_settings_is_carried_out(
 async def test_the_deadline_of_a_delayed_trip_begins_when_its_workflow_does(
     stage: Stage, client: Client
 ) -> None:
-    told = five(policy=dataclasses.asdict(within(0.5)))
-    booking = await by_cli(client, told, "--start-delay", "2s")
+    told = five(policy=dataclasses.asdict(within(5)))
+    booking = await by_cli(client, told, "--start-delay", "6s")
     assert (await result_of(booking))["status"] == "success"
     assert await held(stage.record, booking) == list(KINDS)
     await replay(client, booking)

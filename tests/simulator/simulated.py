@@ -19,6 +19,9 @@ from simulator.behaviour import Mode
 from simulator.service import SimulatorService
 from simulator.stock import Stock
 
+SCRIPT = "simulator/__main__.py"
+"""What a container of the image is told to run."""
+
 
 class CutOff(Exception):
     """The connection was closed before an answer came."""

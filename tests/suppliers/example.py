@@ -56,12 +56,12 @@ class Airline:
         answer = await self._ask("POST", self._orders, wanted)
         if answer.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
             raise _refused(answer)
-        order = _read(_Order, answer)
-        return Pending() if order.status == "pending" else Confirmed(order.booking_reference)
+        placed = _read(_Order, answer)
+        return Pending() if placed.status == "pending" else Confirmed(placed.booking_reference)
 
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Search the orders for the trip's."""
-        orders = {order.status: order for order in await self._orders_of(trip)}
+        orders = {each.status: each for each in await self._orders_of(trip)}
         if "confirmed" in orders:
             return Confirmed(orders["confirmed"].booking_reference)
         if "pending" in orders:
@@ -74,9 +74,9 @@ class Airline:
         if not orders:
             # The desk asks for this only where something is held: the search will find it.
             raise OutcomeUnknown("The airline does not find the order yet")
-        for order in orders:
-            if order.status != "cancelled":
-                url = self._orders / order.id / "actions" / "cancel"
+        for placed in orders:
+            if placed.status != "cancelled":
+                url = self._orders / placed.id / "actions" / "cancel"
                 answer = await self._ask("POST", url)
                 if answer.status != HTTPStatus.OK:
                     raise _refused(answer)

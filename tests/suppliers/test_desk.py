@@ -31,8 +31,8 @@ from suppliers import (
     Undecided,
 )
 from tests.suppliers import script
-from tests.suppliers.conftest import TestClock
 from tests.suppliers.script import DOWN, NO, QUICK, SURE, UNKNOWN, Script
+from tests.suppliers.subjects import TestClock
 
 POLICY = SagaPolicy(try_timeout=100, retry_interval=1, step_deadline=600)
 

@@ -198,7 +198,7 @@ async def test_what_is_about_no_trip_is_not_traced(
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        ("GET", "/?name=Ada+Lovelace&car=Xanadu", "GET /"),
+        ("GET", "/openapi.json?name=Ada+Lovelace&car=Xanadu", "GET /openapi.json"),
         ("GET", "/Ada-Lovelace", "GET"),
         ("LOVELACE", "/", "HTTP"),
         ("GET", "/bug?name=Lovelace", "GET /bug"),

@@ -15,13 +15,21 @@ from PIL import Image
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 from tests.pages.browser import browsing
-from tests.pages.browser.browsing import PATIENCE, book, expect_motion, expect_status, fill_in
+from tests.pages.browser.browsing import (
+    PATIENCE,
+    WEB_UI,
+    book,
+    expect_motion,
+    expect_status,
+    fill_in,
+)
 from tests.pages.conftest import ARGUMENTS, NAMES
 from tests.processes import FAST_TIMERS, ROOT, free_port, service, supplier_urls
 
 IMAGES = ROOT / "docs" / "images"
 
 DESK = ViewportSize(width=1100, height=640)
+WINDOW = ViewportSize(width=1400, height=980)
 TELEPHONE = ViewportSize(width=390, height=760)
 
 LASTING = 600
@@ -37,9 +45,9 @@ GOOD = {"car": "electric-car", "hotel": "seaview-hotel", "flight": "lisbon-fligh
 SOLD_OUT = GOOD | {"flight": "sold-out-flight"}
 
 
-async def take(page: Page, name: str) -> None:
-    """Write the picture of a page as it is shown."""
-    taken = await page.screenshot(full_page=True)
+async def take(page: Page, name: str, *, whole: bool = True) -> None:
+    """Write the picture of a page as it is shown, the whole of it or what the window shows."""
+    taken = await page.screenshot(full_page=whole)
     with Image.open(io.BytesIO(taken)) as picture:
         small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     small.save(IMAGES / f"{name}.png", optimize=True)
@@ -93,6 +101,24 @@ async def take_all(browser: Browser, origin: str) -> None:
         await take(page, "list")
 
 
+async def take_web_ui(browser: Browser) -> None:
+    """Roll the README's trip back beside the tutorial's outage, and take it in the Web UI."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    # Of a repeated option the last one counts.
+    options = (*FAST_TIMERS, "--headless=false", "--ui-port", str(port))
+    slow = {"HOTEL_LATENCY_SECONDS": 1, "HOTEL_OUTAGE_ATTEMPTS": 1, "TEMPORAL_UI_URL": url}
+    with service("sqlite", options, **slow) as running:
+        running.start()
+        jane = {"name": "Jane Smith", "car": "valid-car-id", "flight": "valid-flight-id"}
+        trip = running.request("POST", "/book", jane | {"hotel": "invalid-hotel-id"}).body
+        found = running.request("GET", f"/bookings/{trip['user_id']}").body
+        async with tab(browser, url, **WEB_UI | {"viewport": WINDOW}) as page:
+            await page.goto(found["links"]["web_ui"])
+            await expect(page.get_by_text("undo_book_car • Undo")).to_be_visible()
+            await take(page, "rolled-back-trip", whole=False)
+
+
 async def main() -> None:
     """Start the service and a browser, and take the pictures."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
@@ -119,6 +145,7 @@ async def main() -> None:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
             await take_all(browser, f"http://127.0.0.1:{running.api_port}")
+            await take_web_ui(browser)
             await browser.close()
 
 

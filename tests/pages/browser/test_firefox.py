@@ -38,7 +38,7 @@ STORIES: list[Callable[..., Awaitable[None]]] = [
 async def firefox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     program = tmp_path_factory.mktemp("firefox") / "firefox"
     program.write_text(
-        f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m tests.beside.firefox "$@"\n'
+        f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m tests.pages.browser.firefox "$@"\n'
     )
     program.chmod(0o755)
     expect.set_options(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""`python -m tests.beside.firefox OPTIONS`: Debian's Firefox, as Playwright can drive it.
+"""`python -m tests.pages.browser.firefox OPTIONS`: Debian's Firefox, as Playwright can drive it.
 
 Playwright drives a Firefox that it has not built by WebDriver BiDi. For each new window Playwright
 1.65 sends `emulation.setMediaFeaturesOverride`. Firefox 153 does not know that command, and
