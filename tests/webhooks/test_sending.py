@@ -1,8 +1,11 @@
 """One try to deliver an event: what goes over the wire, and what becomes of each answer."""
 
+import asyncio
 import datetime as dt
 import re
+import ssl
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +14,10 @@ from standardwebhooks import WebhookVerificationError
 from record import Event, Record, RecordUnavailable
 from record import events as events_of_record
 from shared import VERSION
+from tests.connection.secured import Authority
 from tests.processes import free_port
 from tests.record.test_events import due, put_back
-from tests.suppliers.over_http.raw_service import Answer, RawService, http
+from tests.suppliers.over_http.raw_service import Answer, RawService, http, raw_service
 from tests.webhooks.receiving import KEY, OLD_KEY, sender_to, tried, verified
 from webhooks import Sender, sending
 
@@ -149,6 +153,34 @@ async def test_anything_else_is_a_failure_that_is_told_in_a_word_and_tried_again
     assert re.fullmatch(words, failed.message), failed.message
     receiver.says(http(204))
     assert await tried(sender, event_id) is None
+
+
+async def test_a_receiver_may_take_its_time_but_no_longer(
+    record: Record, receiver: RawService, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sending.ANSWER_LIMIT == 15
+    slow, slower = await due(record, 2)
+    receiver.answering.clear()
+    trying = asyncio.create_task(tried(sender, slow))
+    await receiver.asked()
+    receiver.answering.set()
+    assert await trying is None
+    receiver.answering.clear()
+    monkeypatch.setattr(sending, "ANSWER_LIMIT", 0.2)
+    failed = await tried(sender, slower)
+    assert failed and failed.message == "No answer within 0.2 s"
+
+
+async def test_a_receiver_whose_certificate_nobody_knows_is_told_nothing(
+    record: Record, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority(tmp_path, "nobody").issue("shop"))
+    event_id = await one(record)
+    async with raw_service(context) as unknown:
+        failed = await tried(sender_to(unknown, record), event_id)
+        assert failed and failed.message == "No answer: SSLCertVerificationError"
+        assert unknown.requests == []
 
 
 async def test_a_receiver_that_nobody_reaches_is_told_of_without_its_address(
