@@ -128,6 +128,7 @@ async def work(
         auditor = Auditor(client, record, composed.desks, policy, rates)
         workers = create_workers(client, settings, telemetry.interceptors)
         relay = Relay(client, record.events, deliver=settings.webhook_url is not None)
+        sender = None
         if settings.webhook_url is not None:
             secrets, proxy = settings.webhook_secrets, settings.webhook_proxy
             sender = Sender(record.events, settings.webhook_url, secrets, proxy)
@@ -145,6 +146,8 @@ async def work(
                 telemetry.started(record.database.connections, obstacle)
         finally:
             await composed.close()
+            if sender is not None:
+                await sender.close()
 
 
 async def run(settings: Settings, config: ClientConnectConfig, tracing: Tracing) -> None:

@@ -42,7 +42,13 @@ class Sender:
     ) -> None:
         self._events, self._url, self._proxy = events, url, proxy
         self._signers = [Webhook(secret) for secret in secrets]
+        self._session: aiohttp.ClientSession | None = None
         self._forward_at = 0.0
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._session is not None:
+            await self._session.close()
 
     @activity.defn
     async def deliver_event(self, event_id: str) -> None:
@@ -89,11 +95,9 @@ class Sender:
             ),
         }
         try:
-            # A connection of its own: one that was kept may have been closed at the other end.
             async with (
                 asyncio.timeout(ANSWER_LIMIT),
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
-                session.post(
+                self._opened().post(
                     self._url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
                 ) as answer,
             ):
@@ -103,6 +107,18 @@ class Sender:
             return 0, f"No answer within {ANSWER_LIMIT:g} s", 0.0
         except Exception as error:  # It is a failed try, whatever it is. Its text has the address.
             return 0, f"No answer: {type(error.__cause__ or error).__name__}", 0.0
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """Return what looks the receiver up once for all deliveries, in a thread that others need.
+
+        It keeps no connection, as the other end may have closed it.
+        """
+        self._session = self._session or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self._session
 
     async def _note_delivered(self, event: Event) -> None:
         """Note it, and have tried at once what has failed before: the receiver is back."""

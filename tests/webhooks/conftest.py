@@ -18,5 +18,6 @@ async def receiver() -> AsyncIterator[RawService]:
 
 
 @pytest.fixture
-def sender(receiver: RawService, record: Record) -> Sender:
-    return sender_to(receiver, record)
+async def sender(receiver: RawService, record: Record) -> AsyncIterator[Sender]:
+    async with sender_to(receiver.url, record) as made:
+        yield made

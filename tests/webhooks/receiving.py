@@ -1,6 +1,8 @@
 """The receiver of a webhook, which says what a test tells it to, and what it was sent."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from standardwebhooks import Webhook
@@ -8,15 +10,22 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from record import Record
-from tests.suppliers.over_http.raw_service import RawService, Request
+from tests.suppliers.over_http.raw_service import Request
 from webhooks import Sender
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_KEY = "whsec_" + "A" * 43 + "="
 
 
-def sender_to(receiver: RawService, record: Record, *keys: str) -> Sender:
-    return Sender(record.events, receiver.url, keys or [KEY])
+@asynccontextmanager
+async def sender_to(
+    url: str, record: Record, *keys: str, proxy: str | None = None
+) -> AsyncIterator[Sender]:
+    sender = Sender(record.events, url, keys or [KEY], proxy)
+    try:
+        yield sender
+    finally:
+        await sender.close()
 
 
 async def tried(sender: Sender, event_id: str) -> ApplicationError | None:

@@ -59,7 +59,9 @@ async def test_an_event_is_sent_once_signed_and_without_a_name(
 
 
 async def test_each_of_several_secrets_signs(record: Record, receiver: RawService) -> None:
-    await tried(sender_to(receiver, record, KEY, OLD_KEY), await one(record))
+    event_id = await one(record)
+    async with sender_to(receiver.url, record, KEY, OLD_KEY) as sender:
+        assert await tried(sender, event_id) is None
     (request,) = receiver.requests
     assert verified(request, KEY) == verified(request, OLD_KEY)
     with pytest.raises(WebhookVerificationError):
@@ -178,23 +180,57 @@ async def test_a_receiver_whose_certificate_nobody_knows_is_told_nothing(
     context.load_cert_chain(*Authority(tmp_path, "nobody").issue("shop"))
     event_id = await one(record)
     async with raw_service(context) as unknown:
-        failed = await tried(sender_to(unknown, record), event_id)
+        async with sender_to(unknown.url, record) as sender:
+            failed = await tried(sender, event_id)
         assert failed and failed.message == "No answer: SSLCertVerificationError"
         assert unknown.requests == []
+
+
+async def test_a_name_that_takes_long_to_look_up_is_looked_up_once(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads for that are few, and suppliers are looked up in them, too."""
+    asked = []
+
+    async def hang(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    monkeypatch.setattr(sending, "ANSWER_LIMIT", 0.2)
+    event_ids = await due(record, 20)
+    async with sender_to("http://shop.invalid/trips", record) as sender:
+        failures = await asyncio.gather(*(tried(sender, each) for each in event_ids))
+    assert {each and each.message for each in failures} == {"No answer within 0.2 s"}
+    assert asked == ["shop.invalid"]
+
+
+async def test_nothing_of_an_answer_is_kept(record: Record, receiver: RawService) -> None:
+    receiver.says(http(204, headers={"Set-Cookie": "a=b"}))
+    event_ids = await due(record, 2)
+    # aiohttp keeps no cookie of an address.
+    async with sender_to(receiver.url.replace("127.0.0.1", "localhost"), record) as sender:
+        for event_id in event_ids:
+            assert await tried(sender, event_id) is None
+    first, second = receiver.requests
+    assert first.connection != second.connection
+    assert "Cookie" not in second.headers
 
 
 async def test_a_receiver_that_nobody_reaches_is_told_of_without_its_address(
     record: Record,
 ) -> None:
-    sender = Sender(record.events, f"http://127.0.0.1:{free_port()}/token", [KEY])
-    failed = await tried(sender, await one(record))
+    event_id = await one(record)
+    async with sender_to(f"http://127.0.0.1:{free_port()}/token", record) as sender:
+        failed = await tried(sender, event_id)
     assert failed and failed.message == "No answer: ConnectionRefusedError"
 
 
 async def test_what_is_sent_goes_through_the_proxy(record: Record, receiver: RawService) -> None:
     proxy = receiver.url.removesuffix("/v1").replace("//", "//me:password@")
-    sender = Sender(record.events, "http://127.0.0.1:1/trips", [KEY], proxy)
-    assert await tried(sender, await one(record)) is None
+    event_id = await one(record)
+    async with sender_to("http://127.0.0.1:1/trips", record, proxy=proxy) as sender:
+        assert await tried(sender, event_id) is None
     (request,) = receiver.requests
     assert request.target == "http://127.0.0.1:1/trips"
     assert request.headers["Proxy-Authorization"].startswith("Basic ")
