@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.processes import Process
@@ -43,6 +43,7 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
     """Forward TCP connections from one port of this machine to another, late by `delay` seconds."""
     link = Link(delay)
     loop = asyncio.new_event_loop()
+    writers: list[asyncio.StreamWriter] = []
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         when = 0.0
@@ -64,6 +65,7 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
             # Nobody is there; who has connected must not think otherwise.
             writer.close()
             return
+        writers.extend((writer, back))
         with contextlib.suppress(asyncio.CancelledError):  # The link is closed.
             await asyncio.gather(forward(reader, back), forward(there, writer))
 
@@ -73,16 +75,18 @@ def slow_link(port: int, to_port: int, delay: float) -> Iterator[Link]:
     try:
         yield link
     finally:
-        asyncio.run_coroutine_threadsafe(_close(server), loop).result()
+        asyncio.run_coroutine_threadsafe(_close(server, writers), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _close(server: asyncio.Server) -> None:
+async def _close(server: asyncio.Server, writers: Iterable[asyncio.StreamWriter]) -> None:
     """Close a server with the connections that it has accepted."""
     server.close()
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for writer in writers:
+        writer.close()

@@ -98,7 +98,7 @@ async def test_a_step_that_ends_at_its_deadline_tells_the_suppliers_last_words(
     stage: Stage,
 ) -> None:
     stage.breaks("reserve", "car", unavailable)
-    failed = await stage.start(attempts=10_000, policy=replace(IMPATIENT, step_deadline=0.5))
+    failed = await stage.start(attempts=10_000, policy=replace(IMPATIENT, step_deadline=3))
     assert (await result_of(failed))["message"] == "The car is unavailable"
     assert await stage.held(failed) == []
 

@@ -181,7 +181,7 @@ a pending cancellation is asked for until it is done
   cancelled QK7R2M
 a cancellation that is pending for too long is stuck
   book confirmed, cancel pending, find confirmed, cancel pending
-  book confirmed, cancel undecided, 601, cancel refused
+  book confirmed, cancel undecided, 900, cancel refused
   cancelling QK7R2M
 a refused cancellation leaves what is held
   book confirmed, cancel refused
