@@ -14,7 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from record.database import Database, now_in, writes
-from record.tables import UtcTime, events
+from record.tables import AnyText, UtcTime, events
 from shared import TripStatus
 
 AT_ONCE = 500
@@ -240,7 +240,7 @@ def _adding(now: str) -> sa.TextClause:
             AND last.sequence = (SELECT max(sequence) FROM events WHERE trip_id = trips.trip_id)
         WHERE trips.trip_id = :of_trip AND trips.status <> 'running'
             AND (last.status IS NULL OR last.status <> trips.status)
-    """)  # noqa: S608 - of no text from outside.
+    """).bindparams(sa.bindparam("of_trip", type_=AnyText))  # noqa: S608 - of no text from outside.
 
 
 _ADD = {
