@@ -92,7 +92,7 @@ class OpenTrips:
         return Difference(row.trip_id, "lost_ending", found, recorded)
 
     async def _cancel(self, row: RecordedTrip) -> None:
-        """Cancel a trip again: its workflow was reset, or booked before the order reached it."""
+        """Cancel a trip again: its workflow was reset, or booked before the request reached it."""
         if row.closed_at is None:
             # It may have the order, and be undone at this moment. Then this changes nothing.
             await self._workflows.cancel(row)

@@ -132,8 +132,8 @@ class Bookings:
         """Undo the trip, running or booked, and return it after `seconds` at most.
 
         A wait ends at once when an undo is stuck. Even with no `seconds` Temporal has taken the
-        order. If a running trip was booked before the order reached it, a wait has it undone; so do
-        a repeated cancel and the audit. Cancelling again changes nothing. Raises
+        order. If a running trip was booked before the request reached it, a wait has it undone; so
+        do a repeated cancel and the audit. Cancelling again changes nothing. Raises
         `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
         `TemporalUnavailable` and `TemporalRefuses`.
         """

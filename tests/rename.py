@@ -49,7 +49,7 @@ class Names:
         title = "|".join(sorted(filter(str.istitle, self._new), reverse=True))
         upper = "|".join(sorted(filter(str.isupper, self._new), reverse=True))
         self._pattern = re.compile(
-            r"(?:(?<![A-Za-z])(?P<article>[Aa]n?)(?P<space>[ _\n]))?"
+            r"(?:(?<![A-Za-z])(?P<article>[Aa]n?)(?P<space>[ _\n-]))?"
             rf"(?P<word>(?<=#)(?:{small})|(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:{small})(?![a-z])"
             rf"|(?:{title})(?![a-z])|(?<![A-Za-z])(?:{upper})(?![A-Za-z]))"
         )

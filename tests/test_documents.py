@@ -15,6 +15,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/R
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 CODE = re.compile(r"^```.*?^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+ANCHOR = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
 FILE_AND_NAMES = re.compile(r"\[`([\w./]+)`\]\(\.\./([\w./]+)\)((?:,? `[\w.]+`)*)")
 """A link to a file, and the names in that file that follow it."""
 
@@ -40,6 +41,23 @@ def names_in(tree: ast.AST, within: str = "") -> Iterator[str]:
 def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
     links = LINK.findall(CODE.sub("", document.read_text()))
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def anchors_of(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+?) *$", CODE.sub("", document.read_text()), re.M)
+    shown = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in shown}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_to_a_heading_leads_to_one(document: Path) -> None:
+    missing = []
+    for file, anchor in ANCHOR.findall(CODE.sub("", document.read_text())):
+        there = document.parent / file if file else document
+        if there.suffix == ".md" and anchor not in anchors_of(there):
+            missing.append(f"{file}#{anchor}")
+    assert missing == []
 
 
 def test_the_walk_names_what_is_in_the_files() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
 from record import Record
 from tests.bookings.requests import planted
@@ -72,18 +71,3 @@ def test_a_hand_over(tmp_path: Path, terminal: bool) -> None:
     told = said(command, {"DATABASE_URL": url}, terminal=terminal)
     done = "Trips of 'shop' that were handed over to 'store': 1"
     assert "Handed over: 1 trips" in told if terminal else told == f"{done}\n"
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-async def test_an_audit_of_every_trip(
-    environment: WorkflowEnvironment, tmp_path: Path, terminal: bool
-) -> None:
-    url = f"sqlite:///{tmp_path}/reservations.db"
-    async with Record.open(url) as record:
-        for _ in range(3):
-            await planted(record)
-    address = environment.client.service_client.config.target_host
-    settings = {"DATABASE_URL": url, "TEMPORAL_ADDRESS": address}
-    told = await asyncio.to_thread(said, ["audit", "--all"], settings, terminal=terminal)
-    done = "3 trips compared, 0 differences."
-    assert "Looked at: 100%" in told if terminal else told == f"{done}\n"

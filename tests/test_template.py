@@ -103,6 +103,7 @@ def test_the_service_works_without_the_pages(project: Path) -> None:
             "A trip, an open trip, all_trips: a\ntrip",
             "An order, an open order, all_orders: an\norder",
         ),
+        ("#how-a-trip-looks", "#how-an-order-looks"),
         ("strip, Tripod, sidecar, scarce", "strip, Tripod, sidecar, scarce"),
         (r"a line\ntrip, #tripspastdeadline", r"a line\norder, #orderspastdeadline"),
         (

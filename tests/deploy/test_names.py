@@ -74,7 +74,11 @@ def missing(samples: Samples) -> list[str]:
 
 async def test_a_live_service_tells_all_that_is_asked_for() -> None:
     worker, suppliers = free_port(), free_port()
-    urls: dict[str, Any] = {**supplier_urls(suppliers)}
+    urls: dict[str, Any] = {
+        **supplier_urls(suppliers),
+        "WEBHOOK_URL": f"http://127.0.0.1:{free_port()}",
+        "WEBHOOK_SECRET": f"whsec_{'a' * 32}",
+    }
     with service(METRICS_PORT=worker, RETRY_INTERVAL_SECONDS=0.1, **urls) as running:
         simulator = running.simulated_suppliers("--port", str(suppliers))
         simulator.start()

@@ -49,6 +49,8 @@ OF_THE_API = (
         "booking_audit_last_success_timestamp_seconds": "gauge",
         "booking_idempotency_key_conflicts_total": "counter",
         "booking_outcome_unknown_oldest_age_seconds": "gauge",
+        "booking_event_undelivered_oldest_age_seconds": "gauge",
+        "booking_events_undelivered": "gauge",
         "booking_outcomes_unknown": "gauge",
         "booking_places": "gauge",
         "booking_places_in_use": "gauge",
