@@ -104,14 +104,14 @@ class Events:
         numbered = list(sql.scalars(_NUMBER, told))
         return numbered if deliver else []
 
-    async def left_over(self, seconds: float) -> list[Event]:
+    async def left_over(self, seconds: float, limit: int = AT_ONCE) -> list[Event]:
         """Return events whose delivery nobody has begun for so long, or is to begin again."""
 
         def found(sql: sa.Connection) -> list[Event]:
             since = now_in(sql) - dt.timedelta(seconds=seconds)
             is_left = (events.c.delivery == "due") & (events.c.due_at < since)
             left = _EVENTS.where(IS_UNDELIVERED, is_left | (events.c.delivery == "again"))
-            return _events(sql, left.order_by(events.c.due_at).limit(AT_ONCE))
+            return _events(sql, left.order_by(events.c.due_at).limit(limit))
 
         return await self._database.read(found)
 
