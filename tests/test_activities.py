@@ -168,9 +168,9 @@ def wait_told(error: ApplicationError) -> float:
 @pytest.mark.parametrize(
     ("wanted", "left", "told"),
     [
-        (20.0, 600.0, 20.0),
-        (3600.0, 600.0, 600.0 - LAST_TRY),
-        (595.0, 600.0, 600.0 - LAST_TRY),
+        (20.0, 6000.0, 20.0),
+        (36000.0, 6000.0, 6000.0 - LAST_TRY),
+        (5999.0, 6000.0, 6000.0 - LAST_TRY),
         # No time is left for a last try: it is for the deadline to end the step.
         (20.0, LAST_TRY / 2, 20.0),
     ],
@@ -184,7 +184,8 @@ async def test_a_supplier_is_left_alone_as_long_as_it_wants_but_for_a_last_try(
 ) -> None:
     error = await fails(record, answer("The hotel supplier is busy", wanted), left)
     assert error.message == "The hotel supplier is busy"
-    assert wait_told(error) == pytest.approx(told, abs=1)
+    # Less what the machine has taken meanwhile.
+    assert wait_told(error) == pytest.approx(told, abs=LAST_TRY * 0.8)
     assert error.type == (UNDECIDED if answer is Undecided else "SupplierFailed")
     assert not error.non_retryable
 

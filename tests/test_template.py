@@ -12,9 +12,12 @@ import pytest
 from tests.processes import ROOT
 from tests.rename import Names, meetings
 from tests.test_kinds import project as project
-from tests.test_kinds import run
+from tests.test_kinds import run, run_fast_tests
 
 PAGE = (ROOT / "docs" / "template.md").read_text()
+
+FAST_TESTS = ".venv/bin/python -m pytest -q -n 2 -m 'not slow'\n"
+"""The command that runs them."""
 
 PARTS = ("The pages", "The simulator", "Deploy", "The audit")
 """What may go, in the order of the page."""
@@ -56,7 +59,9 @@ def do(copy: Path, heading: str) -> None:
     """Run the commands below a heading, less those that ask the running service."""
     for block in blocks(heading, "console"):
         if not block.startswith("curl"):
-            run(copy, "sh", "-ec", block)
+            run(copy, "sh", "-ec", block.removesuffix(FAST_TESTS))
+        if block.endswith(FAST_TESTS):
+            run_fast_tests(copy)
 
 
 def books(copy: Path, *orders: dict[str, str]) -> list[Any]:
