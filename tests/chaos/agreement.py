@@ -228,10 +228,16 @@ class Agreement(Asking):
         """Have what has failed sent again, as an operator does, and compare what was received."""
         self.receiver.broken = False
         database_url = self.service.database_url
-        for event_id in await asyncio.to_thread(webhooks.waiting, database_url):
-            await self.insist("POST", f"/events/{event_id}/redeliver")
-        end = time.monotonic() + SETTLED_WITHIN
-        while await asyncio.to_thread(webhooks.waiting, database_url) and time.monotonic() < end:
+        end, asked = time.monotonic() + SETTLED_WITHIN, set[str]()
+        while time.monotonic() < end:
+            waiting = await asyncio.to_thread(webhooks.waiting, database_url)
+            if not waiting:
+                break
+            # Nobody is told of an event that has no place yet.
+            known = {event_id for event_id, position in waiting if position is not None}
+            for event_id in known - asked:
+                await self.insist("POST", f"/events/{event_id}/redeliver")
+            asked |= known
             await asyncio.sleep(PATIENCE)
         wrong = await asyncio.to_thread(lambda: list(webhooks.compare(database_url, self.receiver)))
         for subject, what in wrong:

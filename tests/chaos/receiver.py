@@ -81,9 +81,10 @@ def receiving(chance: random.Random) -> Iterator[tuple[Receiver, dict[str, objec
             thread.join()
 
 
-def waiting(database_url: str) -> list[str]:
-    """Return the ids of the events that are not delivered."""
-    return [row.event_id for row in _rows(database_url) if row.delivery != "delivered"]
+def waiting(database_url: str) -> list[tuple[str, int | None]]:
+    """Return the ids of the events that are not delivered, and their positions."""
+    rows = _rows(database_url)
+    return [(row.event_id, row.position) for row in rows if row.delivery != "delivered"]
 
 
 def compare(database_url: str, receiver: Receiver) -> Iterator[tuple[str, str]]:
