@@ -7,7 +7,7 @@ on from a position misses none.
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -210,6 +210,19 @@ class Events:
             return _events(sql, which.order_by(*place).limit(limit))
 
         return await self._database.read(found)
+
+
+def change_trip(
+    sql: sa.Connection, change: sa.Update, trip_id: str, values: Mapping[str, Any] | None = None
+) -> bool:
+    """Change a trip's row, and write the event if that changes its status.
+
+    Tells whether the row met the change's conditions.
+    """
+    changed = sql.execute(change, values).rowcount > 0
+    if changed:
+        add_event(sql, trip_id)
+    return changed
 
 
 def add_event(sql: sa.Connection, trip_id: str) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from record.database import Database, add_if_new, writes
 from record.errors import ReservationRefused
-from record.events import add_event
+from record.events import change_trip
 from record.tables import reservations, storable, trips
 from record.trips import UNHELD, claim, claim_own, execution_of
 from shared import KINDS, BookVacationInput, Kind
@@ -167,8 +167,8 @@ class Reservations:
             return
         put(sql, trip, kind, held, state, verdict="stuck", last_error=words)
         is_open = (trips.c.trip_id == trip.book_user_id) & trips.c.closed_at.is_(None)
-        if sql.execute(sa.update(trips).where(is_open).values(status="needs_attention")).rowcount:
-            add_event(sql, trip.book_user_id)
+        attention = sa.update(trips).where(is_open).values(status="needs_attention")
+        change_trip(sql, attention, trip.book_user_id)
 
     @writes
     def resolve(self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, words: str) -> None:

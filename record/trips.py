@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from record.actions import actions_of, add_action
 from record.database import Database, add_if_new, writes
 from record.errors import RecordBroken, ReservationRefused
-from record.events import add_event
+from record.events import change_trip
 from record.owners import fingerprint_of, fingerprints_of
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
@@ -147,11 +147,9 @@ class Trips:
             "booked_at": news.at if news.status == "booked" else None,
         }
         # A trip that has tried to book anything was claimed then.
-        changed = sql.execute(_TELL, told).rowcount
-        if not changed and claim(sql, trip) is not None:
-            changed = sql.execute(_TELL, told).rowcount
-        if changed:
-            add_event(sql, trip.book_user_id)
+        trip_id = trip.book_user_id
+        if not change_trip(sql, _TELL, trip_id, told) and claim(sql, trip) is not None:
+            change_trip(sql, _TELL, trip_id, told)
         return left
 
     async def found(
@@ -217,14 +215,7 @@ class Trips:
             .where(trips.c.trip_id == row.trip_id, trips.c.closed_at.is_not(None), *unchanged)
             .values(status="needs_attention", reason=reason)
         )
-
-        def write(sql: sa.Connection) -> bool:
-            marked = sql.execute(mark).rowcount == 1
-            if marked:
-                add_event(sql, row.trip_id)
-            return marked
-
-        return await self._database.write(write)
+        return await self._database.write(lambda sql: change_trip(sql, mark, row.trip_id))
 
     async def take_mark_back(
         self, row: RecordedTrip, status: TripStatus, reason: str | None
@@ -246,8 +237,7 @@ class Trips:
         changed = sa.update(trips).where(trips.c.trip_id == trip_id, *conditions).values(values)
 
         def change(sql: sa.Connection) -> RecordedTrip:
-            if sql.execute(changed).rowcount:
-                add_event(sql, trip_id)
+            change_trip(sql, changed, trip_id)
             return _the_trip(sql, trip_id)
 
         return await self._database.write(change)
