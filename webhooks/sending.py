@@ -28,7 +28,7 @@ WAITS = (5.0, 60.0, 600.0, 3_600.0)
 NOTE_PAUSES = (0.5, 2.0, 5.0, None)
 """Seconds between the tries to note a delivery. Without its note an event is sent again."""
 
-FORWARD_INTERVAL = 60.0
+FORWARD_PAUSE = 60.0
 """Seconds for which a worker does not bring deliveries forward once more."""
 
 logger = logging.getLogger(__name__)
@@ -131,6 +131,6 @@ class Sender:
                     raise
                 await asyncio.sleep(pause)
         if event.failures and time.monotonic() >= self._forward_at:
-            self._forward_at = time.monotonic() + FORWARD_INTERVAL
+            self._forward_at = time.monotonic() + FORWARD_PAUSE
             while await self._events.bring_forward():
                 pass
