@@ -34,7 +34,10 @@ BEGUN_AT_ONCE = 5
 no poller costs Temporal's database twice as much."""
 
 LEFT_AT_ONCE = 50
-"""How many left-over ones a relay begins with each look: bookings go on beside them."""
+"""How many left-over ones a relay begins with each look."""
+
+LEFT_PAUSE = 0.1
+"""Seconds between two looks while there are more of them: bookings go on beside them."""
 
 DELIVERIES = 20
 """How many deliveries a worker has under way."""
@@ -62,24 +65,28 @@ class Relay:
         while True:
             pause = LEFT_AFTER
             try:
-                await self.pass_on()
-                pause = INTERVAL
+                pause = LEFT_PAUSE if await self.pass_on() else INTERVAL
             except (RecordError, RPCError) as error:
                 logger.warning("Events wait: %s", error)
             except Exception:
                 logger.exception("The relay failed")
             await asyncio.sleep(pause)
 
-    async def pass_on(self) -> None:
-        """Begin the deliveries of new events and, now and then, of those that are left over."""
+    async def pass_on(self) -> bool:
+        """Begin the deliveries of new events and, now and then, of those that are left over.
+
+        Tells whether more of these are left.
+        """
         while new := await self._events.number(deliver=self._deliver):
             await self._begin([(event_id, False) for event_id in new])
         if not self._deliver or time.monotonic() < self._look_back_at:
-            return
+            return False
         left = await self._events.left_over(LEFT_AFTER, LEFT_AT_ONCE)
         await self._begin([(each.event_id, each.delivery == "again") for each in left])
-        if len(left) < LEFT_AT_ONCE:
+        more = len(left) == LEFT_AT_ONCE
+        if not more:
             self._look_back_at = time.monotonic() + LEFT_AFTER
+        return more
 
     async def _begin(self, deliveries: Sequence[tuple[str, bool]]) -> None:
         for at in range(0, len(deliveries), BEGUN_AT_ONCE):
