@@ -11,12 +11,14 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from shared import (
+    RECORD_HOLD,
     RECORD_STUCK_UNDO,
     RECORD_TRIP,
     RESOLVE_UNDO,
     TELL_SETTINGS,
     BookVacationInput,
     Execution,
+    HeldTrip,
     Kind,
     SagaPolicy,
     TripNews,
@@ -71,6 +73,12 @@ async def record_trip(book_input: BookVacationInput, news: TripNews) -> None:
         raise ApplicationError(left, type="StillHeld", non_retryable=True)
 
 
+@activity.defn(name=RECORD_HOLD)
+async def record_hold(book_input: BookVacationInput, news: TripNews, seconds: float) -> HeldTrip:
+    """Write in the record that the trip is held, by us for so long. Raises `RecordError`."""
+    return await composed().record.trips.tell_held(_of_execution(book_input), news, seconds)
+
+
 @activity.defn(name=RECORD_STUCK_UNDO)
 async def record_stuck_undo(book_input: BookVacationInput, kind: Kind, words: str) -> None:
     """Write in the record that the undo of a step is stuck, and why. Raises `RecordError`."""
@@ -90,7 +98,7 @@ async def tell_settings() -> SagaPolicy:
 
 
 async def _book(kind: Kind, book_input: BookVacationInput) -> str:
-    """Hold the item of `kind`.
+    """Hold the item of `kind` if the trip is to be held, or book it.
 
     Raises `SupplierRefused`, a `ValueError`, when the supplier's word is final or it has failed
     `attempts` times; `SupplierFailed`, a `RuntimeError`, when another try may succeed; and an
@@ -102,9 +110,10 @@ async def _book(kind: Kind, book_input: BookVacationInput) -> str:
     def count(words: str, final: bool) -> Awaitable[int]:
         return record.reservations.count_failure(trip, kind, words, final=final)
 
-    activity.logger.info("Booking %s", kind)
+    doing, done = ("Holding", "Held") if trip.hold_seconds else ("Booking", "Booked")
+    activity.logger.info("%s %s", doing, kind)
     await ask_supplier(kind, trip, tried, desks[kind].book(trip, tried), count, trip.attempts)
-    activity.logger.info("Booked %s", kind)
+    activity.logger.info("%s %s", done, kind)
     return trip.item(kind) or ""
 
 

@@ -41,6 +41,7 @@ logger = logging.getLogger("worker")
 ACTIVITIES: list[Callable[..., Any]] = [
     *(activity for step in STEPS for activity in step.activities),
     activities.record_trip,
+    activities.record_hold,
     activities.record_stuck_undo,
     activities.resolve_undo,
     activities.tell_settings,

@@ -13,8 +13,9 @@ import re
 import secrets
 import unicodedata
 import urllib.parse
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -28,10 +29,11 @@ people's code imports. CHANGELOG.md tells what each version brought."""
 TASK_QUEUE_NAME = "saga-task-queue"
 
 RECORD_TRIP = "record_trip"
+RECORD_HOLD = "record_hold"
 RECORD_STUCK_UNDO = "record_stuck_undo"
 RESOLVE_UNDO = "resolve_undo"
-"""Names of the activities by which a workflow tells the record: how its trip has ended, that an
-undo is stuck, and that an operator has settled it."""
+"""Names of the activities by which a workflow tells the record: how its trip stands or has ended,
+that it is held, that an undo is stuck, and that an operator has settled it."""
 
 TELL_SETTINGS = "tell_settings"
 """Name of the activity by which a worker tells a workflow how patient its settings are."""
@@ -48,18 +50,34 @@ Kind = Literal["car", "hotel", "flight"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 StepState = Literal[
-    "pending", "booking", "booked", "failed", "undoing", "undone", "stuck", "resolved"
+    "pending",
+    "booking",
+    "held",
+    "quoted",
+    "booked",
+    "failed",
+    "undoing",
+    "undone",
+    "stuck",
+    "resolved",
 ]
-"""Where one step of a trip is. `failed`: it could not be booked and is not yet undone. `stuck`: its
-undo needs attention. `resolved`: an operator declared it settled."""
+"""Where one step of a trip is. `held`: until the trip is confirmed. `quoted`: its supplier holds
+nothing, and it is booked at the confirm. `failed`: it could not be booked and is not yet undone.
+`stuck`: its undo needs attention. `resolved`: an operator declared it settled."""
 
 CANCELLED = "Cancelled on request"
 """The reason of a trip that was cancelled."""
 
-TripStatus = Literal["running", "booked", "rolled_back", "cancelled", "needs_attention"]
+EXPIRED = "The trip was not confirmed in time"
+"""The reason of a trip that has expired."""
 
-ActionName = Literal["cancel", "retry", "resolve"]
-"""What a caller may have done to a trip: cancel it, have a stuck undo tried again, or settle it."""
+TripStatus = Literal[
+    "running", "held", "booked", "rolled_back", "expired", "cancelled", "needs_attention"
+]
+
+ActionName = Literal["confirm", "cancel", "retry", "resolve"]
+"""What a caller may have done to a trip: confirm it, cancel it, have a stuck undo tried again, or
+settle it."""
 
 SAMPLES = ("a-secret-of-16-or-more", "another-secret-of-16", "the-token-they-gave-you")
 """Secrets that the example of settings once had: everybody knows them. Now it has none."""
@@ -120,6 +138,34 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class Price:
+    """An amount of money. It is never a float: not even 0.1 is one."""
+
+    amount: Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,4})?$", examples=["120.00"])]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"])]
+    """By ISO 4217."""
+
+    @property
+    def number(self) -> Decimal:
+        """The amount, to reckon with."""
+        return Decimal(self.amount)
+
+    def __str__(self) -> str:
+        """Return it as people read it, and as the record keeps it."""
+        return f"{self.amount} {self.currency}"
+
+
+def total_of(prices: Iterable[Price | None]) -> Price | None:
+    """Return the sum of prices of one currency; `None`: they have several, or one is not known."""
+    known = list(prices)
+    currencies = {price.currency if price else None for price in known}
+    if len(currencies) != 1 or None in currencies:
+        return None
+    amount = sum((price.number for price in known if price), Decimal())
+    return Price(f"{amount:f}", currencies.pop() or "")
+
+
+@dataclass(frozen=True)
 class BookVacationInput:
     """The input of the workflows and of their activities: one trip."""
 
@@ -137,6 +183,10 @@ class BookVacationInput:
     """Whose trip it is: the name of the API's caller."""
     execution: Execution | None = None
     """The workflow execution that the trip belongs to. `None`: the one that runs the activity."""
+    hold_seconds: Seconds | None = None
+    """For so long the trip is held, for its traveller to confirm it; `None`: it is booked."""
+    max_price: Price | None = None
+    """What the trip may cost at the most."""
 
     def item(self, kind: Kind) -> str | None:
         """Return the item that the trip wants of `kind`; `None`: it is older than the kind."""
@@ -147,7 +197,10 @@ class BookVacationInput:
     def request(self) -> dict[str, Any]:
         """What the traveller asked for, by the names of the API's request."""
         items: dict[str, str | None] = {kind: self.item(kind) for kind in KINDS}
-        return {"name": self.name, "attempts": self.attempts, **items}
+        price = self.max_price and asdict(self.max_price)
+        options = {"hold_seconds": self.hold_seconds, "max_price": price}
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"name": self.name, "attempts": self.attempts, **items, **chosen}
 
 
 _INPUT = TypeAdapter(BookVacationInput)
@@ -178,13 +231,25 @@ class TripNews:
     at: dt.datetime
     """The workflow's time: an earlier message may reach the record after a later one."""
     began: dt.datetime
-    """When the workflow began."""
+    """When it began, or when the traveller confirmed the trip."""
+
+
+@dataclass(frozen=True)
+class HeldTrip:
+    """What the record tells a workflow of its trip when all its steps are held."""
+
+    seconds: float
+    """After so long the first of its holds expires."""
+    quoted: list[Kind]
+    """What nobody holds: it is booked first, while all else can still be released."""
+    confirmed: bool = False
+    """Whether it was confirmed already, before its workflow was reset."""
 
 
 class BookingResult(TypedDict):
     """The result of `BookingWorkflow` and `CancelBookingWorkflow`."""
 
-    status: Literal["success", "failure", "cancelled"]
+    status: Literal["success", "failure", "expired", "cancelled"]
     message: dict[str, Any] | str
     """What was booked (`booked_car` and so on), or the root cause in the supplier's words."""
 
@@ -217,13 +282,19 @@ def retry_after(value: str | None) -> float | None:
         return None
     if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER)
+    date = http_date(value)
+    if date is None:
+        return None
+    return min(max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def http_date(value: str | None) -> dt.datetime | None:
+    """Return the time that a header tells (RFC 9110, 5.6.7); `None`: it tells none."""
     try:
-        date = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=dt.UTC)
-    return min(max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER)
+    return date.replace(tzinfo=date.tzinfo or dt.UTC)
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,7 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from saga import Saga, Step, TripOverdue, of_this_execution, root_cause
+from saga import Expired, Saga, Step, TripOverdue, of_this_execution, root_cause
 
 with workflow.unsafe.imports_passed_through():
     import activities
@@ -28,7 +28,7 @@ class BookingWorkflow(Saga):
 
     @workflow.init
     def __init__(self, book_input: BookVacationInput) -> None:
-        super().__init__(of_this_execution(book_input), STEPS)
+        super().__init__(of_this_execution(book_input), STEPS, book_input.hold_seconds)
 
     @workflow.run
     async def run(self, book_input: BookVacationInput) -> BookingResult:
@@ -38,13 +38,14 @@ class BookingWorkflow(Saga):
             await self.book(CAR)
             await self.book(HOTEL)
             await self.book(FLIGHT)
+            await self.confirmed()
             await self.close("booked")
         except (ActivityError, TripOverdue, asyncio.CancelledError) as error:
             await self.undo_all()
             if workflow.cancellation_reason() is None:
-                reason = root_cause(error)
-                await self.close("rolled_back", reason)
-                return BookingResult(status="failure", message=reason)
+                reason, expired = root_cause(error), isinstance(error, Expired)
+                await self.close("expired" if expired else "rolled_back", reason)
+                return BookingResult(status="expired" if expired else "failure", message=reason)
             await self.close("cancelled", CANCELLED)
             raise asyncio.CancelledError("Cancelled, and all that was booked is undone") from error
         return BookingResult(status="success", message=self.booked_items)

@@ -14,6 +14,11 @@ from api.options import Options
 from api.places import Places, places_for, places_now
 from api.problems import MEDIA_TYPE, FieldError, Problem, install_errors
 from api.rate import BookingRate
-from api.routes import book_for_caller, cancel_for_caller, create_blueprint
+from api.routes import (
+    book_for_caller,
+    cancel_for_caller,
+    confirm_for_caller,
+    create_blueprint,
+)
 from api.schemas import BookHeaders, BookRequest, PageQuery, ResolveRequest
 from api.server import SharedLoopFlask, run

@@ -11,6 +11,7 @@ TRIP_ID = "john-doe-18494203912041849420391204123"
 LOCATION = f"/bookings/{TRIP_ID}"
 CURSOR = "WyIyMDk5LTEyLTMxVDIzOjU5OjU5KzAwOjAwIiwgImpvaG4tZG9lIl0="
 """Of a first page. An importer that sends it as it stands gets the newest trips."""
+PRICE = {"amount": "120.00", "currency": "EUR"}
 ITEMS = {kind: f"valid-{kind}-id" for kind in KINDS}
 STARTED_AT, CLOSED_AT = "2026-01-31T12:00:00.250000Z", "2026-01-31T12:00:02.500000Z"
 LINKS = {
@@ -32,6 +33,8 @@ def _step(kind: Kind, state: StepState, **changes: Any) -> dict[str, Any]:
         "reference": "QK7R2M",
         "booking_seconds": 0.684,
         "undo_seconds": 0.231 if undone else None,
+        "price": PRICE,
+        "refund": PRICE if undone else None,
     } | changes
 
 
@@ -44,6 +47,8 @@ def _trip(status: TripStatus, *steps: dict[str, Any], **changes: Any) -> dict[st
         "user_id": TRIP_ID,
         "status": status,
         "reason": None,
+        "expires_at": None,
+        "price": None,
         "steps": list(steps),
         "reservations": {},
         "actions": [],

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 MAX_ATTEMPTS = 100
-WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 CONTROLS = r"\x00-\x1f\x7f"
 """Those of ASCII, in a notation that every dialect of patterns knows. Clients in PHP do not know
 `\\u0000`, and match bytes: with the range of U+0080 to U+009F they would refuse most scripts."""
@@ -43,6 +43,10 @@ Attempts = Annotated[
     Field(ge=1, le=MAX_ATTEMPTS),
     # The document tells of numbers alone: clients are generated that cannot have it both ways.
     BeforeValidator(_whole_number),
+]
+
+HoldSeconds = Annotated[
+    int, Field(ge=60, le=86_400, examples=[900]), BeforeValidator(_whole_number)
 ]
 
 # The Idempotency-Key is a string as structured fields have it (RFC 9651, section 3.3.3), to which

@@ -170,7 +170,11 @@ def _operation(operation: Operation, method: str, components: Schema, *, public:
         members = components[operation.body.__name__]["properties"]
         shown = {
             "schema": _reference(operation.body),
-            "example": {name: schema["examples"][0] for name, schema in members.items()},
+            "example": {
+                name: schema["examples"][0]
+                for name, schema in members.items()
+                if "examples" in schema  # Others are left out: most want none of it.
+            },
         }
         entry["requestBody"] = {"required": True, "content": {"application/json": shown}}
     for status, answer in operation.answers.items():
@@ -225,7 +229,10 @@ def _fits(example: Schema, operation: Operation, method: str, status: int) -> bo
     if method != "GET" and example.get("status") == "booked":
         return False  # What is asked of a trip that is there already undoes it.
     if 202 in operation.answers:
-        over = example.get("closed_at") or "cancelled" in example
+        is_held = example.get("status") == "held"
+        if is_held and not operation.body:
+            return False  # Only what was asked to be held is.
+        over = example.get("closed_at") or "cancelled" in example or is_held
         return (status == 202) != bool(over)
     return True
 

@@ -68,6 +68,8 @@ def create_blueprint(
             user_id=trip.trip_id,
             status=trip.status,
             reason=trip.reason,
+            expires_at=trip.expires_at,
+            price=trip.price,
             steps=[BookingStep(**vars(step)) for step in trip.steps],
             reservations={step.kind: step.item for step in trip.steps if step.held},
             actions=[BookingAction(**vars(action)) for action in trip.actions],
@@ -75,6 +77,15 @@ def create_blueprint(
             closed_at=trip.closed_at,
             links=links_of(trip, options),
         )
+
+    def outcome_of(trip: RecordedTrip) -> Response:
+        if has_outcome(trip):
+            return answer(_outcome(trip))
+        location = location_of(trip.trip_id, options)
+        accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
+        response = answer(accepted, 202)
+        response.headers["Location"] = location
+        return response
 
     @routes.post("/book")
     @Operation(
@@ -86,7 +97,7 @@ def create_blueprint(
         problems=(422, 503),
     )
     async def book() -> Response:
-        """Book a trip; the answer is its outcome, or 202 while it has none.
+        """Book a trip, or hold it; the answer is its outcome, or 202 while it has none.
 
         An answer that cannot be decoded does not mean that nothing was booked, and neither does no
         answer. Send the request again with the same `Idempotency-Key`: it books no second trip.
@@ -96,13 +107,10 @@ def create_blueprint(
         wait, preference = headers.patience(options.book_wait_seconds)
         with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(bookings, options, wanted, headers.key, wait)
-        if has_outcome(trip):
-            return answer(_outcome(trip))
-        location = location_of(trip.trip_id, options)
-        accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
-        response = answer(accepted, 202)
-        response.headers["Location"] = location
-        if preference:
+        if trip.status == "held":
+            return answer(_held(trip))
+        response = outcome_of(trip)
+        if preference and response.status_code == 202:
             response.headers["Preference-Applied"] = preference
         return response
 
@@ -129,7 +137,7 @@ def create_blueprint(
     @routes.get("/bookings/<user_id>")
     @Operation("bookings", path=TripPath, query=WaitQuery, answers={200: Booking}, problems=(503,))
     async def get_booking(user_id: str) -> Response:
-        """Look a booking up, at once or once it has ended."""
+        """Look a booking up, at once or once it is held or has ended."""
         query = checked(WaitQuery, only_once(request.args))
         trip = await bookings.look_up(user_id, caller())
         if query.wait and trip.closed_at is None:
@@ -137,6 +145,24 @@ def create_blueprint(
             with places.place_to_wait(caller().name, wait):
                 trip = await bookings.look_up_after(trip, wait, client_gone())
         return answer(booking_of(trip))
+
+    @routes.post("/bookings/<user_id>/confirm")
+    @Operation(
+        "bookings",
+        path=TripPath,
+        answers={200: BookAnswer, 202: BookAnswer},
+        answer_headers={202: LOCATION},
+        problems=(409, 503),
+    )
+    async def confirm_booking(user_id: str) -> Response:
+        """Book a trip that is held, at its price or not at all.
+
+        The answer is that of `/book`, also if it is asked again. 409: the trip is not held, or not
+        any more.
+        """
+        return outcome_of(
+            await confirm_for_caller(bookings, places, user_id, options.book_wait_seconds)
+        )
 
     @routes.post("/bookings/<user_id>/cancel")
     @Operation(
@@ -258,7 +284,24 @@ def _outcome(trip: RecordedTrip) -> BookAnswer:
         )
     items = {step.kind: step.item for step in trip.steps}
     later = was_cancelled_later(trip) or None
-    return BookAnswer(cancelled=False, cancelled_later=later, user_id=trip.trip_id, **told(items))
+    return BookAnswer(
+        cancelled=False,
+        cancelled_later=later,
+        user_id=trip.trip_id,
+        price=trip.price,
+        **told(items),
+    )
+
+
+def _held(trip: RecordedTrip) -> BookAnswer:
+    items = {step.kind: step.item for step in trip.steps}
+    return BookAnswer(
+        user_id=trip.trip_id,
+        status="held",
+        expires_at=trip.expires_at,
+        price=trip.price,
+        **told(items, result=False),
+    )
 
 
 async def book_for_caller(
@@ -277,13 +320,21 @@ async def book_for_caller(
 
     return await bookings.book(
         new_user_id(name),
-        wanted.model_dump(),
+        wanted.model_dump(exclude_none=True),
         caller().name,
         seconds,
         client_gone(),
         key=key,
         on_id=note_id,
     )
+
+
+async def confirm_for_caller(
+    bookings: Bookings, places: Places, user_id: str, seconds: float
+) -> RecordedTrip:
+    """Confirm the caller's trip as `cancel_for_caller` cancels it. Raises as `Bookings.confirm`."""
+    with places.place_if_free(caller().name) as free:
+        return await bookings.confirm(user_id, caller(), seconds if free else 0, client_gone())
 
 
 async def cancel_for_caller(

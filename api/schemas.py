@@ -6,18 +6,22 @@ They validate, and the OpenAPI document is made from them. They know nothing of 
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from api import examples
-from api.fields import Attempts, IdempotencyKey, Text
-from shared import KINDS, ActionName, Kind, StepState, TripStatus
+from api.fields import Attempts, HoldSeconds, IdempotencyKey, Text
+from shared import KINDS, ActionName, Kind, Price, StepState, TripStatus
 
 LONGEST_WAIT = 25.0
 """Seconds that a look-up waits at the most: proxies and platforms give up after 30 to 60."""
 WAIT = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?')
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
 
 
 class BookRequest(BaseModel):
@@ -34,6 +38,18 @@ class BookRequest(BaseModel):
     car: Text = Field(description="The car's id.", examples=["valid-car-id"])
     hotel: Text = Field(description="The hotel's id.", examples=["valid-hotel-id"])
     flight: Text = Field(description="The flight's id.", examples=["valid-flight-id"])
+    # Left out, they are none. Null is refused: clients in Go and Java read no type with a null.
+    hold_seconds: HoldSeconds = Field(
+        default=cast(Any, None),
+        description="Hold the trip for so many seconds, and book it once it is confirmed. Without "
+        "it the trip is booked at once.",
+        json_schema_extra=_without_default,
+    )
+    max_price: Price = Field(
+        default=cast(Any, None),
+        description="Book nothing if the trip costs more, or if nobody tells what it costs.",
+        json_schema_extra=_without_default,
+    )
 
 
 class BookHeaders(BaseModel):
@@ -120,8 +136,9 @@ class PageQuery(BaseModel):
 
     status: TripStatus | None = Field(
         default=None,
-        description="Only trips of this status. `rolled_back`: could not be booked. `cancelled`: "
-        "somebody has cancelled it. Nothing is held of either.",
+        description="Only trips of this status. `held`: until it is confirmed. `rolled_back`: "
+        "could not be booked. `expired`: was held, and not confirmed in time. `cancelled`: "
+        "somebody has cancelled it. Nothing is held of these three.",
         examples=["booked"],
     )
     limit: int = Field(
@@ -162,12 +179,12 @@ def _examples(*values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra=show)
 
 
-def told(items: Mapping[Kind, str]) -> dict[str, Any]:
-    """Return what `BookAnswer` says of the items of a trip: of each by itself, and of all."""
-    return {
-        **{kind: f"{kind.capitalize()}: {item}" for kind, item in items.items()},
-        "result": " ".join(f"Booked {kind}: {item}" for kind, item in items.items()),
-    }
+def told(items: Mapping[Kind, str], *, result: bool = True) -> dict[str, Any]:
+    """Return what `BookAnswer` says of the items of a trip: of each, and of all once booked."""
+    each: dict[str, Any] = {kind: f"{kind.capitalize()}: {item}" for kind, item in items.items()}
+    if result:
+        each["result"] = " ".join(f"Booked {kind}: {item}" for kind, item in items.items())
+    return each
 
 
 Present = TypeVar("Present")
@@ -175,14 +192,14 @@ Perhaps = Annotated[
     Present | SkipJsonSchema[None],
     Field(
         exclude_if=lambda value: value is None,
-        json_schema_extra=lambda schema: schema.pop("default"),
+        json_schema_extra=_without_default,
     ),
 ]
 """A field that some answers have and others leave out. It is never null."""
 
 
 class BookAnswer(BaseModel):
-    """`cancelled` tells how a trip ended; a trip without it has `status` and `location`."""
+    """`cancelled` tells how a trip ended. One without it has a `status`; it is held, or goes on."""
 
     # One flat object for 200 and 202: generators make clients that read any 2xx by one schema.
 
@@ -197,6 +214,13 @@ class BookAnswer(BaseModel):
                 "reason": "Invalid hotel booking, rolling back!",
             },
             {"user_id": examples.TRIP_ID, "status": "running", "location": examples.LOCATION},
+            {
+                "user_id": examples.TRIP_ID,
+                **told(examples.ITEMS, result=False),
+                "status": "held",
+                "expires_at": examples.CLOSED_AT,
+                "price": examples.PRICE,
+            },
         ),
         extra="forbid",
     )
@@ -217,7 +241,14 @@ class BookAnswer(BaseModel):
     result: Perhaps[str] = None
     reason: Perhaps[str] = Field(default=None, description="Why nothing is held.")
     status: Perhaps[TripStatus] = Field(
-        default=None, description="Of a trip that goes on, or that was stopped from outside."
+        default=None,
+        description="Of a trip that is held or goes on, or that was stopped from outside.",
+    )
+    expires_at: Perhaps[dt.datetime] = Field(
+        default=None, description="Until when a trip is held that nobody confirms."
+    )
+    price: Perhaps[Price] = Field(
+        default=None, description="What it costs, if all its suppliers tell that in one currency."
     )
     location: Perhaps[str] = Field(
         default=None, description="Where to look for a trip that is not over."
@@ -231,9 +262,10 @@ class BookingStep(BaseModel):
     item: str = Field(description="What is booked of the kind.")
     state: StepState = Field(
         description="`pending`: not tried, and never will be if the trip is over or goes back. "
-        "`failed`: could not be booked and is not yet undone. `undone`: nothing is held; it never "
-        "was if `booking_seconds` and `undo_seconds` are null. `stuck`: an undo that needs "
-        "attention. `resolved`: an operator has declared it settled."
+        "`held`: until the trip is confirmed. `quoted`: its supplier holds nothing, and it is "
+        "booked at the confirm. `failed`: could not be booked and is not yet undone. `undone`: "
+        "nothing is held; it never was if `booking_seconds` and `undo_seconds` are null. `stuck`: "
+        "an undo that needs attention. `resolved`: an operator has declared it settled."
     )
     attempts: int = Field(
         description="The supplier's failures to book it, and the try that runs or has succeeded."
@@ -254,6 +286,10 @@ class BookingStep(BaseModel):
         description="How long the undo took that succeeded, all its tries and waits included; "
         "null until then, and if nothing was held."
     )
+    price: Price | None = Field(description="What it costs; null if its supplier tells nothing.")
+    refund: Price | None = Field(
+        description="What its supplier gives back for the undo; null if it tells nothing."
+    )
 
 
 class BookingAction(BaseModel):
@@ -262,10 +298,10 @@ class BookingAction(BaseModel):
     at: dt.datetime
     caller: str = Field(description="The name of the caller's API key.")
     action: ActionName = Field(
-        description="`cancel`: undo the trip. `retry`: try a stuck undo again. `resolve`: declare "
-        "it settled."
+        description="`confirm`: book what is held. `cancel`: undo the trip. `retry`: try a stuck "
+        "undo again. `resolve`: declare it settled."
     )
-    kind: Kind | None = Field(description="Whose undo was repaired; null for a cancel.")
+    kind: Kind | None = Field(description="Whose undo was repaired; null for the whole trip.")
     note: str | None = Field(description="How it was settled; null unless it was.")
 
 
@@ -283,7 +319,13 @@ class Booking(BaseModel):
 
     user_id: str
     status: TripStatus
-    reason: str | None = Field(description="Why a trip was rolled back or cancelled.")
+    reason: str | None = Field(description="Why a trip was rolled back, or expired, or cancelled.")
+    expires_at: dt.datetime | None = Field(
+        description="Until when the trip is held, or was; null if it never was."
+    )
+    price: Price | None = Field(
+        description="What it costs, if all its suppliers tell that in one currency."
+    )
     steps: list[BookingStep]
     reservations: dict[Kind, str] = Field(description="What is held for the trip.")
     actions: list[BookingAction] = Field(
@@ -328,7 +370,7 @@ class TripEventData(BaseModel):
 
 
 class TripEvent(BaseModel):
-    """A change of a trip's status to `booked`, `rolled_back`, `cancelled` or `needs_attention`."""
+    """A change of a trip's status to any but `running`."""
 
     model_config = _examples(examples.EVENT)
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 
 from shared import BookVacationInput, Kind
-from suppliers import AnotherItem, Confirmed, OutsideDesk, Pending, Released, SupplierError
+from suppliers import AnotherItem, Confirmed, Held, OutsideDesk, Pending, Released, SupplierError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ AWAY_AFTER = 5
 AWAY_SECONDS = 60.0
 """Seconds for which a supplier that is away is asked nothing."""
 
-Held = Confirmed | Pending | Released | AnotherItem | None
+Said = Confirmed | Held | Pending | Released | AnotherItem | None
 """What a supplier holds for a trip; `None`: it knows nothing of it."""
 
 
@@ -40,7 +40,7 @@ class Line:
         self._failures = 0
         self._away_until = 0.0
 
-    async def held(self, trip: BookVacationInput) -> Held | NotAsked:
+    async def held(self, trip: BookVacationInput) -> Said | NotAsked:
         """Return what the supplier holds."""
         if self._is_away():
             return NotAsked()
@@ -49,7 +49,7 @@ class Line:
             return NotAsked()
         try:
             async with asyncio.timeout(trip.policy.try_timeout):
-                held: Held = await self._desk.find(trip)
+                held: Said = await self._desk.find(trip)
         except AnotherItem as another:
             held = another
         except (SupplierError, TimeoutError) as error:

@@ -37,6 +37,9 @@ PAGE = 200
 UNDELIVERED_FOR = 3_600.0
 """Seconds after which an event that is not delivered is told."""
 
+HELD_TOO_LONG = 60.0
+"""Seconds after which a trip that should have expired is told."""
+
 CHECK_INTERVAL = 20.0
 """Seconds between two looks whether an audit is due."""
 
@@ -104,6 +107,9 @@ class Auditor:
             await self._compare(rows, tally)
             last = rows[-1].trip_id
         await self._tell_undelivered(tally)
+        for row in await self._record.trips.held_too_long(HELD_TOO_LONG):
+            found = "should have expired, and is still held"
+            tally.note([Difference(row.trip_id, "held_too_long", found)])
         counts = {str(kind): tally.differences[kind] for kind in DIFFERENCES}
         await audits.end(audit.audit_id, tally.trips, tally.not_compared, counts)
         logger.info("Audit: %s", tally)

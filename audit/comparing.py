@@ -8,11 +8,11 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from audit.asking import Held
+from audit.asking import Said
 from audit.differences import Difference, DifferenceKind, Remedy, in_words
 from record import UNHELD, RecordedTrip, Reservation, StepProgress, storable
 from shared import KINDS, Kind, TripStatus
-from suppliers import AnotherItem, Confirmed, Pending, Released
+from suppliers import AnotherItem, Confirmed, Held, Pending, Released
 
 CLOSING = dt.timedelta(minutes=2)
 """A workflow may take so long to close after its ending is recorded: its worker may have died."""
@@ -20,6 +20,8 @@ CLOSING = dt.timedelta(minutes=2)
 IN_WORDS = {
     "asked": "asked for, with an unknown outcome",
     "pending": "undecided",
+    "held": "held, and not confirmed",
+    "quoted": "only quoted",
     "reserved": "held",
     "cancelling": "being cancelled",
     "cancelled": "cancelled",
@@ -35,7 +37,7 @@ class Look:
     standing: TripStatus | None
     """How it stands by its workflow; `None`: the workflow was stopped, or Temporal knows none."""
     reservations: Mapping[Kind, Reservation]
-    held: Mapping[Kind, Held] = field(default_factory=dict)
+    held: Mapping[Kind, Said] = field(default_factory=dict)
     """What each supplier says, of those that were asked."""
     not_asked: frozenset[Kind] = frozenset()
     """The kinds whose suppliers could not be asked."""
@@ -99,7 +101,7 @@ def _not_held(look: Look, step: StepProgress) -> Iterator[Difference]:
     match look.held[kind]:
         case AnotherItem():
             yield found("another_item", f"the {kind} supplier holds another {kind} for it")
-        case Pending():
+        case Held() | Pending():
             yield found("not_held", f"the {kind} supplier has not confirmed its {kind}")
         case Released() | None:
             yield found("not_held", f"the {kind} supplier holds nothing for it")
@@ -119,7 +121,7 @@ def _still_held(look: Look, kind: Kind) -> Iterator[Difference]:
         yield found(what, "mark" if nobody_can else "cancel")
         return
     match look.held.get(kind):
-        case Confirmed() | Pending():
+        case Confirmed() | Held() | Pending():
             # What nobody has claimed, nobody has booked: it cannot be proved to be the trip's own.
             remedy: Remedy = "mark" if row.first_run_id is None else "cancel late booking"
             yield found(f"the {kind} supplier held a {kind} for it", remedy)

@@ -21,6 +21,7 @@ DifferenceKind = Literal[
     "another_item",
     "held_after_end",
     "undelivered",
+    "held_too_long",
 ]
 """What each one means, and what to do about it, is in docs/operations.md."""
 

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import aiohttp
@@ -31,11 +31,18 @@ class Trip:
     car: str = "valid-car-id"
     hotel: str = "valid-hotel-id"
     flight: str = "valid-flight-id"
+    hold_seconds: int | None = None
+    """For how long it is held; `None`: it is booked."""
 
     @property
     def bookable(self) -> bool:
         """Whether the suppliers know all that is asked for."""
         return not any("invalid" in item for item in (self.car, self.hotel, self.flight))
+
+    @property
+    def becomes(self) -> str:
+        """The status of the trip when it is answered."""
+        return "held" if self.hold_seconds else "booked" if self.bookable else "rolled_back"
 
 
 @dataclass
@@ -74,7 +81,7 @@ def through_http(urls: Sequence[str], trip: Trip, bookings: int, at_once: int) -
     """Book through `POST /book` of the APIs at `urls`, in turn."""
 
     async def run() -> Load:
-        body = {"name": trip.name, "car": trip.car, "hotel": trip.hotel, "flight": trip.flight}
+        body = {name: value for name, value in asdict(trip).items() if value is not None}
         turns = itertools.cycle(urls)
         connections = aiohttp.TCPConnector(limit=0)
         deadline = aiohttp.ClientTimeout(total=BOOKING_DEADLINE)
@@ -86,11 +93,13 @@ def through_http(urls: Sequence[str], trip: Trip, bookings: int, at_once: int) -
                     answer = await response.json(content_type=None)
                 if response.status == 202:
                     status = await _status_once_ended(session, url + answer["location"])
+                elif response.status == 200 and "status" in answer:
+                    status = answer["status"]
                 elif response.status == 200:
                     status = "rolled_back" if answer["cancelled"] else "booked"
                 else:
                     raise WrongOutcome(f"HTTP {response.status}")
-                if status != ("booked" if trip.bookable else "rolled_back"):
+                if status != trip.becomes:
                     raise WrongOutcome(status)
 
             return await _load(book, bookings, at_once)
@@ -111,8 +120,9 @@ async def _status_once_ended(session: aiohttp.ClientSession, url: str) -> str:
 
 def through_sdk(address: str, trip: Trip, bookings: int, at_once: int) -> Load:
     """Book with the SDK's client alone, as the API starts a trip: fit to be read in the Web UI."""
-    memo = vars(trip) | {"attempts": "5", "owner": "anonymous"}
-    summary = " · ".join(vars(trip).values())
+    told = {name: str(value) for name, value in vars(trip).items() if value is not None}
+    memo = told | {"attempts": "5", "owner": "anonymous"}
+    summary = " · ".join(told.values())
     return _through_client(
         address,
         trip,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.beside import beside_checkout
 from benchmarks.counting import counted
 from benchmarks.encryption import encrypted_beside_clear
+from benchmarks.holds import open_holds
 from benchmarks.load import Load, Trip, through_bare_sdk, through_http, through_sdk
 from benchmarks.measure import (
     MIB,
@@ -276,6 +277,7 @@ SECTIONS: dict[str, Callable[[Effort], Report]] = {
     "f": full_stores,
     "g": databases,
     "h": scales,
+    "i": open_holds,
     "k": told_beside_untold,
     "m": beside_measured,
     "n": counted,

@@ -66,11 +66,11 @@ class Bookings:
     ) -> RecordedTrip:
         """Book a trip, or the one of the owner's idempotency key, and return it as it stands.
 
-        It returns when the trip has ended or needs attention, after `seconds`, or once the client
-        has `gone`. `request` has the name, the attempts, and the car, hotel and flight. A new trip
-        has the id `user_id`; `on_id` is told the trip's id before Temporal is asked. Raises
-        `BookingDiffers` when the key or the id belongs to another request, `TemporalUnavailable`
-        and `TemporalRefuses`.
+        It returns when the trip is held, has ended or needs attention, after `seconds`, or once the
+        client has `gone`. `request` is the API's, by the names of its fields. A new trip has the id
+        `user_id`; `on_id` is told the trip's id before Temporal is asked. Raises `BookingDiffers`
+        when the key or the id belongs to another request, `TemporalUnavailable` and
+        `TemporalRefuses`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -83,7 +83,8 @@ class Bookings:
             if row.first_run_id is None and row.cancelled_at is None and row.closed_at is None:
                 await self._workflows.start(row)
         seconds = max(0.0, deadline - loop.time())
-        if row.booked_at is not None or row.closed_at is not None or (new and not seconds):
+        is_decided = row.booked_at is not None or row.closed_at is not None or row.status == "held"
+        if is_decided or (new and not seconds):
             return row
         try:
             await self.waits.unless_stuck(row, seconds, gone)
@@ -103,7 +104,7 @@ class Bookings:
     async def look_up_after(
         self, trip: RecordedTrip, seconds: float, gone: Gone | None = None
     ) -> RecordedTrip:
-        """Return a trip once it has ended, after `seconds` at most."""
+        """Return a trip once it is held or has ended, after `seconds` at most."""
         if trip.closed_at is not None:
             return trip
         await self.waits.until_closed(trip, seconds, gone)
@@ -134,7 +135,7 @@ class Bookings:
         A wait ends at once when an undo is stuck. Even with no `seconds` Temporal has taken the
         order. If a running trip was booked before the request reached it, a wait has it undone; so
         do a repeated cancel and the audit. Cancelling again changes nothing. Raises
-        `BookingConflict` when the trip was rolled back anyway, `BookingNotFound`,
+        `BookingConflict` when the trip was rolled back or has expired anyway, `BookingNotFound`,
         `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
@@ -149,10 +150,42 @@ class Bookings:
                 row = await self._settling.settled(row, cancelled=True)
         if row.status == "rolled_back":
             raise BookingConflict("The booking was rolled back; nothing is left to cancel.")
+        if row.status == "expired":
+            raise BookingConflict("The trip has expired; nothing is left to cancel.")
         if row.closed_at is not None and row.status not in UNHELD:
             row = await self._record.trips.begin_cancellation(user_id, unnoted)
         if row.closed_at is None and row.cancelled_at is not None:
             await self._workflows.start_cancellation(row)
+            await self.waits.unless_stuck(row, seconds, gone)
+            row = await self.look_up(user_id, caller)
+        return row
+
+    async def confirm(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone | None = None
+    ) -> RecordedTrip:
+        """Have a held trip booked, and return it after `seconds` at most.
+
+        Confirming again changes nothing. Raises `BookingConflict` when the trip is not held, nor
+        was confirmed; `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
+        """
+        row = await self.look_up(user_id, caller)
+        may_be = row.confirmed_at is not None
+        if not may_be and row.status == "held":
+            actions = self._record.actions
+            noted = await actions.note_confirm(user_id, caller.name)
+            try:
+                await self._workflows.confirm(row)
+                may_be = True
+            except BookingNotFound:
+                await actions.take_back(noted)  # It has closed meanwhile, or was stopped.
+                row = await self._settling.settled(row)
+                may_be = row.confirmed_at is not None
+            except BookingConflict:
+                await actions.take_back(noted)
+                raise
+        if not may_be:
+            raise BookingConflict(f"The trip's status is {row.status}; it is not held.")
+        if row.booked_at is None and row.closed_at is None:
             await self.waits.unless_stuck(row, seconds, gone)
             row = await self.look_up(user_id, caller)
         return row

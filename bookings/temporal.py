@@ -20,7 +20,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from bookings.errors import BookingNotFound, asking_temporal
-from bookings.trips import acting_workflow, may_be_id
+from bookings.trips import acting_workflow, may_be_id, price_in
 from connection import UnreadablePayload, namespace_of
 from record import RecordedTrip
 from shared import (
@@ -111,6 +111,17 @@ class TripWorkflows:
                 asked, args=words, rpc_timeout=RPC_TIMEOUT
             )
 
+    async def confirm(self, row: RecordedTrip) -> None:
+        """Have a held trip booked. Doing so again changes nothing.
+
+        Raises `BookingConflict`, `BookingNotFound` and `NoWorker`.
+        """
+        handle = self._client.get_workflow_handle(
+            row.workflow_id, first_execution_run_id=row.first_run_id
+        )
+        with asking_temporal():
+            await handle.execute_update(BookingWorkflow.confirm, rpc_timeout=RPC_TIMEOUT)
+
     async def closing(self, workflow_id: str) -> None:
         """Return once a workflow has closed. It holds a long poll at Temporal meanwhile.
 
@@ -174,6 +185,8 @@ class TripWorkflows:
                     return "booked", None
                 case {"status": "failure", "message": str(reason)}:
                     return "rolled_back", reason
+                case {"status": "expired", "message": str(reason)}:
+                    return "expired", reason
                 case {"status": "cancelled"}:
                     return "cancelled", CANCELLED
         return None
@@ -262,6 +275,8 @@ class TripWorkflows:
             name=row.request.get("name") or "",
             owner=row.owner,
             execution=Execution(row.workflow_id, claimed) if claimed else None,
+            hold_seconds=row.request.get("hold_seconds"),
+            max_price=price_in(row.request),
             **wanted,
         )
 
@@ -272,7 +287,8 @@ class TripWorkflows:
         **policies: Any,
     ) -> None:
         # What people see in the Web UI; nothing here reads it.
-        told = {name: str(value) for name, value in row.request.items() if value is not None}
+        asked = {**row.request, "max_price": price_in(row.request)}
+        told = {name: str(value) for name, value in asked.items() if value is not None}
         items = [told[name] for name in ("name", *KINDS) if told.get(name)]
         # A workflow that was started already is as good.
         with asking_temporal(), contextlib.suppress(WorkflowAlreadyStartedError):

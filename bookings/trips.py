@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from record import OPEN, RecordedTrip, storable
-from shared import cancellation_id
+from shared import Price, cancellation_id
 
 STOPPED = "The workflow was stopped from outside; reservations may still be held"
 NEVER_STARTED = "The booking was accepted, but could not be started"
+
+
+OPTIONS = ("hold_seconds", "max_price")
+"""Fields of a request that most have not."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,17 @@ def acting_workflow(row: RecordedTrip) -> str:
     return cancellation_id(row.trip_id) if row.cancelled_at else row.workflow_id
 
 
+def price_in(request: Mapping[str, Any]) -> Price | None:
+    """Return what a trip may cost at the most, as its request says."""
+    told = request.get("max_price")
+    return told and Price(**told)
+
+
 def is_same(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
     """Tell whether the request is the recorded one.
 
-    A field that only one of them knows tells nothing: it came to the API, or went, in between.
+    A field that only one of them knows tells nothing: it came to the API, or went, in between. Only
+    an option may be left out.
     """
-    return all(
-        str(value) == str(recorded[name]) for name, value in request.items() if name in recorded
-    )
+    known = [name for name in request if name in recorded]
+    return all(str(request.get(name)) == str(recorded.get(name)) for name in [*known, *OPTIONS])

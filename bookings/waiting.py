@@ -51,18 +51,18 @@ class Waits:
         return len(self._polls)
 
     async def until_closed(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> None:
-        """Wait for the workflow that acts on a trip to end, `seconds` at most.
+        """Wait for the workflow that acts on a trip to hold it or to end, `seconds` at most.
 
         The wait goes on while Temporal is away, as the trip does. It ends once the client has
         `gone`.
         """
-        await self._wait(row, lambda now: _has_closed(row, now), seconds, gone)
+        await self._wait(row, lambda now: _has_come_to_rest(row, now), seconds, gone)
 
     async def unless_stuck(self, row: RecordedTrip, seconds: float, gone: Gone | None) -> None:
         """Wait as `until_closed` does, but no longer than until the trip needs attention."""
 
         def is_over(now: RecordedTrip) -> bool:
-            return now.status == "needs_attention" or _has_closed(row, now)
+            return now.status == "needs_attention" or _has_come_to_rest(row, now)
 
         await self._wait(row, is_over, seconds, gone)
 
@@ -118,13 +118,14 @@ class Waits:
                 return
 
 
-def _has_closed(row: RecordedTrip, now: RecordedTrip) -> bool:
-    """Tell whether the workflow that acted on `row` has closed, or is about to.
+def _has_come_to_rest(row: RecordedTrip, now: RecordedTrip) -> bool:
+    """Tell whether the workflow that acted on `row` holds it now, has closed, or is about to.
 
     It tells the record before it does. One that was stopped from outside has told nothing; the
     audit finds it.
     """
-    return now.closed_at is not None or acting_workflow(now) != acting_workflow(row)
+    is_held = now.status == "held" != row.status
+    return is_held or now.closed_at is not None or acting_workflow(now) != acting_workflow(row)
 
 
 class RecordWatch:

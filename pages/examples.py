@@ -55,6 +55,22 @@ EXAMPLES: dict[Offer, Sequence[Example]] = {
             hotel="non-refundable-hotel",
             flight="sold-out-flight",
         ),
+        _example(
+            "A trip to pay for first",
+            "Car and hotel are held, the flight is only quoted. Confirm it, or let it expire.",
+            "Emmy Noether",
+            car="car-89.90-eur",
+            hotel="hotel-240-eur",
+            flight="quote-only-flight-119.50-eur",
+            hold_seconds="900",
+        ),
+        _example(
+            "A price that rises",
+            "The hotel costs more at the confirm than when it was held: nothing is booked.",
+            "Carl Gauss",
+            hotel="price-rises-hotel-240-eur",
+            hold_seconds="900",
+        ),
     ],
     "none": [],
 }

@@ -22,6 +22,9 @@ from pages.examples import Example
 
 KEY_FIELD = "idempotency_key"
 
+OPTIONAL = ("attempts", "hold_seconds")
+"""What may stay empty."""
+
 
 def add_form(
     pages: Blueprint, bookings: Bookings, options: Options, examples: Sequence[Example]
@@ -49,10 +52,9 @@ def add_form(
         """Book what a form says, once for each form, and lead to the trip."""
         given = only_once(request.form)
         key = given.pop(KEY_FIELD, "") or _new_key()
-        if not given.get("attempts"):
-            given.pop("attempts", None)
+        chosen = {name: text for name, text in given.items() if text or name not in OPTIONAL}
         try:
-            wanted = checked(BookRequest, given)
+            wanted = checked(BookRequest, chosen)
         except Problem as problem:
             return make_response(filled_in(given, key, problem.errors), problem.status)
         key = checked(BookHeaders, {"Idempotency-Key": key}).key or key

@@ -18,6 +18,7 @@ from api import (
     caller,
     cancel_for_caller,
     checked,
+    confirm_for_caller,
     kind_of,
     links_of,
     needs_key,
@@ -25,7 +26,7 @@ from api import (
     operator,
 )
 from bookings import Bookings, RecordedTrip
-from pages.wording import goes_back, may_be_cancelled, motion
+from pages.wording import goes_back, left, may_be_cancelled, motion
 
 INTERVAL_MS = 900
 """How often the page of a running trip asks for news."""
@@ -39,8 +40,9 @@ SLOW_AFTER = dt.timedelta(seconds=15)
 LONG_INTERVAL_MS = 5_000
 """How often the page of a booked trip does: somebody may cancel it elsewhere."""
 
-CANCEL_WAIT_SECONDS = 5.0
-"""How long a cancellation waits for its outcome before the answer leads back to the trip's page."""
+ACTION_WAIT_SECONDS = 5.0
+"""How long a cancellation or a confirm waits for its outcome before the answer leads back to the
+trip's page."""
 
 
 def add_trip_page(pages: Blueprint, bookings: Bookings, options: Options) -> None:
@@ -112,10 +114,16 @@ def add_trip_actions(pages: Blueprint, bookings: Bookings, places: Places) -> No
     def back_to(user_id: str) -> Response:
         return redirect(url_for("pages.trip", user_id=user_id), 303)
 
+    @pages.post("/trips/<user_id>/confirm")
+    async def confirm(user_id: str) -> Response:
+        """Have a held trip booked."""
+        await confirm_for_caller(bookings, places, user_id, ACTION_WAIT_SECONDS)
+        return back_to(user_id)
+
     @pages.post("/trips/<user_id>/cancel")
     async def cancel(user_id: str) -> Response:
         """Begin to cancel a trip."""
-        await cancel_for_caller(bookings, places, user_id, CANCEL_WAIT_SECONDS)
+        await cancel_for_caller(bookings, places, user_id, ACTION_WAIT_SECONDS)
         return back_to(user_id)
 
     @pages.post("/trips/<user_id>/undo/<kind>/retry")
@@ -139,13 +147,14 @@ def mark_of(told: object) -> str:
 
 def _mark_of(trip: RecordedTrip) -> str:
     # The interval belongs to what the page shows, so that the page takes up a new one.
-    return mark_of((trip, _interval(trip)))
+    return mark_of((trip, _interval(trip), left(trip)))
 
 
 def _offers(trip: RecordedTrip) -> list[str]:
-    """Return what the caller may do: `cancel`, and each kind whose undo the caller may repair."""
+    """Return what the caller may do: `confirm`, `cancel`, and each kind whose undo to repair."""
     stuck = [step.kind for step in trip.steps if step.state == "stuck" and caller().operator]
-    return [*stuck, *(["cancel"] if may_be_cancelled(trip) else [])]
+    confirm = ["confirm"] if trip.status == "held" else []
+    return [*confirm, *stuck, *(["cancel"] if may_be_cancelled(trip) else [])]
 
 
 def _interval(trip: RecordedTrip) -> int | None:

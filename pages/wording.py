@@ -9,16 +9,20 @@ from shared import ActionName, StepState, TripStatus
 
 STATUSES: dict[TripStatus, str] = {
     "running": "Under way",
+    "held": "Held",
     "booked": "Booked",
     "rolled_back": "Rolled back",
+    "expired": "Expired",
     "cancelled": "Cancelled",
     "needs_attention": "Needs attention",
 }
 
 STATUS_SYMBOLS: dict[TripStatus, StepState] = {
     "running": "booking",
+    "held": "held",
     "booked": "booked",
     "rolled_back": "undone",
+    "expired": "undone",
     "cancelled": "undone",
     "needs_attention": "stuck",
 }
@@ -27,6 +31,8 @@ STATUS_SYMBOLS: dict[TripStatus, StepState] = {
 STATES: dict[StepState, str] = {
     "pending": "Waiting",
     "booking": "Booking",
+    "held": "Held",
+    "quoted": "Not held yet",
     "booked": "Booked",
     "failed": "Could not be booked",
     "undoing": "Undoing",
@@ -35,7 +41,12 @@ STATES: dict[StepState, str] = {
     "resolved": "Settled",
 }
 
-ACTIONS: dict[ActionName, str] = {"cancel": "Cancel", "retry": "Retry", "resolve": "Settle"}
+ACTIONS: dict[ActionName, str] = {
+    "confirm": "Confirm",
+    "cancel": "Cancel",
+    "retry": "Retry",
+    "resolve": "Settle",
+}
 """What callers ask for."""
 
 BACKWARD: tuple[StepState, ...] = ("undoing", "undone", "stuck", "resolved")
@@ -52,7 +63,7 @@ def goes_back(trip: RecordedTrip) -> bool:
 def may_be_cancelled(trip: RecordedTrip) -> bool:
     """Tell whether a cancellation would change anything."""
     begun = trip.cancelled_at is not None
-    return trip.status in ("running", "booked") and not begun and not goes_back(trip)
+    return trip.status in ("running", "held", "booked") and not begun and not goes_back(trip)
 
 
 def title(trip: RecordedTrip) -> str:
@@ -82,7 +93,10 @@ def motion(trip: RecordedTrip) -> str:
     match trip.status:
         case "booked":
             return "Everything is booked"
-        case "rolled_back" | "cancelled":
+        case "held":
+            seconds = left(trip)
+            return f"Held for another {duration(seconds)}" if seconds else "Its time is up"
+        case "rolled_back" | "expired" | "cancelled":
             return "Nothing is held"
     if step := by_state.get("undoing"):
         return f"Going back: undoing the {step.kind}{_tries(step.undo_attempts, ', try {}')}"
@@ -91,6 +105,18 @@ def motion(trip: RecordedTrip) -> str:
     if step := by_state.get("booking"):
         return f"Going on: booking the {step.kind}{_tries(step.attempts, ', try {}')}"
     return "Going back" if goes_back(trip) else "Going on"
+
+
+def left(trip: RecordedTrip) -> float:
+    """Return for how many seconds a trip is still held, in steps of a minute, or of ten seconds.
+
+    A page shows it anew when it has changed.
+    """
+    if trip.status != "held" or trip.expires_at is None:
+        return 0.0
+    seconds = max((trip.expires_at - dt.datetime.now(dt.UTC)).total_seconds(), 0.0)
+    step = 60 if seconds > 120 else 10
+    return seconds // step * step
 
 
 def effort(step: StepProgress) -> str:
@@ -135,10 +161,10 @@ def duration(seconds: float) -> str:
     if seconds < 0.05:
         return "under 0.1 s"
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s".replace(".0 ", " ")
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s".replace(" 0 s", "")
 
 
 def moment(time: dt.datetime) -> Markup:

@@ -47,6 +47,11 @@ class Actions:
         add_action(sql, trip_id, caller, "cancel", action_id=f"{trip_id} {caller} cancel")
 
     @writes
+    def note_confirm(self, sql: sa.Connection, trip_id: str, caller: str) -> str:
+        """Write that a held trip is to be booked. Returns the id of the action."""
+        return add_action(sql, trip_id, caller, "confirm")
+
+    @writes
     def note_repair(
         self, sql: sa.Connection, trip_id: str, caller: str, kind: Kind, note: str | None
     ) -> str:

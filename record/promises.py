@@ -65,7 +65,7 @@ _OPEN_TRIPS = (
 )
 _LATE = sa.select(sa.func.count()).where(
     trips.c.status == "running",
-    sa.func.coalesce(trips.c.cancelled_at, trips.c.accepted_at)
+    sa.func.coalesce(trips.c.cancelled_at, trips.c.confirmed_at, trips.c.accepted_at)
     < sa.bindparam("accepted_before", type_=trips.c.accepted_at.type),
 )
 # A partial index is used where the database can prove that it has all that is asked for. It cannot

@@ -18,12 +18,17 @@ from record.database import Database, add_if_new, writes
 from record.errors import ReservationRefused
 from record.events import change_trip
 from record.tables import reservations, storable, trips
-from record.trips import UNHELD, claim, claim_own, execution_of
-from shared import KINDS, BookVacationInput, Kind
+from record.trips import UNHELD, claim, claim_own, claim_to_undo, execution_of
+from shared import KINDS, BookVacationInput, Kind, Price, total_of
 
-ReservationState = Literal["asked", "pending", "reserved", "cancelling", "cancelled"]
-"""The embedded suppliers' reservations are only `reserved` or `cancelled`; or `asked`, with no
-`over_at`, once a try has failed."""
+ReservationState = Literal[
+    "asked", "pending", "held", "quoted", "reserved", "cancelling", "cancelled"
+]
+"""The embedded suppliers' reservations are only `held`, `reserved` or `cancelled`; or `asked`, with
+no `over_at`, once a try has failed."""
+
+UNBOOKED = ("asked", "pending", "held", "quoted")
+"""It may become booked."""
 
 Verdict = Literal["failed", "stuck", "resolved"]
 
@@ -44,6 +49,7 @@ class Reservation:
     over_at: dt.datetime | None = None
     """When the last call to book it, whose outcome is unknown, is over at the latest."""
     verdict: Verdict | None = None
+    price: Price | None = None
     failures: int = field(default=0, compare=False)
     undo_failures: int = field(default=0, compare=False)
     last_error: str | None = field(default=None, compare=False)
@@ -61,21 +67,27 @@ class Reservations:
     def reserve(
         self, sql: sa.Connection, trip: BookVacationInput, kind: Kind, seconds: float = 0.0
     ) -> None:
-        """Hold the trip's item of `kind`, whose booking took `seconds`. Again changes nothing.
+        """Book the trip's item of `kind`, or hold it, which took `seconds`. Again changes nothing.
 
-        Raises `ReservationRefused` when the step was given up or cancelled or holds another item,
-        when the trip is over, or when it belongs to another execution.
+        It is held until the trip's workflow says what becomes of it. Raises `ReservationRefused`
+        when the step was given up or cancelled or holds another item, when the trip is over, or
+        when it belongs to another execution.
         """
         claim_to_book(sql, trip)
+        check_price(sql, trip, kind, None, None)
+        state: ReservationState = "held" if trip.hold_seconds else "reserved"
         # Mostly the step has no row yet. Then this is all there is to do.
-        if add_if_new(sql, reservations, _row(trip, kind, "reserved", booking_seconds=seconds)):
+        if add_if_new(sql, reservations, _row(trip, kind, state, booking_seconds=seconds)):
             return
         # Its trip is locked, so the row that is there stays.
         held = reservation(sql.execute(_ONE, {"trip_id": trip.book_user_id, "kind": kind}).one())
         check_bookable(trip, kind, held)
         _check_held_here(held)
-        if held.state == "asked":
-            sql.execute(change(trip, kind, state="reserved", booking_seconds=seconds))
+        if held.state in ("asked", "held"):
+            # The failures to hold are none of the confirm's.
+            failures = 0 if state == "held" else held.failures
+            told = {"booking_seconds": seconds, "failures": failures}
+            sql.execute(change(trip, kind, state=state, **told))
 
     @writes
     def cancel(
@@ -87,14 +99,14 @@ class Reservations:
         that the trip does not belong to leaves the trip alone. Doing so again changes nothing.
         Raises `ReservationRefused` when another supplier may hold it.
         """
-        if claim(sql, trip) is None:
+        if claim_to_undo(sql, trip) is None:
             return
         held = reservation_of(sql, trip, kind)
         if held is not None:
             if held.state == "cancelled":
                 return
             _check_held_here(held)
-        took = seconds if held is not None and held.state == "reserved" else None
+        took = seconds if held is not None and held.state in ("held", "reserved") else None
         put(sql, trip, kind, held, "cancelled", undo_seconds=took)
 
     @writes
@@ -110,7 +122,9 @@ class Reservations:
         if claim(sql, trip) != "running":
             return 0
         held = reservation_of(sql, trip, kind)
-        if held and (held.state not in ("asked", "pending") or held.verdict is not None):
+        # What is held already cannot fail to be held.
+        may_fail = ("asked", "pending") if trip.hold_seconds else UNBOOKED
+        if held and (held.state not in may_fail or held.verdict is not None):
             return 0
         failures = (held.failures if held else 0) + 1
         verdict = "failed" if final or failures >= trip.attempts else None
@@ -227,6 +241,31 @@ def check_bookable(trip: BookVacationInput, kind: Kind, held: Reservation) -> No
         )
 
 
+def check_price(
+    sql: sa.Connection,
+    trip: BookVacationInput,
+    kind: Kind,
+    price: Price | None,
+    before: Price | None,
+) -> None:
+    """Raise `ReservationRefused` if a step is dearer than it was before, or than the trip may be.
+
+    The trip was claimed in this transaction, so that no other step of it gets a price meanwhile.
+    """
+    if price and before and (price.number, price.currency) != (before.number, before.currency):
+        raise ReservationRefused(f"The price of the {kind} has changed from {before} to {price}")
+    most, price = trip.max_price, price or before
+    if most is None:
+        return
+    others = sql.scalars(_PRICES, {"of_trip": trip.book_user_id, "kind": kind})
+    total = total_of([price, *others])
+    if total is None or total.currency != most.currency:
+        told = f"costs {price}" if price else "has no price"
+        raise ReservationRefused(f"The {kind} {told}, and the trip may cost {most} at the most")
+    if total.number > most.number:
+        raise ReservationRefused(f"The trip costs {total}, and may cost {most} at the most")
+
+
 def _check_held_here(held: Reservation) -> None:
     """Raise `ReservationRefused` if a supplier outside was asked, for only that one can end it."""
     if held.supplier is not None:
@@ -299,6 +338,11 @@ def note(trip: BookVacationInput, kind: Kind, **values: Any) -> sa.Update:
 RESERVATION_COLUMNS = tuple(reservations.c[each.name] for each in fields(Reservation))
 """What a `Reservation` is made of."""
 
+_PRICES = sa.select(reservations.c.price).where(
+    reservations.c.trip_id == sa.bindparam("of_trip"),
+    reservations.c.kind != sa.bindparam("kind"),
+    reservations.c.state.in_(["held", "quoted", "reserved"]),
+)
 _ONE = (
     sa.select(*RESERVATION_COLUMNS)
     .where(reservations.c.trip_id == sa.bindparam("trip_id"))

@@ -12,11 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from record.actions import Action
-from shared import KINDS, Kind, StepState, TripStatus
+from shared import KINDS, Kind, Price, StepState, TripStatus, total_of
 
 STATES: dict[str, StepState] = {
     "asked": "booking",
     "pending": "booking",
+    "held": "held",
+    "quoted": "quoted",
     "reserved": "booked",
     "cancelling": "undoing",
     "cancelled": "undone",
@@ -50,6 +52,10 @@ class StepProgress:
     undo_seconds: float | None = None
     """How long the undo took that succeeded, all its tries and waits included; `None`: there was
     nothing to undo."""
+    price: Price | None = None
+    """What it costs, if the supplier tells it."""
+    refund: Price | None = None
+    """What the supplier gives back for the undo, if it tells it."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +86,27 @@ class RecordedTrip:
     """When the workflow last told of the trip, by its own time."""
     cancel_asked_at: dt.datetime | None = None
     """When Temporal took the order to cancel the trip, which was running."""
+    expires_at: dt.datetime | None = None
+    """Until when it is held; `None`: its steps were never all held."""
+    confirmed_at: dt.datetime | None = None
+    """When its workflow took the traveller's word to book what is held, by its own time."""
     steps: list[StepProgress] = field(default_factory=list, compare=False)
     """How the steps stand."""
     actions: list[Action] = field(default_factory=list, compare=False)
     """What callers have had done to it. Only a look-up of the one trip tells of them."""
+
+    @property
+    def price(self) -> Price | None:
+        """What the trip costs, if all its steps have prices of one currency."""
+        return total_of(step.price for step in self.steps)
 
 
 def steps_in(trip: RecordedTrip, reserved: Mapping[str, Row]) -> list[StepProgress]:
     """Return the steps of a trip by its own row and those of its reservations, by kind."""
     wanted: list[tuple[Kind, str | None]] = [(kind, trip.request.get(kind)) for kind in KINDS]
     steps = [_step(kind, item, reserved.get(kind)) for kind, item in wanted if item is not None]
-    if trip.closed_at is None:
-        _show_what_runs(steps, _goes_back(trip, reserved))
+    if trip.closed_at is None and trip.status != "held":
+        _show_what_runs(steps, _goes_back(trip, reserved), confirmed=trip.confirmed_at is not None)
     elif trip.status == "booked":
         for step in steps:
             # Also one that an operator completed by hand, of which the record knows nothing.
@@ -112,10 +127,12 @@ def _step(kind: Kind, item: str, row: Row | None) -> StepProgress:
         undo_attempts=row.undo_failures + (state in ("undoing", "undone")),
         last_error=row.last_error,
         note=row.note,
-        held=row.state == "reserved" or (row.state == "cancelling" and was_booked),
+        held=row.state in ("reserved", "held") or (row.state == "cancelling" and was_booked),
         reference=row.reference,
         booking_seconds=row.booking_seconds,
         undo_seconds=row.undo_seconds,
+        price=row.price,
+        refund=row.refund,
     )
 
 
@@ -137,19 +154,21 @@ def _goes_back(trip: RecordedTrip, reserved: Mapping[str, Row]) -> bool:
     )
 
 
-def _show_what_runs(steps: list[StepProgress], goes_back: bool) -> None:
+def _show_what_runs(steps: list[StepProgress], goes_back: bool, *, confirmed: bool) -> None:
     if not goes_back:
-        going_on = next((step for step in steps if step.state in ("pending", "booking")), None)
-        if going_on is not None:
+        # At the confirm a step goes on that was held, or only quoted: these first.
+        order = ("booking", "quoted", "held") if confirmed else ("booking", "pending")
+        waiting = (step for state in order for step in steps if step.state == state)
+        if going_on := next(waiting, None):
             going_on.state = "booking"
-            going_on.attempts += 1
+            going_on.attempts += going_on.booking_seconds is None  # One that was held has its try.
         return
     for step in steps:
         if step.state == "booking":
             step.state = "failed"
     if any(step.state == "undoing" for step in steps):
         return
-    left = [step for step in steps if step.state in ("booked", "failed")]
+    left = [step for step in steps if step.state in ("booked", "held", "quoted", "failed")]
     if left:
         left[-1].state = "undoing"
         left[-1].undo_attempts += 1

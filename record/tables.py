@@ -5,6 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared import Price
+
 metadata = sa.MetaData()
 
 
@@ -42,6 +44,21 @@ class AnyText(sa.TypeDecorator[str]):
         return storable(value)
 
 
+class PriceText(sa.TypeDecorator[Price]):
+    """A price, as `120.00 EUR`."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Price | None, _dialect: Any) -> str | None:
+        """Hand a price over to the driver."""
+        return str(value) if value else None
+
+    def process_result_value(self, value: str | None, _dialect: Any) -> Price | None:
+        """Take a price from the driver."""
+        return Price(*value.split()) if value else None
+
+
 trips = sa.Table(
     "trips",
     metadata,
@@ -59,6 +76,8 @@ trips = sa.Table(
     sa.Column("told_at", UtcTime),
     sa.Column("closed_at", UtcTime),
     sa.Column("cancel_asked_at", UtcTime),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("confirmed_at", UtcTime),
 )
 """A row for each trip that was ever accepted; `RecordedTrip` tells of each column. An owner has one
 trip of each `key_fingerprint`."""
@@ -91,12 +110,17 @@ reservations = sa.Table(
     sa.Column("note", AnyText),
     sa.Column("booking_seconds", sa.Float),
     sa.Column("undo_seconds", sa.Float),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("price", PriceText),
+    sa.Column("refund", PriceText),
 )
 """A row for each step of a trip that a supplier has failed, was asked to book, or was told to undo.
 
 `state`: `asked`, the outcome of a call is unknown, unless `over_at` is null; `pending`, the
-supplier has not decided yet; `reserved`, it has confirmed; `cancelling`, nothing is booked any
-more, but something may be held; `cancelled`, nothing is held, and never will be: a tombstone.
+supplier has not decided yet; `held`, it holds the item until `expires_at`, and may have been asked
+to confirm it if `over_at` is not null; `quoted`, it holds nothing, but can be asked to book;
+`reserved`, it has confirmed; `cancelling`, nothing is booked any more, but something may be held;
+`cancelled`, nothing is held, and never will be: a tombstone.
 `item` is null only in the tombstone of a step that was never tried. `first_run_id` is that of the
 execution which made the row, null in rows of versions that did not note it. `supplier` is null
 where the embedded one holds it, the only one that has no `reference` and no `over_at`.
@@ -104,7 +128,8 @@ where the embedded one holds it, the only one that has no `reference` and no `ov
 `failures` and `undo_failures` are the supplier's own, and `last_error` has its last words.
 `verdict`: `failed`, the booking is given up; `stuck`, so is the undo, until somebody acts;
 `resolved`, an operator declared it settled, as `note` says. `booking_seconds` is null unless it was
-ever booked."""
+ever booked. `price` is the supplier's, and `refund` what it gives back for the undo; most suppliers
+tell neither. `expires_at` is by the database's clock."""
 
 actions = sa.Table(
     "actions",

@@ -14,18 +14,26 @@ from typing import Any, NamedTuple, cast
 import sqlalchemy as sa
 
 from record.actions import actions_of, add_action
-from record.database import Database, add_if_new, writes
+from record.database import Database, add_if_new, now_in, writes
 from record.errors import RecordBroken, ReservationRefused
 from record.events import change_trip
 from record.owners import fingerprint_of, fingerprints_of
 from record.steps import RecordedTrip, Row, steps_in
 from record.tables import UtcTime, reservations, trips
-from shared import KINDS, BookVacationInput, Execution, TripNews, TripStatus, cancellation_id
+from shared import (
+    KINDS,
+    BookVacationInput,
+    Execution,
+    HeldTrip,
+    TripNews,
+    TripStatus,
+    cancellation_id,
+)
 
-UNHELD: tuple[TripStatus, ...] = ("rolled_back", "cancelled")
+UNHELD: tuple[TripStatus, ...] = ("rolled_back", "expired", "cancelled")
 """Nothing is held for such a trip, and nothing will ever be."""
 
-OPEN: tuple[TripStatus, ...] = ("running", "needs_attention")
+OPEN: tuple[TripStatus, ...] = ("running", "held", "needs_attention")
 
 HELD: tuple[TripStatus, ...] = ("booked", "needs_attention")
 """For such a trip, if it is over, something may be held."""
@@ -145,12 +153,40 @@ class Trips:
             "reason": left or news.reason,
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
+            # While it runs, a workflow tells only that its traveller has confirmed the trip.
+            "confirmed_at": news.at if news.status == "running" else None,
         }
         # A trip that has tried to book anything was claimed then.
         trip_id = trip.book_user_id
         if not change_trip(sql, _TELL, trip_id, told) and claim(sql, trip) is not None:
             change_trip(sql, _TELL, trip_id, told)
         return left
+
+    @writes
+    def tell_held(
+        self, sql: sa.Connection, trip: BookVacationInput, news: TripNews, seconds: float
+    ) -> HeldTrip:
+        """Write that all steps of a trip are held, by ourselves for so many seconds.
+
+        Returns what is so at the suppliers. Telling it again changes nothing. That a trip was
+        confirmed stays so, though its workflow was reset to before that.
+        """
+        now, rows = now_in(sql), sql.execute(_HOLDS, {"of_trip": trip.book_user_id}).all()
+        ends = [now + dt.timedelta(seconds=seconds)]
+        ends += [row.expires_at for row in rows if row.expires_at is not None]
+        told = {
+            "of_trip": trip.book_user_id,
+            "of_run": execution_of(trip).first_run_id,
+            "at": news.at,
+            "expires_at": min(ends),
+        }
+        change_trip(sql, _HOLD, trip.book_user_id, told)
+        # It may have been told before, and the answer lost.
+        row = sql.execute(_HELD, told).one_or_none()
+        end = (row and row.expires_at) or min(ends)
+        confirmed = row is not None and row.confirmed_at is not None
+        quoted = [row.kind for row in rows if row.state == "quoted"]
+        return HeldTrip((end - now).total_seconds(), quoted, confirmed)
 
     async def found(
         self, trip: RecordedTrip, status: TripStatus, reason: str | None
@@ -183,9 +219,20 @@ class Trips:
                 trips.c.cancel_asked_at.is_not(None),
                 trips.c.cancelled_at.is_(None),
                 # An open one that needs attention is being undone.
-                _IS_JUST_RUNNING | (trips.c.status.in_(HELD) & trips.c.closed_at.is_not(None)),
+                (trips.c.status.in_(["running", "held"]) & trips.c.closed_at.is_(None))
+                | (trips.c.status.in_(HELD) & trips.c.closed_at.is_not(None)),
             )
         )
+
+    async def held_too_long(self, seconds: float) -> list[RecordedTrip]:
+        """Return trips that are still held so long after they should have expired."""
+
+        def found(sql: sa.Connection) -> list[RecordedTrip]:
+            latest = now_in(sql) - dt.timedelta(seconds=seconds)
+            is_held = (trips.c.status == "held") & trips.c.closed_at.is_(None)
+            return recorded(sql, ALL_TRIPS.where(is_held, trips.c.expires_at < latest))
+
+        return await self._database.read(found)
 
     @writes
     def begin_cancellation(
@@ -269,6 +316,15 @@ def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
     claimed = {"workflow_id": workflow_id, "first_run_id": execution.first_run_id}
     sql.execute(_CLAIM, {"of_trip": trip.book_user_id} | claimed)
     return cast(TripStatus, row.status)
+
+
+def claim_to_undo(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
+    """Claim the trip as `claim` does. From now on it is not held any more."""
+    status = claim(sql, trip)
+    if status == "held":
+        it = sa.update(trips).where(trips.c.trip_id == trip.book_user_id)
+        sql.execute(it.values(status="running"))
+    return status
 
 
 def claim_own(sql: sa.Connection, trip: BookVacationInput) -> TripStatus:
@@ -378,7 +434,32 @@ _TELL = (
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
+        confirmed_at=sa.func.coalesce(
+            trips.c.confirmed_at, sa.bindparam("confirmed_at", type_=UtcTime)
+        ),
     )
+)
+_HOLD = (
+    sa.update(trips)
+    .where(
+        trips.c.trip_id == sa.bindparam("of_trip"),
+        trips.c.first_run_id == sa.bindparam("of_run"),
+        trips.c.status.in_(["running", "held"]),
+        trips.c.confirmed_at.is_(None),
+        trips.c.told_at.is_(None) | (trips.c.told_at < sa.bindparam("at")),
+    )
+    .values(
+        status="held",
+        told_at=sa.bindparam("at"),
+        expires_at=sa.bindparam("expires_at", type_=UtcTime),
+    )
+)
+_HELD = sa.select(trips.c.expires_at, trips.c.confirmed_at).where(
+    trips.c.trip_id == sa.bindparam("of_trip"), trips.c.first_run_id == sa.bindparam("of_run")
+)
+_HOLDS = sa.select(reservations.c.kind, reservations.c.state, reservations.c.expires_at).where(
+    reservations.c.trip_id == sa.bindparam("of_trip"),
+    reservations.c.state.in_(["held", "quoted"]),
 )
 _IS_LEFT = (
     (reservations.c.trip_id == sa.bindparam("of_trip"))

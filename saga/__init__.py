@@ -4,7 +4,7 @@ Deterministic: no clock, no randomness, no I/O, no environment.
 """
 
 from saga.check import check_steps
-from saga.deadline import TripOverdue
+from saga.deadline import Expired, TripOverdue
 from saga.liveness import HEARTBEAT_THROTTLE, STICKY_TIMEOUT
 from saga.steps import Step, root_cause
 from saga.trip import Saga, of_this_execution

@@ -10,9 +10,16 @@ from temporalio.activity import _Definition
 from saga.steps import Step
 
 with workflow.unsafe.imports_passed_through():
-    from shared import RECORD_STUCK_UNDO, RECORD_TRIP, RESOLVE_UNDO, TELL_SETTINGS, Kind
+    from shared import (
+        RECORD_HOLD,
+        RECORD_STUCK_UNDO,
+        RECORD_TRIP,
+        RESOLVE_UNDO,
+        TELL_SETTINGS,
+        Kind,
+    )
 
-OF_EVERY_TRIP = (RECORD_TRIP, RECORD_STUCK_UNDO, RESOLVE_UNDO, TELL_SETTINGS)
+OF_EVERY_TRIP = (RECORD_TRIP, RECORD_HOLD, RECORD_STUCK_UNDO, RESOLVE_UNDO, TELL_SETTINGS)
 
 
 def check_steps(

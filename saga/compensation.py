@@ -140,6 +140,7 @@ class Compensations:
                 within=dt.timedelta(
                     seconds=policy.step_deadline if at_first else policy.trip_deadline
                 ),
+                verb="Undo",
                 final=(UNDECIDED,) if at_first else (),
             )
         except ActivityError as error:

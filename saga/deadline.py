@@ -34,6 +34,10 @@ class TripOverdue(Exception):
     """The trip was not booked until its deadline."""
 
 
+class Expired(TripOverdue):
+    """The trip was held, and nobody has confirmed it in time."""
+
+
 class Deadline:
     """The trip's deadline, and that of a step within it.
 

@@ -8,10 +8,12 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from shared import (
+        RECORD_HOLD,
         RECORD_STUCK_UNDO,
         RECORD_TRIP,
         TELL_SETTINGS,
         BookVacationInput,
+        HeldTrip,
         Kind,
         SagaPolicy,
         TripNews,
@@ -26,19 +28,39 @@ PATIENCE = RetryPolicy(
 )
 
 
-async def record_ending(
-    book_input: BookVacationInput, status: TripStatus, reason: str | None
+async def record_status(
+    book_input: BookVacationInput,
+    began: dt.datetime,
+    status: TripStatus,
+    reason: str | None = None,
 ) -> None:
-    """Tell the record how the trip has ended, for as long as it takes.
+    """Tell the record how the trip stands or has ended, for as long as it takes.
 
-    Raises `ActivityError` when the workflow is cancelled meanwhile.
+    `began`: since when somebody waits for that. Raises `ActivityError` when the workflow is
+    cancelled meanwhile.
     """
-    news = TripNews(status, reason, workflow.now(), workflow.info().workflow_start_time)
-    await _record(RECORD_TRIP, book_input, news)
+    await _record(RECORD_TRIP, book_input, TripNews(status, reason, workflow.now(), began))
+
+
+async def record_hold(
+    book_input: BookVacationInput, began: dt.datetime, seconds: float
+) -> HeldTrip:
+    """Tell the record that the trip is held, by us for so long, and return what suppliers say.
+
+    Raises as `record_status` does.
+    """
+    told: HeldTrip = await workflow.execute_local_activity(
+        RECORD_HOLD,
+        args=[book_input, TripNews("held", None, workflow.now(), began), seconds],
+        result_type=HeldTrip,
+        start_to_close_timeout=RECORDING_LIMIT,
+        retry_policy=PATIENCE,
+    )
+    return told
 
 
 async def record_stuck_undo(book_input: BookVacationInput, kind: Kind, words: str) -> None:
-    """Tell the record that the undo of a step is stuck. Raises as `record_ending` does."""
+    """Tell the record that the undo of a step is stuck. Raises as `record_status` does."""
     await _record(RECORD_STUCK_UNDO, book_input, kind, words)
 
 

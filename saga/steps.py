@@ -51,6 +51,7 @@ async def run(
     *given: object,
     activity_id: str,
     within: dt.timedelta | None,
+    verb: str,
     final: tuple[str, ...] = (),
 ) -> RawValue:
     """Run an activity of a step to its end, `within` that time.
@@ -59,7 +60,6 @@ async def run(
     it has given up, is out of time, or fails with one of the types `final`.
     """
     policy = book_input.policy
-    verb = "Book" if activity is step.book else "Undo"
     result: RawValue = await workflow.execute_activity(
         activity.__name__,
         args=[book_input, *given],

@@ -16,8 +16,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from saga.compensation import Compensations, to_its_end
 from saga.deadline import Deadline, Reset
+from saga.holding import Hold
 from saga.progress import Progress
-from saga.recording import record_ending, settings_of_worker
+from saga.recording import record_status, settings_of_worker
 from saga.steps import NO_ANSWER, Step, root_cause, run
 
 with workflow.unsafe.imports_passed_through():
@@ -37,12 +38,18 @@ class Saga:
             raise ApplicationError(about, type="NotATrip", non_retryable=True)
         return super().__new__(cls)
 
-    def __init__(self, book_input: BookVacationInput, steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        book_input: BookVacationInput,
+        steps: Sequence[Step],
+        hold_seconds: float | None = None,
+    ) -> None:
         # A trip has the steps that it started with: it wants nothing of a kind that came later.
         self._steps = [step for step in steps if book_input.item(step.kind) is not None]
         self._progress = Progress(step.kind for step in self._steps)
         self._reset = Reset()
         self._past_pivot = False
+        self._hold = Hold(hold_seconds)
         # Not `start_time`, which is that of the first workflow task: no worker may have been there.
         self._plan(book_input, workflow.info().workflow_start_time)
 
@@ -50,6 +57,7 @@ class Saga:
         self._input = book_input
         self._compensations = Compensations(book_input, self._steps, self._progress, self._reset)
         self._deadline = Deadline(book_input.policy, self._reset, began)
+        self._began = began
 
     async def begin(self) -> None:
         """Take the worker's settings if the input has none, and the time of a delayed start.
@@ -89,6 +97,24 @@ class Saga:
         self._past_pivot = True
         return result
 
+    async def confirmed(self) -> None:
+        """Return when the trip may count as booked: at once, unless it was to be held.
+
+        Otherwise its steps are held by now. They are booked when the traveller confirms the trip,
+        those first that nobody holds, while all else can still be released. Raises `Expired`, and
+        as `book` does.
+        """
+        if not self._hold.is_on:
+            return
+        self._progress.show("held")
+        quoted = await self._hold.until_confirmed(self._input, self._began)
+        self._input = dataclasses.replace(self._input, hold_seconds=None)
+        self._began = workflow.now()
+        self._deadline = Deadline(self._input.policy, self._reset, self._began)
+        for step in sorted(self._steps, key=lambda step: step.kind not in quoted):
+            self._deadline.check()
+            await self._book(step, (), verb="Confirm")
+
     async def _book_at_last(self, step: Step, given: Sequence[object]) -> RawValue | None:
         booked: list[RawValue] = []
 
@@ -103,8 +129,9 @@ class Saga:
             await self._compensations.until_settled(step, try_it)
         return booked[0] if booked else None
 
-    async def _book(self, step: Step, given: Sequence[object]) -> RawValue:
+    async def _book(self, step: Step, given: Sequence[object], verb: str = "Book") -> RawValue:
         wanted, within = self._input, None
+        is_hold = self._hold.is_on
         if step.undo is not None:
             within = self._deadline.of_step()
         else:
@@ -120,6 +147,7 @@ class Saga:
                 *given,
                 activity_id=self._compensations.next_id(step.book),
                 within=within,
+                verb="Hold" if is_hold else verb,
             )
         except ActivityError as error:
             self._progress.move(step.kind, "failed")
@@ -127,7 +155,7 @@ class Saga:
             if no_answer and workflow.cancellation_reason() is None:
                 self._deadline.check()
             raise
-        self._progress.move(step.kind, "booked")
+        self._progress.move(step.kind, "held" if is_hold else "booked")
         return result
 
     async def undo_booked(self) -> None:
@@ -143,6 +171,7 @@ class Saga:
 
     async def undo_all(self) -> None:
         """Undo the steps that were begun, the last one first. Nothing interrupts it."""
+        self._hold.close()
         await self._compensations.undo_all()
 
     @property
@@ -160,7 +189,7 @@ class Saga:
         await (ending if status == "booked" and not self._past_pivot else to_its_end(ending))
 
     async def _end(self, status: TripStatus, reason: str | None) -> None:
-        await record_ending(self._input, status, reason)
+        await record_status(self._input, self._began, status, reason)
         self._progress.show(status)
         # An operator who waits for an answer gets it.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -169,6 +198,15 @@ class Saga:
     def progress(self) -> dict[Kind, StepState]:
         """Return how far each step has come."""
         return self._progress.steps
+
+    @workflow.update
+    def confirm(self) -> None:
+        """Have what is held booked. Asking again changes nothing."""
+        self._hold.confirm()
+
+    @confirm.validator
+    def _may_confirm(self) -> None:
+        self._hold.require()
 
     @workflow.update
     def retry_undo(self, kind: Kind) -> None:

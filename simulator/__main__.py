@@ -53,6 +53,8 @@ def _arguments() -> argparse.Namespace:
     add("--no-idempotency", action="store_true", help="each PUT is a reservation of its own")
     add("--no-tombstones", action="store_true", help="a PUT after a DELETE books again")
     add("--late-seconds", type=seconds, default=4.0, help="how late the late bookings are")
+    add("--longest-hold", type=seconds, default=86_400.0, help="how long they hold at the most")
+    add("--clock-ahead", type=_number(-3_600, 3_600), default=0.0, help="how wrong their clock is")
     add("--faults", type=_number(0, 1), default=0.0, help="share of the calls that are broken")
     add("--seed", type=int, help="of the faults")
     add("--slow-seconds", type=seconds, default=5.0, help="how long the slow ones take")
@@ -65,6 +67,8 @@ def _service(stock: Stock, given: argparse.Namespace) -> SimulatorService:
         idempotent=not given.no_idempotency,
         tombstones=not given.no_tombstones,
         late_seconds=given.late_seconds,
+        longest_hold=given.longest_hold,
+        clock_ahead=given.clock_ahead,
     )
     suppliers = SimulatedSuppliers(stock, mode, given.pending_seconds)
     faults = SimulatedFaults(share=given.faults)

@@ -4,19 +4,21 @@ It decides in terms of the contract's statuses, and knows nothing of connections
 anything it does whatever has become due.
 """
 
+import datetime as dt
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, Self
 
+from shared import Price
 from simulator.behaviour import Item, Mode
 from simulator.stock import Row, State, Stock
 
 CANCELLED = ("cancelling", "cancelled")
 
-BEST_FIRST = ("confirmed", "pending", "cancelling", "cancelled")
+BEST_FIRST = ("confirmed", "pending", "held", "cancelling", "cancelled")
 """A trip may have several reservations: GET and DELETE mean the first in this order."""
 
 
@@ -52,8 +54,22 @@ class SimulatedSuppliers:
         self._clock = clock
         self.mode = mode
 
-    def book(self, kind: str, trip_id: str, name: str, late: bool = False) -> SimulatedAnswer:
-        """Book an item for a trip. With `late` answer that it failed, and book it later."""
+    def now(self) -> float:
+        """Return the time by the suppliers' own clock."""
+        return self._clock() + self.mode.clock_ahead
+
+    def book(
+        self,
+        kind: str,
+        trip_id: str,
+        name: str,
+        late: bool = False,
+        hold_until: float | None = None,
+    ) -> SimulatedAnswer:
+        """Book an item for a trip, or hold it. With `late` answer that it failed, and book later.
+
+        A hold is never late.
+        """
         item, rows = Item.named(name), self._rows_of(kind, trip_id)
         known = self._known(kind, rows, item)
         if known is not None:
@@ -69,16 +85,38 @@ class SimulatedSuppliers:
             busy = HTTPStatus.TOO_MANY_REQUESTS
             return SimulatedAnswer.problem(busy, f"The {kind} supplier is busy", wait=2)
         is_late = any(row.state == "late" for row in rows)
-        if late or ("late" in item.words and (tries == 1 or is_late)):
+        is_late_item = "late" in item.words and (tries == 1 or is_late)
+        if hold_until is None and (late or is_late_item):
             if not (is_late and self.mode.idempotent):
                 due = self._clock() + self.mode.late_seconds
                 self.stock.add(kind, trip_id, name, "late", due)
             return _down(kind)
+        if hold_until is not None and "quote-only" in item.words:
+            return SimulatedAnswer(HTTPStatus.OK, {"state": "quoted", **_price(item.price)})
         if not self.stock.has_place(kind, item):
             return _sold_out(kind, item)
-        row = self.stock.add(kind, trip_id, name, *self._begin(item, self._clock()))
+        begun = self._begin(item, self._clock())
+        if hold_until is not None:
+            latest = self._clock() + self.mode.longest_hold
+            begun = "held", min(hold_until - self.mode.clock_ahead, latest)
+        row = self.stock.add(kind, trip_id, name, *begun)
         lost = "lost-answer" in item.words and tries == 1
         return replace(self._told(row, HTTPStatus.CREATED), cut_off=lost)
+
+    def confirm(self, kind: str, trip_id: str) -> SimulatedAnswer:
+        """Book what is held for a trip. Doing so again changes nothing."""
+        row = self._best(kind, trip_id)
+        if row is None:
+            return _not_there(kind)
+        if row.state in CANCELLED:
+            return SimulatedAnswer.problem(HTTPStatus.GONE, f"The {kind} is not held any more")
+        if row.state == "held":
+            item = Item.named(row.item or "")
+            if "no-confirm" in item.words:
+                detail = f"The {kind} {item.name} cannot be confirmed"
+                return SimulatedAnswer.problem(HTTPStatus.CONFLICT, detail)
+            row = self.stock.move(row, *self._begin(item, self._clock()))
+        return self._told(row)
 
     def find(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Tell what a trip holds."""
@@ -90,11 +128,12 @@ class SimulatedSuppliers:
     def cancel(self, kind: str, trip_id: str) -> SimulatedAnswer:
         """Cancel what a trip holds. If it holds several reservations, cancel one of them."""
         row = self._best(kind, trip_id)
+        was_booked = row is not None and row.state == "confirmed"
         if row is None:
             if not self.mode.tombstones:
                 return _not_there(kind)
             row = self.stock.add(kind, trip_id, None, "cancelled")
-        if row.state in ("confirmed", "pending"):
+        if row.state in ("confirmed", "held", "pending"):
             words = Item.named(row.item or "").words
             if row.state == "confirmed" and "non-refundable" in words:
                 return SimulatedAnswer.problem(HTTPStatus.CONFLICT, "This fare cannot be refunded")
@@ -103,7 +142,9 @@ class SimulatedSuppliers:
             row = self.stock.move(row, "cancelling" if slowly else "cancelled", due)
         if row.state == "cancelling":
             return self._undecided(row, {"state": "cancelling"})
-        return SimulatedAnswer(HTTPStatus.OK, {"state": "cancelled"})
+        refund = Item.named(row.item or "").final_price if was_booked else None
+        cancelled = {"state": "cancelled", **_price(refund, "refund")}
+        return SimulatedAnswer(HTTPStatus.OK, cancelled)
 
     def is_slow(self, kind: str, trip_id: str) -> bool:
         """Tell whether what a trip holds is slow."""
@@ -153,7 +194,7 @@ class SimulatedSuppliers:
             return SimulatedAnswer.problem(
                 HTTPStatus.CONFLICT, f"The reservation of this {kind} was cancelled"
             )
-        held = {row.item: row for row in rows if row.state in ("confirmed", "pending")}
+        held = {row.item: row for row in rows if row.state in ("confirmed", "held", "pending")}
         if not (held and self.mode.idempotent):
             return None
         if item.name in held:
@@ -165,7 +206,12 @@ class SimulatedSuppliers:
     def _told(self, row: Row, status: HTTPStatus = HTTPStatus.OK) -> SimulatedAnswer:
         """Return what a reservation is. One that is being cancelled is still held."""
         state = "confirmed" if row.state == "cancelling" else row.state
-        about = {"state": state, "item": row.item, "reference": row.reference}
+        item = Item.named(row.item or "")
+        price = item.price if state == "held" else item.final_price
+        about = {"state": state, "item": row.item, "reference": row.reference, **_price(price)}
+        if state == "held":
+            ends = dt.datetime.fromtimestamp((row.due or 0.0) + self.mode.clock_ahead, dt.UTC)
+            about["expires_at"] = ends.isoformat()
         body = {name: value for name, value in about.items() if value is not None}
         return (
             self._undecided(row, body) if row.state == "pending" else SimulatedAnswer(status, body)
@@ -174,6 +220,10 @@ class SimulatedSuppliers:
     def _undecided(self, row: Row, body: dict[str, Any]) -> SimulatedAnswer:
         wait = max(1, math.ceil((row.due or 0.0) - self._clock()))
         return SimulatedAnswer(HTTPStatus.ACCEPTED, body, wait)
+
+
+def _price(price: Price | None, name: str = "price") -> dict[str, Any]:
+    return {name: asdict(price)} if price else {}
 
 
 def _down(kind: str) -> SimulatedAnswer:

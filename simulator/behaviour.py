@@ -6,10 +6,13 @@ It holds nothing and answers nobody. docs/suppliers.md says what each word and e
 import random
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared import Price
 
 Way = Literal[
     "error before",
@@ -32,11 +35,14 @@ BEFORE = frozenset({"error before", "cut before", "busy", "redirect"})
 
 PLENTY = 1_000_000
 
+RISE = Decimal("1.1")
+
 # The longer ones first: `pending-sold-out` is neither `pending` nor `sold-out`.
 _WORD = re.compile(
-    r"(?<![^\W_])(?:pending-sold-out|slow-to-cancel|non-refundable|lost-answer|sold-out|unknown"
-    r"|invalid|pending|flaky|slow|busy|late)(?![^\W_])"
+    r"(?<![^\W_])(?:pending-sold-out|slow-to-cancel|non-refundable|lost-answer|sold-out|quote-only"
+    r"|price-rises|no-confirm|unknown|invalid|pending|flaky|slow|busy|late)(?![^\W_])"
 )
+_PRICE = re.compile(r"(?<![^\W_])([0-9]{1,9}(?:\.[0-9]{2})?)-(eur|gbp|usd)(?![^\W_])")
 _PLACES = re.compile(r"(?:^|[^0-9])([0-9]{1,9})-(?:seats|rooms|cars)$")
 _FAILURES = re.compile(r"(?<![^\W_])flaky-([0-9]{1,4})(?![^\W_]|-(?:seats|rooms|cars)$)")
 
@@ -50,6 +56,8 @@ class Item:
     places: int
     failures: int
     """PUTs of each trip that are answered with 503 before one books."""
+    price: Price | None
+    """What it costs until it is confirmed."""
 
     @classmethod
     @lru_cache(maxsize=10_000)
@@ -58,12 +66,21 @@ class Item:
         words = frozenset(_WORD.findall(name.lower()))
         places = _PLACES.search(name.lower())
         failures = _FAILURES.search(name.lower())
+        price = _PRICE.search(name.lower())
         return cls(
             name,
             words,
             int(places[1]) if places else PLENTY,
             int(failures[1]) if failures else 2 if "flaky" in words else 0,
+            Price(price[1], price[2].upper()) if price else None,
         )
+
+    @property
+    def final_price(self) -> Price | None:
+        """What it costs once it is confirmed."""
+        if self.price is None or "price-rises" not in self.words:
+            return self.price
+        return Price(f"{self.price.number * RISE:.2f}", self.price.currency)
 
 
 class SimulatedFaults(BaseModel):
@@ -93,3 +110,7 @@ class Mode:
     """Whether nothing is booked for a trip after its DELETE."""
     late_seconds: float = 4.0
     """How much later a late booking takes effect."""
+    longest_hold: float = 86_400.0
+    """Seconds for which an item is held at the most."""
+    clock_ahead: float = 0.0
+    """Seconds by which the suppliers' clock is wrong."""

@@ -7,12 +7,13 @@ import logging
 import random
 from asyncio import sleep as _sleep
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from shared import KINDS
 from simulator.answers import SimulatedAnswer, SimulatedSuppliers
@@ -36,6 +37,7 @@ class _ReservationOrder(BaseModel):
     """The body of a PUT of the contract."""
 
     item: Annotated[str, Field(min_length=1, max_length=1_000)]
+    hold_until: AwareDatetime | None = None
 
 
 class SimulatorService:
@@ -61,9 +63,10 @@ class SimulatorService:
             middlewares=[_problems, self._let_in], client_max_size=LARGEST_REQUEST
         )
         for kind in KINDS:
+            path = f"/{kind}s/reservations/{{id:[^/]+}}"
             for method in ("PUT", "GET", "DELETE"):
-                path = f"/{kind}s/reservations/{{id:[^/]+}}"
                 app.router.add_route(method, path, partial(self._perhaps_broken, kind))
+            app.router.add_post(f"{path}/confirm", partial(self._perhaps_broken, kind))
         app.router.add_put("/faults", self._set_faults)
         app.router.add_delete("/faults", self._set_faults)
         app.router.add_get("/reservations", self._list)
@@ -81,7 +84,11 @@ class SimulatorService:
             await _sleep(self._slow_seconds)
         if answer.cut_off:
             return _cut(request)
-        return _said(answer) if way in (None, "slow", "late") else _broken(request, way)
+        if way not in (None, "slow", "late"):
+            return _broken(request, way)
+        said = _said(answer)
+        said.headers["Date"] = formatdate(self._suppliers.now(), usegmt=True)
+        return said
 
     async def _answer(self, kind: str, request: web.Request, late: bool) -> SimulatedAnswer:
         trip_id = request.match_info["id"]
@@ -91,10 +98,15 @@ class SimulatorService:
             if self._suppliers.is_slow(kind, trip_id):
                 await _sleep(self._slow_seconds)
             return self._suppliers.cancel(kind, trip_id)
+        if request.method == "POST":
+            if self._suppliers.is_slow(kind, trip_id):
+                await _sleep(self._slow_seconds)
+            return self._suppliers.confirm(kind, trip_id)
         order = await _body(request, _ReservationOrder)
         if "slow" in Item.named(order.item).words:
             await _sleep(self._slow_seconds)
-        return self._suppliers.book(kind, trip_id, order.item, late)
+        until = order.hold_until.timestamp() if order.hold_until else None
+        return self._suppliers.book(kind, trip_id, order.item, late, until)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
         is_end = request.method == "DELETE"

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from shared import keep_private
 from simulator.behaviour import PLENTY, Item
 
-State = Literal["late", "pending", "confirmed", "cancelling", "cancelled"]
+State = Literal["late", "held", "pending", "confirmed", "cancelling", "cancelled"]
 """`late` is a booking that has not taken effect yet: it takes no place, and only audits see it."""
 
-TAKES_A_PLACE = ("confirmed", "pending", "cancelling")
+TAKES_A_PLACE = ("held", "confirmed", "pending", "cancelling")
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -54,7 +54,7 @@ class Row:
     @property
     def reference(self) -> str | None:
         """The supplier's name for it: unique, and no hint at how many reservations exist."""
-        if self.item is None or self.state in ("late", "pending"):
+        if self.item is None or self.state in ("late", "held", "pending"):
             return None
         return f"{self.id * 1_000_000_007 % 16**6:06X}"  # One to one: no common factor.
 
@@ -113,7 +113,8 @@ class Stock:
         if item.places >= PLENTY:
             return True
         (taken,) = self._sql.execute(
-            "SELECT count(*) FROM reservations WHERE kind = ? AND item = ? AND state IN (?, ?, ?)",
+            "SELECT count(*) FROM reservations"
+            " WHERE kind = ? AND item = ? AND state IN (?, ?, ?, ?)",
             (kind, item.name, *TAKES_A_PLACE),
         ).fetchone()
         return bool(taken < item.places)

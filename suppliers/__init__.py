@@ -6,9 +6,12 @@ from suppliers.embedded import EmbeddedSupplier
 from suppliers.over_http import HttpSupplier
 from suppliers.port import (
     AnotherItem,
+    Booking,
     Confirmed,
+    Held,
     OutcomeUnknown,
     Pending,
+    Quoted,
     Refused,
     Released,
     Supplier,

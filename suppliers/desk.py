@@ -21,9 +21,12 @@ from record import Record, RecordBroken, RecordUnavailable, Reservation, Reserva
 from shared import BookVacationInput, Kind
 from suppliers.observed import Call, Observer, observed
 from suppliers.port import (
+    Booking,
     Confirmed,
+    Held,
     OutcomeUnknown,
     Pending,
+    Quoted,
     Refused,
     Released,
     Supplier,
@@ -91,18 +94,20 @@ class OutsideDesk:
     """A call waits here for its turn. That is no failure of the supplier, so its time begins after
     it."""
 
-    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
-        """Hold the trip's item, or find it held."""
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed | Held | Quoted:
+        """Book the trip's item, or hold it, or find it so. Book for good what was held before."""
         async with self.places:
             return await self._book(trip, tried)
 
-    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
+    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed | Held | Quoted:
         outside = self.record.outside
         over_at = _now() + dt.timedelta(seconds=trip.policy.try_timeout)
         begin = partial(outside.begin_try, trip, self.kind, self.name, over_at)
         earlier = await in_record(begin())
+        found: Confirmed | Held | Quoted | None = None
         if earlier is not None:
-            if found := await self._held_already(trip, earlier, tried):
+            found = await self._held_already(trip, earlier, tried)
+            if isinstance(found, Confirmed | Quoted) or (found and trip.hold_seconds):
                 return found
             overtaken = await in_record(begin(instead_of=earlier))
             if overtaken is not None:
@@ -111,9 +116,14 @@ class OutsideDesk:
             # The process was frozen. An undo may have looked for the booking since, and be done.
             raise Unavailable(f"The {self.kind} supplier was not asked in time")
         try:
-            answer = await self._ask("book", self.supplier.book(trip, tried.number), trip)
+            answer: Booking
+            if found:
+                answer = await self._ask("confirm", self.supplier.confirm(trip), trip)
+            else:
+                answer = await self._ask("book", self.supplier.book(trip, tried.number), trip)
         except (Refused, Unavailable):
-            if earlier is None:  # Otherwise the earlier call may still take effect.
+            # Otherwise the earlier call may still take effect.
+            if earlier is None or earlier.over_at is None:
                 await in_record(outside.end_try(trip, self.kind, over_at, None))
             raise
         except (OutcomeUnknown, asyncio.CancelledError):
@@ -137,19 +147,19 @@ class OutsideDesk:
             match await self._find(trip):
                 case None | Released() if seen_by and _now() < seen_by:
                     raise self._undecided(trip, held, until=seen_by)
-                case Released():
-                    return await self._released(trip, tried)
+                case Released() as released:
+                    return await self._released(trip, tried, released)
                 case None if seen_by and held.reference is None:
-                    return await self._released(trip, tried)
+                    return await self._released(trip, tried, Released())
         answer = await self._ask("cancel", self.supplier.cancel(trip), trip)
         if isinstance(answer, Pending):
             cancelling = held if held.state == "cancelling" else None  # `None`: it has just begun.
             if _age(cancelling) > trip.policy.step_deadline:
                 raise Refused(f"The {self.kind} supplier has not cancelled in time")
             raise self._undecided(trip, cancelling, answer.wait)
-        return await self._released(trip, tried)
+        return await self._released(trip, tried, answer)
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         """Tell what the supplier holds, whatever the record says; `None` if it knows of nothing.
 
         Raises `AnotherItem` and `TryAgain`.
@@ -157,7 +167,7 @@ class OutsideDesk:
         async with self.places:
             return await self._find(trip)
 
-    async def _find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def _find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         return await self._ask("find", self.supplier.find(trip), trip)
 
     async def cancel_late_booking(self, trip: BookVacationInput) -> Released:
@@ -179,10 +189,18 @@ class OutsideDesk:
 
     async def _held_already(
         self, trip: BookVacationInput, earlier: Reservation, tried: Try
-    ) -> Confirmed | None:
-        """Return what an earlier try has booked; `None` if the booking may be sent again."""
-        if earlier.state == "reserved":
-            return Confirmed(earlier.reference)
+    ) -> Confirmed | Held | Quoted | None:
+        """Return what an earlier try has come to; `None` if the booking may be sent.
+
+        If the trip is to be booked, what is held may be confirmed.
+        """
+        match earlier.state:
+            case "reserved":
+                return Confirmed(earlier.reference)
+            case "quoted":
+                return Quoted(earlier.price) if trip.hold_seconds else None
+            case "held" if trip.hold_seconds or earlier.over_at is None:
+                return Held(0.0, earlier.price)
         seen_by = self._seen_by(earlier)
         may_appear = seen_by is not None and _now() < seen_by
         try:
@@ -192,38 +210,50 @@ class OutsideDesk:
             if may_appear or earlier.state == "pending":
                 raise self._undecided(trip, earlier, failure.wait) from failure
             raise
-        if found is not None:
+        held = found if isinstance(found, Held) and not trip.hold_seconds else None
+        if found is not None and held is None:
             return await self._decided(trip, found, tried, earlier)
         if may_appear:
             raise self._undecided(trip, earlier, until=seen_by)
-        return None
+        if earlier.state == "held" and held is None:
+            raise Refused(f"The {self.kind} is not held any more")
+        return held
 
     async def _decided(
         self,
         trip: BookVacationInput,
-        answer: Confirmed | Pending | Released,
+        answer: Booking | Released,
         tried: Try,
         earlier: Reservation | None = None,
-    ) -> Confirmed:
+    ) -> Confirmed | Held | Quoted:
+        outside, took = self.record.outside, tried.seconds
+        # A late supplier may need that time before it can cancel the booking.
+        shown_from = _now() if self.late > 0 else None
         match answer:
-            case Confirmed(reference):
-                # A late supplier may need that time before it can cancel the booking.
-                shown_from = _now() if self.late > 0 else None
-                confirm = self.record.outside.confirm(
-                    trip, self.kind, reference, shown_from, tried.seconds
+            case Confirmed(reference, price):
+                await in_record(
+                    outside.confirm(trip, self.kind, reference, shown_from, took, price)
                 )
-                await in_record(confirm)
                 return answer
+            case Held(seconds, price) if trip.hold_seconds:
+                await in_record(outside.hold(trip, self.kind, price, seconds, shown_from, took))
+                return answer
+            case Quoted(price) if trip.hold_seconds:
+                await in_record(outside.hold(trip, self.kind, price, None, None, took))
+                return answer
+            case Held() | Quoted():
+                raise OutcomeUnknown(f"The {self.kind} supplier has not booked, but held or quoted")
             case Pending(wait):
                 if earlier is None or earlier.state != "pending":
-                    await in_record(self.record.outside.note_pending(trip, self.kind))
+                    await in_record(outside.note_pending(trip, self.kind))
                 raise self._undecided(trip, earlier, wait)
             case Released():
                 raise Refused(f"The supplier has cancelled the {self.kind}")
 
-    async def _released(self, trip: BookVacationInput, tried: Try) -> Released:
-        await in_record(self.record.outside.released(trip, self.kind, tried.seconds))
-        return Released()
+    async def _released(self, trip: BookVacationInput, tried: Try, released: Released) -> Released:
+        told = self.record.outside.released(trip, self.kind, tried.seconds, released.refund)
+        await in_record(told)
+        return released
 
     def _seen_by(self, held: Reservation) -> dt.datetime | None:
         """Return when a call of unknown outcome can no longer take effect.

@@ -13,7 +13,7 @@ from record import Record
 from shared import BookVacationInput, Kind
 from suppliers.desk import Try, in_record, in_time
 from suppliers.observed import Observer, observed
-from suppliers.port import Confirmed, Refused, Released, Unavailable
+from suppliers.port import Confirmed, Held, Refused, Released, Unavailable
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,11 @@ class EmbeddedSupplier:
     name: ClassVar[None] = None
     late: ClassVar[float] = 0.0
 
-    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
-        """Hold the trip's item. Doing so again changes nothing."""
+    async def book(self, trip: BookVacationInput, tried: Try) -> Confirmed | Held:
+        """Book the trip's item, or hold it. Doing so again changes nothing.
+
+        It tells no prices, and holds an item until the trip is confirmed or undone.
+        """
         return await observed(self.observer, self.kind, "book", self._book(trip, tried))
 
     async def cancel(self, trip: BookVacationInput, tried: Try) -> Released:
@@ -43,7 +46,7 @@ class EmbeddedSupplier:
     async def close(self) -> None:
         """Do nothing: the process closes its record itself."""
 
-    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed:
+    async def _book(self, trip: BookVacationInput, tried: Try) -> Confirmed | Held:
         is_down = tried.number <= self.outage_attempts
         latency = 2 * self.latency if is_down else self.latency
         await in_time(asyncio.sleep(latency), trip, self.kind)
@@ -52,7 +55,7 @@ class EmbeddedSupplier:
         if "invalid" in (trip.item(self.kind) or ""):
             raise Refused(f"Invalid {self.kind} booking, rolling back!")
         await in_record(self.record.reservations.reserve(trip, self.kind, tried.seconds))
-        return Confirmed()
+        return Held(trip.hold_seconds) if trip.hold_seconds else Confirmed()
 
     async def _cancel(self, trip: BookVacationInput, tried: Try) -> Released:
         await in_record(self.record.reservations.cancel(trip, self.kind, tried.seconds))

@@ -5,6 +5,7 @@ contain neither the service's text nor our headers.
 """
 
 import asyncio
+import datetime as dt
 import re
 import select
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
 
-from shared import retry_after
+from shared import http_date, retry_after
 
 CONNECT_LIMIT = 5.0
 """Seconds that a connection may take. The caller limits the whole call."""
@@ -50,6 +51,8 @@ class Answer(NamedTuple):
     media_type: str
     wait: float | None
     """Seconds after which the service wants to be asked again."""
+    date: dt.datetime | None = None
+    """When the service has answered, by its own clock."""
 
 
 class _LineCut(aiohttp.ClientError):
@@ -103,7 +106,8 @@ class HttpLine:
                     content = await _read(response)
                 if content is not None:
                     wait = retry_after(response.headers.get("Retry-After"))
-                    return Answer(response.status, content, media_type, wait)
+                    date = http_date(response.headers.get("Date"))
+                    return Answer(response.status, content, media_type, wait, date)
             failure: Exception = NoAnswer(f"an answer of more than {LARGEST_ANSWER} bytes{begun}")
         except NEVER_SENT as error:
             failure = NotSent(_named(error))

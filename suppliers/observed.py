@@ -5,15 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, TypeVar
 
 from shared import Kind
-from suppliers.port import Confirmed, Pending, Refused, Released, Unavailable
+from suppliers.port import Confirmed, Held, Pending, Quoted, Refused, Released, Unavailable
 
-Call = Literal["book", "cancel", "find"]
+Call = Literal["book", "confirm", "cancel", "find"]
 
 Observer = Callable[[Kind, Call, str, float], object]
 """It is called when a call is over, with its outcome and its time in seconds."""
 
 OUTCOMES = {
     Confirmed: "confirmed",
+    Held: "held",
+    Quoted: "quoted",
     Pending: "pending",
     Released: "released",
     type(None): "not_found",

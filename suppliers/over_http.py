@@ -5,6 +5,7 @@ supplier's own JSON, is an unknown outcome; the log says what was wrong with it.
 token.
 """
 
+import datetime as dt
 import json
 import logging
 import re
@@ -19,13 +20,16 @@ from urllib.parse import quote
 import pydantic
 from yarl import URL
 
-from shared import KINDS, BookVacationInput, Kind, cut
+from shared import KINDS, BookVacationInput, Kind, Price, cut
 from suppliers.http_line import Answer, HttpLine, NoAnswer, NotSent
 from suppliers.port import (
     AnotherItem,
+    Booking,
     Confirmed,
+    Held,
     OutcomeUnknown,
     Pending,
+    Quoted,
     Refused,
     Released,
     Unavailable,
@@ -42,6 +46,9 @@ MOST_CONNECTIONS = 1_000
 OTHER_FILES = 100
 """Files that a process has open for Temporal, the record, the event loop and so on."""
 
+CLOCKS_DIFFER = dt.timedelta(minutes=1)
+"""What a supplier's clock and ours may differ by. It is asked to hold for so much longer."""
+
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 PROBLEM = "application/problem+json"
@@ -57,9 +64,12 @@ class _Reservation(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(strict=True)
 
-    state: Literal["confirmed", "pending", "cancelled"]
+    state: Literal["confirmed", "held", "quoted", "pending", "cancelled"]
     item: str | None = None
     reference: str | None = pydantic.Field(None, max_length=200, pattern=READABLE)
+    expires_at: pydantic.AwareDatetime | None = None
+    price: Price | None = None
+    refund: Price | None = None
 
 
 @dataclass
@@ -107,16 +117,31 @@ class HttpSupplier:
         """Close the connections."""
         await self._line.close()
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
+    async def book(self, trip: BookVacationInput, attempt: int) -> Booking:
         """PUT the reservation."""
         if not (_can_be_sent(trip.book_user_id) and _is_text(trip.item(self.kind) or "")):
             raise Refused(f"The {self.kind} cannot be booked under this id")
-        answer = await self._call("PUT", trip, {"item": trip.item(self.kind)})
+        wanted: dict[str, object] = {"item": trip.item(self.kind)}
+        if trip.hold_seconds:
+            held_for = dt.timedelta(seconds=trip.hold_seconds) + CLOCKS_DIFFER
+            until = dt.datetime.now(dt.UTC) + held_for
+            wanted["hold_until"] = until.isoformat(timespec="seconds")
+        answer = await self._call("PUT", trip, wanted)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
             raise self._no(trip, answer, "booking")
         told = self._reservation(trip, answer)
         if isinstance(told, Released):
             raise Refused(f"The supplier has cancelled the {self.kind}")
+        return told
+
+    async def confirm(self, trip: BookVacationInput) -> Confirmed | Pending:
+        """POST that what is held is to be booked."""
+        answer = await self._call("POST", trip, to="/confirm")
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
+            raise self._no(trip, answer, "confirmation")
+        told = self._reservation(trip, answer)
+        if not isinstance(told, Confirmed | Pending):
+            raise self._broken(trip, "what is neither confirmed nor pending after a POST")
         return told
 
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
@@ -128,29 +153,29 @@ class HttpSupplier:
             case HTTPStatus.NO_CONTENT:
                 return Released()
             case HTTPStatus.OK:
-                if not isinstance(self._reservation(trip, answer), Released):
+                told = self._reservation(trip, answer)
+                if not isinstance(told, Released):
                     raise self._broken(trip, "200 to a DELETE, and it is not cancelled")
-                return Released()
+                return told
             case HTTPStatus.ACCEPTED if not answer.content or _told(answer) is not None:
                 return Pending(answer.wait)
             case HTTPStatus.NOT_FOUND | HTTPStatus.GONE if _told(answer) is not None:
                 return Released()
         raise self._no(trip, answer, "cancellation")
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         """GET the reservation."""
         if not _can_be_sent(trip.book_user_id):
             return None
         answer = await self._call("GET", trip)
         if answer.status == HTTPStatus.OK:
-            return self._reservation(trip, answer)
+            told = self._reservation(trip, answer)
+            return None if isinstance(told, Quoted) else told
         if answer.status in NOT_THERE and _told(answer) is not None:
             return None
         raise self._failure(trip, answer)
 
-    def _reservation(
-        self, trip: BookVacationInput, answer: Answer
-    ) -> Confirmed | Pending | Released:
+    def _reservation(self, trip: BookVacationInput, answer: Answer) -> Booking | Released:
         try:
             told = _Reservation.model_validate_json(answer.content)
         except pydantic.ValidationError as error:
@@ -159,26 +184,36 @@ class HttpSupplier:
             what = f"{where or f'{answer.status} {answer.media_type}'}: {first['msg']}"
             raise self._broken(trip, what) from None
         if told.state == "cancelled":
-            return Released()
+            return Released(told.refund)
         wanted = trip.item(self.kind)
         if told.item not in (wanted, None):
             failure = self._broken(trip, "another item than the one that was asked for")
             raise AnotherItem(str(failure))
         if told.state == "pending":
             return Pending(answer.wait)
+        if told.state == "quoted":
+            return Quoted(told.price)
+        if told.state == "held":
+            if told.item is None or told.expires_at is None:
+                raise self._broken(trip, "a hold without item or expires_at")
+            # By the supplier's clock alone, which tells whole seconds: this one may be nearly over.
+            # Without its time by ours, which may be that much ahead.
+            now = answer.date or dt.datetime.now(dt.UTC) + CLOCKS_DIFFER
+            left = (told.expires_at - now).total_seconds() - (1 if answer.date else 0)
+            return Held(max(left, 0.0), told.price)
         if told.item is None or told.reference is None:
             raise self._broken(trip, "a confirmation without item or reference")
-        return Confirmed(told.reference)
+        return Confirmed(told.reference, told.price)
 
     async def _call(
-        self, method: str, trip: BookVacationInput, body: object | None = None
+        self, method: str, trip: BookVacationInput, body: object | None = None, to: str = ""
     ) -> Answer:
         """Send a request, and return the answer, unless the supplier refuses our credentials.
 
         Raises `Unavailable` and `OutcomeUnknown`.
         """
         trip_id = quote(trip.book_user_id, safe="")
-        url = URL(f"{self._url}/reservations/{trip_id}", encoded=True)
+        url = URL(f"{self._url}/reservations/{trip_id}{to}", encoded=True)
         call = Call(trip.book_user_id, method, url, {"Trip-Id": trip_id})
         try:
             with self._follow_call(call):

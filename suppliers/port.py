@@ -6,7 +6,7 @@ It knows nothing of Temporal, of HTTP, of the saga or of the record.
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared import BookVacationInput
+from shared import BookVacationInput, Price
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,22 @@ class Confirmed:
 
     reference: str | None = None
     """The supplier's own name for the booking, for a question by telephone."""
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """The trip's item is held for `seconds`, for `confirm` to book it."""
+
+    seconds: float
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """The trip's item is not held, as this supplier holds nothing. It can be booked."""
+
+    price: Price | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,13 @@ class Pending:
 
 @dataclass(frozen=True)
 class Released:
-    """Nothing is held, because it was cancelled."""
+    """Nothing is held, because it was cancelled, or was held and has expired."""
+
+    refund: Price | None = None
+
+
+Booking = Confirmed | Held | Quoted | Pending
+"""What may come of a trip's item."""
 
 
 class SupplierError(Exception):
@@ -70,11 +92,18 @@ class Supplier(Protocol):
     unknown outcome, and its text goes to the logs only.
     """
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
-        """Hold the trip's item. `attempt` is the number of the try, from 1.
+    async def book(self, trip: BookVacationInput, attempt: int) -> Booking:
+        """Book the trip's item, or hold it for `trip.hold_seconds` if it has any.
 
+        `attempt` is the number of the try, from 1. Who cannot hold answers `Quoted`, or books.
         Raises `Refused`, also when the trip's reservation was cancelled before or is for another
         item; `Unavailable`; `OutcomeUnknown`.
+        """
+
+    async def confirm(self, trip: BookVacationInput) -> Confirmed | Pending:
+        """Book what is held for the trip, for good.
+
+        Raises `Refused`, also when the hold has expired; `Unavailable`; `OutcomeUnknown`.
         """
 
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
@@ -83,7 +112,7 @@ class Supplier(Protocol):
         Raises `Refused` when it cannot be released, `Unavailable` and `OutcomeUnknown`.
         """
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         """Tell what the trip holds; `None` if the supplier knows nothing of it.
 
         Raises `Unavailable`, `OutcomeUnknown` and, if it can tell, `AnotherItem`.

@@ -36,7 +36,7 @@ GAUGES = {
     "database_connections": "Connections to the record's database.",
     "database_connections_max": "How many of them may be in use at once.",
     "record_up": "Whether the record could be read: 1, or 0.",
-    "trips_open": "Trips that are running or need attention, as the record has them.",
+    "trips_open": "Trips that are running, held or need attention, as the record has them.",
     "trips_past_deadline": "Trips that are still running after TRIP_DEADLINE_SECONDS.",
     "undos_stuck": "Undos that wait for an operator.",
     "undo_stuck_oldest_age_seconds": "How long the oldest of them has waited; 0 if none waits.",

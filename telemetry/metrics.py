@@ -29,7 +29,7 @@ METHODS = frozenset(
 """The methods that are counted by their name. A client may send any other word.
 https://opentelemetry.io/docs/specs/semconv/http/http-metrics/"""
 
-ENDED = ("booked", "rolled_back", "cancelled")
+ENDED = ("booked", "rolled_back", "expired", "cancelled")
 """How a trip ends. One that was booked and is cancelled later ends twice."""
 
 TRY_OUTCOMES = ("done", "refused", "failed", "undecided", "record_away", "lost", "cancelled")
@@ -80,7 +80,8 @@ class WorkerMetrics:
         )
         self.trip_duration = Histogram(
             "booking_trip_duration_seconds",
-            "The time from the request to the outcome: of a booking, or of a cancellation.",
+            "The time from the request, or from the confirm of what was held, to the outcome: of a "
+            "booking, or of a cancellation. One that has expired has none.",
             ("outcome",),
             buckets=TRIP_BUCKETS,
             registry=self.registry,
@@ -116,7 +117,8 @@ class WorkerMetrics:
         """Show every count from the start, so that the first event shows as an increase."""
         for outcome in ENDED:
             self.trips_ended.labels(outcome)
-            self.trip_duration.labels(outcome)
+            if outcome != "expired":
+                self.trip_duration.labels(outcome)
         for kind in KINDS:
             for action in ("book", "undo"):
                 self.try_duration.labels(kind, action)

@@ -58,8 +58,9 @@ class _MeasuredActivity(ActivityInboundInterceptor):
         if not isinstance(news, TripNews) or news.status not in ENDED:
             return
         self._metrics.trips_ended.labels(news.status).inc()
-        seconds = (news.at - news.began).total_seconds()
-        self._metrics.trip_duration.labels(news.status).observe(seconds)
+        if news.status != "expired":  # It tells how long its traveller thought it over.
+            seconds = (news.at - news.began).total_seconds()
+            self._metrics.trip_duration.labels(news.status).observe(seconds)
 
 
 def _outcome_of(error: BaseException, seconds: float) -> str:

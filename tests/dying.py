@@ -17,6 +17,8 @@ import run_worker
 import starter
 from bookings import TripWorkflows
 from record import Reservations, Trips
+from record.outside import OutsideReservations
+from suppliers.over_http import HttpSupplier
 
 Step = Callable[..., Awaitable[Any]]
 
@@ -42,6 +44,10 @@ MOMENTS: dict[str, tuple[type, str, Callable[[Step], Step], Callable[[], None]]]
     "to be cancelled": (TripWorkflows, "start_cancellation", dies_before, starter.main),
     "reserved": (Reservations, "reserve", dies_after, run_worker.main),
     "ended": (Trips, "tell", dies_before, run_worker.main),
+    "confirming": (HttpSupplier, "confirm", dies_before, run_worker.main),
+    "confirmed": (HttpSupplier, "confirm", dies_after, run_worker.main),
+    "noted": (OutsideReservations, "confirm", dies_after, run_worker.main),
+    "held": (Trips, "tell_held", dies_after, run_worker.main),
     "recorded": (Trips, "tell", dies_after, run_worker.main),
 }
 

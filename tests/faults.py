@@ -18,7 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 import activities
 import run_worker
 from record import Database, Record, RecordUnavailable, Reservations, Trips
-from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, Kind, TripNews
+from shared import KINDS, TASK_QUEUE_NAME, BookVacationInput, HeldTrip, Kind, TripNews
 from suppliers import Refused, Unavailable
 from tests.workers import running_worker
 
@@ -105,6 +105,19 @@ class _FaultyTrips(Trips):
         await self._faulty.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(told), write))
         return left
 
+    async def tell_held(self, trip: BookVacationInput, news: TripNews, seconds: float) -> HeldTrip:
+        told, held = self._faulty.told, None
+        told.append(news)
+        tell_held = super().tell_held
+
+        async def write() -> None:
+            nonlocal held
+            held = await tell_held(trip, news, seconds)
+
+        await self._faulty.when_told(Call(trip.book_user_id, "tell", KINDS[0], len(told), write))
+        assert held is not None
+        return held
+
 
 @asynccontextmanager
 async def faulty_worker(
@@ -125,7 +138,11 @@ def workflow_half(client: Client) -> Worker:
         workflows=run_worker.WORKFLOWS,
         workflow_runner=UnsandboxedWorkflowRunner(),
         # Its workflows can tell the record how they end, all the same.
-        activities=[activities.record_trip, activities.record_stuck_undo],
+        activities=[
+            activities.record_trip,
+            activities.record_hold,
+            activities.record_stuck_undo,
+        ],
         no_remote_activities=True,
         max_cached_workflows=0,
     )

@@ -46,6 +46,7 @@ def test_the_worker_polls_the_trips_queue_with_everything_a_trip_needs(
     assert options["workflows"] == [BookingWorkflow, CancelBookingWorkflow]
     assert {activity.__name__ for activity in options["activities"]} == {
         "record_trip",
+        "record_hold",
         "record_stuck_undo",
         "resolve_undo",
         "tell_settings",

@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -12,11 +14,13 @@ from shared import (
     KINDS,
     TASK_QUEUE_NAME,
     BookVacationInput,
+    Price,
     SagaPolicy,
     cancellation_id,
     cancelled_trip,
     new_user_id,
     slug,
+    total_of,
 )
 
 TRIP = BookVacationInput(5, "john-doe-1", "a-car", "a-hotel", "a-flight")
@@ -94,3 +98,35 @@ def test_a_trip_books_car_hotel_and_flight_in_this_order() -> None:
         ("hotel", "a-hotel"),
         ("flight", "a-flight"),
     ]
+
+
+# Prices
+
+
+@pytest.mark.parametrize(
+    ("prices", "total"),
+    [
+        (["0.1 EUR", "0.2 EUR"], "0.3 EUR"),
+        (["120.00 EUR", "89.9 EUR", "0 EUR"], "209.90 EUR"),
+        (["999999999999.9999 KWD", "999999999999.9999 KWD"], "1999999999999.9998 KWD"),
+        (["1 JPY"], "1 JPY"),
+        (["000.10 XXX", "1 XXX"], "1.10 XXX"),
+        (["1 EUR", "1 USD"], None),
+        (["1 EUR", None], None),
+        ([None, None], None),
+        ([], None),
+    ],
+)
+def test_prices_of_one_currency_are_summed_without_an_error(
+    prices: list[str | None], total: str | None
+) -> None:
+    known = [Price(*told.split()) if told else None for told in prices]
+    assert str(total_of(known)) == str(total)
+    assert str(total_of(reversed(known))) == str(total)
+
+
+@given(st.lists(st.decimals(0, 999_999_999_999, places=4), min_size=1))
+def test_a_sum_is_as_exact_as_its_prices(amounts: list[Decimal]) -> None:
+    total = total_of(Price(str(amount), "EUR") for amount in amounts)
+    assert total is not None
+    assert Fraction(total.amount) == sum(Fraction(amount) for amount in amounts)

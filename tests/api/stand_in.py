@@ -33,8 +33,10 @@ from tests.api.api_client import JOHN, Api
 
 STATES: dict[TripStatus, StepState] = {
     "running": "booking",
+    "held": "held",
     "booked": "booked",
     "rolled_back": "undone",
+    "expired": "undone",
     "cancelled": "undone",
     "needs_attention": "stuck",
 }
@@ -47,7 +49,7 @@ ODD_IDS = [
 """Ids that a workflow may have which somebody starts by hand."""
 
 Gone = Callable[[], bool] | None
-OPEN = ("running", "needs_attention")
+OPEN = ("running", "held", "needs_attention")
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
 
@@ -169,6 +171,16 @@ class StandIn(Bookings):
             trip = self.set(user_id, "cancelled", booked_at=NOON, actions=actions)
         return await self._after(trip, seconds, gone)
 
+    async def confirm(
+        self, user_id: str, caller: Caller, seconds: float, gone: Gone = None
+    ) -> RecordedTrip:
+        trip = await self.look_up(user_id, caller)
+        if trip.status == "held":
+            trip = self.set(user_id, "booked", confirmed_at=NOON)
+        elif trip.confirmed_at is None:
+            raise BookingConflict(f"The trip's status is {trip.status}; it is not held.")
+        return await self._after(trip, seconds, gone)
+
     async def repair(
         self, user_id: str, kind: Kind, caller: Caller, note: str | None = None
     ) -> RecordedTrip:
@@ -235,7 +247,7 @@ class StandIn(Bookings):
         self.end_waits()
 
     async def _after(self, trip: RecordedTrip, seconds: float, gone: Gone) -> RecordedTrip:
-        if seconds and trip.status in OPEN:
+        if seconds and trip.status in OPEN and trip.status != "held":
             self.waiting += 1
             deadline = asyncio.get_running_loop().time() + seconds
             while not (self._over.is_set() or asyncio.get_running_loop().time() > deadline):
@@ -267,6 +279,7 @@ def trip_of(
         "closed_at": None if status in OPEN else NOON + dt.timedelta(seconds=2),
         "steps": steps,
         "booked_at": NOON if status == "booked" else None,
+        "expires_at": NOON + dt.timedelta(minutes=15) if status in ("held", "expired") else None,
     }
 
 

@@ -350,12 +350,16 @@ async def test_a_look_up_tells_how_the_trip_and_its_steps_stand(
         "reference": None,
         "booking_seconds": None,
         "undo_seconds": None,
+        "price": None,
+        "refund": None,
     }
     path = f"/bookings/{trip.trip_id}"
     assert body_of(await api.get(path)) == {
         "user_id": trip.trip_id,
         "status": "booked",
         "reason": None,
+        "expires_at": None,
+        "price": None,
         "steps": [
             car,
             car

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from temporalio.client import Client
 
 from audit import Auditor
-from record import Record
+from audit.differences import in_words
+from record import UNHELD, Record
 from record.tables import audits, unaudited
 from settings import Settings
-from shared import KINDS
+from shared import KINDS, TripStatus
 from simulator.behaviour import Mode
 from suppliers import compose
 from tests.audit.auditing import (
@@ -266,3 +267,47 @@ async def test_a_supplier_that_misspeaks_once_is_not_believed(
     monkeypatch.setattr(suppliers.suppliers, "find", misspeak)
     assert await said_of(at_suppliers, user_id) == []
     assert questions.count("hotel") == 3
+
+
+# Held
+
+
+def plant_hold(suppliers: Simulator, user_id: str) -> None:
+    """Have the hotel supplier hold for a trip what it has not been confirmed."""
+    until = suppliers.now + 900
+    suppliers.stock.add("hotel", user_id, "valid-hotel-id", "held", until)
+
+
+async def test_a_booked_trip_of_which_a_supplier_has_booked_nothing_is_marked(
+    at_suppliers: Auditor, book: Book, suppliers: Simulator
+) -> None:
+    user_id = await book()
+    suppliers.stock.drop(suppliers.stock.rows_of("hotel", user_id)[0])
+    plant_hold(suppliers, user_id)
+    found = "is recorded as booked, but the hotel supplier has not confirmed its hotel"
+    assert await said_of(at_suppliers, user_id) == [found + NEEDS_ATTENTION]
+
+
+@pytest.mark.parametrize("status", UNHELD)
+async def test_what_is_held_for_a_trip_that_has_ended_without_is_released(
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator, status: TripStatus
+) -> None:
+    user_id = await book(flight="sold-out-flight")
+    await change_trip(record, user_id, status=status)
+    suppliers.suppliers.mode = Mode(tombstones=False)
+    plant_hold(suppliers, user_id)
+    found = f"is recorded as {in_words(status)}, but the hotel supplier held a hotel for it"
+    assert await said_of(at_suppliers, user_id) == [f"{found}; that is cancelled now."]
+    assert rows_at(suppliers, user_id, "hotel")[-1] == ("valid-hotel-id", "cancelled")
+    assert await said_of(at_suppliers, user_id) == []
+    assert (await trip(record, user_id)).status == status
+
+
+async def test_what_a_supplier_has_confirmed_of_an_expired_trip_is_cancelled(
+    at_suppliers: Auditor, book: Book, record: Record, suppliers: Simulator
+) -> None:
+    user_id = await book(flight="sold-out-flight")
+    await change_trip(record, user_id, status="expired")
+    await plant(suppliers, user_id, "car", "valid-car-id")
+    assert len(await said_of(at_suppliers, user_id)) == 1
+    assert rows_at(suppliers, user_id, "car")[-1] == ("valid-car-id", "cancelled")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from audit.asking import Held
+from audit.asking import Said
 from audit.comparing import Look, compared
-from record import RecordedTrip, Reservation, StepProgress
+from record import UNHELD, RecordedTrip, Reservation, StepProgress
 from shared import KINDS, Kind, StepState, TripStatus
-from suppliers import AnotherItem, Confirmed, Pending, Released
+from suppliers import AnotherItem, Confirmed, Held, Pending, Released
 from tests.bookings.requests import new_trip
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -43,7 +43,7 @@ def ended(status: TripStatus = "booked", **changes: Any) -> RecordedTrip:
 def differences(
     row: RecordedTrip,
     standing: TripStatus | None = None,
-    held: dict[Kind, Held] | None = None,
+    held: dict[Kind, Said] | None = None,
     *,
     after: float = 600,
     **changed: Reservation | None,
@@ -58,16 +58,16 @@ def differences(
 
 @pytest.mark.parametrize("standing", [None, "booked"])
 def test_a_booked_trip_that_holds_all_is_right(standing: TripStatus | None) -> None:
-    held: dict[Kind, Held] = dict.fromkeys(KINDS, Confirmed("QK7R2M"))
+    held: dict[Kind, Said] = dict.fromkeys(KINDS, Confirmed("QK7R2M"))
     assert differences(ended(), standing, held) == []
 
 
-@pytest.mark.parametrize("standing", [None, "rolled_back", "cancelled"])
-@pytest.mark.parametrize("status", ["rolled_back", "cancelled"])
+@pytest.mark.parametrize("standing", [None, *UNHELD])
+@pytest.mark.parametrize("status", UNHELD)
 def test_a_trip_that_was_undone_and_holds_nothing_is_right(
     status: TripStatus, standing: TripStatus | None
 ) -> None:
-    held: dict[Kind, Held] = {"car": Released(), "hotel": None}
+    held: dict[Kind, Said] = {"car": Released(), "hotel": None}
     assert differences(ended(status), standing, held) == []
     assert differences(ended(status), standing, held, car=None, hotel=None, flight=None) == []
 
@@ -76,6 +76,8 @@ WRONG: dict[str, tuple[RecordedTrip, TripStatus | None, str]] = {
     "booked, and rolled back": (ended(), "rolled_back", "another_outcome"),
     "booked, and cancelled": (ended(), "cancelled", "another_outcome"),
     "rolled back, and booked": (ended("rolled_back"), "booked", "another_outcome"),
+    "booked, and expired": (ended(), "expired", "another_outcome"),
+    "expired, and booked": (ended("expired"), "booked", "another_outcome"),
     "cancelled, and booked": (ended("cancelled"), "booked", "another_outcome"),
     "booked, and running": (ended(), "running", "still_running"),
 }
@@ -94,33 +96,40 @@ def test_nothing_else_is_said_of_a_trip_whose_workflow_may_act() -> None:
     assert differences(row, "running", car=None, after=30) == [], "It may be about to close"
     assert differences(ended("needs_attention"), None, car=None) == []
     assert differences(ended(closed_at=None), None, car=None) == []
+    assert differences(ended("held", closed_at=None), "running", car=None) == []
 
 
-HELD_WRONG: dict[str, tuple[TripStatus, Held, list[str]]] = {
+HELD_WRONG: dict[str, tuple[TripStatus, Said, list[str]]] = {
     "booked, nothing": ("booked", None, ["not_held"]),
     "booked, cancelled": ("booked", Released(), ["not_held"]),
     "booked, undecided": ("booked", Pending(), ["not_held"]),
+    "booked, only held": ("booked", Held(600), ["not_held"]),
     "booked, another": ("booked", AnotherItem("x"), ["another_item"]),
     "undone, held": ("cancelled", Confirmed(), ["held_after_end"]),
     "undone, undecided": ("rolled_back", Pending(), ["held_after_end"]),
+    "undone, only held": ("rolled_back", Held(600), ["held_after_end"]),
+    "expired, only held": ("expired", Held(600), ["held_after_end"]),
+    "expired, confirmed": ("expired", Confirmed(), ["held_after_end"]),
+    "expired, nothing": ("expired", None, []),
     "undone, another": ("rolled_back", AnotherItem("x"), ["held_after_end"]),
 }
 
 
 @pytest.mark.parametrize(("status", "held", "kinds"), HELD_WRONG.values(), ids=HELD_WRONG)
-def test_the_suppliers_word_is_compared(status: TripStatus, held: Held, kinds: list[str]) -> None:
+def test_the_suppliers_word_is_compared(status: TripStatus, held: Said, kinds: list[str]) -> None:
     assert differences(ended(status), None, {"hotel": held}) == kinds
 
 
-@pytest.mark.parametrize("state", ["asked", "pending", "cancelling"])
+@pytest.mark.parametrize("state", ["asked", "pending", "held", "quoted", "cancelling"])
 def test_rows_must_be_reserved_of_a_booked_trip_and_cancelled_of_others(state: str) -> None:
     assert differences(ended(), car=reservation("car", state)) == ["not_held"]
-    assert differences(ended("cancelled"), car=reservation("car", state)) == ["held_after_end"]
+    for status in UNHELD:
+        assert differences(ended(status), car=reservation("car", state)) == ["held_after_end"]
 
 
 def test_what_is_resolved_is_an_operators_word() -> None:
     row = ended("rolled_back", steps=steps("resolved"))
-    held: dict[Kind, Held] = {"hotel": Confirmed()}
+    held: dict[Kind, Said] = {"hotel": Confirmed()}
     assert differences(row, None, held, car=reservation("car", "reserved")) == []
 
 

@@ -22,7 +22,10 @@ def test_a_field_that_only_one_of_them_knows_makes_no_difference() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "JO"}, {"attempts": 4}, {"car": "c "}, {"hotel": None}, {"flight": "h"}],
+    [
+        *({"name": "JO"}, {"attempts": 4}, {"car": "c "}, {"hotel": None}, {"flight": "h"}),
+        *({"hold_seconds": 900}, {"max_price": {"amount": "1.00", "currency": "EUR"}}),
+    ],
     ids=str,
 )
 def test_any_other_difference_does(changes: dict[str, Any]) -> None:

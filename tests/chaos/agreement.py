@@ -161,11 +161,26 @@ class Agreement(Asking):
             self.violate("other", row.trip_id, f"was rolled back: {row.reason}")
         if status == "booked" and row.trip_id in self.cancelled:
             self.violate("other", row.trip_id, "is booked after its cancellation")
+        self._check_hold(trip, row)
         ending = await self._in_temporal(row)
         await self._ask_api(trip, row, held)
         if self.outcomes.get(row.trip_id) != (row.booked_at is not None):
             self.violate("disagreeing", row.trip_id, f"was booked {row.booked_at}; told otherwise")
         return ending
+
+    def _check_hold(self, trip: PlannedTrip, row: RecordedTrip) -> None:
+        """Compare a row with what its caller wanted of the hold, and was told of the confirm."""
+        confirmed = row.confirmed_at is not None
+        if trip.hold == "no" and (confirmed or row.expires_at or row.status == "expired"):
+            self.violate("other", row.trip_id, f"was not to be held: {row}")
+        if trip.hold != "no" and (row.booked_at is not None) and not confirmed:
+            self.violate("other", row.trip_id, "was booked and not confirmed")
+        if row.status == "expired" and (confirmed or row.expires_at is None):
+            self.violate("other", row.trip_id, f"has expired: {row}")
+        agreed = self.confirmed.get(row.trip_id, False)
+        # A cancel that comes with the confirm may leave no note of it.
+        if agreed != confirmed and trip.cancel in ("never", "once booked", "once forgotten"):
+            self.violate("disagreeing", row.trip_id, f"confirm: {agreed}, but {row}")
 
     async def _in_temporal(self, row: RecordedTrip) -> Ending | None:
         """Compare a row with how its workflows ended; return how its own did."""

@@ -39,7 +39,12 @@ Violation = Literal[
 TRIPS = "WorkflowType IN ('BookingWorkflow', 'CancelBookingWorkflow')"
 """The audits have workflows of their own."""
 
-STATUS_OF = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
+STATUS_OF = {
+    "success": "booked",
+    "failure": "rolled_back",
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
 """The API's word for what a workflow's result says."""
 
 
@@ -67,6 +72,8 @@ class Asking:
         """Whether a trip was booked, as its key's answers tell."""
         self.cancelled: set[str] = set()
         """The trips that the API has agreed to cancel."""
+        self.confirmed: dict[str, bool] = {}
+        """Whether the API has agreed to confirm a trip that was held."""
         self.forgotten: dict[str, Ending] = {}
         """How the workflows ended that Temporal has forgotten, by their ids."""
         self.noted: dict[str, Ending] = {}
@@ -124,11 +131,18 @@ class Asking:
 
     def note_outcome(self, trip_id: str, answer: Answer) -> None:
         """Compare what a key leads to with what it led to before."""
-        if answer.status != 200:
-            return
+        if answer.status != 200 or "cancelled" not in answer.body:
+            return  # It goes on, or is held.
         booked = not answer.body["cancelled"]
         if self.outcomes.setdefault(trip_id, booked) != booked:
             self.violate("disagreeing", trip_id, f"had another outcome before: {answer}")
+
+    def note_confirm(self, trip_id: str, answer: Answer) -> None:
+        """Compare the answer to a confirm with what was answered before."""
+        agreed = answer.status in (200, 202)
+        if self.confirmed.setdefault(trip_id, agreed) != agreed:
+            self.violate("disagreeing", trip_id, f"had another answer to its confirm: {answer}")
+        self.note_outcome(trip_id, answer)
 
     # Temporal
 

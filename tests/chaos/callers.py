@@ -48,6 +48,8 @@ class Callers:
         user_id = answer.body["user_id"]
         self._asking.trips[user_id] = trip
         self._asking.note_outcome(user_id, answer)
+        if trip.hold == "confirmed":
+            await self._confirm(user_id)
         if trip.cancel == "never":
             return
         if trip.cancel.startswith("once") and await self._outcome(user_id) != "booked":
@@ -79,6 +81,17 @@ class Callers:
                 return "unknown"
             if answer.body["closed_at"] is not None:
                 return str(answer.body["status"])
+
+    async def _confirm(self, user_id: str) -> None:
+        """Wait until a trip is held, and confirm it, twice."""
+        while True:
+            told = (await self._asking.insist("GET", f"/bookings/{user_id}")).body
+            if told.get("closed_at") or told.get("status") == "held":
+                break
+            await asyncio.sleep(PATIENCE)
+        for _ in range(2):
+            answer = await self._asking.insist("POST", f"/bookings/{user_id}/confirm")
+            self._asking.note_confirm(user_id, answer)
 
     async def _failure(self, user_id: str) -> None:
         """Wait until the API tells of a call that has failed, or calls the trip closed."""

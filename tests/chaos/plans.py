@@ -22,6 +22,12 @@ Cancel = Literal[
 ]
 """`in doubt`: as soon as some call has failed."""
 
+Hold = Literal["no", "confirmed", "left"]
+"""Whether a trip is to be held, and what its caller does then. `left`: nothing, so it expires."""
+
+HOLD_SECONDS = 60
+"""The shortest hold that the API knows."""
+
 PLACES = 5
 SCARCE = {
     "car": f"valid-{PLACES}-cars",
@@ -50,6 +56,7 @@ class PlannedTrip:
     """The number of the fault."""
     asks_after: float
     """Seconds after the fault before that one was over."""
+    hold: Hold
     cancel: Cancel
     cancel_after: float
     forgotten: bool
@@ -63,7 +70,8 @@ class PlannedTrip:
     @property
     def body(self) -> dict[str, object]:
         """The request."""
-        return {"name": self.name, "attempts": ATTEMPTS, **self.items}
+        hold = {} if self.hold == "no" else {"hold_seconds": HOLD_SECONDS}
+        return {"name": self.name, "attempts": ATTEMPTS, **self.items, **hold}
 
     @property
     def other_body(self) -> dict[str, object]:
@@ -96,6 +104,7 @@ def plan_trips(
         "once forgotten",
         "never",
     ]
+    holds: list[Hold] = ["no", "confirmed", "left"]
     trips = []
     for number in range(count):
         items: dict[str, str] = {kind: f"valid-{kind}-{number}" for kind in KINDS}
@@ -108,12 +117,14 @@ def plan_trips(
         if outside and chance.random() < DOUBTING:
             items["car"] = f"late-{number}"
             cancel, cancel_after = "in doubt", chance.uniform(0, 0.5)
+        hold = chance.choices(holds, [60, 25, 15])[0]
         trips.append(
             PlannedTrip(
                 name=f"Traveller {number}",
                 items=items,
                 comes_before=0 if number < FIRST_CROWD * count else chance.randrange(faults),
                 asks_after=chance.uniform(0, 1.5),
+                hold=hold,
                 cancel=cancel,
                 cancel_after=cancel_after,
                 forgotten=chance.random() < 0.5,

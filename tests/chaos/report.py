@@ -40,6 +40,7 @@ def of_all(agreement: Agreement, seconds: float) -> Iterator[str]:
     counts = {
         **dict(sorted(agreement.statuses.items())),
         "cancellations through the API": len(agreement.cancelled),
+        "holds confirmed through the API": sum(agreement.confirmed.values()),
         "late tries refused": logs.count("was undone already"),
         "calls of suppliers failed": len(FAILED_CALL.findall(logs)),
         "workflows forgotten": len(agreement.forgotten),

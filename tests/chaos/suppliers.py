@@ -49,7 +49,10 @@ MARGIN = 1.3
 SETTLED_WITHIN = SLOW + LATE + PENDING + 1.0
 """Seconds after its call by which all has come of it that ever will, while they are not frozen."""
 
-HELD = ("confirmed", "pending", "cancelling")
+LONGEST_HOLD = 20.0
+"""Seconds for which they hold at the most."""
+
+HELD = ("held", "confirmed", "pending", "cancelling")
 """States in which a place is taken."""
 
 
@@ -84,6 +87,7 @@ class Suppliers:
             "--late-seconds": LATE,
             "--slow-seconds": SLOW,
             "--pending-seconds": PENDING,
+            "--longest-hold": LONGEST_HOLD,
         }
         words = [str(word) for option in options.items() for word in option]
         if mode in ("no-idempotency", "neither"):

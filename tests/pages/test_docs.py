@@ -166,6 +166,7 @@ def test_every_command_of_the_page_does_what_it_says() -> None:
                 answered[operation].append(status)
     # Nothing of the trip is stuck, which was cancelled before.
     assert answered.pop("resolve_undo") == answered.pop("retry_undo") == [409]
+    assert answered.pop("confirm_booking") == [409]  # It was booked at once.
     assert answered.pop("redeliver_event") == [404]  # The example's event is none of this service.
     assert {status for each in answered.values() for status in each} == {200}, answered
 

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from bookings import RecordedTrip, StepProgress
 from pages import trip_pages, wording
-from shared import KINDS, StepState, TripStatus
+from shared import KINDS, Price, StepState, TripStatus
 from tests.api.api_client import JOHN, Api
 from tests.api.stand_in import ODD_IDS, StandIn, over, trip_of
 from tests.processes import ROOT
@@ -329,6 +329,116 @@ async def test_a_file_is_kept_for_long_under_its_own_mark_alone(api: Api) -> Non
             file = await api.get(path + other)
             assert (file.status_code, file.headers["Cache-Control"]) == (200, "no-store")
     assert (await api.get("/static/new.js?v=1")).headers["Cache-Control"] == "no-store"
+
+
+# Holding
+
+
+def held_for(bookings: StandIn, seconds: float, **changes: Any) -> str:
+    """Add a trip that is held for so long, and return its page."""
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+    price = Price("120.00", "EUR")
+    steps = [StepProgress(kind, "x", "held", 1, price=price) for kind in KINDS]
+    values: dict[str, Any] = {"expires_at": end, "steps": steps}
+    trip = bookings.add("held", **values | changes)
+    return f"/trips/{trip.trip_id}"
+
+
+async def test_the_page_of_a_held_trip_tells_price_and_time_and_confirms_it(
+    api: Api, bookings: StandIn
+) -> None:
+    path = held_for(bookings, 899)
+    page = await api.get(path)
+    assert "Held for another 14 min<" in page.text
+    assert page.text.count('<p class="price">120.00 EUR</p>') == len(KINDS)
+    total = f"{120 * len(KINDS)}.00 EUR"
+    assert f"<dt>Price</dt><dd>{total}</dd>" in page.text
+    assert f"It costs <b>{total}</b>." in page.text
+    assert "<dt>Held until</dt>" in page.text
+    assert "Yes, cancel the trip" in page.text
+    assert f'action="{path}/confirm"' in page.text
+    answer = await api.call("POST", f"{path}/confirm", headers=HTMX)
+    assert (answer.status_code, answer.headers["Location"]) == (303, path)
+    page = await api.get(path)
+    assert "Everything is booked" in page.text
+    assert "Confirm and book" not in page.text and "Held until" not in page.text
+
+
+@pytest.mark.parametrize("status", [status for status in get_args(TripStatus) if status != "held"])
+async def test_only_a_held_trip_has_a_button_to_confirm(
+    api: Api, bookings: StandIn, status: TripStatus
+) -> None:
+    path = f"/trips/{bookings.add(status).trip_id}"
+    assert "Confirm and book" not in (await api.get(path)).text
+    refused = await api.call("POST", f"{path}/confirm", headers=HTMX)
+    assert refused.status_code == 409
+    assert "it is not held." in html.unescape(refused.text)
+    assert refused.headers["HX-Retarget"] == "#problem"
+
+
+async def test_the_page_of_an_expired_trip_tells_that_nothing_is_held(
+    api: Api, bookings: StandIn
+) -> None:
+    path = f"/trips/{bookings.add('expired', reason='It was not confirmed in time').trip_id}"
+    page = (await api.get(path)).text
+    assert "Expired" in page and "Nothing is held" in page and "not confirmed in time" in page
+    assert "<dt>Held until</dt>" in page
+    assert "Yes, cancel the trip" not in page
+    assert not re.search(r"data-live\s+hx-get", page), "It asks no more"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (86_399, "Held for another 23 h 59 min"),
+        (179, "Held for another 2 min"),
+        (119, "Held for another 1 min 50 s"),
+        (69, "Held for another 1 min"),
+        (59, "Held for another 50 s"),
+        (9, "Its time is up"),
+        (-60, "Its time is up"),
+    ],
+)
+def test_the_time_that_is_left_is_told_in_round_figures(seconds: float, words: str) -> None:
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds + 0.9)
+    assert wording.motion(RecordedTrip(**trip_of("held", "", "x") | {"expires_at": end})) == words
+
+
+async def test_an_open_page_is_told_when_less_time_is_left(api: Api, bookings: StandIn) -> None:
+    page = await api.get(held_for(bookings, 899))
+    assert (await api.get(live_url(page), headers=HTMX)).status_code == 204
+    (trip,) = bookings.trips.values()
+    assert trip.expires_at is not None
+    bookings.set(trip.trip_id, "held", expires_at=trip.expires_at - dt.timedelta(seconds=60))
+    again = await api.get(live_url(page), headers=HTMX)
+    assert "Held for another 13 min" in again.text
+
+
+async def test_the_form_books_at_once_or_holds(api: Api, bookings: StandIn) -> None:
+    for chosen, seconds in (("", None), ("900", 900)):
+        assert (await send(api, new_form(hold_seconds=chosen))).status_code == 303
+        assert [*bookings.trips.values()][-1].request.get("hold_seconds") == seconds
+    refused = await send(api, new_form(hold_seconds="900", name=" "))
+    assert '<option value="900" selected>' in refused.text
+    assert (await send(api, new_form(hold_seconds="59"))).status_code == 400
+
+
+async def test_the_examples_have_trips_to_hold(bookings: StandIn) -> None:
+    for offer, holds in {"embedded": 0, "simulator": 2}.items():
+        page = await over(bookings, page_examples=offer).get("/")
+        links = re.findall(r'href="(/\?[^"]+)"', page.text)
+        held = [html.unescape(link) for link in links if "hold_seconds=900" in link]
+        assert len(held) == holds
+        for link in held:
+            form = await over(bookings, page_examples=offer).get(link)
+            assert '<option value="900" selected>' in form.text
+
+
+async def test_refunds_are_shown(api: Api, bookings: StandIn) -> None:
+    price, refund = Price("120.00", "EUR"), Price("60.50", "EUR")
+    steps = [StepProgress("car", "x", "undone", 1, 1, price=price, refund=refund)]
+    path = f"/trips/{bookings.add('cancelled', steps=steps).trip_id}"
+    assert "120.00 EUR, refunded 60.50 EUR" in (await api.get(path)).text
 
 
 # Words

@@ -27,7 +27,7 @@ async def asked(record: Record) -> dict[str, Any]:
 
 async def test_of_an_empty_record_nothing_is_open(record: Record) -> None:
     found = await asked(record)
-    assert found.pop("trips_open") == {"running": 0, "needs_attention": 0}
+    assert found.pop("trips_open") == {"running": 0, "held": 0, "needs_attention": 0}
     assert found == {
         "trips_past_deadline": 0,
         "undos_stuck": 0,
@@ -46,7 +46,7 @@ async def test_open_trips_are_counted_by_their_status(record: Record) -> None:
     await record.trips.tell(trip("1"), news("rolled_back"))
     await record.trips.tell(trip("2"), news("cancelled"))
     await record.trips.tell(trip("3"), news("needs_attention"))
-    assert (await asked(record))["trips_open"] == {"running": 2, "needs_attention": 1}
+    assert (await asked(record))["trips_open"] == {"running": 2, "held": 0, "needs_attention": 1}
 
 
 async def test_a_trip_that_was_stopped_from_outside_stays_open(record: Record) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from record import RecordedTrip
 from record.steps import Row, steps_in
-from shared import KINDS, TripStatus
+from shared import KINDS, Price, TripStatus
 from tests.record.trips import NOON, OF_THREE, accepted
 
 CAR, HOTEL, FLIGHT = KINDS[:3]
@@ -26,6 +26,8 @@ class Kept:
     last_error: str | None = None
     note: str | None = None
     reference: str | None = None
+    price: Price | None = None
+    refund: Price | None = None
 
 
 RESERVED = Kept("reserved", booking_seconds=0.5)

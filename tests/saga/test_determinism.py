@@ -56,7 +56,8 @@ PLACES = {
     "saga/compensation.py": "    task = asyncio.create_task(",
     "saga/deadline.py": "        self._seed = workflow.random_seed()\n",
     "saga/progress.py": "        self.steps[kind] = state\n",
-    "saga/recording.py": "    news = TripNews(",
+    "saga/holding.py": "        self._seconds = seconds\n",
+    "saga/recording.py": "    await _record(RECORD_TRIP",
     "saga/steps.py": "    policy = book_input.policy\n",
     "saga/trip.py": "        # Before the step runs: ",
 }

@@ -28,7 +28,7 @@ from tests.trips import (
 )
 from workflows import BookingWorkflow
 
-HANDLED = ["retry_undo", "resolve_undo", "progress"]
+HANDLED = ["confirm", "retry_undo", "resolve_undo", "progress"]
 OTHERS = ["run", "ignore", "", "__temporal_x", "🧳" * 100]
 """Names of updates and queries that a trip has handlers for, and others."""
 

@@ -1,13 +1,15 @@
 """Random trips against the real workflow: whatever fails, a trip is whole or nothing.
 
 Hypothesis makes the plans: what becomes of each try of each step and of its undo, and of what the
-record is told, at which call of the record a cancel comes, and what is done to the trip when it is
-over. `--hypothesis-profile=thorough` tries many more.
+record is told, at which call of the record a cancel comes, whether the trip is held first and what
+becomes of that, and what is done to the trip when it is over. `--hypothesis-profile=thorough` tries
+many more.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +31,7 @@ from temporalio.worker import Replayer
 
 from record import Record, ReservationRefused, StepProgress
 from run_worker import WORKFLOWS
-from shared import CANCELLED, KINDS, BookVacationInput, Kind
+from shared import CANCELLED, EXPIRED, KINDS, BookVacationInput, Kind
 from suppliers import tries
 from tests.conftest import IMPATIENT, trip
 from tests.faults import (
@@ -75,6 +77,11 @@ Afterwards = Literal["nothing", "started again", "reset", "cancelled"]
 """What is done to a trip that is over: somebody starts another one under its id, it is reset to
 one of its workflow tasks, or it is cancelled if it was booked."""
 
+Holding = Literal["no", "confirmed", "too late", "expires", "cancelled"]
+"""What becomes of a trip that is held, if it is to be. `too late`: or just in time."""
+
+HOLD_SECONDS = {"confirmed": 600.0, "too late": 0.7, "expires": 0.3, "cancelled": 600.0}
+
 RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
@@ -90,6 +97,9 @@ class StepPlan:
 
     tries: tuple[Try, ...]
     end: End
+    confirm_tries: tuple[Try, ...]
+    confirm_end: End
+    """As `tries` and `end`, once the trip was held and is confirmed."""
     undo_tries: tuple[Try, ...]
     undo_refused: bool
     """Whether the undo fails for good until the operator acts."""
@@ -100,11 +110,16 @@ class StepPlan:
         counted = 0
         for each in () if self.end == "invalid" else self.tries:
             if each == "lost":
-                break  # It is booked, so that nothing after it is a failure.
+                break  # It is booked, or held, so that nothing after it is a failure.
             counted += each == "failed"
             if counted == attempts:
                 return counted, True
         return counted, False
+
+    @property
+    def confirm(self) -> "StepPlan":
+        """The step as it is booked at the confirm."""
+        return replace(self, tries=self.confirm_tries, end=self.confirm_end)
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,7 @@ class Plan:
     attempts: int
     steps: tuple[StepPlan, ...]
     """One for each kind."""
+    holding: Holding
     cancels: frozenset[int]
     """The record's calls, counted from 1, during which the trip is cancelled."""
     told: tuple[Try, ...]
@@ -128,7 +144,9 @@ class Plan:
     @property
     def is_slow(self) -> bool:
         """Whether a try may be lost, so that a clock has a say in how the trip ends."""
-        return any("slow" in (*step.tries, *step.undo_tries) for step in self.steps)
+        return any(
+            "slow" in (*step.tries, *step.confirm_tries, *step.undo_tries) for step in self.steps
+        )
 
     @property
     def may_be_stuck(self) -> bool:
@@ -139,13 +157,21 @@ class Plan:
         )
 
     def failure(self) -> tuple[Kind, str] | None:
-        """Return where and why the trip must fail if nothing is slow and nobody cancels it."""
+        """Return where and why the trip must fail if nothing is slow and nobody cancels it.
+
+        One that is held fails so before it is.
+        """
         for kind, step in zip(KINDS, self.steps, strict=True):
             _, too_many = step.failures(self.attempts)
             end = "failed" if too_many else step.end
             if end != "good":
                 return kind, MESSAGES[end].format(kind=kind)
         return None
+
+    @property
+    def confirm(self) -> "Plan":
+        """The trip once it is confirmed."""
+        return replace(self, holding="no", steps=tuple(step.confirm for step in self.steps))
 
     def book_input(self) -> BookVacationInput:
         items = {
@@ -159,7 +185,8 @@ class Plan:
             heartbeat_timeout=0.3 if self.is_slow else IMPATIENT.heartbeat_timeout,
             stuck_retry_interval=0.05 if waits else IMPATIENT.stuck_retry_interval,
         )
-        return trip(attempts=self.attempts, policy=policy, **items)
+        hold = HOLD_SECONDS.get(self.holding)
+        return trip(attempts=self.attempts, policy=policy, hold_seconds=hold, **items)
 
 
 MESSAGES = {
@@ -175,6 +202,8 @@ def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
         StepPlan,
         tries=tries,
         end=st.sampled_from([*["good"] * 8, "invalid", "refused"]),
+        confirm_tries=tries,
+        confirm_end=st.sampled_from([*["good"] * 8, "refused"]),
         undo_tries=tries,
         undo_refused=st.sampled_from([False, False, True]),
         way_out=st.sampled_from(["retry", "resolve", "wait"]),
@@ -183,6 +212,9 @@ def plans(*ways_to_fail: Try) -> st.SearchStrategy[Plan]:
         Plan,
         attempts=st.integers(1, 4),
         steps=st.tuples(*(step for _ in KINDS)),
+        holding=st.sampled_from(
+            [*["no"] * 4, *["confirmed"] * 4, "too late", "expires", "cancelled"]
+        ),
         cancels=st.frozensets(st.integers(1, 12), max_size=2),
         told=st.just(()) | st.lists(st.sampled_from(["away", "lost"]), max_size=2).map(tuple),
         afterwards=st.sampled_from(["nothing", "started again", "reset", "cancelled"]),
@@ -215,12 +247,17 @@ class PlannedTrip:
     client: Client
     record: Record
     cancelled: bool = False
+    confirmed: bool = False
+    """Whether its workflow has accepted the confirm."""
+    confirming: bool = False
+    """Whether it was asked to confirm, so that its steps are booked and no more held."""
     over: bool = False
     """Whether the plan is carried out, so that nothing more goes wrong."""
     _calls: int = 0
     _told: int = 0
     _late: Gate = field(default_factory=Gate)
     _healed: set[Kind] = field(default_factory=set)
+    _confirms: Counter[Kind] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.book_input = self.plan.book_input()
@@ -243,10 +280,14 @@ class PlannedTrip:
     def _fault_for(self, call: Call) -> Fault:
         if call.kind in self._healed:
             return healthy
-        step = self.plan.step(call.kind)
+        step, number = self.plan.step(call.kind), call.number
+        if call.operation == "reserve" and self.confirming:
+            step = step.confirm
+            self._confirms[call.kind] += 1
+            number = self._confirms[call.kind]
         tries = step.tries if call.operation == "reserve" else step.undo_tries
-        if call.number <= len(tries):
-            return FAULTS.get(tries[call.number - 1], self._late)
+        if number <= len(tries):
+            return FAULTS.get(tries[number - 1], self._late)
         if call.operation == "reserve":
             return refuse if step.end == "refused" else healthy
         return refuse_for_good if step.undo_refused else healthy
@@ -260,6 +301,21 @@ class PlannedTrip:
                 raise
         else:
             self.cancelled = True
+
+    async def end_hold(self, running: Trip) -> None:
+        """Wait until the trip is held, and do what is planned then."""
+        while set((await running.query(BookingWorkflow.progress)).values()) != {"held"}:
+            if (await running.describe()).status != WorkflowExecutionStatus.RUNNING:
+                return
+            await asyncio.sleep(0.02)
+        if self.plan.holding == "cancelled":
+            await self._cancel()
+        elif self.plan.holding != "expires":
+            self.confirming = True
+            # It may have expired meanwhile, or was cancelled.
+            with contextlib.suppress(WorkflowUpdateFailedError, RPCError):
+                await running.execute_update(BookingWorkflow.confirm)
+                self.confirmed = True
 
     async def look_after(self, running: Trip) -> None:
         """Find a way out for each stuck undo, until the trip has closed."""
@@ -284,7 +340,12 @@ class PlannedTrip:
         """Run the trip to its end, and even let in the writes that come after it."""
         # A workflow that waits for its local activity hears of a cancel within that time.
         soon = dt.timedelta(seconds=2)
-        ended = await self.to_its_end(await start(self.client, self.book_input, soon))
+        running = await start(self.client, self.book_input, soon)
+        async with asyncio.TaskGroup() as tasks:
+            if self.plan.holding != "no":
+                tasks.create_task(self.end_hold(running))
+            ending = tasks.create_task(self.to_its_end(running))
+        ended = ending.result()
         await self._late.open()
         return ended
 
@@ -361,15 +422,23 @@ async def test_a_trip_is_whole_or_nothing_whatever_fails(
 
 async def assert_it_ended_as_planned(record: Record, trip: PlannedTrip, ended: Ended) -> None:
     assert (ended.status == "cancelled") == trip.cancelled
-    if ended.status != "cancelled" and not trip.plan.is_slow:
+    if ended.status == "success" and trip.plan.holding != "no":
+        assert trip.confirmed
+    if ended.status == "expired":
+        assert trip.plan.holding in ("too late", "expires") and not trip.confirmed
+    elif ended.status != "cancelled" and not trip.plan.is_slow:
         failure = trip.plan.failure()
+        if failure is None and trip.plan.holding != "no":
+            assert trip.confirmed
+            failure = trip.plan.confirm.failure()
         assert ended.status == ("failure" if failure else "success")
         assert failure is None or failure[1] == ended.message
-    shown = {"success": "booked", "failure": "rolled_back", "cancelled": "cancelled"}
+    shown = {"success": "booked", "failure": "rolled_back"}
     recorded = await record.trips.by_id(ended.trip.id)
     assert recorded is not None and recorded.closed_at is not None
-    assert recorded.status == shown[ended.status]
-    assert recorded.reason == {"failure": ended.message, "cancelled": CANCELLED}.get(ended.status)
+    assert recorded.status == shown.get(ended.status, ended.status)
+    reasons = {"failure": ended.message, "expired": EXPIRED, "cancelled": CANCELLED}
+    assert recorded.reason == reasons.get(ended.status)
 
 
 async def assert_it_is_whole_or_nothing(record: Record, trip: PlannedTrip, ended: Ended) -> None:
@@ -428,7 +497,9 @@ async def assert_all_that_was_begun_is_undone_in_reverse(ended: Ended) -> None:
     ran = await activities_of(ended.trip)
     begun = [name for name in ran if name.startswith("book_")]
     undone = list(dict.fromkeys(name for name in ran if name.startswith("undo_")))
-    assert begun == [f"book_{kind}" for kind in KINDS[: len(begun)]]
+    # Those that are held are booked once more when the trip is confirmed.
+    assert begun == [f"book_{kind}" for kind in [*KINDS, *KINDS][: len(begun)]]
+    begun = begun[: len(KINDS)]
     expected = [] if ended.status == "success" else [f"undo_{name}" for name in reversed(begun)]
     assert undone == expected
 
@@ -437,10 +508,15 @@ def assert_its_tries_are_bounded_and_truly_told(trip: PlannedTrip, ended: Ended)
     assert all(step.attempts <= trip.plan.attempts for step in ended.steps.values())
     if trip.plan.is_slow or ended.status == "cancelled":
         return  # A clock, or the cancel, has had a say.
-    failure = trip.plan.failure()
+    plan = trip.plan
+    if plan.holding != "no":
+        if not trip.confirmed:
+            return
+        plan = plan.confirm
+    failure = plan.failure()
     begun = KINDS if failure is None else KINDS[: KINDS.index(failure[0]) + 1]
     for kind in begun:
-        failures, too_many = trip.plan.step(kind).failures(trip.plan.attempts)
+        failures, too_many = plan.step(kind).failures(plan.attempts)
         # The last try is booked, or is the supplier's final word.
         assert ended.steps[kind].attempts == failures + (not too_many)
 

@@ -1,6 +1,7 @@
 """The simulated suppliers: that they keep the contract, and break it as told and no further."""
 
 import asyncio
+import datetime as dt
 import json
 import logging
 import random
@@ -18,7 +19,7 @@ from typing import Any, get_args
 
 import pytest
 
-from shared import KINDS
+from shared import KINDS, Price
 from simulator import __main__ as command
 from simulator import service
 from simulator.answers import SimulatedAnswer, SimulatedSuppliers
@@ -208,6 +209,19 @@ def ask(suppliers: SimulatedSuppliers, call: str, trip_id: str, item: str = "") 
     return (suppliers.cancel if call == "delete" else suppliers.find)("hotel", trip_id)
 
 
+def ask_as_sent(
+    suppliers: SimulatedSuppliers, method: str, trip_id: str, order: dict[str, str]
+) -> SimulatedAnswer:
+    """Ask by a method of the contract, `""` for GET, and the body of a PUT."""
+    if method == "POST":
+        return suppliers.confirm("hotel", trip_id)
+    if method != "PUT":
+        return ask(suppliers, method.lower(), trip_id)
+    until = order.get("hold_until")
+    at = dt.datetime.fromisoformat(until).timestamp() if until else None
+    return suppliers.book("hotel", trip_id, order["item"], hold_until=at)
+
+
 @pytest.mark.parametrize(
     "story", STORIES.strip().split("\n\n"), ids=lambda story: story.partition("\n")[0]
 )
@@ -256,7 +270,14 @@ def test_an_item_does_what_its_name_says(tmp_path: Path, story: str) -> None:
 def test_a_name_says_what_an_item_does(
     name: str, words: set[str], places: int, failures: int
 ) -> None:
-    assert Item.named(name) == Item(name, frozenset(words), places, failures)
+    assert Item.named(name) == Item(name, frozenset(words), places, failures, None)
+
+
+def test_a_name_says_what_an_item_costs_before_and_after_it_is_confirmed() -> None:
+    item = Item.named("price-rises-suite-99.90-eur")
+    assert (item.price, item.final_price) == (Price("99.90", "EUR"), Price("109.89", "EUR"))
+    assert Item.named("suite-120-usd-3-rooms").final_price == Price("120", "USD")
+    assert Item.named("suite-120-yen").price is None
 
 
 @pytest.mark.parametrize(
@@ -463,24 +484,30 @@ class TestDocs:
     def test_the_words_and_ways_are_those_of_the_code(self) -> None:
         words, ways = _first_column("word"), _first_column("way")
         assert ways == list(get_args(Way))
-        words.remove("N-seats")
+        words = [word for word in words if word not in ("N-seats", "120-eur")]
         assert [Item.named(word).words for word in words] == [{word} for word in words]
 
-    def test_the_docs_have_what_it_answers(self, tmp_path: Path) -> None:
-        """Each call of the transcript, but for the wait before the last one."""
-        console = DOCS.read_text().partition("$ HOTELS=")[2].partition("```")[0]
+    @pytest.mark.parametrize(("transcript", "later"), [(0, 1), (1, 2)])
+    def test_the_docs_have_what_it_answers(
+        self, tmp_path: Path, transcript: int, later: int
+    ) -> None:
+        """Each call of a transcript. Before the last ones, so many, an hour goes by."""
+        console = re.findall(r"^\$ HOTELS=(.*?)^```", DOCS.read_text(), re.M | re.S)[transcript]
         # Python 3.13 calls it Unprocessable Content, as RFC 9110 does.
         console = console.replace("Unprocessable Entity", HTTPStatus(422).phrase)
         calls = re.findall(r"^\$ curl (.*)\n(.*) (\d{3})$", console, re.MULTILINE)
-        now = 0.0
+        now = dt.datetime(2026, 11, 30, 14, 55, tzinfo=dt.UTC).timestamp()
         stock = Stock(tmp_path / "suppliers.db")
         suppliers = SimulatedSuppliers(stock, Mode(), clock=lambda: now)
-        for call, body, status in calls:
-            match = re.fullmatch(r"(?:-X (\w+) )?\$HOTELS/(\S+)(?: -d '(.*)')?", call)
+        for left, (call, body, status) in zip(range(len(calls), 0, -1), calls, strict=True):
+            match = re.fullmatch(
+                r"(?:-X (\w+) )?\$HOTELS/([^/\s]+)(/confirm)?(?: -d '(.*)')?", call
+            )
             assert match, call
-            method, trip_id, sent = match.groups("")
-            now += 0.0 if method else 4.0
-            answer = ask(suppliers, method.lower(), trip_id, json.loads(sent or "{}").get("item"))
+            method, trip_id, confirm, sent = match.groups("")
+            assert (method == "POST") == bool(confirm), call
+            now += 3_600 * (left == later)
+            answer = ask_as_sent(suppliers, method, trip_id, json.loads(sent or "{}"))
             assert (json.dumps(answer.body), str(int(answer.status))) == (body, status), call
         stock.close()
         assert len(calls) == console.count("$ curl")

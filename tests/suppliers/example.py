@@ -59,6 +59,10 @@ class Airline:
         placed = _read(_Order, answer)
         return Pending() if placed.status == "pending" else Confirmed(placed.booking_reference)
 
+    async def confirm(self, trip: BookVacationInput) -> Confirmed:
+        """Raise `Refused`: it holds nothing, so nobody asks for this."""
+        raise Refused("The airline holds nothing")
+
     async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
         """Search the orders for the trip's."""
         orders = {each.status: each for each in await self._orders_of(trip)}

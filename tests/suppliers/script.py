@@ -48,6 +48,9 @@ class Script:
     async def book(self, trip: BookVacationInput, attempt: int) -> Any:
         return await self._answer("book")
 
+    async def confirm(self, trip: BookVacationInput) -> Any:
+        return await self._answer("confirm")
+
     async def cancel(self, trip: BookVacationInput) -> Any:
         return await self._answer("cancel")
 

@@ -18,6 +18,7 @@ from record import Record
 from shared import KINDS, BookVacationInput, Execution, Kind, SagaPolicy
 from suppliers import (
     Confirmed,
+    Held,
     OutsideDesk,
     Pending,
     Refused,
@@ -70,7 +71,9 @@ class Subject:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     trips: list[BookVacationInput] = field(default_factory=list)
 
-    def trip(self, item: str | None = None, name: str = "") -> BookVacationInput:
+    def trip(
+        self, item: str | None = None, name: str = "", hold_seconds: float | None = None
+    ) -> BookVacationInput:
         """Return a trip of its own id, which ends in `name`, for an item of the supplier's."""
         trip_id = f"conformance-{uuid.uuid4().hex}{name}"
         items: dict[str, Any] = {f"book_{kind}_id": f"no-{kind}" for kind in KINDS}
@@ -79,6 +82,7 @@ class Subject:
             book_user_id=trip_id,
             policy=SagaPolicy(try_timeout=self.try_seconds, step_deadline=self.patience),
             execution=Execution(trip_id, "conformance"),
+            hold_seconds=hold_seconds,
             **items | {f"book_{self.kind}_id": item or self.items.item},
         )
         self.trips.append(trip)
@@ -120,7 +124,9 @@ class Subject:
     ) -> Confirmed:
         """Book until it is decided. Raises `Refused`."""
         if self.late > 0:
-            return await self.through(lambda: self.desk().book(trip, Try(attempt)))
+            found = await self.through(lambda: self.desk().book(trip, Try(attempt)))
+            assert isinstance(found, Confirmed), f"book answered {found!r}; it must be Confirmed"
+            return found
         answer = await self.ask("book", lambda: self.supplier.book(trip, attempt), crowd)
         match answer:
             case Confirmed():
@@ -143,6 +149,8 @@ class Subject:
                     pytest.fail("find answered None for what is pending: it would be booked again")
                 case Pending(wait):
                     pass
+                case Held():
+                    pytest.fail("find answered Held for what was to be booked at once")
         pytest.fail(f"what is pending was not decided within {self.patience:g} seconds")
 
     async def cancel(self, trip: BookVacationInput) -> None:
@@ -166,13 +174,13 @@ class Subject:
             pytest.fail(f"cancel was refused; the suite needs an item with a refund: {refused}")
         pytest.fail(f"the cancellation was not done within {self.patience:g} seconds")
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         """Ask what a trip holds."""
         try:
             answer = await self.ask("find", lambda: self.supplier.find(trip))
         except Refused as refused:
             pytest.fail(f"find raised Refused, which decides nothing; raise TryAgain: {refused}")
-        if answer is None or isinstance(answer, Confirmed | Pending | Released):
+        if answer is None or isinstance(answer, Confirmed | Held | Pending | Released):
             return answer
         pytest.fail(f"find answered {answer!r}, which is none of the port's answers")
 
@@ -189,7 +197,7 @@ class Subject:
         if self.late > 0:
             await self.pause(self.late)
         found = await self.find(trip)
-        held = isinstance(found, Confirmed | Pending)
+        held = isinstance(found, Confirmed | Held | Pending)
         assert not held, f"find answers {found} after {after}: it must be Released, or None"
 
     # How

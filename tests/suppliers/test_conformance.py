@@ -15,7 +15,16 @@ from typing import Any
 import pytest
 
 from shared import BookVacationInput
-from suppliers import Confirmed, OutcomeUnknown, Pending, Refused, Released, Try
+from suppliers import (
+    Booking,
+    Confirmed,
+    Held,
+    OutcomeUnknown,
+    Pending,
+    Refused,
+    Released,
+    Try,
+)
 from tests.suppliers.subject import Subject
 
 CROWD = 8
@@ -37,6 +46,9 @@ NOT_FOR_TRAVELLERS = {
     "a page or JSON": r"^\s*[<{\[]|</\w+>",
     "a control character": r"[\x00-\x1f\x7f]",
 }
+
+LONGEST_HOLD = 1_000
+"""Seconds. It is asked for 900, and for a minute more, as its clock may be wrong."""
 
 MAX_WORDS = 500
 """Characters."""
@@ -68,9 +80,9 @@ class Watched:
     def __init__(self, subject: Subject, loses: bool = False) -> None:
         self._subject = subject
         self._loses = loses
-        self.answers: list[Confirmed | Pending] = []
+        self.answers: list[Booking] = []
 
-    async def book(self, trip: BookVacationInput, attempt: int) -> Confirmed | Pending:
+    async def book(self, trip: BookVacationInput, attempt: int) -> Booking:
         supplier = self._subject.supplier
         answer = await self._subject.ask("book", lambda: supplier.book(trip, attempt))
         self.answers.append(answer)
@@ -78,14 +90,70 @@ class Watched:
             raise OutcomeUnknown("The answer was lost")
         return answer
 
+    async def confirm(self, trip: BookVacationInput) -> Confirmed | Pending:
+        return await self._subject.supplier.confirm(trip)
+
     async def cancel(self, trip: BookVacationInput) -> Released | Pending:
         return await self._subject.supplier.cancel(trip)
 
-    async def find(self, trip: BookVacationInput) -> Confirmed | Pending | Released | None:
+    async def find(self, trip: BookVacationInput) -> Confirmed | Held | Pending | Released | None:
         return await self._subject.find(trip)
 
     async def close(self) -> None:
         pass
+
+
+# Holding
+
+
+async def held(subject: Subject) -> BookVacationInput:
+    """Hold an item, and return the trip. Skips the check if the supplier holds nothing."""
+    trip = subject.trip(hold_seconds=900)
+    answer = await subject.ask("book", lambda: subject.supplier.book(trip, 1))
+    if not isinstance(answer, Held):
+        pytest.skip(f"holds nothing: book answered {answer} to a trip that is to be held")
+    assert 0 < answer.seconds <= LONGEST_HOLD, f"it holds for {answer.seconds} s"
+    return trip
+
+
+async def confirm(subject: Subject, trip: BookVacationInput) -> Confirmed | Pending:
+    return await subject.ask("confirm", lambda: subject.supplier.confirm(trip))
+
+
+async def test_what_is_held_is_found_and_booked_once_however_often_it_is_confirmed(
+    subject: Subject,
+) -> None:
+    trip = await held(subject)
+    found = await subject.find(trip)
+    assert isinstance(found, Held), f"find answers {found} for what is held"
+    answers = [await confirm(subject, trip) for _ in range(3)]
+    assert len(set(answers)) == 1, f"one trip was confirmed more than once: {answers}"
+    found = await subject.find(trip)
+    assert found == answers[0], f"confirm answered {answers[0]}, and find answers {found}"
+    await subject.cancel(trip)
+    await subject.assert_nothing_is_held(trip, "three confirms and one cancellation")
+
+
+async def test_a_hold_is_the_same_however_often_it_is_sent(subject: Subject) -> None:
+    trip = await held(subject)
+    again = await subject.ask("book", lambda: subject.supplier.book(trip, 2))
+    assert isinstance(again, Held), f"book answered {again} to a trip that is held"
+    await subject.cancel(trip)
+    await subject.assert_nothing_is_held(trip, "two holds of a trip and one cancellation")
+
+
+async def test_what_was_released_cannot_be_confirmed(subject: Subject) -> None:
+    trip = await held(subject)
+    await subject.cancel(trip)
+    with pytest.raises(Refused) as refused:
+        await confirm(subject, trip)
+    assert_for_travellers(str(refused.value), trip, subject)
+
+
+async def test_what_was_never_held_cannot_be_confirmed(subject: Subject) -> None:
+    await subject.cancel(await held(subject))
+    with pytest.raises(Refused):
+        await confirm(subject, subject.trip())
 
 
 # Booking

@@ -16,15 +16,18 @@ import sqlalchemy as sa
 
 from record import OutsideReservations, Record, RecordUnavailable
 from record.tables import reservations
-from shared import BookVacationInput, SagaPolicy, TripNews, TripStatus
+from shared import KINDS, BookVacationInput, Price, SagaPolicy, TripNews, TripStatus
 from suppliers import (
     Confirmed,
     EmbeddedSupplier,
+    Held,
     OutcomeUnknown,
     OutsideDesk,
     Pending,
+    Quoted,
     RecordAway,
     Refused,
+    Released,
     SupplierError,
     Try,
     Unavailable,
@@ -199,10 +202,90 @@ what is refused to be cancelled late is noted, and asked again by a later undo
   find confirmed, cancel refused, find confirmed, cancel released
   over, cancel_late_booking refused, cancel released
   cancelled None
+what is held is confirmed
+  book held, confirm confirmed
+  hold held, book confirmed
+  reserved QK7R2M
+a recorded hold is not asked for again
+  book held
+  hold held, hold held
+  held None
+a hold whose answer was lost is found
+  book unknown, find held
+  hold unknown, hold held
+  held None
+a confirm whose answer was lost is found
+  book held, confirm unknown, find confirmed
+  hold held, book unknown, book confirmed
+  reserved QK7R2M
+a confirm that was not carried out is sent again
+  book held, confirm unknown, find held, confirm confirmed
+  hold held, book unknown, book confirmed
+  reserved QK7R2M
+a confirm that did not reach the supplier is sent again
+  book held, confirm unavailable, confirm confirmed
+  hold held, book unavailable, book confirmed
+  reserved QK7R2M
+a confirm that did not reach the supplier may still be carried out if an earlier one was sent
+  book held, confirm unknown, find held, confirm unavailable, find confirmed
+  hold held, book unknown, book unavailable, book confirmed
+  reserved QK7R2M
+a pending confirm is asked for until it is decided
+  book held, confirm pending, find pending, find confirmed
+  hold held, book undecided, book undecided, book confirmed
+  reserved QK7R2M
+a hold that has expired at its supplier is not booked
+  book held, confirm refused, cancel released
+  hold held, book refused, cancel released
+  cancelled None
+a hold that is gone when a lost confirm is asked about is not booked
+  book held, confirm unknown, find nothing
+  hold held, book unknown, book refused
+  held None
+a hold that was released when a lost confirm is asked about is not booked
+  book held, confirm unknown, find released
+  hold held, book unknown, book refused
+  held None
+what was quoted is booked at the confirm
+  book quoted, book confirmed
+  hold quoted, hold quoted, book confirmed
+  reserved QK7R2M
+what was quoted and whose booking was lost is found
+  book quoted, book unknown, find confirmed
+  hold quoted, book unknown, book confirmed
+  reserved QK7R2M
+what was quoted holds nothing that could be cancelled
+  book quoted
+  hold quoted, cancel released, book refused
+  cancelled None
+what is held is released, and not booked later
+  book held, cancel released
+  hold held, cancel released, book refused
+  cancelled None
+what may have been confirmed is cancelled
+  book held, confirm unknown, cancel released
+  hold held, book unknown, cancel released
+  cancelled None
+a supplier that books what it was to hold has booked it
+  book confirmed
+  hold confirmed, book confirmed
+  reserved QK7R2M
+a supplier that holds what it was to book is told to book it
+  book held, find held, confirm confirmed
+  book unknown, book confirmed
+  reserved QK7R2M
+a late supplier is not told to book what it may not show yet
+  book held, find nothing, find held, confirm unknown, find held, find held, confirm confirmed
+  hold held, book undecided, 60, book unknown, book undecided, 60, book confirmed
+  reserved QK7R2M
 """
+
+EUROS = Price("120.00", "EUR")
 
 ANSWERS = {
     "confirmed": QUICK,
+    "held": Held(900, EUROS),
+    "quoted": Quoted(EUROS),
     "pending": Pending(),
     "released": SURE,
     "nothing": None,
@@ -242,7 +325,9 @@ async def test_a_desk_books_once_and_undoes_what_may_be_held(
             continue
         call, outcome = step.split()
         tried = () if call == "cancel_late_booking" else (Try(),)
-        said = await outcome_of(getattr(hotels, call)(trip(), *tried))
+        wanted = dataclasses.replace(trip(), hold_seconds=900 if call == "hold" else None)
+        asking = getattr(hotels, call.replace("hold", "book"))
+        said = await outcome_of(asking(wanted, *tried))
         assert type(said) is type(ANSWERS[outcome]), step
     assert supplier.asked == [question.split()[0] for question in questions]
     assert [f"{state} {reference}" for state, reference in await states(record)] == [becomes]
@@ -254,6 +339,100 @@ async def outcome_of(asking: Awaitable[object]) -> object:
         return await asking
     except (SupplierError, ValueError) as error:
         return error
+
+
+# Prices
+
+
+@pytest.mark.parametrize(
+    ("held", "answers", "most", "refusal"),
+    [
+        (True, [Held(900, EUROS), Confirmed("A", Price("120", "EUR"))], None, None),
+        (True, [Held(900, EUROS), Confirmed("A")], EUROS, None),
+        (
+            True,
+            [Held(900, EUROS), Confirmed("A", Price("120.01", "EUR"))],
+            None,
+            "The price of the hotel has changed from 120.00 EUR to 120.01 EUR",
+        ),
+        (
+            True,
+            [Quoted(EUROS), Confirmed("A", Price("120.00", "USD"))],
+            None,
+            "The price of the hotel has changed from 120.00 EUR to 120.00 USD",
+        ),
+        (
+            True,
+            [Held(900, EUROS)],
+            Price("119.99", "EUR"),
+            "The trip costs 120.00 EUR, and may cost 119.99 EUR at the most",
+        ),
+        (
+            False,
+            [Confirmed("A", EUROS)],
+            Price("119.99", "EUR"),
+            "The trip costs 120.00 EUR, and may cost 119.99 EUR at the most",
+        ),
+        (
+            False,
+            [Confirmed("A", EUROS)],
+            Price("500", "USD"),
+            "The hotel costs 120.00 EUR, and the trip may cost 500 USD at the most",
+        ),
+        (
+            False,
+            [Confirmed("A")],
+            EUROS,
+            "The hotel has no price, and the trip may cost 120.00 EUR at the most",
+        ),
+        (False, [Confirmed("A", EUROS)], EUROS, None),
+    ],
+)
+async def test_a_trip_that_is_dearer_than_it_may_be_or_than_it_was_is_refused_and_can_be_undone(
+    hotels: OutsideDesk,
+    supplier: Script,
+    record: Record,
+    held: bool,
+    answers: list[Any],
+    most: Price | None,
+    refusal: str | None,
+) -> None:
+    supplier.says(*answers, SURE)
+    wanted = dataclasses.replace(trip(), max_price=most)
+    said: list[object] = []
+    for seconds in (900.0, None) if held else (None,):
+        asked = dataclasses.replace(wanted, hold_seconds=seconds)
+        said.append(await outcome_of(hotels.book(asked, Try())))
+        if isinstance(said[-1], Refused):
+            break
+    refused = [str(each) for each in said if isinstance(each, Refused)]
+    assert refused == ([refusal] if refusal else [])
+    await hotels.cancel(wanted, Try())
+    assert supplier.asked[-1] == "cancel"
+    assert [state for state, _ in await states(record)] == ["cancelled"]
+
+
+async def test_the_prices_of_all_steps_count(
+    hotels: OutsideDesk, supplier: Script, record: Record
+) -> None:
+    total = f"0.{len(KINDS)}"
+    wanted = dataclasses.replace(trip(), max_price=Price(f"{total}0", "EUR"))
+    supplier.says(*(Confirmed(kind, Price("0.1", "EUR")) for kind in KINDS))
+    for kind in KINDS:
+        assert [row.price for row in await record.trips.page(1)] in ([], [None])
+        await dataclasses.replace(hotels, kind=kind).book(wanted, Try())
+    (row,) = await record.trips.page(1)
+    assert row.price == Price(total, "EUR")
+
+
+async def test_what_the_supplier_gives_back_is_noted(
+    hotels: OutsideDesk, supplier: Script, record: Record
+) -> None:
+    supplier.says(QUICK, Released(EUROS))
+    await hotels.book(trip(), Try())
+    await hotels.cancel(trip(), Try())
+    (row,) = await record.trips.page(1)
+    assert [step.refund for step in row.steps if step.kind == "hotel"] == [EUROS]
 
 
 # Booking

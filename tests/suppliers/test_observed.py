@@ -7,8 +7,10 @@ import pytest
 from shared import Kind
 from suppliers import (
     Confirmed,
+    Held,
     OutcomeUnknown,
     Pending,
+    Quoted,
     Refused,
     Released,
     TryAgain,
@@ -18,6 +20,8 @@ from suppliers.observed import Call, observed
 
 ANSWERS = [
     (Confirmed("H-1"), "confirmed"),
+    (Held(900.0), "held"),
+    (Quoted(), "quoted"),
     (Pending(3), "pending"),
     (Released(), "released"),
     (None, "not_found"),

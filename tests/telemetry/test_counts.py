@@ -4,19 +4,20 @@ import asyncio
 import dataclasses
 import datetime as dt
 import re
+import time
 import uuid
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
-from record import Record
+from record import OPEN, Record
 from run_worker import create_worker
 from settings import Settings
-from shared import KINDS, Kind
+from shared import KINDS, Kind, TripStatus
 from starter import create_app
 from suppliers import (
     Confirmed,
@@ -38,10 +39,13 @@ from tests.faults import FaultyRecord, Gate, at_first, down
 from tests.telemetry.scraping import scrape_registry
 from tests.trips import eventually, result_of, start
 from tests.workers import work_with
+from workflows import BookingWorkflow
 
 EMBEDDED = dict.fromkeys(KINDS, "embedded")
 
 LABELS = ("kind", "action", "outcome")
+
+ENDINGS = "booking_trips_ended_total"
 
 
 def tries(metrics: WorkerMetrics) -> dict[tuple[str, ...], float]:
@@ -112,6 +116,40 @@ async def test_each_trip_and_each_try_is_counted_once(client: Client, record: Re
     labels_told = " ".join(api_says.label_values() | worker_says.label_values())
     assert booked["user_id"] not in labels_told
     assert not re.search("john|valid", labels_told, re.IGNORECASE)
+
+
+async def test_a_held_trip_ends_once_and_only_what_comes_after_its_confirm_is_timed(
+    client: Client, record: Record
+) -> None:
+    metrics = WorkerMetrics(EMBEDDED)
+    chosen = work_with(record)
+    composition.set(compose(record, chosen, metrics.supplier_called))
+    async with create_worker(client, chosen, [MeasuringInterceptor(metrics)]):
+        confirmed = await start(client, trip(hold_seconds=600.0))
+        assert (await result_of(await start(client, trip(hold_seconds=1.0))))["status"] == "expired"
+
+        async def is_held() -> bool:
+            row = await record.trips.by_id(confirmed.id)
+            return row is not None and row.status == "held"
+
+        await eventually(is_held)
+        assert scrape_registry(metrics.registry).value(ENDINGS, outcome="booked") == 0
+        asked_at = time.monotonic()
+        await confirmed.execute_update(BookingWorkflow.confirm)
+        await result_of(confirmed)
+        seconds = time.monotonic() - asked_at
+
+    says = scrape_registry(metrics.registry)
+    assert says.counts(ENDINGS, "outcome") == {("booked",): 1, ("expired",): 1}
+    assert says.counts("booking_trip_duration_seconds_count", "outcome") == {("booked",): 1}
+    assert says.value("booking_trip_duration_seconds_sum", outcome="booked") < seconds
+    done = tries(metrics)
+    assert {key: done[key] for key in done if key[1] == "book"} == {
+        (str(kind), "book", "done"): 3 for kind in KINDS
+    }
+    calls = "booking_supplier_call_duration_seconds_count"
+    for outcome, count in (("held", 2), ("confirmed", 1)):
+        assert says.value(calls, kind="car", call="book", outcome=outcome) == count
 
 
 def scripted(*answers: Confirmed | Released | Exception) -> Desk:
@@ -212,4 +250,5 @@ def test_every_count_of_a_worker_begins_at_zero() -> None:
         for outcome in TRY_OUTCOMES
     }
     for outcome in ENDED:
-        assert scrape.value("booking_trips_ended_total", outcome=outcome) == 0
+        assert scrape.value(ENDINGS, outcome=outcome) == 0
+    assert set(ENDED) == set(get_args(TripStatus)) - set(OPEN)

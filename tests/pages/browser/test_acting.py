@@ -88,3 +88,37 @@ async def test_what_is_filled_in_stays_while_the_trip_moves(
             await expect(step(page, "car")).to_contain_text("Undone")
             await expect(note).to_be_focused()
             await expect(note).to_have_value("Half a sen")
+
+
+async def test_a_held_trip_is_confirmed_on_its_page(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    async with tab(chromium, origin) as page:
+        await book(page, hold_seconds="900")
+        async with no_reload(page):
+            await expect_status(page, "Held")
+            await expect_motion(page, "Held for another 14 min")
+            await expect(step(page, "car").locator(".state")).to_contain_text("Held")
+            confirm = page.get_by_role("button", name="Confirm and book")
+            faults.faults["reserve", "hotel"] = booking = Gate()
+            await confirm.click()
+            await expect_motion(page, "Going on: booking the hotel")
+            await expect(confirm).to_have_count(0)
+            await booking.open()
+            await expect_status(page, "Booked")
+        await expect(page.locator(".facts")).to_contain_text("Confirm")
+
+
+async def test_the_page_of_a_held_trip_tells_when_it_is_cancelled(
+    chromium: Browser, origin: str, faults: FaultyRecord
+) -> None:
+    faults.faults["cancel", "hotel"] = undoing = Gate()
+    async with tab(chromium, origin) as page:
+        await book(page, hold_seconds="900")
+        await expect_status(page, "Held")
+        async with no_reload(page):
+            await cancel(page)
+            await expect_motion(page, "Going back: undoing the hotel")
+            await expect(page.get_by_role("button", name="Confirm and book")).to_have_count(0)
+            await undoing.open()
+            await expect_status(page, "Cancelled")
