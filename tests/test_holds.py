@@ -91,7 +91,12 @@ def check_all_or_nothing(running: Service, *ended: dict[str, Any]) -> None:
 
 
 def seconds_until(told: dict[str, Any]) -> float:
-    """Return in how many seconds a held trip expires. Its service runs on this host."""
+    """Return in how many seconds a held trip expires. Its service runs on this host.
+
+    On a busy machine it may have expired before the answer.
+    """
+    if "expires_at" not in told:
+        return 0.0
     ends = dt.datetime.fromisoformat(told["expires_at"])
     return (ends - dt.datetime.now(dt.UTC)).total_seconds()
 

@@ -21,6 +21,7 @@ from shared import CANCELLED, EXPIRED, KINDS
 from tests.bookings.requests import (
     DESK,
     JOHN,
+    LAST,
     SHOP,
     UNASKED,
     begin,
@@ -214,7 +215,7 @@ async def test_a_held_trip_can_be_cancelled_and_not_be_confirmed_any_more(
     asked: Bookings, faults: FaultyRecord
 ) -> None:
     trip = await hold(asked)
-    faults.faults["cancel", "flight"] = gate = Gate()
+    faults.faults["cancel", LAST] = gate = Gate()
     await asked.cancel(trip.trip_id, SHOP, 0)
     await gate.reached()
     with pytest.raises(BookingConflict, match=r"^The trip is not held any more\.$"):

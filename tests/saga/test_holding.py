@@ -195,7 +195,10 @@ async def test_what_was_only_quoted_is_booked_before_the_holds_are_confirmed(
         hotels.says(Quoted(), QUICK)
         booking = await held_trip(empty_stage)
         row = await empty_stage.row(booking)
-        assert [step.state for step in row.steps] == ["held", "quoted", "held"]
+        assert {step.kind: step.state for step in row.steps} == {
+            **dict.fromkeys(KINDS, "held"),
+            "hotel": "quoted",
+        }
         await confirm(booking)
         assert (await result_of(booking))["status"] == "success"
     assert hotels.asked == ["book", "book"]

@@ -74,7 +74,11 @@ BECOMES = {
     "A slow hotel": ("Booked", {"hotel": "Booked in"}),
     "A flaky car": ("Booked", {"car": "after 3 tries"}),
     "A fare without refund": ("Needs attention", {"hotel": "This fare cannot be refunded"}),
+    "A trip to pay for first": ("Held", {"car": "Held", "flight": "Not held yet"}),
+    "A price that rises": ("Held", {"hotel": "240 EUR"}),
 }
+
+ONCE_CONFIRMED = {"A trip to pay for first": "Booked", "A price that rises": "Rolled back"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES["simulator"], ids=lambda example: example.name)
@@ -91,6 +95,9 @@ async def test_an_example_becomes_what_it_promises(
             await expect_status(page, status)
             for kind, told in steps.items():
                 await expect(step(page, kind)).to_contain_text(told)
+        if status == "Held":
+            await page.get_by_role("button", name="Confirm and book").click()
+            await expect_status(page, ONCE_CONFIRMED[example.name])
         if status == "Needs attention":
             await page.get_by_text("Already settled…").click()
             await page.get_by_label("How was the hotel settled?").fill("Paid.")
