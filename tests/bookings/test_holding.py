@@ -233,12 +233,12 @@ async def test_a_confirm_that_reaches_a_trip_which_has_closed_meanwhile_is_refus
     asked: Bookings, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trip = await hold(asked)
-    order = asked._workflows.confirm
+    take_confirm = asked._workflows.confirm
 
     async def cancelled_first(row: RecordedTrip) -> None:
         await asked.cancel(trip.trip_id, DESK, DEADLINE)
         await ended(asked, trip.trip_id)
-        await order(row)
+        await take_confirm(row)
 
     monkeypatch.setattr(asked._workflows, "confirm", cancelled_first)
     with pytest.raises(BookingConflict, match=r"^The trip's status is cancelled; it is not held"):
@@ -250,12 +250,12 @@ async def test_a_confirm_that_another_one_has_overtaken_to_the_end_gives_its_ans
     asked: Bookings, worker: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trip = await hold(asked)
-    order = asked._workflows.confirm
+    take_confirm = asked._workflows.confirm
 
     async def confirmed_first(row: RecordedTrip) -> None:
-        await order(row)
+        await take_confirm(row)
         await ended(asked, trip.trip_id)
-        await order(row)
+        await take_confirm(row)
 
     monkeypatch.setattr(asked._workflows, "confirm", confirmed_first)
     assert (await asked.confirm(trip.trip_id, SHOP, DEADLINE)).status == "booked"
