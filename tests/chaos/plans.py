@@ -117,7 +117,8 @@ def plan_trips(
         if outside and chance.random() < DOUBTING:
             items["car"] = f"late-{number}"
             cancel, cancel_after = "in doubt", chance.uniform(0, 0.5)
-        hold = chance.choices(holds, [60, 25, 15])[0]
+        # Embedded suppliers hold for the whole minute, which is longer than a run.
+        hold = chance.choices(holds, [60, 25, 15 if outside else 0])[0]
         trips.append(
             PlannedTrip(
                 name=f"Traveller {number}",
