@@ -6,7 +6,7 @@ import time
 import sqlalchemy as sa
 
 from benchmarks.load import Trip, through_http
-from benchmarks.measure import MIB, Spread, cpu_seconds, warm_up
+from benchmarks.measure import MIB, Spread, count, cpu_seconds, warm_up
 from benchmarks.reports import Effort, Report, Target
 from benchmarks.stacks import Stack, project
 from record.tables import trips
@@ -33,10 +33,12 @@ def open_holds(effort: Effort) -> Report:
         warm_up(stack)
         before, spent, began = _memory(stack), cpu_seconds(stack), time.monotonic()
         load = through_http(stack.api_urls, Trip(hold_seconds=seconds), size, AT_ONCE)
-        took, all_open = time.monotonic() - began, _count(stack, trips.c.status == "held")
+        took, all_open = time.monotonic() - began, count(stack, trips, trips.c.status == "held")
         after, held_at = _memory(stack), cpu_seconds(stack)
         expired = trips.c.status == "expired"
-        wait_until(lambda: _count(stack, expired) == size, "all have expired", PATIENCE + seconds)
+        wait_until(
+            lambda: count(stack, trips, expired) == size, "all have expired", PATIENCE + seconds
+        )
         ended = cpu_seconds(stack)
         late = _lateness(stack)
     for role in ("worker", "server"):
@@ -71,11 +73,3 @@ def _lateness(stack: Stack) -> Spread:
     engine.dispose()
     late = [(row.closed_at - row.expires_at) / dt.timedelta(seconds=1) for row in rows]
     return Spread(max(late), min(late), max(late))
-
-
-def _count(stack: Stack, condition: sa.ColumnElement[bool]) -> int:
-    engine = sa.create_engine(stack.database_url)
-    with engine.connect() as connection:
-        counted = connection.scalar(sa.select(sa.func.count()).select_from(trips).where(condition))
-    engine.dispose()
-    return int(counted or 0)

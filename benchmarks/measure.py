@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
+import sqlalchemy as sa
 
 from benchmarks.load import Load, Trip, through_http
 from benchmarks.stacks import Stack
@@ -125,6 +126,15 @@ def cpu_of(role: str) -> Callable[[Sample], float]:
 def all_cpu(sample: Sample) -> float:
     """The CPU time in ms that the stack spent on each booking."""
     return sum(spent for role, spent in sample.cpu.items() if role != "client")
+
+
+def count(stack: Stack, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    """Return how many rows of the record's table meet a condition."""
+    engine = sa.create_engine(stack.database_url)
+    with engine.connect() as connection:
+        counted = connection.scalar(sa.select(sa.func.count()).select_from(table).where(condition))
+    engine.dispose()
+    return int(counted or 0)
 
 
 def over_http(stack: Stack, trip: Trip, bookings: int, at_once: int) -> Load:

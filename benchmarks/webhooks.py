@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
-from benchmarks.measure import Sample, Spread, all_cpu, p99, rate, sample, warm_up
+from benchmarks.measure import Sample, Spread, all_cpu, count, p99, rate, sample, warm_up
 from benchmarks.reports import Effort, Report, Target, pair
 from benchmarks.stacks import NO_WAITS, Stack, project
 from record.tables import events
@@ -66,7 +66,7 @@ def _outage(report: Report, size: int, effort: Effort, stack: Stack, url: str) -
     _ask(f"{url}/open", "PUT")
     opened, during = time.monotonic(), []
     delivered = events.c.delivery == "delivered"
-    while _count(stack, delivered & events.c.event_id.like("outage-%")) < size:
+    while count(stack, events, delivered & events.c.event_id.like("outage-%")) < size:
         during.append(sample(stack, effort.bookings(BESIDE), BESIDE))
         if time.monotonic() > opened + PATIENCE:
             raise RuntimeError("The events of the outage are not delivered")
@@ -147,12 +147,4 @@ def _fill_events(stack: Stack, size: int) -> None:
 
 def _until_all(stack: Stack, size: int, condition: sa.ColumnElement[bool], what: str) -> None:
     of_outage = condition & events.c.event_id.like("outage-%")
-    wait_until(lambda: _count(stack, of_outage) == size, f"{size} events {what}", PATIENCE)
-
-
-def _count(stack: Stack, condition: sa.ColumnElement[bool]) -> int:
-    engine = sa.create_engine(stack.database_url)
-    with engine.connect() as connection:
-        counted = connection.scalar(sa.select(sa.func.count()).select_from(events).where(condition))
-    engine.dispose()
-    return int(counted or 0)
+    wait_until(lambda: count(stack, events, of_outage) == size, f"{size} events {what}", PATIENCE)

@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -90,11 +90,8 @@ class TripWorkflows:
         The order is for the execution that the trip belongs to, or for any if the trip is not
         claimed yet. Temporal takes it also for an execution that has closed, while it knows it.
         """
-        handle = self._client.get_workflow_handle(
-            row.workflow_id, first_execution_run_id=row.first_run_id
-        )
         with contextlib.suppress(BookingNotFound), asking_temporal():
-            await handle.cancel(rpc_timeout=RPC_TIMEOUT)
+            await self._own(row).cancel(rpc_timeout=RPC_TIMEOUT)
             return True
         return False
 
@@ -116,11 +113,8 @@ class TripWorkflows:
 
         Raises `BookingConflict`, `BookingNotFound` and `NoWorker`.
         """
-        handle = self._client.get_workflow_handle(
-            row.workflow_id, first_execution_run_id=row.first_run_id
-        )
         with asking_temporal():
-            await handle.execute_update(BookingWorkflow.confirm, rpc_timeout=RPC_TIMEOUT)
+            await self._own(row).execute_update(BookingWorkflow.confirm, rpc_timeout=RPC_TIMEOUT)
 
     async def closing(self, workflow_id: str) -> None:
         """Return once a workflow has closed. It holds a long poll at Temporal meanwhile.
@@ -278,6 +272,12 @@ class TripWorkflows:
             hold_seconds=row.request.get("hold_seconds"),
             max_price=price_in(row.request),
             **wanted,
+        )
+
+    def _own(self, row: RecordedTrip) -> WorkflowHandle[Any, Any]:
+        """Return the trip's own workflow: the execution that it belongs to, if it is claimed."""
+        return self._client.get_workflow_handle(
+            row.workflow_id, first_execution_run_id=row.first_run_id
         )
 
     async def _start(

@@ -39,7 +39,7 @@ async def record_status(
     `began`: since when somebody waits for that. Raises `ActivityError` when the workflow is
     cancelled meanwhile.
     """
-    await _record(RECORD_TRIP, book_input, TripNews(status, reason, workflow.now(), began))
+    await _locally(RECORD_TRIP, book_input, TripNews(status, reason, workflow.now(), began))
 
 
 async def record_hold(
@@ -49,35 +49,29 @@ async def record_hold(
 
     Raises as `record_status` does.
     """
-    told: HeldTrip = await workflow.execute_local_activity(
-        RECORD_HOLD,
-        args=[book_input, TripNews("held", None, workflow.now(), began), seconds],
-        result_type=HeldTrip,
-        start_to_close_timeout=RECORDING_LIMIT,
-        retry_policy=PATIENCE,
-    )
+    news = TripNews("held", None, workflow.now(), began)
+    told: HeldTrip = await _locally(RECORD_HOLD, book_input, news, seconds, result_type=HeldTrip)
     return told
 
 
 async def record_stuck_undo(book_input: BookVacationInput, kind: Kind, words: str) -> None:
     """Tell the record that the undo of a step is stuck. Raises as `record_status` does."""
-    await _record(RECORD_STUCK_UNDO, book_input, kind, words)
+    await _locally(RECORD_STUCK_UNDO, book_input, kind, words)
 
 
 async def settings_of_worker() -> SagaPolicy:
     """Return the policy that the settings of the worker say."""
-    policy: SagaPolicy = await workflow.execute_local_activity(
-        TELL_SETTINGS,
-        result_type=SagaPolicy,
-        start_to_close_timeout=RECORDING_LIMIT,
-        retry_policy=PATIENCE,
-    )
+    policy: SagaPolicy = await _locally(TELL_SETTINGS, result_type=SagaPolicy)
     return policy
 
 
-async def _record(activity: str, *told: Any) -> None:
+async def _locally(activity: str, *told: Any, result_type: type | None = None) -> Any:
     # A local activity, because it ends in the workflow task that closes the workflow.
     # https://docs.temporal.io/local-activity
-    await workflow.execute_local_activity(
-        activity, args=told, start_to_close_timeout=RECORDING_LIMIT, retry_policy=PATIENCE
+    return await workflow.execute_local_activity(
+        activity,
+        args=told,
+        result_type=result_type,
+        start_to_close_timeout=RECORDING_LIMIT,
+        retry_policy=PATIENCE,
     )

@@ -59,7 +59,7 @@ PLACES = {
     "saga/deadline.py": "        self._seed = workflow.random_seed()\n",
     "saga/progress.py": "        self.steps[kind] = state\n",
     "saga/holding.py": "        self._seconds = seconds\n",
-    "saga/recording.py": "    await _record(RECORD_TRIP",
+    "saga/recording.py": "    await _locally(RECORD_TRIP",
     "saga/steps.py": "    policy = book_input.policy\n",
     "saga/trip.py": "        # Before the step runs: ",
 }
