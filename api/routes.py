@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -80,7 +81,7 @@ def create_blueprint(
 
     def outcome_of(trip: RecordedTrip) -> Response:
         if has_outcome(trip):
-            return answer(_outcome(trip))
+            return answer(_told(trip))
         location = location_of(trip.trip_id, options)
         accepted = BookAnswer(user_id=trip.trip_id, status=trip.status, location=location)
         response = answer(accepted, 202)
@@ -108,7 +109,7 @@ def create_blueprint(
         with places.place_to_wait(caller().name, wait):
             trip = await book_for_caller(bookings, options, wanted, headers.key, wait)
         if trip.status == "held":
-            return answer(_held(trip))
+            return answer(_told(trip))
         response = outcome_of(trip)
         if preference and response.status_code == 202:
             response.headers["Preference-Applied"] = preference
@@ -274,34 +275,20 @@ def create_blueprint(
     return routes
 
 
-def _outcome(trip: RecordedTrip) -> BookAnswer:
-    if trip.booked_at is None:
-        return BookAnswer(
-            cancelled=True,
-            user_id=trip.trip_id,
-            result="Voyage cancelled",
-            reason=trip.reason or "",
-        )
+def _told(trip: RecordedTrip) -> BookAnswer:
+    """Tell what has become of a trip that has an outcome or is held."""
+    about: dict[str, Any]
+    if trip.status == "held":
+        about = {"status": "held", "expires_at": trip.expires_at}
+    elif trip.booked_at is not None:
+        about = {"cancelled": False, "cancelled_later": was_cancelled_later(trip) or None}
+    else:
+        reason = trip.reason or ""
+        about = {"cancelled": True, "result": "Voyage cancelled", "reason": reason}
+        return BookAnswer(user_id=trip.trip_id, **about)
     items = {step.kind: step.item for step in trip.steps}
-    later = was_cancelled_later(trip) or None
-    return BookAnswer(
-        cancelled=False,
-        cancelled_later=later,
-        user_id=trip.trip_id,
-        price=trip.price,
-        **told(items),
-    )
-
-
-def _held(trip: RecordedTrip) -> BookAnswer:
-    items = {step.kind: step.item for step in trip.steps}
-    return BookAnswer(
-        user_id=trip.trip_id,
-        status="held",
-        expires_at=trip.expires_at,
-        price=trip.price,
-        **told(items, result=False),
-    )
+    about |= told(items, result=trip.status != "held")
+    return BookAnswer(user_id=trip.trip_id, price=trip.price, **about)
 
 
 async def book_for_caller(

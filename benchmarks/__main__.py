@@ -25,34 +25,6 @@ RESULTS = Path(__file__).with_name("results.json")
 
 ROLES = ("server", "worker", "api", "postgres", "suppliers", "client")
 
-EPILOG = """\
-sections:
-  a  HTTP beside the raw SDK at 1, 10, 50 and 100 at once
-  b  the project's settings beside the defaults of dev server and worker
-     (c, CPU time per booking, is a column of every table)
-  d  1,000 open POST /book at once with the simulated waits
-  e  rolled-back trips beside booked ones
-  f  cost per booking after 100, 1,000, 10,000 (--full: 50,000) bookings
-  g  reservations in SQLite beside PostgreSQL
-  h  one to three workers, one and two API processes
-  k  webhooks beside none; what an outage of the receiver has left, and bookings beside it
-  m  what a small model predicts beside what is measured
-  n  what a trip costs, counted: actions, requests, writes; with --beside FOLDER that one's too
-  l  3,000 open POST /book over three API processes, which Temporal allows 1,200 long polls
-  o  404 for another caller's trip beside 404 for no trip: does the time tell?
-  r  look-ups and lists of 100,000 and of 1,000,000 recorded trips
-  s  suppliers over HTTP beside the embedded ones; 1,000 trips at once at slow ones
-  t  metrics beside none (or beside another checkout: --beside FOLDER); traces beside none
-  v  bookings, histories, look-ups and open pages beside those of another checkout
-     (--beside FOLDER)
-  w  200 open pages that watch running trips, beside the same trips without a page
-  x  encryption beside none (or beside another checkout)
-
-Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is, and longer
-with --full.
-"""
-
-
 def main() -> None:
     """Run the benchmarks. Exits with 1 when a booking failed; a missed target is only reported."""
     options = _options()
@@ -84,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure the service on this machine, with processes of its own.",
-        epilog=EPILOG,
+        epilog=_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -101,6 +73,13 @@ def _options() -> argparse.Namespace:
         parser.error("section v needs --beside FOLDER")
     options.sections = options.sections or [letter for letter in SECTIONS if letter != "v"]
     return options
+
+
+def _help() -> str:
+    """Tell what each section measures: the first line of its function's documentation."""
+    told = [str(section.__doc__).splitlines()[0] for section in SECTIONS.values()]
+    told += ["", "Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is,"]
+    return "\n".join(["sections:", *told, "and longer with --full."])
 
 
 def _allow_many_descriptors() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from temporalio.client import Client
@@ -169,21 +169,12 @@ class Bookings:
         was confirmed; `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
-        may_be = row.confirmed_at is not None
-        if not may_be and row.status == "held":
-            actions = self._record.actions
-            noted = await actions.note_confirm(user_id, caller.name)
-            try:
-                await self._workflows.confirm(row)
-                may_be = True
-            except BookingNotFound:
-                await actions.take_back(noted)  # It has closed meanwhile, or was stopped.
-                row = await self._settling.settled(row)
-                may_be = row.confirmed_at is not None
-            except BookingConflict:
-                await actions.take_back(noted)
-                raise
-        if not may_be:
+        is_accepted = False
+        if row.status == "held" and row.confirmed_at is None:
+            noted = await self._record.actions.note_confirm(user_id, caller.name)
+            is_accepted = await self._is_taken(self._workflows.confirm(row), noted)
+            row = row if is_accepted else await self._settling.settled(row)
+        if not is_accepted and row.confirmed_at is None:
             raise BookingConflict(f"The trip's status is {row.status}; it is not held.")
         if row.booked_at is None and row.closed_at is None:
             await self.waits.unless_stuck(row, seconds, gone)
@@ -200,15 +191,8 @@ class Bookings:
         """
         row = await self.look_up(user_id, caller)
         if row.closed_at is None:
-            actions = self._record.actions
-            noted = await actions.note_repair(user_id, caller.name, kind, note)
-            try:
-                await self._workflows.repair(row, kind, note)
-            except BookingNotFound:
-                await actions.take_back(noted)  # It has closed meanwhile.
-            except BookingConflict:
-                await actions.take_back(noted)
-                raise
+            noted = await self._record.actions.note_repair(user_id, caller.name, kind, note)
+            await self._is_taken(self._workflows.repair(row, kind, note), noted)
             row = await self.look_up(user_id, caller)
         # A trip has no step of a kind that came after it.
         state = next((step.state for step in row.steps if step.kind == kind), "not part of it")
@@ -263,6 +247,20 @@ class Bookings:
         """End all waits, also those for a turn to start a trip, which was not accepted then."""
         self.waits.stop()
         self._turns.fail(TemporalUnavailable("This process stops"))
+
+    async def _is_taken(self, update: Awaitable[None], noted: str) -> bool:
+        """Tell whether a trip's workflow takes an update; if not, the noted action is taken back.
+
+        Raises `BookingConflict` if it refuses the update. Otherwise it has closed, or was stopped.
+        """
+        try:
+            await update
+        except (BookingNotFound, BookingConflict) as error:
+            await self._record.actions.take_back(noted)
+            if isinstance(error, BookingConflict):
+                raise
+            return False
+        return True
 
     async def _obstacle(self) -> str | None:
         try:
