@@ -23,7 +23,12 @@ from benchmarks.sections import SECTIONS
 
 RESULTS = Path(__file__).with_name("results.json")
 
+LENGTH = """\
+Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is, and longer with
+--full."""
+
 ROLES = ("server", "worker", "api", "postgres", "suppliers", "client")
+
 
 def main() -> None:
     """Run the benchmarks. Exits with 1 when a booking failed; a missed target is only reported."""
@@ -77,9 +82,8 @@ def _options() -> argparse.Namespace:
 
 def _help() -> str:
     """Tell what each section measures: the first line of its function's documentation."""
-    told = [str(section.__doc__).splitlines()[0] for section in SECTIONS.values()]
-    told += ["", "Run it on a quiet machine. It takes a few minutes with --quick, an hour as it is,"]
-    return "\n".join(["sections:", *told, "and longer with --full."])
+    sections = [str(section.__doc__).splitlines()[0] for section in SECTIONS.values()]
+    return "\n".join(["sections:", *sections, "", LENGTH])
 
 
 def _allow_many_descriptors() -> None:

@@ -63,7 +63,7 @@ def _outage(report: Report, size: int, effort: Effort, stack: Stack, url: str) -
     _fill_events(stack, size)
     _until_all(stack, size, events.c.failures >= FAILURES, "have failed")
     before = _ask(f"{url}/taken", "GET")
-    # In an outage trips go on: the events of the last seconds have failed but once, and the first of
+    # Trips go on in an outage: the events of its last seconds have failed once, and the first of
     # them that is delivered tells that the receiver is back.
     sample(stack, effort.bookings(BESIDE), BESIDE)
     _ask(f"{url}/open", "PUT")
