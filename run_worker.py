@@ -29,7 +29,7 @@ from audit import Auditor
 from connection import Polls, TemporalAway, connect, encryption_of, temporal_config
 from lifecycle import allow_open_files, leave, run_until_told, until_there
 from record import Record, RecordError, RecordMisconfigured, RecordUnavailable
-from saga import HEARTBEAT_THROTTLE, STICKY_TIMEOUT, Step, check_steps
+from saga import HEARTBEAT_THROTTLE, Step, check_steps
 from settings import Settings, load_settings
 from shared import KINDS, TASK_QUEUE_NAME, task_queue_of
 from telemetry import Tracing, WorkerTelemetry, configure_logging, start_tracing, worker_telemetry
@@ -83,15 +83,11 @@ def create_worker(
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
         max_concurrent_activities=1_000,
-        # More trips under way than are kept in memory are replayed at each of their tasks: behind
-        # 10,000 holds that expire, a worker that kept 1,000 did half as much.
-        max_cached_workflows=5_000,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         # Temporal shares the rate out among all workers of the queue.
         max_task_queue_activities_per_second=rate,
         graceful_shutdown_timeout=dt.timedelta(seconds=settings.worker_grace_seconds),
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
 

@@ -17,7 +17,7 @@ HOLDS = 10_000
 AT_ONCE = 50
 """How many are asked for at the same time."""
 
-A_SECOND = 10
+A_SECOND = 20
 """At least so many are held in a second: they are held for so long that all are held once."""
 
 PATIENCE = 900.0

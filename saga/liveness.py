@@ -6,17 +6,16 @@ much to do already does its work again. A false alarm costs a trip no attempt, b
 no failure of the supplier. So only the burden decides about these times, not a promise.
 
 Heartbeat timeout: 10 s (`shared.SagaPolicy`). With 2 s a worker held to a quarter of a CPU loses
-most of its tries. Workflow-task timeout: Temporal's own default, 10 s, for the same reason.
-With them a dead worker's trips end within 12 s, and a worker held to a quarter of a CPU books 300
-trips of 300 (`python -m tests.hardship`).
+most of its tries. Workflow-task timeout: Temporal's own default, 10 s, for the same reason. Sticky
+timeout, for which a workflow's next task waits for the worker that has the workflow in its memory:
+the default, 10 s, too. With 1 s a worker that was behind lost its tasks to the common queue, where
+they waited for minutes. Once a worker has not polled for 10 s, Temporal passes it over.
+
+With them other workers go on with a dead worker's trips within 20 s, mostly 12 s, and a worker held
+to a quarter of a CPU books 300 trips of 300 (`python -m tests.hardship`).
 """
 
 import datetime as dt
-
-STICKY_TIMEOUT = dt.timedelta(seconds=1)
-"""A workflow's next task waits so long for the worker that has the workflow in its memory. Then any
-worker may take it, and replays the workflow, which takes milliseconds. When the first worker is
-dead, this adds to the heartbeat's timeout: Temporal's default of 10 s would double the wait."""
 
 HEARTBEAT_THROTTLE = dt.timedelta(seconds=3)
 """The SDK holds heartbeats back for 80% of their timeout by default, so that one late heartbeat is

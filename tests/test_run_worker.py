@@ -59,9 +59,10 @@ def test_the_times_of_liveness_fit_each_other(client: Client, made: Made) -> Non
     options = made[TASK_QUEUE_NAME]
     heartbeat = dt.timedelta(seconds=Settings().saga_policy.heartbeat_timeout)
     throttle = options["max_heartbeat_throttle_interval"]
-    sticky = options["sticky_queue_schedule_to_start_timeout"]
     assert 3 * throttle <= heartbeat, "One late heartbeat must not lose a try"
-    assert heartbeat + sticky <= dt.timedelta(seconds=12), "A dead worker's trips wait so long"
+    assert heartbeat <= dt.timedelta(seconds=10), "A dead worker's trips wait so long"
+    # A busy worker's tasks would go astray.
+    assert "sticky_queue_schedule_to_start_timeout" not in options
 
 
 def test_workflows_run_in_the_sandbox_when_that_is_set(client: Client, made: Made) -> None:
