@@ -83,9 +83,6 @@ def create_worker(
         # An activity mostly waits for its supplier, so many fit into one worker. As many pollers as
         # the load asks for keep trips from waiting; behind a fixed few, some wait for seconds.
         max_concurrent_activities=1_000,
-        # With more trips in motion than it keeps in memory, a worker replays one at each task: then
-        # it does half as much, and comes to have ever more of them.
-        max_cached_workflows=5_000,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         # Temporal shares the rate out among all workers of the queue.
