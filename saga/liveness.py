@@ -8,9 +8,9 @@ no failure of the supplier. So only the burden decides about these times, not a 
 Heartbeat timeout: 10 s (`shared.SagaPolicy`). With 2 s a worker held to a quarter of a CPU loses
 most of its tries. Workflow-task timeout: Temporal's own default, 10 s, for the same reason. Sticky
 timeout, for which a workflow's next task waits for the worker that has the workflow in its memory:
-the default, 10 s, too. With 1 s a worker that is behind loses its tasks to the common queue, and a
-trip's end takes it and Temporal 100 ms of CPU, not 75. Once a worker has not polled for 10 s,
-Temporal passes it over.
+the default, 10 s, too. With 1 s a worker that is behind loses its tasks to the common queue: to let
+one of 10,000 holds expire took it and Temporal 100 ms of CPU, not 83. Once a worker has not polled
+for 10 s, Temporal passes it over.
 
 With them other workers go on with a dead worker's trips within 20 s, mostly 12 s, and a worker held
 to a quarter of a CPU books 300 trips of 300 (`python -m tests.hardship`).
