@@ -61,6 +61,12 @@ async def handed_over(record: Record, first: Client, second: Client) -> Trip:
     return handle
 
 
+def spans_of(exporter: InMemorySpanExporter, handle: Trip) -> list[ReadableSpan]:
+    """Return the trip's spans. A worker goes on with what other tests have left in Temporal, too."""
+    spans = exporter.get_finished_spans()
+    return [span for span in spans if (span.attributes or {})[TRIP_ID] == handle.id]
+
+
 def named(spans: Sequence[ReadableSpan], name: str) -> list[ReadableSpan]:
     return [span for span in spans if span.name == name]
 
@@ -73,11 +79,9 @@ async def test_a_trip_that_another_worker_ends_is_one_trace_all_the_same(
     traced_client: Client, record: Record, exporter: InMemorySpanExporter
 ) -> None:
     handle = await handed_over(record, traced_client, traced_client)
-    spans = exporter.get_finished_spans()
+    spans = spans_of(exporter, handle)
     assert len({span.context.trace_id for span in spans if span.context}) == 1
     assert len({span.context.span_id for span in spans if span.context}) == len(spans)
-    # The worker goes on with trips that other tests have left in this Temporal, too.
-    assert handle.id in {(span.attributes or {})[TRIP_ID] for span in spans}
     (workflow,) = named(spans, RUN)
     assert workflow.context
     begun = [span for span in spans if span.name.startswith("StartActivity:")]
@@ -110,12 +114,7 @@ async def test_a_trip_goes_on_where_tracing_is_switched(
 ) -> None:
     clients = [traced_client, client] if on_from == "the start" else [client, traced_client]
     handle = await handed_over(record, *clients)
-    # The worker goes on with trips that other tests have left in this Temporal, too.
-    spans = [
-        span
-        for span in exporter.get_finished_spans()
-        if (span.attributes or {})[TRIP_ID] == handle.id
-    ]
+    spans = spans_of(exporter, handle)
     assert spans
     assert bool(named(spans, RUN)) == (on_from == "the middle"), "Who ends it tells of it"
     history = await handle.fetch_history()
@@ -131,11 +130,11 @@ async def test_a_trip_that_is_reset_goes_on_in_its_trace(
     async with faulty_worker(traced_client, record):
         handle = await start(traced_client, trip())
         await result_of(handle)
-        first = exporter.get_finished_spans()
+        first = spans_of(exporter, handle)
         await reset(traced_client, handle, (await workflow_tasks(handle))[1])
         again: Trip = traced_client.get_workflow_handle_for(BookingWorkflow.run, handle.id)
         assert (await result_of(again))["status"] == "success"
-    spans = exporter.get_finished_spans()
+    spans = spans_of(exporter, handle)
     assert len({span.context.trace_id for span in spans if span.context}) == 1
     # The second run takes over what the first had begun before that point: the workflow's span.
     ids = Counter(span.context.span_id for span in spans if span.context)
