@@ -77,8 +77,14 @@ class WrongOutcome(Exception):
     """A booking was answered, but not as it should be."""
 
 
-def through_http(urls: Sequence[str], trip: Trip, bookings: int, at_once: int) -> Load:
-    """Book through `POST /book` of the APIs at `urls`, in turn."""
+def through_http(
+    urls: Sequence[str],
+    trip: Trip,
+    bookings: int,
+    at_once: int,
+    a_second: float | None = None,
+) -> Load:
+    """Book through `POST /book` of the APIs at `urls`, in turn; at most so many `a_second`."""
 
     async def run() -> Load:
         body = {name: value for name, value in asdict(trip).items() if value is not None}
@@ -102,7 +108,7 @@ def through_http(urls: Sequence[str], trip: Trip, bookings: int, at_once: int) -
                 if status != trip.becomes:
                     raise WrongOutcome(status)
 
-            return await _load(book, bookings, at_once)
+            return await _load(book, bookings, at_once, a_second)
 
     return asyncio.run(run())
 
@@ -156,12 +162,15 @@ def _through_client(address: str, trip: Trip, bookings: int, at_once: int, **opt
     return asyncio.run(run())
 
 
-async def _load(book: Book, bookings: int, at_once: int) -> Load:
+async def _load(book: Book, bookings: int, at_once: int, a_second: float | None = None) -> Load:
     load = Load()
     tickets = iter(range(bookings))
+    start = time.perf_counter()
 
     async def caller() -> None:
-        for _ in tickets:
+        for ticket in tickets:
+            if a_second is not None:
+                await asyncio.sleep(start + ticket / a_second - time.perf_counter())
             began = time.perf_counter()
             try:
                 async with asyncio.timeout(BOOKING_DEADLINE):
@@ -171,9 +180,8 @@ async def _load(book: Book, bookings: int, at_once: int) -> Load:
             else:
                 load.latencies.append(time.perf_counter() - began)
 
-    began = time.perf_counter()
     async with asyncio.TaskGroup() as callers:
         for _ in range(min(at_once, bookings)):
             callers.create_task(caller())
-    load.seconds = time.perf_counter() - began
+    load.seconds = time.perf_counter() - start
     return load

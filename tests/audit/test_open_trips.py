@@ -5,6 +5,7 @@ import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -381,3 +382,25 @@ async def test_it_goes_on_for_ever_and_says_what_it_finds(
     running.cancel()
     for said in ("The record is away", "a bug", "Trip first is open"):
         assert said in caplog.text
+
+
+async def test_the_longer_it_takes_the_less_often_it_looks(
+    open_trips: OpenTrips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, takes, pauses = 0.0, [0.1, 4.0, 60.0], list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if not takes:
+            raise asyncio.CancelledError
+
+    async def compare(_tally: Tally) -> None:
+        nonlocal now
+        now += takes.pop(0)
+
+    monkeypatch.setattr("audit.open_trips.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("audit.open_trips.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(open_trips, "compare", compare)
+    with pytest.raises(asyncio.CancelledError):
+        await open_trips.compare_for_ever()
+    assert pauses == pytest.approx([20, 20, 40, 600])

@@ -62,7 +62,7 @@ async def handed_over(record: Record, first: Client, second: Client) -> Trip:
 
 
 def spans_of(exporter: InMemorySpanExporter, handle: Trip) -> list[ReadableSpan]:
-    """Return the trip's spans. A worker goes on with what other tests have left in Temporal, too."""
+    """Return the trip's spans. A worker goes on with what other tests have left, too."""
     spans = exporter.get_finished_spans()
     return [span for span in spans if (span.attributes or {})[TRIP_ID] == handle.id]
 
