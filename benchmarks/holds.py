@@ -15,10 +15,10 @@ from tests.processes import wait_until
 HOLDS = 10_000
 
 AT_ONCE = 50
-"""How many are asked for at the same time."""
+"""How many are asked for at the same time, at most."""
 
-A_SECOND = 20
-"""At least so many are held in a second: they are held for so long that all are held once."""
+HELD_FOR = 600
+"""Seconds. So many holds are asked for evenly in this time: all are open once, when it is over."""
 
 PATIENCE = 900.0
 """Seconds after which all have expired that are held."""
@@ -27,12 +27,12 @@ PATIENCE = 900.0
 def open_holds(effort: Effort) -> Report:
     """(i) Ten thousand open holds on one worker: memory, and how late they expire."""
     report = Report("Open holds on one worker")
-    size = round(HOLDS * effort.share)
-    seconds = max(60, size // A_SECOND)
+    size, seconds = round(HOLDS * effort.share), max(60, round(HELD_FOR * effort.share))
     with project() as stack:
         warm_up(stack)
         before, spent, began = _memory(stack), cpu_seconds(stack), time.monotonic()
-        load = through_http(stack.api_urls, Trip(hold_seconds=seconds), size, AT_ONCE)
+        trip = Trip(hold_seconds=seconds)
+        load = through_http(stack.api_urls, trip, size, AT_ONCE, size / seconds)
         took, all_open = time.monotonic() - began, count(stack, trips, trips.c.status == "held")
         after, held_at = _memory(stack), cpu_seconds(stack)
         expired = trips.c.status == "expired"
