@@ -34,10 +34,7 @@ BEGUN_AT_ONCE = 5
 no poller costs Temporal's database twice as much."""
 
 LEFT_AT_ONCE = 50
-"""How many left-over ones a relay begins with each look."""
-
-LEFT_PAUSE = 0.1
-"""Seconds between two looks while there are more of them: bookings go on beside them."""
+"""How many left-over ones a relay begins with each look. It looks again at once for more of them."""
 
 DELIVERIES = 20
 """How many deliveries a worker has under way."""
@@ -65,7 +62,7 @@ class Relay:
         while True:
             pause = LEFT_AFTER
             try:
-                pause = LEFT_PAUSE if await self.pass_on() else INTERVAL
+                pause = 0.0 if await self.pass_on() else INTERVAL
             except (RecordError, RPCError) as error:
                 logger.warning("Events wait: %s", error)
             except Exception:
