@@ -34,7 +34,7 @@ BEGUN_AT_ONCE = 5
 no poller costs Temporal's database twice as much."""
 
 LEFT_AT_ONCE = 50
-"""How many left-over ones a relay begins with each look. It looks again at once for more of them."""
+"""How many left-over ones a relay begins with each look; for more it looks again at once."""
 
 DELIVERIES = 20
 """How many deliveries a worker has under way."""
