@@ -225,6 +225,7 @@ async def test_the_last_seats_are_held_and_sold_once() -> None:
     assert ended["booked"] < seats
     ended = Counter(trip["status"] for trip in (*first, *then, *last))
     assert ended["booked"] == seats
+    assert ended.total() == 200 + unsold
 
 
 @pytest.mark.parametrize("ahead", [60, -60])
