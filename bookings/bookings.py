@@ -169,12 +169,13 @@ class Bookings:
         was confirmed; `BookingNotFound`, `TemporalUnavailable` and `TemporalRefuses`.
         """
         row = await self.look_up(user_id, caller)
-        is_accepted = False
-        if row.status == "held" and row.confirmed_at is None:
+        if row.status == "held":
             noted = await self._record.actions.note_confirm(user_id, caller.name)
-            is_accepted = await self._is_taken(self._workflows.confirm(row), noted)
-            row = row if is_accepted else await self._settling.settled(row)
-        if not is_accepted and row.confirmed_at is None:
+            if await self._is_taken(self._workflows.confirm(row), noted):
+                row = await self._record.trips.note_confirm(user_id)
+            else:
+                row = await self._settling.settled(row)
+        if row.confirmed_at is None:
             raise BookingConflict(f"The trip's status is {row.status}; it is not held.")
         if row.booked_at is None and row.closed_at is None:
             await self.waits.unless_stuck(row, seconds, gone)

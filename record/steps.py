@@ -89,7 +89,7 @@ class RecordedTrip:
     expires_at: dt.datetime | None = None
     """Until when it is held; `None`: its steps were never all held."""
     confirmed_at: dt.datetime | None = None
-    """When its workflow took the traveller's word to book what is held, by its own time."""
+    """When Temporal had taken the traveller's word to book what is held."""
     steps: list[StepProgress] = field(default_factory=list, compare=False)
     """How the steps stand."""
     actions: list[Action] = field(default_factory=list, compare=False)

@@ -143,6 +143,8 @@ class Trips:
         another execution tells. A trip is not undone while a supplier may hold something of a kind
         that there is no more: it needs attention then, and the reason is returned.
         """
+        if news.status == "running":
+            return None  # Of a confirm that Temporal may not have kept: trips of before `patched`.
         is_own = news.status in UNHELD and claim(sql, trip) is not None
         left = _left(sql, trip) if is_own else None
         told = {
@@ -153,8 +155,6 @@ class Trips:
             "reason": left or news.reason,
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
-            # While it runs, a workflow tells only that its traveller has confirmed the trip.
-            "confirmed_at": news.at if news.status == "running" else None,
         }
         # A trip that has tried to book anything was claimed then.
         trip_id = trip.book_user_id
@@ -210,6 +210,18 @@ class Trips:
         """Write that Temporal has taken the order to cancel a running trip."""
         unnoted = trips.c.cancel_asked_at.is_(None)
         await self._change(trip_id, unnoted, cancel_asked_at=dt.datetime.now(dt.UTC))
+
+    async def note_confirm(self, trip_id: str) -> RecordedTrip:
+        """Write that Temporal has taken the order to book a held trip. Returns its row.
+
+        That changes nothing once its steps are being booked, or it is over.
+        """
+
+        def note(sql: sa.Connection) -> RecordedTrip:
+            _confirm(sql, trip_id)
+            return _the_trip(sql, trip_id)
+
+        return await self._database.write(note)
 
     async def still_to_cancel(self, before: dt.datetime) -> list[RecordedTrip]:
         """Return trips that were cancelled before then while they ran, and go on or are booked."""
@@ -299,7 +311,8 @@ def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
     """Make sure that the trip belongs to the execution which acts for it; return its status.
 
     The trip's row is locked until the transaction ends. A trip that was started by other means than
-    the API has none yet. `None`: the trip is another execution's, and not ours to change.
+    the API has none yet. A held trip whose activities are to book it by now was confirmed. `None`:
+    the trip is another execution's, and not ours to change.
     """
     execution = execution_of(trip)
     key = {"trip_id": trip.book_user_id}
@@ -308,6 +321,9 @@ def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
         _add_if_new(sql, _unannounced(trip, execution))
         row = sql.execute(_LOCKED, key).one()
     if row.first_run_id == execution.first_run_id:
+        if row.status == "held" and not trip.hold_seconds:
+            _confirm(sql, trip.book_user_id)
+            return "running"
         return cast(TripStatus, row.status)
     if row.first_run_id is not None or not _may_belong_to(row, trip):
         return None
@@ -316,6 +332,10 @@ def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
     claimed = {"workflow_id": workflow_id, "first_run_id": execution.first_run_id}
     sql.execute(_CLAIM, {"of_trip": trip.book_user_id} | claimed)
     return cast(TripStatus, row.status)
+
+
+def _confirm(sql: sa.Connection, trip_id: str) -> None:
+    sql.execute(_CONFIRM, {"of_trip": trip_id, "now": now_in(sql)})
 
 
 def claim_to_undo(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
@@ -434,9 +454,18 @@ _TELL = (
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
-        confirmed_at=sa.func.coalesce(
-            trips.c.confirmed_at, sa.bindparam("confirmed_at", type_=UtcTime)
-        ),
+    )
+)
+_CONFIRM = (
+    sa.update(trips)
+    .where(
+        trips.c.trip_id == sa.bindparam("of_trip"),
+        trips.c.confirmed_at.is_(None),
+        trips.c.status.not_in(UNHELD),
+    )
+    .values(
+        status=sa.case((trips.c.status == "held", "running"), else_=trips.c.status),
+        confirmed_at=sa.bindparam("now", type_=UtcTime),
     )
 )
 _HOLD = (

@@ -61,6 +61,7 @@ class Hold:
         It is held for its time from its beginning, or until the first of its suppliers releases it.
         Raises `Expired`, and what a cancelled workflow raises.
         """
+        told_by_bookings = workflow.patched("confirm-is-told-by-its-bookings")
         gone = (workflow.now() - began).total_seconds()
         told = await record_hold(book_input, began, (self._seconds or 0.0) - gone)
         self._end = workflow.now() + dt.timedelta(seconds=told.seconds)
@@ -74,6 +75,7 @@ class Hold:
             )
         if not self._confirmed:
             raise Expired(EXPIRED)
-        await record_status(book_input, began, "running")
+        if not told_by_bookings:
+            await record_status(book_input, began, "running")
         self._state = "booking"
         return told.quoted

@@ -16,7 +16,7 @@ from bookings import (
     TemporalUnavailable,
 )
 from connection import lazy_client
-from record import Record, RecordedTrip
+from record import Record, RecordedTrip, RecordUnavailable
 from shared import CANCELLED, EXPIRED, KINDS
 from tests.bookings.requests import (
     DESK,
@@ -33,7 +33,7 @@ from tests.bookings.requests import (
 )
 from tests.bookings.test_actions import actions
 from tests.conftest import IMPATIENT
-from tests.faults import DEADLINE, FaultyRecord, Gate, down, healthy, refuse_for_good
+from tests.faults import DEADLINE, FaultyRecord, Gate, refuse_for_good
 from tests.workers import running_worker
 
 CONFIRMED = [("shop", "confirm", None, None)]
@@ -302,17 +302,34 @@ async def test_a_trip_whose_workflow_was_terminated_needs_attention_and_can_be_c
     assert (cancelled.status, held(cancelled)) == ("cancelled", [])
 
 
-async def test_a_record_that_is_away_from_the_worker_at_the_confirm_loses_nothing(
+async def test_a_confirm_that_the_api_could_not_note_is_taken_again(
     asked: Bookings, faults: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The API dies, or its record is away, after Temporal has taken the confirm."""
     trip = await hold(asked)
-    monkeypatch.setattr("bookings.temporal.RPC_TIMEOUT", dt.timedelta(seconds=1))
-    faults.when_told = down
-    # The worker has taken it, and answers only once it has told the record.
-    with pytest.raises(NoWorker):
+    faults.faults["reserve", KINDS[0]] = gate = Gate()
+
+    async def away(trip_id: str) -> RecordedTrip:
+        raise RecordUnavailable("The record is down")
+
+    with monkeypatch.context() as broken, pytest.raises(RecordUnavailable):
+        broken.setattr(asked._record.trips, "note_confirm", away)
         await asked.confirm(trip.trip_id, SHOP, DEADLINE)
-    now = await asked.look_up(trip.trip_id, SHOP)
-    faults.when_told = healthy
-    assert (now.status, now.confirmed_at) == ("held", None)
+    assert (await asked.look_up(trip.trip_id, SHOP)).status == "held"
+    now = await asked.confirm(trip.trip_id, SHOP, 0)
+    assert (now.status, now.confirmed_at is None) == ("running", False)
+    await gate.open()
     assert (await ended(asked, trip.trip_id)).status == "booked"
-    assert (await asked.confirm(trip.trip_id, SHOP, DEADLINE)).status == "booked"
+    assert faults.tries("reserve", "hotel") == 2
+
+
+async def test_a_confirm_that_the_client_does_not_wait_for_shows_that_it_was_taken(
+    asked: Bookings, faults: FaultyRecord
+) -> None:
+    trip = await hold(asked)
+    faults.faults["reserve", KINDS[0]] = gate = Gate()
+    now = await asked.confirm(trip.trip_id, SHOP, 0)
+    assert (now.status, now.closed_at, now.confirmed_at is None) == ("running", None, False)
+    assert states(now) == ["booking", *["held"] * len(KINDS[1:])]
+    await gate.open()
+    assert (await ended(asked, trip.trip_id)).status == "booked"

@@ -92,7 +92,7 @@ async def test_another_execution_cannot_tell_that_a_trip_is_held(record: Record)
 
 async def test_a_late_message_does_not_hold_what_is_confirmed_or_over(record: Record) -> None:
     await held(record)
-    await record.trips.tell(trip(), news("running", 5))
+    await record.trips.note_confirm("trip")
     for status in (None, "booked"):
         if status:
             await record.trips.tell(trip(), news("booked", 6))
@@ -113,11 +113,10 @@ async def test_a_workflow_that_was_reset_holds_its_trip_anew_unless_it_was_confi
     answer = await record.trips.tell_held(wanted(), news("held", 5), 900.0)
     assert 890 < left(await trip_in(record)) <= answer.seconds == 900
     assert not answer.confirmed
-    await record.trips.tell(trip(), news("running", 7))
+    confirmed = await record.trips.note_confirm("trip")
     with unchanged(record):
         assert (await record.trips.tell_held(wanted(), news("held", 9), 900.0)).confirmed
-    row = await trip_in(record)
-    assert (row.status, row.confirmed_at) == ("running", later(7))
+    assert await trip_in(record) == confirmed
 
 
 @pytest.mark.parametrize(("suppliers", "ours"), [(100.0, 900.0), (900.0, 100.0)])
@@ -151,7 +150,8 @@ async def test_what_a_supplier_has_booked_outright_does_not_expire(record: Recor
     assert answer == HeldTrip(900.0, [])
 
 
-async def test_of_a_confirm_and_a_hold_that_are_told_at_once_the_later_wins(pair: Pair) -> None:
+async def test_of_a_confirm_and_a_hold_that_are_told_at_once_the_confirm_wins(pair: Pair) -> None:
+    """The workflow tells again that it is held, and the client learns it after the first time."""
     for number in range(10):
         own = wanted(f"trip-{number}")
         await pair[0].reservations.reserve(own, KINDS[0])
@@ -160,13 +160,13 @@ async def test_of_a_confirm_and_a_hold_that_are_told_at_once_the_later_wins(pair
                 each
                 for record in pair
                 for each in (
-                    record.trips.tell(own, news("running", 2)),
+                    record.trips.note_confirm(own.book_user_id),
                     record.trips.tell_held(own, news("held", 1), 900.0),
                 )
             )
         )
         row = await trip_in(pair[0], f"trip-{number}")
-        assert (row.status, row.confirmed_at) == ("running", later(2))
+        assert (row.status, row.confirmed_at is None) == ("running", False)
 
 
 # Confirmed, expired
@@ -174,16 +174,54 @@ async def test_of_a_confirm_and_a_hold_that_are_told_at_once_the_later_wins(pair
 
 async def test_a_confirm_is_noted_once(record: Record) -> None:
     await held(record)
-    for after in (5, 5, 7):
-        await record.trips.tell(trip(), news("running", after))
-    row = await trip_in(record)
-    assert (row.status, row.confirmed_at) == ("running", later(5))
+    row = await record.trips.note_confirm("trip")
+    assert (row.status, row.confirmed_at is None) == ("running", False)
+    with unchanged(record):
+        assert await record.trips.note_confirm("trip") == row
     for kind in KINDS:
         await record.reservations.reserve(trip(), kind)
     await record.trips.tell(trip(), news("booked", 9))
-    row = await trip_in(record)
-    assert (row.status, row.confirmed_at, row.booked_at) == ("booked", later(5), later(9))
+    booked = await trip_in(record)
+    assert (booked.status, booked.booked_at) == ("booked", later(9))
+    assert booked.confirmed_at == row.confirmed_at
     assert {each.state for each in await record.reservations.of("trip")} == {"reserved"}
+
+
+@pytest.mark.parametrize("outside", [False, True])
+async def test_a_held_trip_that_is_booked_was_confirmed(record: Record, outside: bool) -> None:
+    """The client that confirmed it may not have come to note that."""
+    await held(record)
+    if outside:
+        await record.outside.begin_try(trip(), KINDS[0], OUTSIDE, NOON)
+    else:
+        await record.reservations.reserve(trip(), KINDS[0])
+    row = await trip_in(record)
+    assert (row.status, row.confirmed_at is None) == ("running", False)
+    with unchanged(record):
+        assert await record.trips.note_confirm("trip") == row
+
+
+async def test_a_failure_at_the_confirm_counts_although_nobody_noted_that(record: Record) -> None:
+    await held(record)
+    assert await record.reservations.count_failure(wanted(), KINDS[0], "No", final=False) == 0
+    assert await record.reservations.count_failure(trip(), KINDS[0], "No", final=False) == 1
+    assert (await trip_in(record)).confirmed_at is not None
+
+
+async def test_a_late_hold_and_another_execution_confirm_nothing(record: Record) -> None:
+    await held(record)
+    row = await trip_in(record)
+    await record.reservations.reserve(wanted(), KINDS[0])
+    with pytest.raises(ReservationRefused):
+        await record.reservations.reserve(trip(run="another"), KINDS[0])
+    assert await trip_in(record) == row
+
+
+async def test_what_a_workflow_of_before_tells_of_a_confirm_is_passed_over(record: Record) -> None:
+    """Temporal may not have kept the confirm yet, and may never."""
+    await held(record)
+    with unchanged(record):
+        assert await record.trips.tell(trip(), news("running", 5)) is None
 
 
 async def test_a_confirmed_trip_shows_which_step_goes_on(record: Record) -> None:
@@ -191,7 +229,7 @@ async def test_a_confirmed_trip_shows_which_step_goes_on(record: Record) -> None
     await hold(record, KINDS[0], 900.0)
     await hold(record, KINDS[1], None)
     await record.trips.tell_held(wanted(), news("held", 1), 900.0)
-    await record.trips.tell(trip(), news("running", 2))
+    await record.trips.note_confirm("trip")
     steps = (await trip_in(record)).steps
     assert [step.state for step in steps][:2] == ["held", "booking"]
     await record.outside.begin_try(trip(), KINDS[1], OUTSIDE, NOON)
@@ -223,7 +261,7 @@ async def test_an_expired_trip_never_changes(record: Record) -> None:
     assert [step.state for step in row.steps] == ["undone"] * len(KINDS)
     assert await record.trips.page(5, status="expired") == [row]
     with unchanged(record):
-        await record.trips.tell(trip(), news("running", 6))
+        await record.trips.note_confirm("trip")
         await record.trips.tell(trip(), news("booked", 7))
         assert await record.trips.begin_cancellation("trip", "shop") == row
         for own in (wanted(), trip()):
@@ -235,7 +273,7 @@ async def test_an_expired_trip_never_changes(record: Record) -> None:
 
 async def test_others_are_told_that_a_trip_is_held_and_how_it_went(record: Record) -> None:
     await held(record)
-    await record.trips.tell(trip(), news("running", 5))
+    await record.trips.note_confirm("trip")
     await record.trips.tell(trip(), news("booked", 6))
     assert await statuses(record) == [(1, "held"), (2, "booked")]
     await held(record, "another")
@@ -258,7 +296,7 @@ async def test_a_trip_has_its_time_from_its_confirm_on(record: Record) -> None:
         await held(record, trip_id)
         accepted_before(record, trip_id, accepted_at=5 * HOUR)
     for trip_id in ("confirmed", "late"):
-        await record.trips.tell(trip(trip_id), news("running", 5))
+        await record.trips.note_confirm(trip_id)
     accepted_before(record, "confirmed", confirmed_at=HOUR / 2)
     accepted_before(record, "late", confirmed_at=2 * HOUR)
     assert (await promises_now(record.database, HOUR))["trips_past_deadline"] == 1
@@ -269,7 +307,7 @@ async def test_what_is_held_past_its_time_is_found(record: Record) -> None:
         await held(record, trip_id)
         ago = dt.timedelta(seconds={"young": -10, "just over": 50}.get(trip_id, 70))
         accepted_before(record, trip_id, expires_at=ago)
-    await record.trips.tell(trip("confirmed"), news("running", 5))
+    await record.trips.note_confirm("confirmed")
     await record.trips.tell(wanted("expired"), news("expired", 5))
     assert [row.trip_id for row in await record.trips.held_too_long(60.0)] == ["forgotten"]
 

@@ -278,6 +278,24 @@ async def test_a_confirm_that_comes_in_the_moment_of_the_expiry_is_carried_out(
     assert (await empty_stage.row(booking)).status == "booked"
 
 
+async def test_nobody_is_told_of_a_confirm_that_temporal_may_lose(stage: Stage) -> None:
+    """Temporal keeps a confirm once its workflow task has ended, and not before."""
+    booking = await held_trip(stage)
+    kept: list[bool] = []
+
+    async def look(call: Call) -> None:
+        await call.write()
+        if (await stage.row(booking)).confirmed_at is not None:
+            kept.append(await numbers_of(booking, "workflow_execution_update_accepted") != [])
+
+    stage.record.when_told = look
+    for kind in KINDS:
+        stage.breaks("reserve", kind, look)
+    await confirm(booking)
+    assert (await result_of(booking))["status"] == "success"
+    assert kept == [True] * (len(KINDS) + 1)
+
+
 async def test_a_confirm_and_a_cancel_that_come_together_undo_all(empty_stage: Stage) -> None:
     booking = await unseen_by_its_workflow(empty_stage, seconds=600.0)
     confirming = asyncio.create_task(confirm(booking))

@@ -16,7 +16,7 @@ from connection import Encryption, converter_of
 from run_worker import WORKFLOWS
 from tests.encrypting import KEYS
 from tests.processes import ROOT
-from tests.saga.shapes import HISTORIES, RECORDED, activities, files_in, name_of, recorded
+from tests.saga.shapes import EARLIER, HISTORIES, RECORDED, activities, files_in, name_of, recorded
 
 DECRYPTING = converter_of(Encryption(KEYS | {"key": bytes(32)}, "new"))
 """Of trips that are encrypted and of those that are not."""
@@ -59,6 +59,10 @@ async def assert_all_replay(folder: Path, names: list[str]) -> None:
 
 async def test_every_recorded_trip_replays() -> None:
     await assert_all_replay(HISTORIES, NAMES)
+
+
+async def test_every_trip_that_began_before_a_guarded_change_replays() -> None:
+    await assert_all_replay(EARLIER, [name_of(file, EARLIER) for file in files_in(EARLIER)])
 
 
 def record_all(folder: Path) -> None:
