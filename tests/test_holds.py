@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from bookings.temporal import RPC_TIMEOUT
 from shared import KINDS
 from tests.processes import Service, wait_until
 from tests.test_outside_suppliers import api, at_suppliers, outcome
@@ -316,6 +317,27 @@ async def test_a_trip_whose_worker_dies_as_it_tells_that_it_is_held_can_be_confi
             ended = await outcome(session, held["user_id"])
         check_all_or_nothing(running, ended)
     assert ended["status"] == "booked"
+
+
+async def test_no_confirm_is_lost_with_temporal() -> None:
+    """Temporal is killed while it takes them. Who is not answered asks again, and is booked."""
+    with at_suppliers() as running:
+        async with api(running) as session:
+            ended: list[dict[str, Any]] = []
+            for seconds in (0.3, 0.6):
+                numbers = range(len(ended), len(ended) + 30)
+                held = await asyncio.gather(*(hold(session, number) for number in numbers))
+                asked = [asyncio.create_task(confirm(session, each["user_id"])) for each in held]
+                await asyncio.sleep(seconds)
+                running.temporal.kill()
+                # The client sends an update again within that time, and would hide the loss.
+                await asyncio.sleep(RPC_TIMEOUT.total_seconds() + 1)
+                running.temporal.start()
+                statuses = {status for status, _ in await asyncio.gather(*asked)}
+                assert statuses <= {HTTPStatus.OK, HTTPStatus.ACCEPTED}
+                ended += [await outcome(session, each["user_id"]) for each in held]
+        check_all_or_nothing(running, *ended)
+    assert {trip["status"] for trip in ended} == {"booked"}
 
 
 async def test_faults_at_the_confirm_leave_all_or_nothing() -> None:

@@ -31,10 +31,6 @@ from tests.processes import Service
 
 AUDITS_AT_ONCE = 16
 
-OVERTAKEN = [("cancelled", "rolled_back"), ("cancelled", "expired"), ("rolled_back", "expired")]
-"""How a workflow may have ended, and what was told. A cancel or a confirm has come while the ending
-was being recorded, and Temporal was killed before it kept that: what was told first stands."""
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -64,9 +60,9 @@ class Agreement(Asking):
         super().__init__(running, client, trips)
         self.outside = outside
         self.receiver = receiver
-        self.overtaken_at_the_end: set[str] = set()
-        """The trips whose cancel or confirm came between the record's note of their ending, and the
-        end of their workflows. Somebody may have been told of that ending, so it stays."""
+        self.cancelled_at_the_end: set[str] = set()
+        """The trips whose cancel came between the record's note of their ending, and the end of
+        their workflows. Somebody may have been told of that ending, so it stays."""
         self.statuses: Counter[str] = Counter()
         """How many trips have ended as what, in the record."""
         self.audits: list[tuple[dt.datetime | None, dict[str, int] | None]] = []
@@ -202,12 +198,14 @@ class Agreement(Asking):
         if (cancellation is None) != (row.cancelled_at is None):
             self.violate("disagreeing", row.trip_id, f"{row.cancelled_at}, but {cancellation}")
         if own.status == "cancelled" and row.booked_at is not None:
-            self.overtaken_at_the_end.add(row.trip_id)
+            self.cancelled_at_the_end.add(row.trip_id)
         elif (own.status == "booked") != (row.booked_at is not None):
             self.violate("disagreeing", row.trip_id, f"was booked {row.booked_at}; Temporal: {own}")
         last = cancellation or own
-        if cancellation is None and (own.status, row.status) in OVERTAKEN:
-            self.overtaken_at_the_end.add(row.trip_id)
+        overtaken = own.status == "cancelled" and row.status in ("rolled_back", "expired")
+        if cancellation is None and overtaken:
+            # A cancel that came while the ending was being recorded: what was told first stands.
+            self.cancelled_at_the_end.add(row.trip_id)
         elif last.status != row.status:
             self.violate("disagreeing", row.trip_id, f"is {row.status}; Temporal has {last}")
         return own

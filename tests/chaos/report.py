@@ -44,7 +44,7 @@ def of_all(agreement: Agreement, seconds: float) -> Iterator[str]:
         "late tries refused": logs.count("was undone already"),
         "calls of suppliers failed": len(FAILED_CALL.findall(logs)),
         "workflows forgotten": len(agreement.forgotten),
-        "cancelled or confirmed while the ending was recorded": len(agreement.overtaken_at_the_end),
+        "cancelled while the ending was recorded": len(agreement.cancelled_at_the_end),
         "trips mended by the workers' audits": logs.count("Audit: trip"),
         "audits by the schedule": sum(bool(ended) for ended, _ in agreement.audits),
         "events received": len(agreement.receiver.taken),
