@@ -144,7 +144,7 @@ class Trips:
         that there is no more: it needs attention then, and the reason is returned.
         """
         if news.status == "running":
-            return None  # Of a confirm that Temporal may not have kept: trips of before `patched`.
+            return None  # A confirm, which Temporal may not keep. Older trips tell it (`patched`).
         is_own = news.status in UNHELD and claim(sql, trip) is not None
         left = _left(sql, trip) if is_own else None
         told = {

@@ -61,7 +61,8 @@ class Hold:
         It is held for its time from its beginning, or until the first of its suppliers releases it.
         Raises `Expired`, and what a cancelled workflow raises.
         """
-        told_by_bookings = workflow.patched("confirm-is-told-by-its-bookings")
+        # Older trips tell the record of their confirm themselves, before Temporal keeps it.
+        told_once_kept = workflow.patched("confirm-is-told-once-kept")
         gone = (workflow.now() - began).total_seconds()
         told = await record_hold(book_input, began, (self._seconds or 0.0) - gone)
         self._end = workflow.now() + dt.timedelta(seconds=told.seconds)
@@ -75,7 +76,7 @@ class Hold:
             )
         if not self._confirmed:
             raise Expired(EXPIRED)
-        if not told_by_bookings:
+        if not told_once_kept:
             await record_status(book_input, began, "running")
         self._state = "booking"
         return told.quoted
