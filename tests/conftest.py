@@ -5,6 +5,7 @@ import shutil
 import sysconfig
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,19 @@ IMPATIENT = SagaPolicy(
     stuck_retry_interval=600.0,
 )
 """A policy under which a test waits for milliseconds, and never for a stuck undo's own retry."""
+
+
+LONGEST = ("test_kinds.py", "test_template.py")
+"""Files whose tests take longest: they run all fast tests in a copy of the project."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files run first, and then those of the most tests.
+
+    So no process is left with one of them at the end, while the others have nothing to do.
+    """
+    tests_of = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, -tests_of[item.path]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
