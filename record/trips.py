@@ -155,6 +155,7 @@ class Trips:
             "reason": left or news.reason,
             "closed_at": None if news.status in OPEN else news.at,
             "booked_at": news.at if news.status == "booked" else None,
+            "confirmed_at": None if trip.hold_seconds else news.at,
         }
         # A trip that has tried to book anything was claimed then.
         trip_id = trip.book_user_id
@@ -211,17 +212,14 @@ class Trips:
         unnoted = trips.c.cancel_asked_at.is_(None)
         await self._change(trip_id, unnoted, cancel_asked_at=dt.datetime.now(dt.UTC))
 
-    async def note_confirm(self, trip_id: str) -> RecordedTrip:
+    @writes
+    def note_confirm(self, sql: sa.Connection, trip_id: str) -> RecordedTrip:
         """Write that Temporal has taken the order to book a held trip. Returns its row.
 
-        That changes nothing once its steps are being booked, or it is over.
+        That changes nothing once its steps are being booked.
         """
-
-        def note(sql: sa.Connection) -> RecordedTrip:
-            _confirm(sql, trip_id)
-            return _the_trip(sql, trip_id)
-
-        return await self._database.write(note)
+        _confirm(sql, trip_id)
+        return _the_trip(sql, trip_id)
 
     async def still_to_cancel(self, before: dt.datetime) -> list[RecordedTrip]:
         """Return trips that were cancelled before then while they ran, and go on or are booked."""
@@ -311,8 +309,8 @@ def claim(sql: sa.Connection, trip: BookVacationInput) -> TripStatus | None:
     """Make sure that the trip belongs to the execution which acts for it; return its status.
 
     The trip's row is locked until the transaction ends. A trip that was started by other means than
-    the API has none yet. A held trip whose activities are to book it by now was confirmed. `None`:
-    the trip is another execution's, and not ours to change.
+    the API has none yet. A held trip that is not to be held any more was confirmed. `None`: the
+    trip is another execution's, and not ours to change.
     """
     execution = execution_of(trip)
     key = {"trip_id": trip.book_user_id}
@@ -454,6 +452,11 @@ _TELL = (
         told_at=sa.bindparam("at"),
         closed_at=sa.bindparam("closed_at"),
         booked_at=sa.func.coalesce(trips.c.booked_at, sa.bindparam("booked_at", type_=UtcTime)),
+        # A trip that was held, and is not to be held any more, was confirmed.
+        confirmed_at=sa.func.coalesce(
+            trips.c.confirmed_at,
+            sa.case((trips.c.expires_at.is_not(None), sa.bindparam("confirmed_at", type_=UtcTime))),
+        ),
     )
 )
 _CONFIRM = (
@@ -461,7 +464,7 @@ _CONFIRM = (
     .where(
         trips.c.trip_id == sa.bindparam("of_trip"),
         trips.c.confirmed_at.is_(None),
-        trips.c.status.not_in(UNHELD),
+        trips.c.status != "expired",
     )
     .values(
         status=sa.case((trips.c.status == "held", "running"), else_=trips.c.status),

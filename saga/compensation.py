@@ -36,7 +36,8 @@ class Compensations:
         progress: Progress,
         reset: Reset,
     ) -> None:
-        self._input = book_input
+        self.book_input = book_input
+        """The trip as its undos name it: once it is confirmed, it is not to be held any more."""
         self._steps = steps
         self._progress = progress
         self._reset = reset
@@ -108,7 +109,7 @@ class Compensations:
         is limited to 51,200 events, and a retry adds about a dozen.
         https://docs.temporal.io/workflow-execution/event#event-history
         """
-        interval = self._input.policy.stuck_retry_interval
+        interval = self.book_input.policy.stuck_retry_interval
         done = False
         while not done:
             try:
@@ -129,13 +130,13 @@ class Compensations:
         """Tell whether a step could be undone. Else it is stuck, or `at_first` takes its time."""
         if step.undo is None:
             return True  # The pivot, which has failed.
-        policy = self._input.policy
+        policy = self.book_input.policy
         self._progress.move(step.kind, "undoing")
         try:
             await run(
                 step,
                 step.undo,
-                self._input,
+                self.book_input,
                 activity_id=self.next_id(step.undo),
                 within=dt.timedelta(
                     seconds=policy.step_deadline if at_first else policy.trip_deadline
@@ -155,17 +156,17 @@ class Compensations:
         """Tell the record and the log that a step is stuck: its trip needs attention."""
         words = root_cause(error)
         workflow.logger.error("%s is stuck: %s", what, words)
-        await record_stuck_undo(self._input, step.kind, words)
+        await record_stuck_undo(self.book_input, step.kind, words)
         self._progress.move(step.kind, "stuck")
 
     async def _resolve(self, kind: Kind) -> None:
         """Record the operator's word: a try which is still under way somewhere books no more."""
         await workflow.execute_activity(
             RESOLVE_UNDO,
-            args=[self._input, kind, self._notes[kind]],
+            args=[self.book_input, kind, self._notes[kind]],
             summary=f"Record that the {kind} is settled",
-            start_to_close_timeout=start_to_close(self._input),
-            retry_policy=retry_policy(self._input),
+            start_to_close_timeout=start_to_close(self.book_input),
+            retry_policy=retry_policy(self.book_input),
         )
         self._progress.move(kind, "resolved")
 

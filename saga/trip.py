@@ -109,6 +109,7 @@ class Saga:
         self._progress.show("held")
         quoted = await self._hold.until_confirmed(self._input, self._began)
         self._input = dataclasses.replace(self._input, hold_seconds=None)
+        self._compensations.book_input = self._input
         self._began = workflow.now()
         self._deadline = Deadline(self._input.policy, self._reset, self._began)
         for step in sorted(self._steps, key=lambda step: step.kind not in quoted):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NOT_TO_CHANGE = re.compile(
-    r"requirements/.*\.txt|tests/saga/histories/.*|LICENSE|docs/template\.md|tests/rename\.py"
+    r"requirements/.*\.txt|tests/saga/(histories|earlier)/.*|LICENSE|docs/template\.md|tests/rename\.py"
 )
 
 ARTICLE = {"a": "an", "A": "An", "an": "a", "An": "A"}

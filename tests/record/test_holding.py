@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from record import UNHELD, Record, RecordedTrip, ReservationRefused, promises_now
 from record.tables import reservations, trips
-from shared import KINDS, BookVacationInput, HeldTrip, Kind, Price
+from shared import KINDS, BookVacationInput, HeldTrip, Kind, Price, TripStatus
 from tests.record.conftest import Pair
 from tests.record.databases import back_to, execute, transaction, unchanged
 from tests.record.test_events import statuses, told
@@ -206,6 +206,46 @@ async def test_a_failure_at_the_confirm_counts_although_nobody_noted_that(record
     assert await record.reservations.count_failure(wanted(), KINDS[0], "No", final=False) == 0
     assert await record.reservations.count_failure(trip(), KINDS[0], "No", final=False) == 1
     assert (await trip_in(record)).confirmed_at is not None
+
+
+@pytest.mark.parametrize("status", ["booked", "rolled_back", "cancelled"])
+async def test_a_held_trip_that_ends_as_one_not_to_be_held_was_confirmed(
+    record: Record, status: TripStatus
+) -> None:
+    """Nobody noted its confirm, and an operator completed its activities by hand."""
+    await held(record)
+    await record.trips.tell(trip(), news(status, 5))
+    row = await trip_in(record)
+    assert (row.status, row.confirmed_at is None) == (status, False)
+
+
+@pytest.mark.parametrize("status", UNHELD)
+async def test_a_trip_that_ends_while_it_is_held_was_not_confirmed(
+    record: Record, status: TripStatus
+) -> None:
+    await held(record)
+    await record.trips.tell(wanted(), news(status, 5))
+    assert (await trip_in(record)).confirmed_at is None
+    await record.trips.accept(accepted("another"))
+    await record.trips.tell(trip("another"), news("booked", 5))
+    assert (await trip_in(record, "another")).confirmed_at is None
+
+
+@pytest.mark.parametrize("status", ["rolled_back", "cancelled", "needs_attention"])
+async def test_a_confirm_that_was_taken_is_noted_also_of_a_trip_that_has_gone_back(
+    record: Record, status: TripStatus
+) -> None:
+    await held(record)
+    await record.trips.tell(wanted(), news(status, 5))
+    row = await record.trips.note_confirm("trip")
+    assert (row.status, row.confirmed_at is None) == (status, False)
+
+
+async def test_an_undo_of_a_confirmed_trip_notes_that_too(record: Record) -> None:
+    await held(record)
+    await record.reservations.cancel(trip(), KINDS[0])
+    row = await trip_in(record)
+    assert (row.status, row.confirmed_at is None) == ("running", False)
 
 
 async def test_a_late_hold_and_another_execution_confirm_nothing(record: Record) -> None:

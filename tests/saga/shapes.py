@@ -7,7 +7,7 @@ must run the same activities as the recorded one. This records all of them into 
 
 With `--encrypted -k …` it records some into `encrypted/` there; `test_replay.py` says which ones.
 Record again only when the way that *new* trips run has changed on purpose, and then keep the old
-files in `earlier/` for as long as trips of the old kind may be open.
+files in a folder in `earlier/` for as long as trips of the old kind may be open.
 
 After a kind was added, new trips run more than the recorded ones, which replay all the same.
 Nothing is compared then until they are recorded again.
@@ -25,7 +25,7 @@ from shared import KINDS
 
 HISTORIES = Path(__file__).with_name("histories")
 EARLIER = Path(__file__).with_name("earlier")
-"""Of trips that began before a change that is guarded by `patched`."""
+"""Of trips that began before changes, by the names of these for `patched`."""
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -296,6 +296,22 @@ async def test_nobody_is_told_of_a_confirm_that_temporal_may_lose(stage: Stage) 
     assert kept == [True] * (len(KINDS) + 1)
 
 
+async def test_a_confirmed_trip_that_is_cancelled_before_its_first_booking_was_confirmed(
+    stage: Stage,
+) -> None:
+    booking = await held_trip(stage)
+    gate = stage.breaks("reserve", KINDS[0], Gate())
+    await confirm(booking)
+    await gate.reached()
+    assert (await stage.row(booking)).status == "held"
+    await booking.cancel()
+    await cancelled(booking)
+    await gate.open()
+    row = await stage.row(booking)
+    assert (row.status, row.confirmed_at is None) == ("cancelled", False)
+    assert await stage.held(booking) == []
+
+
 async def test_a_confirm_and_a_cancel_that_come_together_undo_all(empty_stage: Stage) -> None:
     booking = await unseen_by_its_workflow(empty_stage, seconds=600.0)
     confirming = asyncio.create_task(confirm(booking))
