@@ -216,7 +216,7 @@ class Trips:
     def note_confirm(self, sql: sa.Connection, trip_id: str) -> RecordedTrip:
         """Write that Temporal has taken the order to book a held trip. Returns its row.
 
-        That changes nothing once its steps are being booked.
+        That changes nothing once its steps are being booked, or it has expired.
         """
         _confirm(sql, trip_id)
         return _the_trip(sql, trip_id)
