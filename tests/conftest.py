@@ -60,13 +60,14 @@ LONGEST = ("test_kinds.py", "test_template.py")
 """Files whose tests take longest: they run all fast tests in a copy of the project."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the longest files run first, and then those of the most tests.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the longest files of slow tests run first, and then those of the most tests.
 
     So no process is left with one of them at the end, while the others have nothing to do.
     """
-    tests_of = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path.name not in LONGEST, -tests_of[item.path]))
+    if config.option.markexpr == "slow":
+        tests_of = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.name not in LONGEST, -tests_of[item.path]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
