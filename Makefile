@@ -56,7 +56,7 @@ test: $(VENV)/.dev ## Run the tests
 
 .PHONY: slow
 slow: $(VENV)/.dev ## Run the slow tests: processes that die, databases that freeze, Schemathesis
-	$(RUN) pytest -rfEs -n 3 --dist loadfile --no-loadscope-reorder -m slow
+	$(RUN) pytest -rfEs -n 3 --dist loadfile -m slow
 
 # A language whose programs are missing is left out, unless it is named: make clients LANGUAGES="go php"
 .PHONY: clients

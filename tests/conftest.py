@@ -5,7 +5,6 @@ import shutil
 import sysconfig
 import tempfile
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,20 +53,6 @@ IMPATIENT = SagaPolicy(
     stuck_retry_interval=600.0,
 )
 """A policy under which a test waits for milliseconds, and never for a stuck undo's own retry."""
-
-
-LONGEST = ("test_kinds.py", "test_template.py")
-"""Files whose tests take longest: they run all fast tests in a copy of the project."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have the longest files of slow tests run first, and then those of the most tests.
-
-    So no process is left with one of them at the end, while the others have nothing to do.
-    """
-    if config.option.markexpr == "slow":
-        tests_of = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.path.name not in LONGEST, -tests_of[item.path]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
